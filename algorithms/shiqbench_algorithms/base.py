@@ -1,0 +1,31 @@
+r"""base: the model as it is.
+
+$$ \text{no loss} $$
+
+The point that every other cell is compared with. It trains nothing, so its cell depends on the
+model and the task's setting alone and is shared by all comparisons.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shiqbench.algorithm import Algorithm, Loss
+from shiqbench.config import AlgorithmConfig
+
+if TYPE_CHECKING:
+    from shiqbench.batch import Batch
+
+
+class BaseConfig(AlgorithmConfig):
+    """Nothing to set."""
+
+
+class Base(Algorithm[BaseConfig]):
+    """The untrained model."""
+
+    uses_reference = False
+
+    def loss(self, batch: Batch) -> Loss:
+        """Refuse: there is nothing to train."""
+        raise TypeError("base trains nothing and has no loss")

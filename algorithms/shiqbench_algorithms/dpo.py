@@ -1,0 +1,48 @@
+r"""dpo: direct preference optimisation.
+
+$$ L = - (1 - \epsilon) \ln \sigma(\beta (h_w - h_l)) - \epsilon \ln \sigma(-\beta (h_w - h_l)),
+\qquad h = \sum_t \ln \frac{\pi(a_t|s_t)}{\pi_{ref}(a_t|s_t)} $$
+
+over pairs of one group, w with the higher return. Equals ln 2 at the reference.
+Rafailov et al. 2023, arXiv 2305.18290; label smoothing is the conservative form noted by its authors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from shiqbench.algorithm import Algorithm, Loss
+from shiqbench.config import AlgorithmConfig
+from shiqbench.tensors import log_sigmoid
+
+if TYPE_CHECKING:
+    from shiqbench.batch import Batch
+
+
+class DpoConfig(AlgorithmConfig):
+    """beta 0.1 is the value of the paper's experiments."""
+
+    beta: float = Field(default=0.1, gt=0, description="strength of the tie to the reference")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+
+
+class Dpo(Algorithm[DpoConfig]):
+    """Logistic loss on the difference of sequence log-ratios."""
+
+    unit = "pair"
+
+    def loss(self, batch: Batch) -> Loss:
+        """One value per pair."""
+        h_w, h_l = batch.pairs(batch.logratio_EA.sum(-1))
+        margin_U = self.config.beta * (h_w - h_l)
+        smooth = self.config.label_smoothing
+        loss_U = -(1 - smooth) * log_sigmoid(margin_U) - smooth * log_sigmoid(-margin_U)
+        metrics = {
+            "margin": margin_U.detach(),
+            "accuracy": (margin_U > 0).to(margin_U.dtype),
+            "logratio_better": h_w.detach(),
+            "logratio_worse": h_l.detach(),
+        }
+        return Loss(batch.weight_U * loss_U, batch.weight_U, metrics)

@@ -1,0 +1,49 @@
+r"""sft: supervised fine-tuning on accepted episodes.
+
+$$ L = - \frac{1}{N} \sum_{e \in \text{accepted}} \sum_t m_t \ln \pi(a_t | s_t) $$
+
+with N the number of action tokens (``normalize = token``) or each episode averaged over its
+own tokens first (``sequence``). Acceptance: the best episodes of each group, or those whose
+return exceeds a stated threshold. Standard; the token average is the usual default.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from shiqbench.algorithm import Algorithm, Loss
+from shiqbench.config import AlgorithmConfig
+from shiqbench.data import accepted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shiqbench.batch import Batch
+    from shiqbench.episode import Episode
+
+
+class SftConfig(AlgorithmConfig):
+    """Which episodes are imitated, and how tokens are weighed."""
+
+    accept: Literal["best", "threshold"] = "best"
+    threshold: float = 0.0
+    normalize: Literal["token", "sequence"] = "token"
+
+
+class Sft(Algorithm[SftConfig]):
+    """Maximum likelihood of the accepted episodes' action tokens."""
+
+    uses_reference = False
+
+    def select(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """Accepted episodes only."""
+        return accepted(episodes, self.config.accept, self.config.threshold)
+
+    def loss(self, batch: Batch) -> Loss:
+        """Negative log-likelihood per episode."""
+        nll_E = -batch.logp_EA.sum(-1)
+        length_E = batch.length_E
+        metrics = {"nll_per_token": nll_E.detach() / length_E, "logratio": batch.logratio_EA.sum(-1).detach()}
+        if self.config.normalize == "token":
+            return Loss(batch.weight_U * nll_E, batch.weight_U * length_E, metrics)
+        return Loss(batch.weight_U * nll_E / length_E, batch.weight_U, metrics)

@@ -1,0 +1,23 @@
+"""Train and evaluate fine-tuning algorithms for language models as comparable experiments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["Request", "RunResult", "run"]
+
+if TYPE_CHECKING:
+    from shiqbench.api import run
+    from shiqbench.plan import Request
+    from shiqbench.runner import RunResult
+
+_HOME = {"run": "shiqbench.api", "Request": "shiqbench.plan", "RunResult": "shiqbench.runner"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, and nothing before: ``import shiqbench`` stays light."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'shiqbench' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -1,0 +1,67 @@
+"""The command line's verbs as Python functions; they take and return the same things."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.plan import Request, make_plan
+from shiqbench.progress import Display
+from shiqbench.runner import run_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shiqbench.runner import RunResult
+
+
+def run(
+    algo: str,
+    task: str,
+    *,
+    model: str | None = None,
+    seed: int = 0,
+    preset: str = "cpu",
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - the option's name
+    engine: str | None = None,
+    repeats: int | None = None,
+    track: str | None = None,
+    plugins: tuple[str | Path, ...] = (),
+    results: str | Path = "results",
+) -> RunResult:
+    """Train and evaluate one cell, or read it back if it is done.
+
+    Args:
+        algo: Algorithm.
+        task: Task.
+        model: Embedded name, folder, hub name, or ``cell:DIGEST``.
+        seed: Of training.
+        preset: Of the task.
+        set: ``{"algo.beta": 0.05}``.
+        engine: ``vllm`` or ``transformers``.
+        repeats: Evaluations with consecutive seeds.
+        track: Experiment tracker.
+        plugins: Local plugin files.
+        results: Results folder.
+
+    Returns:
+        The result, as ``shiqbench run --json`` prints it.
+
+    Raises:
+        ShiqbenchError: With the line that the command would print.
+    """
+    import json
+
+    request = Request(
+        algo=algo,
+        task=task,
+        model=model,
+        seed=seed,
+        preset=preset,
+        assignments=tuple(f"{k}={json.dumps(v)}" for k, v in (set or {}).items()),
+        engine=engine,
+        repeats=repeats,
+        plugins=tuple(Path(p) for p in plugins),
+        results=Path(results),
+    )
+    return run_plan(make_plan(request), Display(track))

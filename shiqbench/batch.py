@@ -1,0 +1,76 @@
+"""The batch that losses see: rows of action tokens, with the statistics of policy and reference.
+
+Legend: E episodes (rows), A action positions (columns), U units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Action tokens of E episodes, left-aligned, in order of time; prompt tokens are not here.
+
+    Attributes:
+        valid_EA: True where there is an action token.
+        reward_EA: Reward of each action token, 0 where there is none.
+        logit_EA: Raw logit of the chosen token under the policy (fp32, with gradient).
+        lse_EA: Logsumexp of the policy's logits.
+        ref_logit_EA: The same of the reference.
+        ref_lse_EA: The same of the reference.
+        unit_E: Unit of each row, 0..U-1; rows of a unit are adjacent, the better one of a pair first.
+        weight_U: Weight of each unit: 1, or its probability in an exact expectation.
+        behaviour_logp_EA: Log-probability under the sampling model, where the data knows it.
+        value_EA: Value head, where the policy has one.
+        entropy_EA: Entropy of the policy, where asked for.
+    """
+
+    valid_EA: Tensor
+    reward_EA: Tensor
+    logit_EA: Tensor
+    lse_EA: Tensor
+    ref_logit_EA: Tensor
+    ref_lse_EA: Tensor
+    unit_E: Tensor
+    weight_U: Tensor
+    behaviour_logp_EA: Tensor | None = None
+    value_EA: Tensor | None = None
+    entropy_EA: Tensor | None = None
+
+    @property
+    def logp_EA(self) -> Tensor:
+        """``ln pi(a|s)``, 0 where there is no action token."""
+        return (self.logit_EA - self.lse_EA) * self.valid_EA
+
+    @property
+    def ref_logp_EA(self) -> Tensor:
+        """``ln pi_ref(a|s)``, 0 where there is no action token."""
+        return (self.ref_logit_EA - self.ref_lse_EA) * self.valid_EA
+
+    @property
+    def logratio_EA(self) -> Tensor:
+        """``ln pi(a|s) - ln pi_ref(a|s)``, 0 where there is no action token."""
+        return self.logp_EA - self.ref_logp_EA
+
+    @property
+    def length_E(self) -> Tensor:
+        """Number of action tokens per row, as a float, at least 1."""
+        return self.valid_EA.sum(-1).clamp(min=1).to(self.logit_EA.dtype)
+
+    @property
+    def return_E(self) -> Tensor:
+        """Undiscounted return per row."""
+        return (self.reward_EA * self.valid_EA).sum(-1)
+
+    def per_unit(self, x_E: Tensor) -> Tensor:
+        """Sum rows into units, ``[E] -> [U]``."""
+        return x_E.new_zeros(self.weight_U.shape[0]).index_add(0, self.unit_E, x_E)
+
+    def pairs(self, x_E: Tensor) -> tuple[Tensor, Tensor]:
+        """Split rows of pair units into (better ``[U]``, worse ``[U]``)."""
+        return x_E[0::2], x_E[1::2]

@@ -1,0 +1,152 @@
+"""A cell on disk: its folder, its DONE file, its lock, and what has been evaluated in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from shiqbench.digest import file_sha256
+from shiqbench.errors import ConfigError, CorruptCellError
+from shiqbench.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+DONE = "DONE"
+SMALL = (
+    16_000_000  # files up to this size are verified whenever DONE is read, larger ones when they are loaded
+)
+
+
+def mark_done(folder: Path, files: Iterable[Path]) -> None:
+    """Write DONE, last: it names the sha256 and size of every file of the folder."""
+    entries = {
+        str(f.relative_to(folder)): {"sha256": file_sha256(f), "bytes": f.stat().st_size}
+        for f in sorted(files)
+    }
+    write_json(folder / DONE, {"files": entries})
+    (folder / "error.json").unlink(missing_ok=True)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the folder is finished.
+
+    Raises:
+        CorruptCellError: DONE is there and a file is missing or differs; nothing is repaired in silence.
+    """
+    try:
+        files = read_json(folder / DONE)["files"]
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError) as error:
+        raise _corrupt(folder, "DONE cannot be read") from error
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != entry["bytes"]:
+            raise _corrupt(folder, f"{name} is missing or has another size")
+        if entry["bytes"] <= SMALL and file_sha256(path) != entry["sha256"]:
+            raise _corrupt(folder, f"{name} has another sha256")
+    return True
+
+
+def verified_weights(folder: Path) -> tuple[Path, str]:
+    """The final weights of a finished training and their sha256, checked against DONE.
+
+    Raises:
+        CorruptCellError: The weights are not those that DONE names.
+    """
+    name = "checkpoint/model.safetensors"
+    wanted = read_json(folder / DONE)["files"].get(name, {}).get("sha256")
+    found = file_sha256(folder / name)
+    if found != wanted:
+        raise _corrupt(folder, f"{name} has another sha256")
+    return folder / "checkpoint", found
+
+
+def _corrupt(folder: Path, what: str) -> CorruptCellError:
+    return CorruptCellError(what, where=str(folder), do="delete that folder to compute it again")
+
+
+def check_writable(results: Path) -> None:
+    """Refuse a results folder that cannot be written, and leave nothing behind.
+
+    Raises:
+        ConfigError: It is a file, or neither it nor its nearest existing parent can be written.
+    """
+    at = results.absolute()
+    while not at.exists() and at.parent != at:
+        at = at.parent
+    if not at.is_dir():
+        raise ConfigError("not a folder", where=f"--results {at}", do="give a folder")
+    probe = at / f".shiqbench-{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write: {error.strerror}",
+            where=f"--results {results}",
+            do="give a folder that you may write to",
+        ) from error
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a cell while working on it; a second process says who holds it and waits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    holder = folder / ".holder.json"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for {folder}, held by {_holder(holder)}", file=sys.stderr)  # noqa: T201
+        lock.acquire()
+    try:
+        holder.write_text(json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv)[:200]}))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        who = read_json(path)
+    except (OSError, ValueError):
+        return "another process"
+    return f"process {who['pid']} ({who['command']})"
+
+
+def find_cell(text: str, results: Path) -> Path:
+    """The training folder that ``cell:...`` names: a path, or the first digits of a digest.
+
+    Raises:
+        ConfigError: None, several, or one that is not finished.
+    """
+    path = Path(text).expanduser()
+    found = [path] if (path / "config.json").is_file() else sorted(results.glob(f"*/*/{text}*/"))
+    found = [f for f in found if (f / "config.json").is_file()]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{len(found) or 'no'} cells match {text!r}",
+            where=str(results),
+            do="give a cell's folder or more digits",
+        )
+    if not is_done(found[0]):
+        raise ConfigError("that cell is not finished", where=str(found[0]), do="run it first")
+    return found[0]
+
+
+def write_error(folder: Path, error: BaseException) -> None:
+    """Leave error.json in a failed cell."""
+    what: dict[str, Any] = {"type": type(error).__name__, "what": str(error)}
+    for name in ("where", "do"):
+        if getattr(error, name, ""):
+            what[name] = getattr(error, name)
+    write_json(folder / "error.json", what)

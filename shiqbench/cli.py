@@ -1,0 +1,216 @@
+"""The command line. Every verb is a few lines here; what it does lives elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shiqbench.errors import ConfigError, ExitCode, ShiqbenchError
+
+app = typer.Typer(
+    name="shiqbench",
+    help="Train and evaluate fine-tuning algorithms for language models as comparable cells.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object on standard output, the rest on standard error.")
+]
+PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="A local plugin file; repeatable.")]
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    """Options of every verb; ``--debug`` is read in :func:`main`."""
+
+
+@app.command()
+def run(
+    algo: Annotated[str, typer.Option(help="Algorithm; see `shiqbench list algorithms`.")],
+    task: Annotated[str, typer.Option(help="Task; see `shiqbench list tasks`.")],
+    model: Annotated[
+        str | None, typer.Option(help="Folder, hub name, cell:DIGEST, or the embedded model.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of training.")] = 0,
+    preset: Annotated[
+        str, typer.Option(help="smoke, cpu or full; what a task offers is in `shiqbench show TASK`.")
+    ] = "cpu",
+    assign: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")] = None,
+    engine: Annotated[str | None, typer.Option(help="vllm or transformers.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Evaluations with consecutive seeds.")] = None,
+    track: Annotated[str | None, typer.Option(help="Experiment tracker, such as tensorboard.")] = None,
+    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    plugin: PluginFiles = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train and evaluate one cell; what is already done is not done again."""
+    from shiqbench.plan import Request, make_plan
+    from shiqbench.progress import Display
+    from shiqbench.runner import describe, missing, run_plan
+
+    if track is not None:
+        check_tracker(track)
+    plan = make_plan(
+        Request(
+            algo,
+            task,
+            model,
+            seed,
+            preset,
+            tuple(assign or ()),
+            engine,
+            repeats,
+            tuple(plugin or ()),
+            results,
+        )
+    )
+    display = Display(track)
+    for line in describe(plan):
+        display.say(line)
+    if dry_run:
+        if as_json:
+            emit({"cell": plan.cell.digest, "path": str(plan.cell.folder), "missing": missing(plan)})
+        return
+    result = run_plan(plan, display)
+    if as_json:
+        emit(result.as_json())
+        return
+    from rich.console import Console
+
+    from shiqbench.table import comparison
+
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width).print(comparison(plan))
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="algorithms, tasks, engines or plugins; all if left out.")
+    ] = None,
+    plugin: PluginFiles = None,
+    as_json: Json = False,
+) -> None:
+    """List what is registered, and plugins that did not load."""
+    from shiqbench.listing import listing
+
+    found = listing(kind, tuple(plugin or ()))
+    if as_json:
+        emit(found)
+        return
+    for name, entries in found.items():
+        typer.echo(f"{name}:")
+        for entry in entries:
+            typer.echo("  " + "  ".join(str(v) for v in entry.values()))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="An algorithm, task or engine, or a cell's folder or digest.")],
+    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    plugin: PluginFiles = None,
+    as_json: Json = False,
+) -> None:
+    """Show a component's settings and defaults, or a cell's configuration and results."""
+    from shiqbench.listing import show_anything
+
+    found = show_anything(name, results, tuple(plugin or ()))
+    emit(found) if as_json else typer.echo(_readable(found))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check the installation; exit 1 if something is broken."""
+    from shiqbench.doctor import diagnose, render, to_json
+
+    findings = diagnose()
+    if as_json:
+        emit(to_json(findings))
+    else:
+        from rich.console import Console
+
+        Console().print(render(findings))
+    if any(f.state == "problem" for f in findings):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A task, or the embedded model.")],
+    plugin: PluginFiles = None,
+) -> None:
+    """Get a task's data or the embedded model into the cache ahead of time."""
+    from shiqbench.listing import fetch_asset
+
+    typer.echo(fetch_asset(name, tuple(plugin or ())))
+
+
+def check_tracker(name: str) -> None:
+    """Refuse a tracker that accelerate does not know or that is not installed."""
+    import importlib.util
+
+    from shiqbench.registry import did_you_mean
+
+    known = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio", "mlflow": "mlflow"}
+    if name not in known:
+        raise ConfigError(
+            f"unknown tracker {name!r}{did_you_mean(name, known)}",
+            where="--track",
+            do=f"one of {', '.join(known)}",
+        )
+    if importlib.util.find_spec(known[name]) is None:
+        raise ConfigError(f"{name} is not installed", where="--track", do=f"pip install {known[name]}")
+
+
+def emit(value: Any) -> None:
+    """Exactly one JSON object on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def _readable(value: Any, indent: int = 0) -> str:
+    lines = []
+    for key, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            lines += [" " * indent + f"{key}:", _readable(inner, indent + 2)]
+        else:
+            lines.append(" " * indent + f"{key}: {inner}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: errors in one line, exit codes as :class:`ExitCode` names them."""
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    words = [w for w in words if w != "--debug"]
+    try:
+        code = app(words, standalone_mode=False)
+    except ShiqbenchError as error:
+        if debug:
+            raise
+        sys.exit(_fail(error.line(), error.exit_code))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(_fail("interrupted; the same command continues", ExitCode.INTERRUPTED))
+    except Exception as error:
+        usage = getattr(error, "format_message", None)
+        if usage is not None:
+            sys.exit(_fail(f"{usage()}; see --help", ExitCode.USAGE))
+        if debug:
+            raise
+        sys.exit(_fail(f"{type(error).__name__}: {error}; --debug shows where", ExitCode.FAILED))
+    sys.exit(code if isinstance(code, int) else ExitCode.DONE)
+
+
+def _fail(line: str, code: int) -> int:
+    sys.stderr.write("error: " + " ".join(line.split()) + "\n")
+    return int(code)
+
+
+if __name__ == "__main__":
+    main()

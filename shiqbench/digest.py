@@ -1,0 +1,48 @@
+"""Canonical JSON and the digests computed from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIGEST_LENGTH = 12
+
+
+def canonical_json(value: Any) -> str:
+    """The one text of a JSON value: sorted keys, no spaces; key order and 1.0 against 1 do not matter."""
+    return json.dumps(
+        _normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+
+
+def _normal(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _normal(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_normal(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(_normal(v) for v in value)
+    if isinstance(value, float) and math.isfinite(value) and value == int(value) and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def digest(value: Any) -> str:
+    """Sha256 of the canonical JSON, 64 hex digits; folders use its first 12."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def short(full: str) -> str:
+    """The form that folders and messages use."""
+    return full[:DIGEST_LENGTH]
+
+
+def file_sha256(path: Path) -> str:
+    """Sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

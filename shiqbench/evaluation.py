@@ -1,0 +1,149 @@
+"""Evaluate weights on a task: engine -> records -> metrics -> DONE."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.cell import held, is_done, mark_done, verified_weights, write_error
+from shiqbench.errors import EngineError
+from shiqbench.files import replacing, write_json
+from shiqbench.generation import ChatGenerator
+from shiqbench.manifest import manifest, peak_memory_gb
+from shiqbench.rendering import Renderer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from shiqbench.config import EvalConfig
+    from shiqbench.generation import Generator
+    from shiqbench.plan import CellPlan, RunPlan
+    from shiqbench.specs import EngineSpec
+    from shiqbench.task import Metrics, Record
+
+ATTEMPTS = 2  # a failure of the machine is retried once, from the start, with a new engine
+
+
+class EngineHolder:
+    """Holds the one engine of this process and moves weights through it."""
+
+    def __init__(self) -> None:
+        self._engine: Generator | None = None
+        self._made: tuple[str, str, int] | None = None
+
+    def ready(self, spec: EngineSpec, weights: Path, config: EvalConfig) -> Generator:
+        """The engine with these weights: reloaded where one of the same kind runs, else built."""
+        wanted = (spec.name, config.precision, config.max_context)
+        if self._engine is not None and self._made == wanted:
+            self._engine.load(weights)
+            return self._engine
+        self.close()
+        self._engine = spec.load()(weights, precision=config.precision, max_context=config.max_context)
+        self._made = wanted
+        return self._engine
+
+    def close(self) -> None:
+        """Free the engine's memory."""
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = self._made = None
+
+
+@contextmanager
+def engine_holder() -> Iterator[EngineHolder]:
+    """An engine holder that closes its engine."""
+    holder = EngineHolder()
+    try:
+        yield holder
+    finally:
+        holder.close()
+
+
+def evaluate_cell(
+    plan: RunPlan, cell: CellPlan, holder: EngineHolder, progress: Callable[[int, int], None]
+) -> bool:
+    """Evaluate one cell unless that is done.
+
+    Returns:
+        True if it was already there.
+    """
+    folder = plan.eval_folder(cell)
+    if is_done(folder):
+        return True
+    with held(folder):
+        if is_done(folder):  # another process finished it meanwhile
+            return True
+        try:
+            _evaluate(plan, cell, folder, holder, progress)
+        except Exception as error:
+            write_error(folder, error)
+            raise
+    return False
+
+
+def _evaluate(
+    plan: RunPlan, cell: CellPlan, folder: Path, holder: EngineHolder, progress: Callable[[int, int], None]
+) -> None:
+    started = time.perf_counter()
+    if cell.train is not None:
+        weights, sha256 = verified_weights(cell.folder)
+    else:
+        weights, sha256 = cell.model.folder(), None
+    renderer = Renderer(weights)
+    failures: list[str] = []
+    while True:
+        try:
+            engine = holder.ready(plan.engine, weights, plan.evaluation)
+            build_seconds = time.perf_counter() - started
+            chat = ChatGenerator(engine, renderer, plan.evaluation.max_context)
+            records = plan.task.evaluate(chat, plan.evaluation, progress)
+            break
+        except EngineError as error:
+            failures.append(str(error))
+            holder.close()
+            if len(failures) >= ATTEMPTS:
+                raise
+    seconds = time.perf_counter() - started
+    result = plan.task.metrics(records)
+    config_file, manifest_file = folder / "config.json", folder / "manifest.json"
+    records_file, metrics_file = folder / "records.parquet", folder / "metrics.json"
+    write_json(config_file, plan.eval_recipe(cell))
+    write_records(records_file, records)
+    write_json(metrics_file, metrics_json(result, plan))
+    facts = {
+        "engine": engine.describe(),
+        "weights_sha256": sha256,
+        "chat_template_sha256": renderer.template_sha256,
+        "reduced": cell.task_config.reduced(),
+        "machine_failures": failures,
+        "seconds": {"total": seconds, "engine": build_seconds, "generation": seconds - build_seconds},
+        "peak_memory_gb": peak_memory_gb(),
+    }
+    write_json(manifest_file, manifest(**facts))
+    mark_done(folder, [config_file, manifest_file, records_file, metrics_file])
+
+
+def metrics_json(result: Metrics, plan: RunPlan) -> dict[str, Any]:
+    """The form of ``metrics.json``; no times in it, so that equal results are equal files."""
+    primary = result.primary
+    return {
+        "primary": {
+            "name": primary.name,
+            "value": primary.value,
+            "low": primary.low,
+            "high": primary.high,
+            "higher_is_better": primary.higher_is_better,
+        },
+        "metrics": result.metrics,
+        "engine": plan.engine_version,
+    }
+
+
+def write_records(path: Path, records: Sequence[Record]) -> None:
+    """One parquet row per example."""
+    import pandas as pd
+
+    with replacing(path) as temporary:
+        pd.DataFrame.from_records(list(records)).to_parquet(temporary, index=False)

@@ -1,0 +1,134 @@
+"""What ``list``, ``show`` and ``fetch`` look up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.config import EvalConfig, StartConfig, TrainConfig
+from shiqbench.embedded import EMBEDDED_MODEL
+from shiqbench.errors import ConfigError
+from shiqbench.registry import Registry, did_you_mean, registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic import BaseModel
+
+    from shiqbench.specs import Spec
+
+KINDS = ("algorithms", "tasks", "engines", "plugins")
+
+
+def listing(kind: str | None, files: tuple[Path, ...]) -> dict[str, list[dict[str, Any]]]:
+    """Names, versions and summaries by kind.
+
+    Raises:
+        ConfigError: There is no such kind.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(
+            f"cannot list {kind!r}{did_you_mean(kind, KINDS)}", where="list", do=f"one of {', '.join(KINDS)}"
+        )
+    found = registry(files)
+    specs: dict[str, Any] = {"algorithms": found.algorithms, "tasks": found.tasks, "engines": found.engines}
+    everything = {
+        name: [_entry(found, name[:-1], spec) for _, spec in sorted(table.items())]
+        for name, table in specs.items()
+    }
+    everything["plugins"] = [
+        {"name": p.name, "distribution": p.distribution, "version": p.version} for p in found.plugins
+    ] + [{"name": f.name, "distribution": f.distribution, "error": f.error} for f in found.failures]
+    if found.clashes:
+        everything["clashes"] = [{"clash": text} for text in found.clashes.values()]
+    if kind is None:
+        return everything
+    return {k: v for k, v in everything.items() if k in (kind, "clashes")}
+
+
+def _entry(found: Registry, kind: str, spec: Spec) -> dict[str, Any]:
+    owner = found.owners[kind, spec.name].distribution
+    return {"name": spec.name, "version": spec.version, "summary": spec.summary, "from": owner}
+
+
+def show_anything(name: str, results: Path, files: tuple[Path, ...]) -> dict[str, Any]:
+    """A component's settings, or a cell's configuration and results.
+
+    Raises:
+        ConfigError: Nothing has that name.
+    """
+    found = registry(files)
+    if name in found.algorithms:
+        spec = found.algorithm(name)
+        trains = {"train": fields(TrainConfig), "start": fields(StartConfig)} if spec.trains else {}
+        return {**_entry(found, "algorithm", spec), "algo": fields(spec.load_config()), **trains}
+    if name in found.tasks:
+        task = found.task(name)
+        return {
+            **_entry(found, "task", task),
+            "task": fields(task.load_config()),
+            "eval": fields(EvalConfig),
+            "presets": {k: dict(v) for k, v in task.presets.items()},
+        }
+    if name in found.engines:
+        engine = found.engine(name)
+        return {**_entry(found, "engine", engine), "install": engine.install}
+    return _show_cell(name, results, [*found.algorithms, *found.tasks, *found.engines])
+
+
+def _show_cell(name: str, results: Path, known: list[str]) -> dict[str, Any]:
+    from shiqbench.cell import find_cell
+    from shiqbench.files import read_json
+
+    try:
+        folder = find_cell(name.removeprefix("cell:"), results)
+    except ConfigError as error:
+        raise ConfigError(
+            f"nothing is called {name!r}{did_you_mean(name, known)}; as a cell: {error.what}",
+            where="show",
+            do="see `shiqbench list`, or give a cell's folder or digest",
+        ) from error
+    evaluations = sorted((folder / "eval").glob("*/metrics.json"))
+    return {
+        "cell": str(folder),
+        "config": read_json(folder / "config.json"),
+        "evaluations": {f.parent.name: read_json(f) for f in evaluations},
+    }
+
+
+def fields(kind: type[BaseModel]) -> dict[str, str]:
+    """Setting -> ``type = default  description``."""
+    described = {}
+    for name, field in kind.model_fields.items():
+        annotation = str(field.annotation).replace("typing.", "")
+        annotation = (
+            getattr(field.annotation, "__name__", annotation) if "[" not in annotation else annotation
+        )
+        text = f"{annotation} = {field.get_default(call_default_factory=True)!r}"
+        described[name] = text + (f"  ({field.description})" if field.description else "")
+    return described
+
+
+def fetch_asset(name: str, files: tuple[Path, ...]) -> str:
+    """Fetch a task's data or the embedded model.
+
+    Returns:
+        One line that says what is there.
+
+    Raises:
+        ConfigError: Neither a task nor the embedded model.
+    """
+    if name == EMBEDDED_MODEL:
+        from shiqbench.embedded import embedded_model
+
+        return f"{name}: {embedded_model()}"
+    found = registry(files)
+    if name not in found.tasks:
+        known = [EMBEDDED_MODEL, *found.tasks]
+        raise ConfigError(
+            f"cannot fetch {name!r}{did_you_mean(name, known)}",
+            where="fetch",
+            do=f"one of {', '.join(known)}",
+        )
+    spec = found.task(name)
+    spec.load()(spec.load_config()()).fetch()
+    return f"{name}: data is in the cache"

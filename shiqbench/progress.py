@@ -1,0 +1,132 @@
+"""What the user sees while waiting: bars on a terminal, plain lines in a log, always on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+LINE_SECONDS = 20.0  # without a terminal, at most one progress line in this time
+
+
+class Display:
+    """Progress of one run.
+
+    Args:
+        tracker: Name of an experiment tracker that accelerate knows, or None.
+        quiet: Show nothing but warnings.
+    """
+
+    def __init__(self, tracker: str | None = None, *, quiet: bool = False) -> None:
+        self.console = Console(file=sys.stderr, quiet=quiet, highlight=False)
+        self.tracker = tracker
+
+    def say(self, text: str) -> None:
+        """One plain line."""
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """A step of unknown length; its time is said at the end."""
+        started = time.perf_counter()
+        yield
+        self.say(f"{name}: {time.perf_counter() - started:.1f} s")
+
+    @contextmanager
+    def bar(self, name: str, total: int) -> Iterator[Callable[[int, int], None]]:
+        """A step of known length; yields ``advance(done, total)``."""
+        with self._progress() as progress:
+            task = progress.add_task(name, total=total, note="")
+            said = time.perf_counter()
+
+            def advance(done: int, total: int) -> None:
+                nonlocal said
+                progress.update(task, completed=done, total=total)
+                if not self.console.is_terminal and time.perf_counter() - said > LINE_SECONDS:
+                    said = time.perf_counter()
+                    self.say(f"{name}: {done}/{total}")
+
+            yield advance
+
+    @contextmanager
+    def training(self, name: str, folder: Path) -> Iterator[TrainingReporter]:
+        """A training run: loss, return, tokens per second, time left; and the tracker, if one was asked for."""
+        with self._progress() as progress:
+            reporter = TrainingReporter(self, progress, name, _tracker(self.tracker, name, folder))
+            try:
+                yield reporter
+            finally:
+                reporter.close()
+
+    def _progress(self) -> Progress:
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+
+
+class TrainingReporter:
+    """Shows one training run, line by line of its log."""
+
+    def __init__(self, display: Display, progress: Progress, name: str, tracker: Any) -> None:
+        self.display, self.progress, self.name, self.tracker = display, progress, name, tracker
+        self.task = progress.add_task(name, total=None, note="")
+        self.said = 0.0
+        self.tokens = 0
+
+    def update(self, line: dict[str, Any], total: int) -> None:
+        """One update is done."""
+        speed = (line["tokens"] - self.tokens) / line["seconds"] if self.tokens else 0.0
+        self.tokens = line["tokens"]
+        note = f"loss {line['loss']:.4f}  return {line['return']:+.3f}"
+        note += f"  {speed:.0f} tok/s" if speed else ""
+        self.progress.update(self.task, completed=line["update"], total=total, note=note)
+        if not self.display.console.is_terminal and (
+            time.perf_counter() - self.said > LINE_SECONDS or line["update"] == total
+        ):
+            self.said = time.perf_counter()
+            left = (total - line["update"]) * line["seconds"]
+            self.display.say(f"{self.name}: update {line['update']}/{total}  {note}  about {left:.0f} s left")
+        if self.tracker is not None:
+            values = {k: v for k, v in line.items() if isinstance(v, (int, float)) and k != "update"}
+            self.tracker.log(values, step=line["update"])
+
+    def close(self) -> None:
+        """Flush the tracker."""
+        if self.tracker is not None:
+            self.tracker.end_training()
+
+
+def _tracker(kind: str | None, name: str, folder: Path) -> Any:
+    """One of accelerate's trackers, writing below the cell's folder."""
+    if kind is None:
+        return None
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True, log_with=kind, project_dir=str(folder / "tracker"))
+    accelerator.init_trackers("shiqbench", init_kwargs={kind: {"name": name}} if kind == "wandb" else {})
+    return accelerator

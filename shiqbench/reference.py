@@ -1,0 +1,114 @@
+"""The reference's statistics, computed once per (weights, ids, precision, kernel) and kept on disk.
+
+One SQLite file per combination of weights, precision, kernel and library versions; one row per
+token sequence, keyed by the sha256 of its ids and action positions. Cells that meet the same sequence share it,
+whatever algorithm or data mix they belong to. Writes are transactions: a kill loses at most the last one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from shiqbench.digest import digest, short
+from shiqbench.policy import concatenate, kernel
+from shiqbench.statistics import TokenStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from shiqbench.policy import Policy
+    from shiqbench.rendering import Rendered, TokenSequence
+
+
+class ReferenceCache:
+    """Reads and fills the cache for one frozen model.
+
+    Args:
+        folder: Where the files live.
+        weights_sha256: Identity of the reference's weights.
+        policy: The reference, or the policy before its first update: the same weights, precision and
+            shapes of forward passes, so that both round alike.
+    """
+
+    def __init__(self, folder: Path, weights_sha256: str, policy: Policy) -> None:
+        self.policy, config = policy, policy.config
+        key = {
+            "weights": weights_sha256,
+            "precision": config.precision,
+            "kernel": kernel(policy.model),
+            "micro_tokens": config.micro_tokens if config.precision == "bf16" else None,
+            "share_prefix": config.share_prefix,
+            "torch": torch.__version__,
+            "device": next(policy.parameters()).device.type,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{short(digest(key))}.sqlite"
+        self._database = sqlite3.connect(self.path, timeout=60)
+        with self._database:
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS statistics (key BLOB PRIMARY KEY, logit BLOB, lse BLOB) WITHOUT ROWID"
+            )
+
+    def fill(self, rendered: Sequence[Rendered], progress: Callable[[int, int], None]) -> tuple[int, int]:
+        """Compute what is missing.
+
+        Args:
+            rendered: Episodes that training will visit.
+            progress: Called with (done, total) sequences that had to be computed.
+
+        Returns:
+            (sequences computed, sequences found in the cache).
+        """
+        wanted = {_key(s): s for r in rendered for s in r.sequences}
+        missing = [s for k, s in wanted.items() if self._get(k) is None]
+        missing.sort(key=lambda s: s.ids)
+        for start in range(0, len(missing), 8):
+            group = missing[start : start + 8]
+            with torch.no_grad():
+                found = self.policy(group)
+            with self._database:
+                self._database.executemany(
+                    "INSERT OR REPLACE INTO statistics VALUES (?, ?, ?)",
+                    [(_key(s), _blob(f.logit_N), _blob(f.lse_N)) for s, f in zip(group, found, strict=True)],
+                )
+            progress(min(start + 8, len(missing)), len(missing))
+        return len(missing), len(wanted) - len(missing)
+
+    def row(self, rendered: Rendered) -> TokenStatistics:
+        """Statistics of one episode's action tokens.
+
+        Raises:
+            KeyError: The episode was never passed to :meth:`fill`.
+        """
+        parts = []
+        for s in rendered.sequences:
+            found = self._get(_key(s))
+            if found is None:
+                raise KeyError(f"no reference statistics for episode {rendered.episode.id}")
+            parts.append(TokenStatistics(torch.from_numpy(found[0]), torch.from_numpy(found[1]), None))
+        return concatenate(parts)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._database.close()
+
+    def _get(self, key: bytes) -> tuple[np.ndarray, np.ndarray] | None:
+        row = self._database.execute("SELECT logit, lse FROM statistics WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        return np.frombuffer(row[0], np.float32).copy(), np.frombuffer(row[1], np.float32).copy()
+
+
+def _key(sequence: TokenSequence) -> bytes:
+    ids = np.asarray(sequence.ids, np.int64).tobytes() + np.asarray(sequence.actions, np.int64).tobytes()
+    return hashlib.sha256(len(sequence.ids).to_bytes(8, "little") + ids).digest()
+
+
+def _blob(values: torch.Tensor) -> bytes:
+    return values.detach().float().cpu().numpy().tobytes()

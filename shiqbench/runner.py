@@ -1,0 +1,151 @@
+"""Carry a plan out: train what is missing, evaluate what is missing, say what came out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.cell import check_writable, held, is_done, mark_done
+from shiqbench.digest import short
+from shiqbench.errors import ConfigError
+from shiqbench.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shiqbench.plan import CellPlan, RunPlan
+    from shiqbench.progress import Display
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What ``run`` returns and prints with ``--json``.
+
+    Attributes:
+        cell: Train digest.
+        path: The cell's folder.
+        state: ``done``.
+        cached: Nothing had to be computed.
+        evaluation: Digest and folder of the evaluation.
+        primary: The primary metric with its interval.
+        metrics: Every metric.
+        budget: What training spent; None for ``base``.
+    """
+
+    cell: str
+    path: Path
+    state: str
+    cached: bool
+    evaluation: dict[str, str]
+    primary: dict[str, Any]
+    metrics: dict[str, float]
+    budget: dict[str, int] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**self.__dict__, "path": str(self.path)}
+
+
+def missing(plan: RunPlan) -> list[str]:
+    """What a run of this plan would compute, in words; empty if nothing."""
+    todo = [f"train {c.label}" for c in plan.trained if not is_done(c.folder)]
+    todo += [f"evaluate {c.label}" for c in plan.evaluated if not is_done(plan.eval_folder(c))]
+    return todo
+
+
+def run_plan(plan: RunPlan, display: Display) -> RunResult:
+    """Train and evaluate whatever is missing, then read the result back.
+
+    Raises:
+        ConfigError: Before anything was written.
+        ShiqbenchError: The run failed; error.json is in the cell.
+    """
+    cached = not missing(plan)
+    if not cached:
+        prepare(plan)
+        _compute(plan, display)
+    metrics = read_json(plan.eval_folder(plan.cell) / "metrics.json")
+    manifest = plan.cell.folder / "manifest.json"
+    folder = plan.eval_folder(plan.cell)
+    return RunResult(
+        cell=plan.cell.digest,
+        path=plan.cell.folder,
+        state="done",
+        cached=cached,
+        evaluation={"digest": folder.name, "path": str(folder)},
+        primary=metrics["primary"],
+        metrics=metrics["metrics"],
+        budget=read_json(manifest).get("budget") if plan.cell.train else None,
+    )
+
+
+def prepare(plan: RunPlan) -> None:
+    """Everything that can fail before a result folder exists: permissions, assets, the model."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    cell = plan.cell
+    needs = cell.algorithm.load().needs - plan.task.offers
+    if needs:
+        raise ConfigError(
+            f"{cell.algorithm.name} needs {', '.join(sorted(needs))}, which {cell.task.name} does not offer",
+            where="--algo",
+            do="choose another algorithm or task",
+        )
+    check_writable(plan.cell.results)
+    plan.task.fetch()
+    plan.cell.model.folder()
+
+
+def _compute(plan: RunPlan, display: Display) -> None:
+    from shiqbench.evaluation import engine_holder, evaluate_cell
+
+    for cell in plan.trained:
+        if not is_done(cell.folder):
+            from shiqbench.train_cell import train_cell
+
+            display.say(f"train {cell.label}")
+            train_cell(cell, display)
+    with engine_holder() as holder:
+        for cell in plan.evaluated:
+            if cell.train is None:
+                _untrained(cell)
+            if not is_done(plan.eval_folder(cell)):
+                display.say(f"evaluate {cell.label} with {plan.engine_version} on {plan.evaluation.split}")
+                with display.bar(f"evaluate {cell.label}", 0) as advance:
+                    evaluate_cell(plan, cell, holder, advance)
+
+
+def _untrained(cell: CellPlan) -> None:
+    """The folder of a cell that trains nothing: its recipe and where it ran."""
+    if is_done(cell.folder):
+        return
+    from shiqbench.manifest import manifest
+
+    with held(cell.folder):
+        files = [cell.folder / "config.json", cell.folder / "manifest.json"]
+        write_json(files[0], cell.recipe)
+        write_json(files[1], manifest(model=cell.model.text, start=None))
+        mark_done(cell.folder, files)
+
+
+def describe(plan: RunPlan) -> list[str]:
+    """The plan in a few lines, for the user to check before minutes are spent."""
+    cell = plan.cell
+    reduced = " (a reduced setting)" if cell.task_config.reduced() else ""
+    lines = [
+        f"{cell.algorithm.name} on {cell.task.name}, preset {cell.preset}{reduced}, model {cell.model.text}"
+    ]
+    if cell.start:
+        lines.append(f"starts from {cell.start.label}, which is also the reference")
+    if cell.train:
+        budget = f"{cell.train.updates} updates" if cell.train.updates else f"{cell.train.tokens} tokens"
+        lines.append(
+            f"trains {budget} of {cell.train.batch_episodes} episodes in {cell.train.precision}, seed {cell.seed}"
+        )
+    lines.append(
+        f"evaluates on {plan.evaluation.split} with {plan.engine_version} in {plan.evaluation.precision}; "
+        f"cell {short(cell.digest)}, evaluation {plan.eval_folder(cell).name}"
+    )
+    todo = missing(plan)
+    lines.append("to do: " + (", ".join(todo) if todo else "nothing, all of it is done"))
+    return lines

@@ -1,0 +1,122 @@
+"""What a plugin registers: frozen specs with lazy targets, and the three hooks.
+
+Specs name their classes as ``"package.module:Class"`` so that listing and
+validating import neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from shiqbench.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENTRY_POINT_GROUP = "shiqbench"
+hookspec = pluggy.HookspecMarker("shiqbench")
+hookimpl = pluggy.HookimplMarker("shiqbench")
+
+
+def load_target(target: str, owner: str) -> Any:
+    """Import ``"package.module:Name"``.
+
+    Raises:
+        PluginError: The module or the name cannot be had.
+    """
+    module_name, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:
+        raise PluginError(
+            f"cannot load {target}: {type(error).__name__}: {error}",
+            where=f"plugin {owner}",
+            do="mend or uninstall that plugin",
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What every registered component states about itself.
+
+    Attributes:
+        name: What the user types.
+        version: Enters every digest; raise it when results change.
+        summary: One line for ``shiqbench list``.
+        target: Lazy ``"package.module:Class"``.
+    """
+
+    name: str
+    version: str
+    summary: str
+    target: str
+
+    def load(self) -> Any:
+        """Import the class that this spec names."""
+        return load_target(self.target, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgorithmSpec(Spec):
+    """A fine-tuning algorithm.
+
+    Attributes:
+        config: Lazy pydantic model with the hyper-parameters; its module must not import torch.
+        trains: False for an algorithm that leaves the model as it is (``base``).
+    """
+
+    config: str
+    trains: bool = True
+
+    def load_config(self) -> Any:
+        """Import the configuration class."""
+        return load_target(self.config, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(Spec):
+    """A task.
+
+    Attributes:
+        config: Lazy :class:`shiqbench.config.TaskConfig` subclass; its module must not import torch.
+        presets: Preset name -> ``{"section.key": value}``; ``smoke``, ``cpu`` and ``full`` are expected.
+    """
+
+    config: str
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def load_config(self) -> Any:
+        """Import the configuration class."""
+        return load_target(self.config, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSpec(Spec):
+    """An engine that generates text.
+
+    Attributes:
+        distributions: Packages any of which provides the engine; the first one found gives its version.
+        install: What to type when none is installed.
+    """
+
+    distributions: tuple[str, ...]
+    install: str
+
+
+@hookspec
+def shiqbench_register_algorithms() -> list[AlgorithmSpec]:  # type: ignore[empty-body]
+    """Return the algorithms that this plugin offers."""
+
+
+@hookspec
+def shiqbench_register_tasks() -> list[TaskSpec]:  # type: ignore[empty-body]
+    """Return the tasks that this plugin offers."""
+
+
+@hookspec
+def shiqbench_register_engines() -> list[EngineSpec]:  # type: ignore[empty-body]
+    """Return the engines that this plugin offers."""

@@ -1,0 +1,81 @@
+"""The one primitive behind every loss: statistics of chosen tokens, at action positions only.
+
+The body of the model runs over whole sequences in the compute precision; its head runs on the
+hidden states that predict an action token, in fp32, a chunk of positions at a time, and the
+logits of a chunk are recomputed in the backward pass rather than kept.
+
+Legend: N action tokens of a forward pass, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHUNK = 1024
+
+
+class TokenStatistics(NamedTuple):
+    """Per action token, fp32.
+
+    Attributes:
+        logit_N: Raw logit of the chosen token.
+        lse_N: Logsumexp over the vocabulary.
+        entropy_N: Entropy of the distribution, or None where not asked for.
+    """
+
+    logit_N: Tensor
+    lse_N: Tensor
+    entropy_N: Tensor | None
+
+
+def token_statistics(
+    hidden_ND: Tensor,
+    weight_VD: Tensor,
+    token_N: Tensor,
+    *,
+    bias_V: Tensor | None = None,
+    entropy: bool = False,
+    chunk: int = CHUNK,
+) -> TokenStatistics:
+    """Statistics of chosen tokens from the hidden states that predict them.
+
+    Args:
+        hidden_ND: Final hidden states, any floating dtype.
+        weight_VD: Weight of the vocabulary head.
+        token_N: Chosen tokens.
+        bias_V: Bias of the head, if it has one.
+        entropy: Compute the entropy too.
+        chunk: Positions per chunk; bounds memory at ``chunk * V`` floats.
+
+    Returns:
+        fp32 statistics, differentiable in the hidden states and the head.
+    """
+    dtype = torch.float64 if hidden_ND.dtype == torch.float64 else torch.float32
+    weight_VD = weight_VD.to(dtype)
+    bias_V = None if bias_V is None else bias_V.to(dtype)
+
+    def head(hidden: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        logits = torch.nn.functional.linear(hidden.to(dtype), weight_VD, bias_V)
+        lse = logits.logsumexp(-1)
+        chosen = logits.gather(-1, token[:, None])[:, 0]
+        if not entropy:
+            return chosen, lse, None
+        return chosen, lse, lse - (logits.softmax(-1) * logits).sum(-1)
+
+    parts = []
+    for hidden, token in zip(torch.split(hidden_ND, chunk), torch.split(token_N, chunk), strict=True):
+        if torch.is_grad_enabled() and len(token_N) > chunk:
+            parts.append(checkpoint(head, hidden, token, use_reentrant=False))
+        else:
+            parts.append(head(hidden, token))
+    if not parts:
+        empty = hidden_ND.new_zeros(0, dtype=dtype)
+        return TokenStatistics(empty, empty, empty if entropy else None)
+    logit, lse, ent = zip(*parts, strict=True)
+    return TokenStatistics(torch.cat(logit), torch.cat(lse), torch.cat(ent) if entropy else None)

@@ -1,0 +1,101 @@
+"""What a task is: episodes to learn from, an evaluation, metrics with one primary."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shiqbench.config import EvalConfig, TaskConfig
+    from shiqbench.episode import Episode
+    from shiqbench.generation import ChatGenerator
+
+Split = Literal["train", "validation", "test"]
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The one number that stands for an evaluation.
+
+    Attributes:
+        name: Metric name.
+        value: Point estimate.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        higher_is_better: Direction.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Result of :meth:`Task.metrics`.
+
+    Attributes:
+        primary: The headline metric.
+        metrics: Every metric by name, the primary included.
+    """
+
+    primary: Primary
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Task(ABC):
+    """A task. Everything it needs comes through its configuration and the asset cache.
+
+    Args:
+        config: The validated configuration.
+    """
+
+    trainable: ClassVar[bool] = True
+    evaluable: ClassVar[bool] = True
+    offers: ClassVar[frozenset[str]] = frozenset()
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()
+    """Extra columns of the comparison table: (metric name, heading, format spec)."""
+
+    def __init__(self, config: TaskConfig) -> None:
+        self.config = config
+
+    @classmethod
+    @abstractmethod
+    def data_identity(cls, config: TaskConfig) -> dict[str, str]:
+        """Version and sha256 of the data, known before anything is fetched."""
+
+    def fetch(self) -> None:
+        """Get the pinned assets into the cache; called before anything is written."""
+
+    def prompt_identity(self) -> str:
+        """Sha256 over what the model is told; enters the evaluation's digest."""
+        return ""
+
+    def episodes(self, split: Split) -> list[Episode]:
+        """Offline episodes of a split, the same for every seed."""
+        raise TypeError(f"{type(self).__name__} declares trainable but gives no episodes")
+
+    def evaluate(
+        self,
+        chat: ChatGenerator,
+        config: EvalConfig,
+        progress: Callable[[int, int], None],
+    ) -> list[Record]:
+        """Play the split named by ``config`` and return one record per example.
+
+        Args:
+            chat: The model.
+            config: Split, sampling and limits.
+            progress: Called with (finished, total) examples.
+        """
+        raise TypeError(f"{type(self).__name__} declares evaluable but does not evaluate")
+
+    def metrics(self, records: Sequence[Record]) -> Metrics:
+        """Aggregate records."""
+        raise TypeError(f"{type(self).__name__} declares evaluable but has no metrics")

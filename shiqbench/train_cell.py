@@ -1,0 +1,175 @@
+"""Train one cell: episodes -> rendered -> units -> reference statistics -> weights -> DONE."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from shiqbench.assets import cache_dir
+from shiqbench.cell import held, is_done, mark_done, verified_weights, write_error
+from shiqbench.data import make_units
+from shiqbench.digest import digest, file_sha256
+from shiqbench.errors import ConfigError
+from shiqbench.files import replacing_folder, write_json
+from shiqbench.manifest import manifest, peak_memory_gb
+from shiqbench.policy import Policy, load_model, plain
+from shiqbench.reference import ReferenceCache
+from shiqbench.rendering import Rendered, Renderer
+from shiqbench.training import Trainer, plan_training
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from shiqbench.config import TrainConfig
+    from shiqbench.episode import Episode
+    from shiqbench.plan import CellPlan
+    from shiqbench.progress import Display
+
+UNIT_SIZE = {"episode": 1, "pair": 2}
+
+
+def train_cell(cell: CellPlan, display: Display) -> bool:
+    """Train a cell unless that is done; its start must be.
+
+    Returns:
+        True if it was already there.
+    """
+    if is_done(cell.folder):
+        return True
+    with held(cell.folder):
+        if is_done(cell.folder):  # another process finished it meanwhile
+            return True
+        try:
+            _train(cell, display)
+        except Exception as error:
+            write_error(cell.folder, error)
+            raise
+    return False
+
+
+def _train(cell: CellPlan, display: Display) -> None:
+    assert cell.train is not None
+    assert cell.seed is not None
+    started = time.perf_counter()
+    config, folder = cell.train, cell.folder
+    write_json(folder / "config.json", cell.recipe)
+    weights, weights_sha256 = _start_weights(cell)
+    task = cell.task.load()(cell.task_config)
+    algorithm = cell.algorithm.load()(cell.algo)
+    with display.stage("episodes"):
+        offered = task.episodes("train")
+        episodes = algorithm.select(offered)
+        renderer = Renderer(weights)
+        rendered = [renderer.render(e) for e in episodes]
+    _check_lengths(rendered, config)
+    units = make_units(algorithm, episodes)
+    size = UNIT_SIZE.get(algorithm.unit, algorithm.group_size)
+    plan = plan_training(units, rendered, config, size, cell.seed)
+    policy = Policy(load_model(weights, config), config)
+    cache = ReferenceCache(cache_dir() / "reference", weights_sha256, policy)
+    visited = [rendered[i] for i in plan.rows]
+    with display.bar("reference", len(visited)) as advance:
+        computed, found = cache.fill(visited, advance)
+    reference_seconds = time.perf_counter() - started
+    trainer = Trainer(policy, algorithm, rendered, cache.row, plan, config, cell.seed, folder)
+    resumed_at = trainer.done
+    with display.training(cell.label, folder) as reporter:
+        trainer.run(reporter)
+    cache.close()
+    _save_weights(policy, weights, renderer, folder / "checkpoint", config)
+    facts: dict[str, Any] = {
+        "model": cell.model.text,
+        "start": cell.start.label if cell.start else None,
+        "start_weights_sha256": weights_sha256,
+        "tokenizer_sha256": _sha256_if_file(weights / "tokenizer.json"),
+        "chat_template_sha256": renderer.template_sha256,
+        "data": data_facts(offered, episodes, rendered, len(units)),
+        "budget": {
+            "updates": len(plan.batches),
+            "tokens": sum(plan.tokens),
+            "episodes": sum(len(u.rows) for b in plan.batches for u in b),
+        },
+        "reference": {"computed": computed, "cached": found, "seconds": reference_seconds},
+        "resumed_at_update": resumed_at,
+        "seconds": time.perf_counter() - started,
+        "peak_memory_gb": peak_memory_gb(),
+        "save_every": config.save_every,
+    }
+    write_json(folder / "manifest.json", manifest(**facts))
+    mark_done(folder, [f for f in (folder, *folder.glob("checkpoint")) for f in f.iterdir() if _kept(f)])
+
+
+def _kept(file: Path) -> bool:
+    return file.is_file() and not file.name.startswith(".") and file.name not in ("DONE", "error.json")
+
+
+def _start_weights(cell: CellPlan) -> tuple[Path, str]:
+    """Folder and sha256 of the weights that the cell starts from; they are the reference too."""
+    if cell.start is not None:
+        return verified_weights(cell.start.folder)
+    folder = cell.model.folder()
+    return folder, digest({f.name: file_sha256(f) for f in sorted(folder.glob("*.safetensors"))})
+
+
+def _check_lengths(rendered: Sequence[Rendered], config: TrainConfig) -> None:
+    """Refuse an episode that is too long; nothing is truncated."""
+    longest = max(rendered, key=lambda r: max(len(s.ids) for s in r.sequences), default=None)
+    if longest is None:
+        return
+    tokens = max(len(s.ids) for s in longest.sequences)
+    if tokens > config.max_tokens:
+        raise ConfigError(
+            f"episode {longest.episode.id} has {tokens} tokens, {tokens - config.max_tokens} more than train.max_tokens",
+            where="training data",
+            do=f"raise it (--set train.max_tokens={tokens}) or shorten the prompt",
+        )
+
+
+def data_facts(
+    offered: Sequence[Episode], used: Sequence[Episode], rendered: Sequence[Rendered], units: int
+) -> dict[str, Any]:
+    """Counts and mean returns of the training data, by behaviour."""
+    behaviours = sorted({e.behaviour for e in offered})
+    by_behaviour = {}
+    for name in behaviours:
+        returns = [e.total_reward for e in offered if e.behaviour == name]
+        by_behaviour[name] = {
+            "episodes": len(returns),
+            "used": sum(e.behaviour == name for e in used),
+            "mean_return": sum(returns) / len(returns),
+        }
+    tokens = sum(r.tokens for r in rendered)
+    return {
+        "behaviours": by_behaviour,
+        "units": units,
+        "tokens_per_episode": tokens / max(1, len(rendered)),
+        "action_tokens_per_episode": sum(r.actions for r in rendered) / max(1, len(rendered)),
+    }
+
+
+def _save_weights(
+    policy: Policy, source: Path, renderer: Renderer, target: Path, config: TrainConfig
+) -> None:
+    """Final weights as a folder that transformers and vllm load, LoRA merged, in the training precision."""
+    from transformers.utils import logging
+
+    model: Any = policy.model
+    if config.lora_rank:
+        model = model.merge_and_unload()
+    model = plain(model)
+    if config.precision == "bf16":
+        model = model.to(torch.bfloat16)
+    logging.disable_progress_bar()
+    with replacing_folder(target) as folder:
+        model.save_pretrained(folder)
+        renderer.tokenizer.save_pretrained(folder)
+        for name in ("generation_config.json", "chat_template.jinja"):
+            if (source / name).is_file() and not (folder / name).exists():
+                (folder / name).write_bytes((source / name).read_bytes())
+
+
+def _sha256_if_file(path: Path) -> str | None:
+    return file_sha256(path) if path.is_file() else None

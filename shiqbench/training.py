@@ -1,0 +1,317 @@
+"""The training loop: planned batches, one loss, reduced here alone, resumable at any moment."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from accelerate import Accelerator
+
+from shiqbench.batch import Batch
+from shiqbench.data import unit_batches
+from shiqbench.errors import RunError
+from shiqbench.files import replacing
+from shiqbench.policy import Policy, forward_passes, row_statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from shiqbench.algorithm import Algorithm, Loss
+    from shiqbench.config import AlgorithmConfig, TrainConfig
+    from shiqbench.data import EpisodeUnit
+    from shiqbench.rendering import Rendered
+    from shiqbench.statistics import TokenStatistics
+
+STATE = "state.pt"
+
+
+class Reporter(Protocol):
+    """Told about progress; a progress bar, a tracker, or nobody."""
+
+    def update(self, line: dict[str, Any], total: int) -> None:
+        """One update is done; ``line`` is what ``train.jsonl`` holds, ``total`` the planned updates."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The whole order of training, known before it starts.
+
+    Attributes:
+        batches: Units of every update.
+        tokens: Tokens of every update.
+        rows: Indices of the episodes that are visited at all.
+    """
+
+    batches: tuple[tuple[EpisodeUnit, ...], ...]
+    tokens: tuple[int, ...]
+    rows: tuple[int, ...]
+
+
+def plan_training(
+    units: Sequence[EpisodeUnit], rendered: Sequence[Rendered], config: TrainConfig, unit_size: int, seed: int
+) -> TrainingPlan:
+    """Decide every batch from the seed and the budget alone.
+
+    The token budget counts whole updates: it ends with the first update that reaches it.
+    """
+    lengths = [r.tokens for r in rendered]
+    per_batch = max(1, config.batch_episodes // unit_size)
+    keys: list[Any] = [r.sequences[0].ids for r in rendered] if config.share_prefix else lengths
+    order: Iterator[list[EpisodeUnit]] = unit_batches(units, keys, per_batch, seed)
+    batches: list[tuple[EpisodeUnit, ...]] = []
+    tokens: list[int] = []
+    for batch in order:
+        done = len(batches) >= config.updates if config.updates else sum(tokens) >= (config.tokens or 0)
+        if done:
+            break
+        batches.append(tuple(batch))
+        tokens.append(sum(lengths[r] for u in batch for r in u.rows))
+    rows = sorted({r for b in batches for u in b for r in u.rows})
+    return TrainingPlan(tuple(batches), tuple(tokens), tuple(rows))
+
+
+def learning_rate(config: TrainConfig, share: float) -> float:
+    """Learning rate when ``share`` of the budget is spent (0 to 1, the current update included)."""
+    if config.warmup and share < config.warmup:
+        return config.lr * share / config.warmup
+    left = (1 - share) / (1 - config.warmup)
+    factor = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[
+        config.schedule
+    ]
+    return config.lr * factor
+
+
+def make_batch(
+    units: Sequence[EpisodeUnit],
+    rendered: Sequence[Rendered],
+    rows: Sequence[TokenStatistics],
+    references: Sequence[TokenStatistics],
+) -> Batch:
+    """Lay episodes out over their action tokens.
+
+    Args:
+        units: Units of this batch; row r of ``rows`` and ``references`` belongs to the r-th episode
+            met when walking through them.
+        rendered: All episodes.
+        rows: The policy's statistics, with gradient.
+        references: The reference's.
+    """
+    members = [(u, rendered[i]) for u, unit in enumerate(units) for i in unit.rows]
+    lengths = torch.tensor([r.actions for _, r in members])
+    width = int(lengths.max())
+    device = rows[0].logit_N.device
+
+    def pad(values: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence(list(values), batch_first=True).to(device)
+
+    logit_EA = pad([s.logit_N for s in rows])
+    known = all(r.behaviour_logp is not None for _, r in members)
+    return Batch(
+        valid_EA=(torch.arange(width)[None, :] < lengths[:, None]).to(device),
+        reward_EA=pad([torch.tensor(r.rewards) for _, r in members]).to(logit_EA.dtype),
+        logit_EA=logit_EA,
+        lse_EA=pad([s.lse_N for s in rows]),
+        ref_logit_EA=pad([s.logit_N for s in references]),
+        ref_lse_EA=pad([s.lse_N for s in references]),
+        unit_E=torch.tensor([u for u, _ in members], device=device),
+        weight_U=torch.tensor([u.weight for u in units], device=device),
+        behaviour_logp_EA=pad([torch.tensor(r.behaviour_logp) for _, r in members]) if known else None,
+    )
+
+
+class Trainer:
+    """Runs a plan on a policy.
+
+    Args:
+        policy: What is trained; fp32 weights.
+        algorithm: Gives the loss.
+        rendered: All episodes.
+        reference: Statistics of one episode under the reference.
+        plan: From :func:`plan_training`.
+        config: Optimiser and precision.
+        seed: For whatever the model itself draws.
+        folder: Holds ``checkpoint/`` and ``train.jsonl``.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        algorithm: Algorithm[AlgorithmConfig],
+        rendered: Sequence[Rendered],
+        reference: Callable[[Rendered], TokenStatistics],
+        plan: TrainingPlan,
+        config: TrainConfig,
+        seed: int,
+        folder: Path,
+    ) -> None:
+        self.algorithm, self.rendered, self.reference = algorithm, rendered, reference
+        self.plan, self.config, self.folder = plan, config, folder
+        torch.manual_seed(seed)
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        parameters = [p for p in policy.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            parameters,
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self.policy, self.optimizer = self.accelerator.prepare(policy, optimizer)
+        self.done = self._resume()
+
+    def run(self, reporter: Reporter) -> None:
+        """Train from the newest checkpoint to the end of the plan.
+
+        Raises:
+            RunError: The loss or its gradient is no longer finite.
+        """
+        total = len(self.plan.batches)
+        with (self.folder / "train.jsonl").open("a", encoding="utf-8") as log:
+            for index in range(self.done, total):
+                line = self._update(index)
+                log.write(json.dumps(line) + "\n")
+                log.flush()
+                self.done = index + 1
+                reporter.update(line, total)
+                if self.done % self.config.save_every == 0 and self.done < total:
+                    self._save()
+
+    def _update(self, index: int) -> dict[str, Any]:
+        started = time.perf_counter()
+        spent = sum(self.plan.tokens[: index + 1])
+        share = (index + 1) / len(self.plan.batches)
+        if not self.config.updates:
+            share = spent / sum(self.plan.tokens)
+        rate = learning_rate(self.config, share - 0.5 / len(self.plan.batches))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        mine = self.plan.batches[index][self.accelerator.process_index :: self.accelerator.num_processes]
+        totals = _Totals()
+        for units in self._micro_batches(mine):
+            loss, batch = self._loss(units)
+            self.accelerator.backward(loss.numerator_U.sum())
+            totals.add(loss, batch)
+        summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
+        numerator, denominator, n_units, n_rows, return_sum, actions, *metric_sums = summed
+        # Gradients hold the sum of numerators (averaged over processes by the wrapper): divide once, here.
+        scale = self.accelerator.num_processes / max(denominator, 1e-12)
+        parameters = [p for p in self.policy.parameters() if p.grad is not None]
+        torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], scale)
+        norm = float(self.accelerator.clip_grad_norm_(parameters, self.config.clip))
+        value = numerator / max(denominator, 1e-12)
+        if not (math.isfinite(norm) and math.isfinite(value)):
+            raise RunError(
+                f"loss {value:g} with gradient norm {norm:g} at update {index + 1}",
+                where=str(self.folder),
+                do="lower train.lr, or raise algo.beta's scale; nothing of this update was kept",
+            )
+        self.optimizer.step()
+        metrics = dict(zip(totals.names, (m / n_units for m in metric_sums), strict=True))
+        return {
+            "update": index + 1,
+            "loss": value,
+            "grad_norm": norm,
+            "lr": rate,
+            "return": return_sum / n_rows,
+            **metrics,
+            "tokens": spent,
+            "action_tokens": int(actions),
+            "seconds": time.perf_counter() - started,
+        }
+
+    def _micro_batches(self, units: Sequence[EpisodeUnit]) -> Iterator[list[EpisodeUnit]]:
+        """Whole units, as many as fit in one forward pass, at least one."""
+        held: list[EpisodeUnit] = []
+        for unit in units:
+            sequences = [s for u in (*held, unit) for r in u.rows for s in self.rendered[r].sequences]
+            if held and len(forward_passes(sequences, self.config)) > 1:
+                yield held
+                held = []
+            held.append(unit)
+        if held:
+            yield held
+
+    def _loss(self, units: Sequence[EpisodeUnit]) -> tuple[Loss, Batch]:
+        members = [self.rendered[i] for u in units for i in u.rows]
+        rows = row_statistics(self.policy, members)
+        device = rows[0].logit_N.device
+        references = [self.reference(r) for r in members]
+        batch = make_batch(units, self.rendered, rows, [_to(s, device) for s in references])
+        return self.algorithm.loss(batch), batch
+
+    def _save(self) -> None:
+        """Everything that the next update depends on, in one file, renamed into place."""
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "done": self.done,
+            "model": {
+                k: v
+                for k, v in self.accelerator.unwrap_model(self.policy).state_dict().items()
+                if self._trained(k)
+            },
+            "optimizer": self.optimizer.state_dict(),
+            "torch": torch.get_rng_state(),
+        }
+        with replacing(self.folder / "checkpoint" / STATE) as temporary:
+            torch.save(state, temporary)
+
+    def _trained(self, name: str) -> bool:
+        """With LoRA only the adapters change; the rest is loaded from the model itself."""
+        return not self.config.lora_rank or "lora_" in name
+
+    def _resume(self) -> int:
+        """Load the newest checkpoint, if any, and drop the log lines that came after it."""
+        path = self.folder / "checkpoint" / STATE
+        log = self.folder / "train.jsonl"
+        done = 0
+        if path.exists():
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            self.accelerator.unwrap_model(self.policy).load_state_dict(
+                state["model"], strict=not self.config.lora_rank
+            )
+            self.optimizer.load_state_dict(state["optimizer"])
+            torch.set_rng_state(state["torch"])
+            done = int(state["done"])
+        if log.exists():
+            lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+            with replacing(log) as temporary:
+                temporary.write_text("".join(lines[:done]), encoding="utf-8")
+        return done
+
+
+class _Totals:
+    """Sums over the micro-batches of one update."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._sums: torch.Tensor | None = None
+
+    def add(self, loss: Loss, batch: Batch) -> None:
+        self.names = list(loss.metrics)
+        values = [
+            loss.numerator_U.detach().sum(),
+            loss.denominator_U.sum(),
+            batch.weight_U.new_tensor(len(batch.weight_U)),
+            batch.weight_U.new_tensor(len(batch.unit_E)),
+            batch.return_E.sum(),
+            batch.valid_EA.sum(),
+            *(loss.metrics[name].sum() for name in self.names),
+        ]
+        new = torch.stack([v.to(torch.float64) for v in values])
+        self._sums = new if self._sums is None else self._sums + new
+
+    def tensor(self) -> torch.Tensor:
+        if self._sums is None:
+            raise RunError("a process got no unit of a batch", do="raise train.batch_episodes")
+        return self._sums
+
+
+def _to(s: TokenStatistics, device: torch.device) -> TokenStatistics:
+    return type(s)(s.logit_N.to(device), s.lse_N.to(device), None)
