@@ -6,6 +6,7 @@ An engine works on token ids (:class:`Generator`); a task works on messages.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,6 +36,11 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
     stop_token_ids: tuple[int, ...] = ()
+
+    def seed_of(self, index: int) -> int:
+        """The seed of one completion: a mix of the call's seed and the completion's place."""
+        mixed = hashlib.sha256(f"{self.seed}:{index}".encode()).digest()
+        return int.from_bytes(mixed[:4], "big") % 2**31
 
 
 @dataclass(frozen=True)

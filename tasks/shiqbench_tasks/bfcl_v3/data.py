@@ -1,0 +1,166 @@
+"""The scenarios: entries, ground truth and tool documents of the pinned wheel, and their split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.errors import AssetError
+from shiqbench_tasks.bfcl_v3.calls import Call, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from shiqbench.task import Split
+
+SCENARIOS = 200
+SPLIT_SEED = 20250717
+SPLIT_SIZES: dict[Split, int] = {"train": 120, "validation": 30, "test": 50}
+SHA256 = {  # of the files below ``bfcl_eval/data`` in the pinned wheel
+    "BFCL_v3_multi_turn_base.json": "fe5c442849bdb2c2cdedc91f377411ff7fc6cd11af299766f4554d71d3d40f98",
+    "possible_answer/BFCL_v3_multi_turn_base.json": (
+        "6ea6bf48a2fc6067b57a289d314e7dc0582b12e22be53c8f7681599fba84a028"
+    ),
+}
+TOOL_FILES = {
+    "GorillaFileSystem": "gorilla_file_system",
+    "MathAPI": "math_api",
+    "MessageAPI": "message_api",
+    "TicketAPI": "ticket_api",
+    "TradingBot": "trading_bot",
+    "TravelAPI": "travel_booking",
+    "TwitterAPI": "posting_api",
+    "VehicleControlAPI": "vehicle_control",
+}
+
+# multi_turn_base_154 has 5 user turns and 6 turns of ground truth: whoever plays it is officially "force
+# terminated", however well. Its second user turn asks for what the second and third answer.
+MERGED_ANSWERS = {("base", 154): 1}  # this turn of the ground truth takes in the next
+
+ToolDocument = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One scenario in one category.
+
+    Attributes:
+        id: The official id, such as ``multi_turn_base_7``.
+        scenario: Its number, shared by the four categories; splits go by it.
+        category: ``base``.
+        users: What the user says, per turn.
+        initial_config: Start state, per class.
+        classes: The simulated classes involved, in the official order.
+        tools: Documents of every tool that the episode offers.
+        ground_truth: Calls per turn, all arguments by name.
+    """
+
+    id: str
+    scenario: int
+    category: str
+    users: tuple[str, ...]
+    initial_config: dict[str, Any]
+    classes: tuple[str, ...]
+    tools: tuple[ToolDocument, ...]
+    ground_truth: tuple[tuple[Call, ...], ...]
+
+    @property
+    def counted(self) -> tuple[bool, ...]:
+        """Per turn, whether it enters scores: its ground truth is not empty."""
+        return tuple(bool(calls) for calls in self.ground_truth)
+
+    @property
+    def long_context(self) -> bool:
+        """Whether the simulated tools start with large states."""
+        return self.category == "long_context"
+
+
+def split_scenarios(split: Split) -> tuple[int, ...]:
+    """Scenario numbers of a split, in its fixed order; no scenario is in two splits."""
+    order = list(range(SCENARIOS))
+    random.Random(SPLIT_SEED).shuffle(order)
+    start = 0
+    for name, size in SPLIT_SIZES.items():
+        if name == split:
+            return tuple(order[start : start + size])
+        start += size
+    raise ValueError(f"unknown split {split!r}")
+
+
+def split_entries(root: Path, categories: Sequence[str], split: Split) -> list[Entry]:
+    """Entries of a split, scenario by scenario."""
+    found = {category: load_entries(root, category) for category in categories}
+    return [found[category][i] for i in split_scenarios(split) for category in categories]
+
+
+@cache
+def load_entries(root: Path, category: str) -> tuple[Entry, ...]:
+    """All entries of a category, by scenario number.
+
+    Args:
+        root: Folder of the unpacked wheel.
+        category: ``base``.
+
+    Raises:
+        AssetError: A file is missing or not the pinned one.
+    """
+    name = f"BFCL_v3_multi_turn_{category}.json"
+    entries = _read_lines(root, name)
+    answers = {a["id"]: a["ground_truth"] for a in _read_lines(root, f"possible_answer/{name}")}
+    return tuple(_entry(root, category, e, answers[e["id"]]) for e in entries)
+
+
+def _entry(root: Path, category: str, raw: dict[str, Any], answer: list[list[str]]) -> Entry:
+    tools = tuple(tool for name in raw["involved_classes"] for tool in load_tools(root, name))
+    scenario = int(raw["id"].rsplit("_", 1)[1])
+    merged = MERGED_ANSWERS.get((category, scenario))
+    if merged is not None:
+        answer = [*answer[:merged], answer[merged] + answer[merged + 1], *answer[merged + 2 :]]
+    excluded = raw.get("excluded_function", [])
+    tools = tuple(tool for tool in tools if tool["name"] not in excluded)
+    parameters = {tool["name"]: tuple(tool["parameters"]["properties"]) for tool in tools}
+    return Entry(
+        id=raw["id"],
+        scenario=scenario,
+        category=category,
+        users=tuple("\n".join(m["content"] for m in turn) for turn in raw["question"]),
+        initial_config=raw["initial_config"],
+        classes=tuple(raw["involved_classes"]),
+        tools=tools,
+        ground_truth=tuple(tuple(_named(c, parameters) for c in turn) for turn in answer),
+    )
+
+
+def _named(text: str, parameters: dict[str, tuple[str, ...]]) -> Call:
+    """A ground-truth call with its positional arguments named, in the order of the tool's document."""
+    (call,) = parse(text).calls
+    names = parameters[call.name][: len(call.args)]
+    return Call(call.name, kwargs={**dict(zip(names, call.args, strict=True)), **call.kwargs})
+
+
+@cache
+def load_tools(root: Path, class_name: str) -> tuple[ToolDocument, ...]:
+    """Documents of a class's tools, in the order of its file."""
+    return tuple(_read_lines(root, f"multi_turn_func_doc/{TOOL_FILES[class_name]}.json"))
+
+
+def _read_lines(root: Path, name: str) -> list[dict[str, Any]]:
+    path = root / "bfcl_eval" / "data" / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise AssetError(
+            f"cannot read the BFCL data: {error.strerror}", where=str(path), do="run shiqbench fetch bfcl_v3"
+        ) from error
+    if name in SHA256 and hashlib.sha256(content).hexdigest() != SHA256[name]:
+        raise AssetError(
+            "the BFCL data are not the pinned ones",
+            where=str(path),
+            do="delete that folder and run shiqbench fetch bfcl_v3",
+        )
+    return [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]

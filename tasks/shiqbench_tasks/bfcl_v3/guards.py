@@ -1,0 +1,85 @@
+"""What keeps a well-formed but hostile call from holding up the machine, or from making runs differ.
+
+None of it touches a call of the ground truth; a test plays them all.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shiqbench_tasks.bfcl_v3.calls import Call
+
+MAX_PRECISION = 1_000  # digits
+MAX_POWER_BITS = 10_000  # of the result
+MAX_TREE_ITEMS = 20_000  # copied folders share their contents, so a few calls can make trees without end
+MAX_TREE_DEPTH = 200
+MAX_REPEATS = 1_000  # of a text or list times a number
+
+
+class Refused(ValueError):
+    """The call would cost too much; the model is told."""
+
+
+def check_cost(call: Call, method: Callable[..., Any]) -> None:
+    """Refuse a call whose cost is out of proportion.
+
+    Args:
+        call: The call.
+        method: The bound method that it names.
+
+    Raises:
+        Refused: It is refused.
+    """
+    values = [*call.args, *call.kwargs.values()]
+    if call.name in ("logarithm", "square_root", "round_number"):
+        _check_digits(call, values)
+    elif call.name == "power":
+        _check_power(call)
+    elif call.name == "compute_exchange_rate":
+        if any(isinstance(v, (str, list, tuple)) and len(v) > MAX_REPEATS for v in values):
+            raise Refused("an argument is too long")
+    elif call.name in ("find", "du"):
+        _check_tree(method.__self__._current_dir)  # type: ignore[attr-defined]
+
+
+def _check_digits(call: Call, values: list[Any]) -> None:
+    named = [call.kwargs.get("precision", 0), call.kwargs.get("decimal_places", 0), *call.args[1:]]
+    if any(isinstance(v, (int, float)) and abs(v) > MAX_PRECISION for v in named):
+        raise Refused(f"precision must be at most {MAX_PRECISION}")
+
+
+def _check_power(call: Call) -> None:
+    given = {**dict(zip(("base", "exponent"), call.args, strict=False)), **call.kwargs}
+    base, exponent = given.get("base"), given.get("exponent")
+    if isinstance(base, int) and isinstance(exponent, int) and abs(base) > 1:  # floats overflow by themselves
+        if base.bit_length() * exponent > MAX_POWER_BITS:
+            raise Refused("the result is too large")
+
+
+def _check_tree(folder: Any) -> None:
+    """Count what a walk would visit, and stop early."""
+    items, waiting = 0, [(folder, 0)]
+    while waiting:
+        directory, depth = waiting.pop()
+        items += len(directory.contents)
+        if items > MAX_TREE_ITEMS or depth > MAX_TREE_DEPTH:
+            raise Refused("the folder holds too much")
+        waiting += [(i, depth + 1) for i in directory.contents.values() if hasattr(i, "contents")]
+
+
+_SET_RESPONSES = {
+    "book_flight": re.compile(r"(?<=Must be one of \{)[^{}]*(?=\})"),
+    "edit_ticket": re.compile(r"(?<=Invalid fields for update: )[^\"]*"),
+}
+
+
+def in_fixed_order(name: str, response: str) -> str:
+    """Sort what two official tools write in the order of a set, which differs from process to process."""
+    pattern = _SET_RESPONSES.get(name)
+    if pattern is None:
+        return response
+    return pattern.sub(lambda found: ", ".join(sorted(found.group().split(", "))), response)

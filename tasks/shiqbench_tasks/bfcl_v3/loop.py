@@ -1,0 +1,148 @@
+"""The episode loop: one conversation being played, whoever writes the assistant's messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shiqbench.episode import Message, StopReason
+from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, parse, write
+from shiqbench_tasks.bfcl_v3.prompt import NO_MORE_CALLS, malformed_response, system_message, tool_message
+from shiqbench_tasks.bfcl_v3.scoring import Scorecard, Verdict
+from shiqbench_tasks.bfcl_v3.simulator import ToolBox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from shiqbench_tasks.bfcl_v3.data import Entry
+
+Script = tuple[tuple[Call, ...], ...]  # calls per user turn
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where an episode must stop; in steps and tokens, so that it reproduces.
+
+    Attributes:
+        max_steps: Messages with calls (or attempts at them) per user turn; one more ends the episode, as in the
+            official loop.
+        max_tokens: Generated tokens per episode.
+    """
+
+    max_steps: int = 20
+    max_tokens: int | None = None
+
+
+@dataclass
+class Turn:
+    """What happened in one user turn.
+
+    Attributes:
+        steps: Calls of each message that made any; what the official checker is given.
+        responses: Their responses, in order.
+        last_message: Index of the turn's last assistant message.
+        ended: Whether the model ended it.
+    """
+
+    steps: list[tuple[Call, ...]] = field(default_factory=list)
+    responses: list[str] = field(default_factory=list)
+    last_message: int | None = None
+    ended: bool = False
+
+
+class Dialogue:
+    """One episode being played.
+
+    Args:
+        entry: The scenario.
+        root: Folder of the unpacked wheel.
+        limits: Where it must stop.
+    """
+
+    def __init__(self, entry: Entry, root: Path, limits: Limits | None = None) -> None:
+        self.entry, self.limits = entry, limits or Limits()
+        self.messages: list[Message] = [system_message(entry)]
+        self.turns: list[Turn] = []
+        self.stop: StopReason | None = None
+        self.prompt_tokens = self.tokens = 0
+        self.assistant_messages = self.malformed_messages = 0
+        self._toolbox = ToolBox(entry, root)
+        self._scorecard = Scorecard(entry, root)
+        self._steps = 0
+        self._next_turn()
+
+    def answer(self, message: Message, *, tokens: int = 0, prompt_tokens: int = 0) -> None:
+        """Take the assistant's next message, and the world's reaction to it.
+
+        Args:
+            message: The message.
+            tokens: Number of tokens sampled for it.
+            prompt_tokens: Length of the prompt that it answers.
+        """
+        if self.stop is not None:
+            raise ValueError(f"episode {self.entry.id} has ended: {self.stop}")
+        turn = self.turns[-1]
+        turn.last_message = len(self.messages)
+        self.messages.append(message)
+        self.assistant_messages += 1
+        self.tokens += tokens
+        self.prompt_tokens += prompt_tokens
+        parsed = parse(message.content)
+        if parsed.outcome is Outcome.NO_CALLS:
+            self._end_turn(turn)
+        elif parsed.outcome is Outcome.MALFORMED:
+            self.malformed_messages += 1
+            self._react([malformed_response(parsed.problem)])
+        else:
+            responses = [self._toolbox.dispatch(call) for call in parsed.calls]
+            turn.steps.append(parsed.calls)
+            turn.responses += responses
+            self._react(responses)
+        limit = self.limits.max_tokens
+        if self.stop is None and limit is not None and self.tokens >= limit:
+            self.stop = StopReason.TOKEN_LIMIT
+
+    def no_room(self, prompt_tokens: int) -> None:
+        """The prompt does not fit the context: the episode ends, nothing is truncated."""
+        self.prompt_tokens += prompt_tokens
+        self.stop = StopReason.CONTEXT_LIMIT
+
+    def verdict(self) -> Verdict:
+        """The score; the episode must have ended."""
+        if self.stop is None:
+            raise ValueError(f"episode {self.entry.id} is still being played")
+        return self._scorecard.verdict(self.stop)
+
+    def _react(self, responses: list[str]) -> None:
+        self.messages.append(tool_message(responses))
+        self._steps += 1
+        if self._steps > self.limits.max_steps:
+            self.stop = StopReason.STEP_LIMIT
+
+    def _end_turn(self, turn: Turn) -> None:
+        turn.ended = True
+        self._scorecard.end_turn(self._toolbox.instances, turn.responses)
+        if len(self.turns) == len(self.entry.users):
+            self.stop = StopReason.FINISHED
+        else:
+            self._next_turn()
+
+    def _next_turn(self) -> None:
+        self.messages.append(Message("user", self.entry.users[len(self.turns)]))
+        self.turns.append(Turn())
+        self._steps = 0
+
+
+def play(dialogue: Dialogue, script: Sequence[Sequence[Call]]) -> Dialogue:
+    """Play scripted turns through the very loop that models go through: all calls of a turn at once, then ``[]``.
+
+    Args:
+        dialogue: A fresh episode.
+        script: Calls per user turn.
+    """
+    for calls in script:
+        if calls:
+            dialogue.answer(Message("assistant", write(tuple(calls)), action=True))
+        dialogue.answer(Message("assistant", NO_MORE_CALLS, action=True))
+    return dialogue

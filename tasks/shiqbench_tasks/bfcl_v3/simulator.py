@@ -1,0 +1,171 @@
+"""The simulated tools of one episode: official classes, own instances, dispatch without ``eval``."""
+
+from __future__ import annotations
+
+import copy
+import decimal
+import importlib
+import inspect
+import json
+import sys
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.errors import AssetError
+from shiqbench_tasks.bfcl_v3.guards import check_cost, in_fixed_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from shiqbench_tasks.bfcl_v3.calls import Call
+    from shiqbench_tasks.bfcl_v3.data import Entry
+
+_PACKAGE = "bfcl_eval.eval_checker.multi_turn_eval"
+_STATELESS = ("MathAPI",)
+
+
+@dataclass(frozen=True)
+class Official:
+    """What is used of the official package, imported from the pinned wheel.
+
+    Attributes:
+        classes: Simulated classes by name.
+        state_checker: Compares model instances with ground-truth instances.
+        response_checker: Looks for the ground truth's responses among the model's.
+    """
+
+    classes: dict[str, type[Any]]
+    state_checker: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+    response_checker: Callable[[list[str], list[str], int], dict[str, Any]]
+
+
+@cache
+def official(root: Path) -> Official:
+    """Import the official package from ``root`` and from nowhere else.
+
+    Raises:
+        AssetError: Another ``bfcl_eval`` is imported already, or this one cannot be.
+    """
+    sys.path.insert(0, str(root))
+    try:
+        with warnings.catch_warnings():  # invalid escapes in the official sources
+            warnings.simplefilter("ignore")
+            utilities = importlib.import_module(f"{_PACKAGE}.multi_turn_utils")
+            checker = importlib.import_module(f"{_PACKAGE}.multi_turn_checker")
+            classes = {
+                name: getattr(importlib.import_module(module), name)
+                for name, module in utilities.CLASS_FILE_PATH_MAPPING.items()
+            }
+    except ImportError as error:
+        raise AssetError(
+            f"cannot import the official simulator: {error}",
+            where=str(root),
+            do="delete that folder and run shiqbench fetch bfcl_v3",
+        ) from error
+    finally:
+        sys.path.remove(str(root))
+    if not str(checker.__file__).startswith(str(root)):
+        raise AssetError(
+            "another bfcl_eval is imported already",
+            where=str(checker.__file__),
+            do="run shiqbench in a process that does not import it",
+        )
+    return Official(classes, checker.state_checker, checker.response_checker)
+
+
+class ToolBox:
+    """The tools of one episode and their state. Nothing in it is shared with any other episode.
+
+    Args:
+        entry: The scenario.
+        root: Folder of the unpacked wheel.
+    """
+
+    def __init__(self, entry: Entry, root: Path) -> None:
+        classes = official(root).classes
+        self.instances: dict[str, Any] = {}
+        for name in entry.classes:
+            instance = classes[name]()
+            if name not in _STATELESS:
+                start = copy.deepcopy(entry.initial_config.get(name, {}))
+                instance._load_scenario(start, long_context=entry.long_context)
+            if entry.long_context:  # the large states are module globals that the classes do not copy
+                instance = copy.deepcopy(instance)
+            self.instances[name] = instance
+        offered = {tool["name"] for tool in entry.tools}
+        self._methods = {
+            name: method
+            for instance in self.instances.values()
+            for name, method in inspect.getmembers(instance, predicate=inspect.ismethod)
+            if name in offered and not name.startswith("_")
+        }
+
+    def dispatch(self, call: Call) -> str:
+        """Make one call and return the response, in the official executor's words."""
+        try:
+            if call.name not in self._methods:
+                raise NameError(f"name '{call.name}' is not defined")
+            method = self._methods[call.name]
+            check_cost(call, method)
+            with _own_precision():
+                return in_fixed_order(call.name, _response(method(*call.args, **_fresh(method, call))))
+        except Exception as error:  # whatever a simulated tool raises is its answer, as it is officially
+            return f"Error during execution: {error}"
+
+    def snapshot(self) -> dict[str, Any]:
+        """Copies of the instances that hold what the official state check compares, and nothing else."""
+        return {name: _public_copy(instance) for name, instance in self.instances.items()}
+
+
+def _fresh(method: Callable[..., Any], call: Call) -> dict[str, Any]:
+    """Named arguments, with a new object for every mutable default.
+
+    ``TwitterAPI.post_tweet`` keeps its default lists, and ``mention`` extends them: through the defaults,
+    which live as long as the process, one episode would change the next.
+    """
+    arguments = dict(call.kwargs)
+    for position, (name, parameter) in enumerate(_parameters(method.__func__)):  # type: ignore[attr-defined]
+        if isinstance(parameter.default, (list, dict, set)) and position >= len(call.args):
+            arguments.setdefault(name, copy.deepcopy(parameter.default))
+    return arguments
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, inspect.Parameter], ...]:
+    return tuple(inspect.signature(function).parameters.items())[1:]  # without self
+
+
+def _response(result: object) -> str:
+    """The text of a result: strings as they are, dicts as JSON, everything else by ``str``."""
+    if isinstance(result, str):
+        return result
+    if isinstance(result, dict):
+        try:
+            return json.dumps(result)
+        except (TypeError, ValueError):  # mpmath and decimal numbers
+            return str(result)
+    return str(result)
+
+
+@contextmanager
+def _own_precision() -> Iterator[None]:
+    """Undo what ``MathAPI`` does to the process-wide precision of mpmath and decimal."""
+    import mpmath
+
+    digits = mpmath.mp.dps
+    try:
+        with decimal.localcontext():
+            yield
+    finally:
+        mpmath.mp.dps = digits
+
+
+def _public_copy(instance: Any) -> Any:
+    twin = object.__new__(type(instance))
+    public = {k: v for k, v in vars(instance).items() if not k.startswith("_")}
+    vars(twin).update(copy.deepcopy(public))
+    return twin
