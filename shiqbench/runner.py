@@ -83,6 +83,7 @@ def run_plan(plan: RunPlan, display: Display) -> RunResult:
 def prepare(plan: RunPlan) -> None:
     """Everything that can fail before a result folder exists: permissions, assets, the model."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     cell = plan.cell
     needs = cell.algorithm.load().needs - plan.task.offers
     if needs:

@@ -41,7 +41,10 @@ def tool_line(tool: ToolDocument) -> str:
 
 def _argument(name: str, about: dict[str, Any], required: bool) -> str:
     kind = _TYPES.get(about["type"], about["type"])
-    return f"{name}: {kind}" if required else f"{name}: {kind} = {about.get('default')!r}"
+    if required:
+        return f"{name}: {kind}"
+    default = about.get("default")
+    return f"{name}: {kind} = {None if default == 'None' else default!r}"  # the documents spell None as text
 
 
 def tool_message(responses: Sequence[str]) -> Message:

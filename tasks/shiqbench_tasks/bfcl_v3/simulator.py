@@ -111,8 +111,9 @@ class ToolBox:
                 raise NameError(f"name '{call.name}' is not defined")
             method = self._methods[call.name]
             check_cost(call, method)
+            args, kwargs = _own_arguments(method, call)
             with _own_precision():
-                return in_fixed_order(call.name, _response(method(*call.args, **_fresh(method, call))))
+                return in_fixed_order(call.name, _response(method(*args, **kwargs)))
         except Exception as error:  # whatever a simulated tool raises is its answer, as it is officially
             return f"Error during execution: {error}"
 
@@ -121,22 +122,24 @@ class ToolBox:
         return {name: _public_copy(instance) for name, instance in self.instances.items()}
 
 
-def _fresh(method: Callable[..., Any], call: Call) -> dict[str, Any]:
-    """Named arguments, with a new object for every mutable default.
+def _own_arguments(method: Callable[..., Any], call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Copies of the arguments, and a new object for every mutable default.
 
-    ``TwitterAPI.post_tweet`` keeps its default lists, and ``mention`` extends them: through the defaults,
-    which live as long as the process, one episode would change the next.
+    ``TwitterAPI.post_tweet`` keeps the lists it is given, and ``mention`` extends them: through the call's own
+    lists a replayed script would change, and through the defaults, which live as long as the process, one
+    episode would change the next.
     """
-    arguments = dict(call.kwargs)
-    for position, (name, parameter) in enumerate(_parameters(method.__func__)):  # type: ignore[attr-defined]
-        if isinstance(parameter.default, (list, dict, set)) and position >= len(call.args):
-            arguments.setdefault(name, copy.deepcopy(parameter.default))
-    return arguments
+    args, kwargs = copy.deepcopy((call.args, call.kwargs))
+    for position, (name, default) in enumerate(_defaults(method.__func__)):  # type: ignore[attr-defined]
+        if isinstance(default, (list, dict, set)) and position >= len(args):
+            kwargs.setdefault(name, copy.deepcopy(default))
+    return args, kwargs
 
 
 @cache
-def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, inspect.Parameter], ...]:
-    return tuple(inspect.signature(function).parameters.items())[1:]  # without self
+def _defaults(function: Callable[..., Any]) -> tuple[tuple[str, Any], ...]:
+    """Name and default of each parameter after ``self``."""
+    return tuple((n, p.default) for n, p in inspect.signature(function).parameters.items())[1:]
 
 
 def _response(result: object) -> str:
