@@ -9,13 +9,15 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from shiqbench.errors import ConfigError, EngineError
 from shiqbench.generation import Completion, Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 # Read by vLLM when it is imported.
@@ -51,8 +53,9 @@ class VllmEngine:
             raise EngineError("a vllm engine is already alive", where="this process", do="close it first")
         for key, value in ENVIRONMENT.items():
             os.environ.setdefault(key, value)
-        import torch
-        import vllm
+        with _quiet():
+            import torch
+            import vllm
 
         self.version = _version()
         self.precision, self.max_context = precision, max_context
@@ -71,9 +74,10 @@ class VllmEngine:
             self._flags |= {"gpu_memory_utilization": 0.6, "enable_sleep_mode": True}
         threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
         try:
-            self._llm: Any = vllm.LLM(
-                model=str(weights), skip_tokenizer_init=True, disable_log_stats=True, **self._flags
-            )
+            with _quiet():
+                self._llm: Any = vllm.LLM(
+                    model=str(weights), skip_tokenizer_init=True, disable_log_stats=True, **self._flags
+                )
         except Exception as error:
             raise EngineError(
                 f"vllm does not start: {type(error).__name__}: {error}",
@@ -101,8 +105,10 @@ class VllmEngine:
                 do="close the engine and build a new one",
             )
         try:
-            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(weights)})
-            forgotten = self._llm.reset_prefix_cache()
+            with _quiet():
+                self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(weights)})
+                self._llm.apply_model(_repack_tied_head)
+                forgotten = self._llm.reset_prefix_cache()
         except Exception as error:
             raise EngineError(
                 f"vllm cannot reload: {type(error).__name__}: {error}", where=str(weights), do="run again"
@@ -150,9 +156,10 @@ class VllmEngine:
         if not prompts:
             return []
         try:
-            return self._llm.generate(
-                [{"prompt_token_ids": list(p)} for p in prompts], parameters, use_tqdm=False
-            )
+            with _quiet():
+                return self._llm.generate(
+                    [{"prompt_token_ids": list(p)} for p in prompts], parameters, use_tqdm=False
+                )
         except Exception as error:
             raise EngineError(f"vllm failed: {type(error).__name__}: {error}", where="generation", do="run again") from error
 
@@ -184,11 +191,31 @@ class VllmEngine:
         _leave_distributed()
 
 
+def _repack_tied_head(model: Any) -> None:
+    """Pack the vocabulary head again where it shares the embedding's weights.
+
+    On a CPU vLLM keeps a packed copy of the head. A checkpoint with tied weights does not name the head, so the
+    reload passes it over and the copy stays that of the old weights.
+    """
+    head = getattr(model, "lm_head", None)
+    if head is not None and getattr(model.config, "tie_word_embeddings", False):
+        head.quant_method.process_weights_after_loading(head)
+
+
 def _leave_distributed() -> None:
     """VLLM joins a process group of one; leave it, so that training can make its own."""
-    from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+    with _quiet():
+        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
-    cleanup_dist_env_and_memory()
+        cleanup_dist_env_and_memory()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Deprecation warnings inside vLLM are for its authors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _architecture(weights: Path) -> dict[str, Any]:

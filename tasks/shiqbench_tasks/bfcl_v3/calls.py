@@ -89,7 +89,7 @@ class Parsed:
     problem: str = ""
 
 
-class _Malformed(Exception):
+class _MalformedError(Exception):
     """Raised inside this module alone, with the reason as its text."""
 
 
@@ -108,7 +108,7 @@ def parse(text: str) -> Parsed:
     try:
         _scan(text)
         calls = tuple(_call(node) for node in _call_nodes(text))
-    except _Malformed as problem:
+    except _MalformedError as problem:
         return Parsed(Outcome.MALFORMED, problem=str(problem))
     return Parsed(Outcome.CALLS if calls else Outcome.NO_CALLS, calls)
 
@@ -119,42 +119,42 @@ def _scan(text: str) -> None:
     while at < len(text):
         token = _TOKEN.match(text, at)
         if token is None:
-            raise _Malformed(f"unexpected {text[at]!r} at character {at}")
+            raise _MalformedError(f"unexpected {text[at]!r} at character {at}")
         kind, value = token.lastgroup, token.group()
         if kind == "prefix" and value not in ("r", "R"):
-            raise _Malformed(f"a string cannot start with {value}")
+            raise _MalformedError(f"a string cannot start with {value}")
         if kind == "number" and len(value) > MAX_NUMBER:
-            raise _Malformed(f"a number has more than {MAX_NUMBER} characters")
+            raise _MalformedError(f"a number has more than {MAX_NUMBER} characters")
         if kind == "name" and keyword.iskeyword(value) and value not in _LITERAL_NAMES:
-            raise _Malformed(f"{value} is not allowed")
+            raise _MalformedError(f"{value} is not allowed")
         depth += (kind == "open") - (kind == "close")
         if depth > MAX_NESTING:
-            raise _Malformed(f"nested deeper than {MAX_NESTING}")
+            raise _MalformedError(f"nested deeper than {MAX_NESTING}")
         at = token.end()
 
 
 def _call_nodes(text: str) -> list[ast.expr]:
     """The expressions that should be calls."""
     try:
-        with warnings.catch_warnings():  # the interpreter's advice on the model's spelling is not for the user
+        with warnings.catch_warnings():  # advice on the model's spelling is not for the user
             warnings.simplefilter("ignore")
             body = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else type(error).__name__
-        raise _Malformed(f"not a list of calls: {reason}") from None
+        raise _MalformedError(f"not a list of calls: {reason}") from None
     nodes = body.elts if isinstance(body, (ast.List, ast.Tuple)) else [body]
     if len(nodes) > MAX_CALLS:
-        raise _Malformed(f"more than {MAX_CALLS} calls")
+        raise _MalformedError(f"more than {MAX_CALLS} calls")
     return nodes
 
 
 def _call(node: ast.expr) -> Call:
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-        raise _Malformed("every item must be a call, name(argument=value)")
+        raise _MalformedError("every item must be a call, name(argument=value)")
     kwargs: dict[str, Any] = {}
     for word in node.keywords:
         if word.arg is None or word.arg in kwargs:
-            raise _Malformed(f"argument {word.arg} is given twice")
+            raise _MalformedError(f"argument {word.arg} is given twice")
         kwargs[word.arg] = _literal(word.value)
     return Call(node.func.id, tuple(_literal(a) for a in node.args), kwargs)
 
@@ -174,23 +174,23 @@ def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Dict):
         return {_key(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True)}
     if isinstance(node, ast.Name):
-        raise _Malformed(f"{node.id} is no literal; strings need quotes")
-    raise _Malformed("arguments must be literals")
+        raise _MalformedError(f"{node.id} is no literal; strings need quotes")
+    raise _MalformedError("arguments must be literals")
 
 
 def _constant(value: object) -> Any:
     if isinstance(value, str):
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise _Malformed("a string holds half a character")  # it could be neither encoded nor stored
+            raise _MalformedError("a string holds half a character")  # it could be neither encoded nor stored
         return value
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    raise _Malformed("arguments must be strings, finite numbers, True, False, None, lists or dicts")
+    raise _MalformedError("arguments must be strings, finite numbers, True, False, None, lists or dicts")
 
 
 def _key(node: ast.expr | None) -> Any:
     if not isinstance(node, ast.Constant):
-        raise _Malformed("keys of a dict must be strings or numbers")
+        raise _MalformedError("keys of a dict must be strings or numbers")
     return _constant(node.value)

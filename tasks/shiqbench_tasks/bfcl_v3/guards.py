@@ -20,7 +20,7 @@ MAX_TREE_DEPTH = 200
 MAX_REPEATS = 1_000  # of a text or list times a number
 
 
-class Refused(ValueError):
+class RefusedError(ValueError):
     """The call would cost too much; the model is told."""
 
 
@@ -32,32 +32,33 @@ def check_cost(call: Call, method: Callable[..., Any]) -> None:
         method: The bound method that it names.
 
     Raises:
-        Refused: It is refused.
+        RefusedError: It is refused.
     """
     values = [*call.args, *call.kwargs.values()]
     if call.name in ("logarithm", "square_root", "round_number"):
-        _check_digits(call, values)
+        _check_digits(call)
     elif call.name == "power":
         _check_power(call)
     elif call.name == "compute_exchange_rate":
         if any(isinstance(v, (str, list, tuple)) and len(v) > MAX_REPEATS for v in values):
-            raise Refused("an argument is too long")
+            raise RefusedError("an argument is too long")
     elif call.name in ("find", "du"):
         _check_tree(method.__self__._current_dir)  # type: ignore[attr-defined]
 
 
-def _check_digits(call: Call, values: list[Any]) -> None:
+def _check_digits(call: Call) -> None:
     named = [call.kwargs.get("precision", 0), call.kwargs.get("decimal_places", 0), *call.args[1:]]
     if any(isinstance(v, (int, float)) and abs(v) > MAX_PRECISION for v in named):
-        raise Refused(f"precision must be at most {MAX_PRECISION}")
+        raise RefusedError(f"precision must be at most {MAX_PRECISION}")
 
 
 def _check_power(call: Call) -> None:
     given = {**dict(zip(("base", "exponent"), call.args, strict=False)), **call.kwargs}
     base, exponent = given.get("base"), given.get("exponent")
-    if isinstance(base, int) and isinstance(exponent, int) and abs(base) > 1:  # floats overflow by themselves
-        if base.bit_length() * exponent > MAX_POWER_BITS:
-            raise Refused("the result is too large")
+    if not isinstance(base, int) or not isinstance(exponent, int):
+        return  # floats overflow by themselves
+    if abs(base) > 1 and base.bit_length() * exponent > MAX_POWER_BITS:
+        raise RefusedError("the result is too large")
 
 
 def _check_tree(folder: Any) -> None:
@@ -67,7 +68,7 @@ def _check_tree(folder: Any) -> None:
         directory, depth = waiting.pop()
         items += len(directory.contents)
         if items > MAX_TREE_ITEMS or depth > MAX_TREE_DEPTH:
-            raise Refused("the folder holds too much")
+            raise RefusedError("the folder holds too much")
         waiting += [(i, depth + 1) for i in directory.contents.values() if hasattr(i, "contents")]
 
 

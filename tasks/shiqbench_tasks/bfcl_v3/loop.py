@@ -25,8 +25,8 @@ class Limits:
     """Where an episode must stop; in steps and tokens, so that it reproduces.
 
     Attributes:
-        max_steps: Messages with calls (or attempts at them) per user turn; one more ends the episode, as in the
-            official loop.
+        max_steps: Messages with calls (or attempts at them) per user turn; one more ends the episode, as
+            in the official loop.
         max_tokens: Generated tokens per episode.
     """
 
@@ -135,7 +135,7 @@ class Dialogue:
 
 
 def play(dialogue: Dialogue, script: Sequence[Sequence[Call]]) -> Dialogue:
-    """Play scripted turns through the very loop that models go through: all calls of a turn at once, then ``[]``.
+    """Play scripted turns through the loop that models go through: a turn's calls at once, then ``[]``.
 
     Args:
         dialogue: A fresh episode.

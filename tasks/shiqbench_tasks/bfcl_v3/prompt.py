@@ -63,15 +63,14 @@ def prompt_identity(kind: str, data_sha256: str) -> str:
     Tool documents are named by the data's digest, and how they are written by an example, so that this is
     known before the data are fetched.
     """
+    kinds = ["string", "integer", "float", "boolean", "array", "dict"]
+    optional = {"optional": {"type": "string", "default": "x"}}
     example = {
         "name": "example",
         "description": "This tool belongs to x. Tool description: " + "word " * 2 * DESCRIPTION_WORDS,
         "parameters": {
-            "properties": {
-                **{kind: {"type": kind} for kind in ("string", "integer", "float", "boolean", "array", "dict")},
-                "optional": {"type": "string", "default": "x"},
-            },
-            "required": ["string", "integer", "float", "boolean", "array", "dict"],
+            "properties": {**{name: {"type": name} for name in kinds}, **optional},
+            "required": kinds,
         },
     }
     return digest(

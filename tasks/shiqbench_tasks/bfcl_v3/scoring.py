@@ -1,12 +1,12 @@
 """Scores: the official checks, applied turn by turn to an episode's own tools.
 
-Official validity (``multi_turn_checker``): after every turn whose ground truth is not empty the model must have
-made a call in that turn, the state must equal the ground truth's, and the responses so far must contain the
-ground truth's responses of that turn. The official checker stops at the first failure; here every turn is
+Official validity (``multi_turn_checker``): after every turn whose ground truth is not empty the model must
+have made a call in that turn, the state must equal the ground truth's, and the responses so far must contain
+the ground truth's responses of that turn. The official checker stops at the first failure; here every turn is
 looked at, so that turns can be counted, and an episode is valid when all of them are right.
 
-An episode that a limit ended is invalid, and the turns that it did not finish are wrong. (Officially an episode
-that ran into the step limit in its very last turn is scored as if it had finished.)
+An episode that a limit ended is invalid, and the turns that it did not finish are wrong. (Officially an
+episode that ran into the step limit in its very last turn is scored as if it had finished.)
 """
 
 from __future__ import annotations

@@ -125,9 +125,9 @@ class ToolBox:
 def _own_arguments(method: Callable[..., Any], call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Copies of the arguments, and a new object for every mutable default.
 
-    ``TwitterAPI.post_tweet`` keeps the lists it is given, and ``mention`` extends them: through the call's own
-    lists a replayed script would change, and through the defaults, which live as long as the process, one
-    episode would change the next.
+    ``TwitterAPI.post_tweet`` keeps the lists it is given, and ``mention`` extends them: through the call's
+    own lists a replayed script would change, and through the defaults, which live as long as the process,
+    one episode would change the next.
     """
     args, kwargs = copy.deepcopy((call.args, call.kwargs))
     for position, (name, default) in enumerate(_defaults(method.__func__)):  # type: ignore[attr-defined]

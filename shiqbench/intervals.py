@@ -1,0 +1,86 @@
+"""Confidence intervals for shares. Pure functions of counts."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Z_95 = 1.959963984540054  # 97.5 % point of the standard normal
+
+
+def wilson(successes: float, n: float, z: float = Z_95) -> tuple[float, float]:
+    """Wilson score interval of a share.
+
+    Source: E. B. Wilson (1927), JASA 22, 209-212; recommended over the textbook interval for small ``n`` and
+    shares near 0 and 1 by Brown, Cai and DasGupta (2001), Statistical Science 16, 101-133.
+
+    Args:
+        successes: Number of successes; need not be whole (see :func:`clustered_wilson`).
+        n: Number of trials; with none, nothing is known and the interval is [0, 1].
+        z: Normal quantile; the default gives 95 %.
+
+    Returns:
+        Lower and upper end, exactly 0 or 1 where all trials agree.
+
+    Raises:
+        ValueError: Not 0 <= successes <= n.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes in {n} trials")
+    if n == 0:
+        return 0.0, 1.0
+    share = successes / n
+    centre = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    low = 0.0 if successes == 0 else max(0.0, (centre - half) / scale)
+    high = 1.0 if successes == n else min(1.0, (centre + half) / scale)
+    return low, high
+
+
+def effective_trials(successes_per_cluster: Sequence[float], n_per_cluster: Sequence[float]) -> float:
+    """Number of independent trials that would tell as much as these clustered ones.
+
+    ``n / deff``: the design effect (L. Kish, Survey Sampling, 1965) is the linearised variance of the ratio
+    ``sum s / sum n`` over clusters, divided by the variance under independent trials. It is at least 1.
+    Where all trials agree it cannot be estimated, and each cluster counts as one trial, which is cautious.
+
+    Raises:
+        ValueError: The two differ in length, or a cluster has more successes than trials.
+    """
+    pairs = [(s, n) for s, n in zip(successes_per_cluster, n_per_cluster, strict=True) if n or s]
+    if any(not 0 <= s <= n for s, n in pairs):
+        raise ValueError("a cluster has more successes than trials")
+    clusters, total = len(pairs), float(sum(n for _, n in pairs))
+    if clusters == 0:
+        return 0.0
+    share = sum(s for s, _ in pairs) / total
+    if clusters == 1 or share in (0.0, 1.0):
+        return float(clusters)
+    residuals = math.fsum((s - share * n) ** 2 for s, n in pairs)
+    clustered = clusters / (clusters - 1) * residuals / total**2
+    independent = share * (1 - share) / (total - 1)
+    return total / max(1.0, clustered / independent)
+
+
+def clustered_wilson(
+    successes_per_cluster: Sequence[float], n_per_cluster: Sequence[float], z: float = Z_95
+) -> tuple[float, float]:
+    """Wilson interval of a share whose trials come in clusters, such as the turns of an episode.
+
+    The Wilson interval on the effective number of trials, after E. L. Korn and B. I. Graubard (1998), Survey
+    Methodology 24, 193-201. With one trial per cluster it is :func:`wilson`, save where all trials agree.
+
+    Args:
+        successes_per_cluster: Successes of each cluster.
+        n_per_cluster: Trials of each cluster, in the same order; empty clusters are left out.
+        z: Normal quantile; the default gives 95 %.
+    """
+    effective = effective_trials(successes_per_cluster, n_per_cluster)
+    if effective == 0:
+        return 0.0, 1.0
+    share = sum(successes_per_cluster) / sum(n_per_cluster)
+    return wilson(share * effective, effective, z)

@@ -1,0 +1,71 @@
+"""The tasks that ship with shiqbench. They register like anybody's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shiqbench.specs import TaskSpec, hookimpl
+
+# Every message of the ground truth is at most 174 SmolLM2 tokens long, every episode at most 1,955.
+_BFCL_CPU: dict[str, Any] = {
+    "task.reward": "turn",
+    "train.updates": 30,
+    "train.batch_episodes": 4,
+    "train.micro_tokens": 4096,
+    "train.lr": 2e-5,
+    "eval.engine": "vllm",
+    "eval.max_steps": 4,
+    "eval.max_tokens": 128,
+    "eval.max_episode_tokens": 1536,
+    "eval.max_context": 3072,
+    "start.algorithm": "sft",
+    "start.task": {"behaviours": ["ground_truth"]},
+    "start.train": {"updates": 60, "batch_episodes": 4, "micro_tokens": 4096, "lr": 1e-4},
+}
+_BFCL_PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {
+        **_BFCL_CPU,
+        "task.scenarios": 4,
+        "train.updates": 2,
+        "train.batch_episodes": 2,
+        "eval.engine": "transformers",
+        "eval.examples": 2,
+        "eval.max_steps": 2,
+        "eval.max_tokens": 48,
+        "eval.max_episode_tokens": 256,
+        "start.train": {"updates": 2, "batch_episodes": 2, "micro_tokens": 4096, "lr": 1e-4},
+    },
+    "cpu": _BFCL_CPU,
+    "full": {
+        "task.primary": "valid",
+        "task.reward": "turn",
+        "train.updates": 300,
+        "train.batch_episodes": 16,
+        "train.micro_tokens": 16384,
+        "train.lr": 1e-5,
+        "train.max_tokens": 8192,
+        "eval.engine": "vllm",
+        "eval.max_steps": 20,
+        "eval.max_tokens": 1024,
+        "eval.max_episode_tokens": 16384,
+        "eval.max_context": 32768,
+        "start.algorithm": "sft",
+        "start.task": {"behaviours": ["ground_truth"]},
+        "start.train": {"updates": 100, "batch_episodes": 16, "micro_tokens": 16384, "lr": 1e-5},
+    },
+}
+
+
+@hookimpl
+def shiqbench_register_tasks() -> list[TaskSpec]:
+    """Name the built-in tasks."""
+    return [
+        TaskSpec(
+            name="bfcl_v3",
+            version="1",
+            summary="operate simulated tools over several user turns (BFCL-V3 multi-turn)",
+            target="shiqbench_tasks.bfcl_v3.task:BfclTask",
+            config="shiqbench_tasks.bfcl_v3.config:BfclConfig",
+            presets=_BFCL_PRESETS,
+        )
+    ]
