@@ -49,8 +49,8 @@ class Algorithm(ABC, Generic[C]):
         group_size: Rows per unit where ``unit`` is ``group``.
         needs: What the task or policy must offer: ``values``, ``token_q``, ``mismatched``,
             ``reference_returns``, ``behaviour_logp``, ``kl``.
-        uses_reference: False where the reference's statistics never enter the gradient
-            (they are still logged).
+        uses_reference: False where the loss never reads the reference's statistics; they are not
+            computed then, and the batch holds NaN in their place.
     """
 
     unit: ClassVar[Unit] = "episode"

@@ -262,9 +262,7 @@ def _unpack(file: Path, folder: Path) -> None:
 
 def seal(folder: Path, identity: str) -> None:
     """Write the marker that declares a folder complete: its identity, and the size of every file."""
-    files = {
-        str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()
-    }
+    files = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     write_json(folder / MARKER, {"identity": identity, "files": files})
 
 

@@ -19,17 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DONE = "DONE"
-SMALL = (
-    16_000_000  # files up to this size are verified whenever DONE is read, larger ones when they are loaded
-)
+SMALL = 16_000_000  # files up to this size are verified whenever DONE is read, larger ones when they are loaded
 
 
 def mark_done(folder: Path, files: Iterable[Path]) -> None:
     """Write DONE, last: it names the sha256 and size of every file of the folder."""
-    entries = {
-        str(f.relative_to(folder)): {"sha256": file_sha256(f), "bytes": f.stat().st_size}
-        for f in sorted(files)
-    }
+    entries = {str(f.relative_to(folder)): {"sha256": file_sha256(f), "bytes": f.stat().st_size} for f in sorted(files)}
     write_json(folder / DONE, {"files": entries})
     (folder / "error.json").unlink(missing_ok=True)
 

@@ -19,9 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-Json = Annotated[
-    bool, typer.Option("--json", help="One JSON object on standard output, the rest on standard error.")
-]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, the rest on standard error.")]
 PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="A local plugin file; repeatable.")]
 
 
@@ -34,9 +32,7 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks
 def run(
     algo: Annotated[str, typer.Option(help="Algorithm; see `shiqbench list algorithms`.")],
     task: Annotated[str, typer.Option(help="Task; see `shiqbench list tasks`.")],
-    model: Annotated[
-        str | None, typer.Option(help="Folder, hub name, cell:DIGEST, or the embedded model.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="Folder, hub name, cell:DIGEST, or the embedded model.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of training.")] = 0,
     preset: Annotated[
         str, typer.Option(help="smoke, cpu or full; what a task offers is in `shiqbench show TASK`.")
@@ -92,9 +88,7 @@ def run(
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[
-        str | None, typer.Argument(help="algorithms, tasks, engines or plugins; all if left out.")
-    ] = None,
+    kind: Annotated[str | None, typer.Argument(help="algorithms, tasks, engines or plugins; all if left out.")] = None,
     plugin: PluginFiles = None,
     as_json: Json = False,
 ) -> None:

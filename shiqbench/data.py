@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shiqbench.episode import Episode
 
 # Windows of this many batches are sorted: rows of a batch are alike, the order stays random.
-SORT_WINDOW = 8
+SORT_WINDOW = 32
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,7 @@ class EpisodeUnit:
     weight: float = 1.0
 
 
-def accepted(
-    episodes: Sequence[Episode], rule: Literal["best", "threshold"], threshold: float = 0.0
-) -> list[Episode]:
+def accepted(episodes: Sequence[Episode], rule: Literal["best", "threshold"], threshold: float = 0.0) -> list[Episode]:
     """The acceptance rule of supervised and binary methods.
 
     Args:

@@ -15,9 +15,7 @@ DIGEST_LENGTH = 12
 
 def canonical_json(value: Any) -> str:
     """The one text of a JSON value: sorted keys, no spaces; key order and 1.0 against 1 do not matter."""
-    return json.dumps(
-        _normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
+    return json.dumps(_normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def _normal(value: Any) -> Any:

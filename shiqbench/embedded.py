@@ -62,9 +62,7 @@ def _convert(source: Path, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF, local_files_only=True)
         _restore_digits(tokenizer)
         tokenizer.model_max_length = CONTEXT
-        model = AutoModelForCausalLM.from_pretrained(
-            source, gguf_file=GGUF, dtype=torch.float32, local_files_only=True
-        )
+        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32, local_files_only=True)
         model.hf_quantizer = None  # the weights are plain now; with the mark they would not be saved
         del model.config.quantization_config
         vars(model.config).pop("_model_name_or_path", None)

@@ -12,7 +12,7 @@ class StopReason(StrEnum):
 
     FINISHED = "finished"  # every user turn was played
     STEP_LIMIT = "step_limit"  # one turn took more model steps than allowed; ends the episode
-    TOKEN_LIMIT = "token_limit"  # the episode generated more tokens than allowed
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 - the episode generated more tokens than allowed
     CONTEXT_LIMIT = "context_limit"  # the prompt no longer fits the context; nothing is truncated
     ERROR = "error"  # the machine failed: counted, retried, never scored
 

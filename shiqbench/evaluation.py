@@ -61,9 +61,7 @@ def engine_holder() -> Iterator[EngineHolder]:
         holder.close()
 
 
-def evaluate_cell(
-    plan: RunPlan, cell: CellPlan, holder: EngineHolder, progress: Callable[[int, int], None]
-) -> bool:
+def evaluate_cell(plan: RunPlan, cell: CellPlan, holder: EngineHolder, progress: Callable[[int, int], None]) -> bool:
     """Evaluate one cell unless that is done.
 
     Returns:

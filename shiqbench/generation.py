@@ -126,9 +126,7 @@ class ChatGenerator:
             sampling.seed,
             sampling.stop_token_ids or (self.renderer.end_of_turn,),
         )
-        completions = dict(
-            zip(fits, self.generator.generate([prompts[i] for i in fits], sampling), strict=True)
-        )
+        completions = dict(zip(fits, self.generator.generate([prompts[i] for i in fits], sampling), strict=True))
         return [self._reply(prompts[i], completions.get(i)) for i in range(len(prompts))]
 
     def _reply(self, prompt: Sequence[int], completion: Completion | None) -> Reply:

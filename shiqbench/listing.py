@@ -32,8 +32,7 @@ def listing(kind: str | None, files: tuple[Path, ...]) -> dict[str, list[dict[st
     found = registry(files)
     specs: dict[str, Any] = {"algorithms": found.algorithms, "tasks": found.tasks, "engines": found.engines}
     everything = {
-        name: [_entry(found, name[:-1], spec) for _, spec in sorted(table.items())]
-        for name, table in specs.items()
+        name: [_entry(found, name[:-1], spec) for _, spec in sorted(table.items())] for name, table in specs.items()
     }
     everything["plugins"] = [
         {"name": p.name, "distribution": p.distribution, "version": p.version} for p in found.plugins
@@ -100,9 +99,7 @@ def fields(kind: type[BaseModel]) -> dict[str, str]:
     described = {}
     for name, field in kind.model_fields.items():
         annotation = str(field.annotation).replace("typing.", "")
-        annotation = (
-            getattr(field.annotation, "__name__", annotation) if "[" not in annotation else annotation
-        )
+        annotation = getattr(field.annotation, "__name__", annotation) if "[" not in annotation else annotation
         text = f"{annotation} = {field.get_default(call_default_factory=True)!r}"
         described[name] = text + (f"  ({field.description})" if field.description else "")
     return described

@@ -21,9 +21,7 @@ def manifest(**facts: Any) -> dict[str, Any]:
         "git": _git(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {
-            d.name: d.version for d in sorted(importlib.metadata.distributions(), key=lambda d: d.name)
-        },
+        "packages": {d.name: d.version for d in sorted(importlib.metadata.distributions(), key=lambda d: d.name)},
         "hardware": _hardware(),
         **facts,
     }
@@ -62,9 +60,7 @@ def _cpu() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
-    )
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def peak_memory_gb() -> float:

@@ -106,6 +106,4 @@ def _from_hub(name: str) -> ModelSource:
             where="--model",
             do="check the name and the connection, or download it and give its folder",
         ) from error
-    return ModelSource(
-        name, {"hub": name, "revision": folder.name, "sha256": folder_identity(folder)}, folder
-    )
+    return ModelSource(name, {"hub": name, "revision": folder.name, "sha256": folder_identity(folder)}, folder)

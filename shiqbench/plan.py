@@ -196,9 +196,7 @@ def make_plan(request: Request) -> RunPlan:
     for key, value in (("eval.engine", request.engine), ("eval.repeats", request.repeats)):
         if value is not None:
             typed[key] = value
-    merged, algo, task_config, train, evaluation, start_config = sections(
-        algorithm, task, request.preset, typed
-    )
+    merged, algo, task_config, train, evaluation, start_config = sections(algorithm, task, request.preset, typed)
     assert isinstance(task_config, TaskConfig)
     engine = found.engine(evaluation.engine)
     version = engine_version(engine)
@@ -321,6 +319,4 @@ def check_names(found: Registry, names: tuple[str, ...]) -> None:
     known = [*found.algorithms, *found.tasks, *found.engines]
     for name in names:
         if name not in known:
-            raise ConfigError(
-                f"nothing is called {name!r}{did_you_mean(name, known)}", where="show", do="see list"
-            )
+            raise ConfigError(f"nothing is called {name!r}{did_you_mean(name, known)}", where="show", do="see list")

@@ -140,14 +140,10 @@ class Policy(torch.nn.Module):
             hidden: Tensor = body(**inputs, use_cache=False).last_hidden_state[where]
         chosen = torch.tensor([s.ids[p] for s in sequences for p in s.actions], device=device)
         # The head runs outside autocast: it is fp32 whatever the body's precision is.
-        found = token_statistics(
-            hidden, head.weight, chosen, bias_V=getattr(head, "bias", None), entropy=entropy
-        )
+        found = token_statistics(hidden, head.weight, chosen, bias_V=getattr(head, "bias", None), entropy=entropy)
         counts = [len(s.actions) for s in sequences]
         entropies = [None] * len(counts) if found.entropy_N is None else torch.split(found.entropy_N, counts)
-        parts = zip(
-            torch.split(found.logit_N, counts), torch.split(found.lse_N, counts), entropies, strict=True
-        )
+        parts = zip(torch.split(found.logit_N, counts), torch.split(found.lse_N, counts), entropies, strict=True)
         return [TokenStatistics(*part) for part in parts]
 
 

@@ -105,6 +105,12 @@ class ReferenceCache:
         return np.frombuffer(row[0], np.float32).copy(), np.frombuffer(row[1], np.float32).copy()
 
 
+def not_computed(rendered: Rendered) -> TokenStatistics:
+    """What an algorithm gets that declared not to use the reference: NaN, so that any use shows."""
+    nan = torch.full((rendered.actions,), float("nan"))
+    return TokenStatistics(nan, nan, None)
+
+
 def _key(sequence: TokenSequence) -> bytes:
     ids = np.asarray(sequence.ids, np.int64).tobytes() + np.asarray(sequence.actions, np.int64).tobytes()
     return hashlib.sha256(len(sequence.ids).to_bytes(8, "little") + ids).digest()

@@ -9,7 +9,6 @@ import importlib.util
 import sys
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
@@ -19,6 +18,7 @@ from shiqbench.errors import PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 S = TypeVar("S", bound=specs.Spec)
 SPEC_TYPES: dict[str, type[specs.Spec]] = {
@@ -137,9 +137,7 @@ def registry(files: tuple[Path, ...] = ()) -> Registry:
         try:
             _register(manager, found, plugin, entry.load())
         except Exception as error:
-            found.failures.append(
-                PluginFailure(entry.name, distribution.name, f"{type(error).__name__}: {error}")
-            )
+            found.failures.append(PluginFailure(entry.name, distribution.name, f"{type(error).__name__}: {error}"))
     for path in files:
         plugin = Plugin(str(path), str(path), f"sha256:{_sha256(path)[:12]}")
         try:

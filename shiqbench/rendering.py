@@ -103,9 +103,7 @@ class Renderer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids to text, special tokens spelled out."""
-        return str(
-            self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        )
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> list[int]:
         """Ids of a conversation that ends where the model is to answer."""
@@ -129,8 +127,7 @@ class Renderer:
         prefixes = [self.prompt(episode.messages[:i], episode.tools) for i in acting]
         starts = [_first(owner, i) for i in acting]
         stable = all(
-            start is not None and whole[:start] == prefix
-            for start, prefix in zip(starts, prefixes, strict=True)
+            start is not None and whole[:start] == prefix for start, prefix in zip(starts, prefixes, strict=True)
         )
         if stable:
             positions = [p for p, o in enumerate(owner) if o in set(acting)]
@@ -139,9 +136,7 @@ class Renderer:
             owners = [owner[p] for p in positions]
         else:
             sequences, owners = self._per_turn(episode, acting, prefixes)
-        return Rendered(
-            episode, tuple(sequences), _rewards(episode, owners), _behaviour_logp(episode, acting, owners)
-        )
+        return Rendered(episode, tuple(sequences), _rewards(episode, owners), _behaviour_logp(episode, acting, owners))
 
     def _per_turn(
         self, episode: Episode, acting: list[int], prefixes: list[list[int]]

@@ -133,9 +133,7 @@ def describe(plan: RunPlan) -> list[str]:
     """The plan in a few lines, for the user to check before minutes are spent."""
     cell = plan.cell
     reduced = " (a reduced setting)" if cell.task_config.reduced() else ""
-    lines = [
-        f"{cell.algorithm.name} on {cell.task.name}, preset {cell.preset}{reduced}, model {cell.model.text}"
-    ]
+    lines = [f"{cell.algorithm.name} on {cell.task.name}, preset {cell.preset}{reduced}, model {cell.model.text}"]
     if cell.start:
         lines.append(f"starts from {cell.start.label}, which is also the reference")
     if cell.train:

@@ -60,9 +60,7 @@ def preset_values(task: TaskSpec, preset: str, algorithm: str) -> dict[str, Any]
         )
     general = {k: v for k, v in task.presets[preset].items() if ":" not in k}
     special = {
-        k.partition(":")[2]: v
-        for k, v in task.presets[preset].items()
-        if k.partition(":")[0] == algorithm and ":" in k
+        k.partition(":")[2]: v for k, v in task.presets[preset].items() if k.partition(":")[0] == algorithm and ":" in k
     }
     return {**general, **special}
 
@@ -114,9 +112,7 @@ def _as_sequence(kind: type[BaseModel], name: str, value: Any) -> Any:
     return value.split(",") if wants and isinstance(value, str) else value
 
 
-def start_values(
-    task_values: Mapping[str, Any], setting: Sequence[str], start: StartConfig
-) -> dict[str, Any]:
+def start_values(task_values: Mapping[str, Any], setting: Sequence[str], start: StartConfig) -> dict[str, Any]:
     """Task values of the start: the setting is shared with the cell, everything else is its own."""
     return {**{k: v for k, v in task_values.items() if k in setting}, **start.task}
 

@@ -11,6 +11,7 @@ from shiqbench.files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
     from rich.table import Table
 
     from shiqbench.plan import RunPlan
@@ -72,22 +73,16 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def _settings(row: Row) -> dict[str, Any]:
     recipe = row.recipe
-    return flatten(
-        {"algo": recipe["algorithm"]["config"], "task": recipe["task"]["config"], "train": recipe["train"]}
-    )
+    return flatten({"algo": recipe["algorithm"]["config"], "task": recipe["task"]["config"], "train": recipe["train"]})
 
 
 def differences(rows: Sequence[Row]) -> list[str]:
     """For each row, the settings in which the rows of its algorithm differ, in one short text."""
     texts = []
     for row in rows:
-        peers = [
-            _settings(r) for r in rows if r.recipe["algorithm"]["name"] == row.recipe["algorithm"]["name"]
-        ]
+        peers = [_settings(r) for r in rows if r.recipe["algorithm"]["name"] == row.recipe["algorithm"]["name"]]
         mine = _settings(row)
-        keys = [
-            k for k in sorted(mine) if any(canonical_json(p.get(k)) != canonical_json(mine[k]) for p in peers)
-        ]
+        keys = [k for k in sorted(mine) if any(canonical_json(p.get(k)) != canonical_json(mine[k]) for p in peers)]
         texts.append(" ".join(f"{k.partition('.')[2]}={_brief(mine[k])}" for k in keys))
     return texts
 
@@ -135,12 +130,8 @@ def headings(plan: RunPlan, primary: str) -> list[str]:
 
 def title(plan: RunPlan) -> str:
     """What every row has in common."""
-    reduced = (
-        "REDUCED setting, not comparable with the official one; " if plan.cell.task_config.reduced() else ""
-    )
-    return (
-        f"{plan.cell.task.name}, {plan.evaluation.split} split, {plan.engine_version}; {reduced}* this cell"
-    )
+    reduced = "REDUCED setting, not comparable with the official one; " if plan.cell.task_config.reduced() else ""
+    return f"{plan.cell.task.name}, {plan.evaluation.split} split, {plan.engine_version}; {reduced}* this cell"
 
 
 def comparison(plan: RunPlan) -> Table:

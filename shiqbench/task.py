@@ -70,7 +70,7 @@ class Task(ABC):
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
         """Version and sha256 of the data, known before anything is fetched."""
 
-    def fetch(self) -> None:
+    def fetch(self) -> None:  # noqa: B027 - most tasks have nothing to fetch
         """Get the pinned assets into the cache; called before anything is written."""
 
     def prompt_identity(self) -> str:

@@ -14,19 +14,22 @@ from shiqbench.digest import digest, file_sha256
 from shiqbench.errors import ConfigError
 from shiqbench.files import replacing_folder, write_json
 from shiqbench.manifest import manifest, peak_memory_gb
+from shiqbench.memory import keeping_freed_memory
 from shiqbench.policy import Policy, load_model, plain
-from shiqbench.reference import ReferenceCache
+from shiqbench.reference import ReferenceCache, not_computed
 from shiqbench.rendering import Rendered, Renderer
-from shiqbench.training import Trainer, plan_training
+from shiqbench.training import Trainer, TrainingPlan, plan_training
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from shiqbench.config import TrainConfig
+    from shiqbench.algorithm import Algorithm
+    from shiqbench.config import AlgorithmConfig, TrainConfig
     from shiqbench.episode import Episode
     from shiqbench.plan import CellPlan
     from shiqbench.progress import Display
+    from shiqbench.statistics import TokenStatistics
 
 UNIT_SIZE = {"episode": 1, "pair": 2}
 
@@ -43,7 +46,8 @@ def train_cell(cell: CellPlan, display: Display) -> bool:
         if is_done(cell.folder):  # another process finished it meanwhile
             return True
         try:
-            _train(cell, display)
+            with keeping_freed_memory():
+                _train(cell, display)
         except Exception as error:
             write_error(cell.folder, error)
             raise
@@ -69,16 +73,11 @@ def _train(cell: CellPlan, display: Display) -> None:
     size = UNIT_SIZE.get(algorithm.unit, algorithm.group_size)
     plan = plan_training(units, rendered, config, size, cell.seed)
     policy = Policy(load_model(weights, config), config)
-    cache = ReferenceCache(cache_dir() / "reference", weights_sha256, policy)
-    visited = [rendered[i] for i in plan.rows]
-    with display.bar("reference", len(visited)) as advance:
-        computed, found = cache.fill(visited, advance)
-    reference_seconds = time.perf_counter() - started
-    trainer = Trainer(policy, algorithm, rendered, cache.row, plan, config, cell.seed, folder)
+    reference, reference_facts = _reference(algorithm, weights_sha256, policy, plan, rendered, display)
+    trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder)
     resumed_at = trainer.done
     with display.training(cell.label, folder) as reporter:
         trainer.run(reporter)
-    cache.close()
     _save_weights(policy, weights, renderer, folder / "checkpoint", config)
     facts: dict[str, Any] = {
         "model": cell.model.text,
@@ -92,7 +91,7 @@ def _train(cell: CellPlan, display: Display) -> None:
             "tokens": sum(plan.tokens),
             "episodes": sum(len(u.rows) for b in plan.batches for u in b),
         },
-        "reference": {"computed": computed, "cached": found, "seconds": reference_seconds},
+        "reference": reference_facts,
         "resumed_at_update": resumed_at,
         "seconds": time.perf_counter() - started,
         "peak_memory_gb": peak_memory_gb(),
@@ -114,6 +113,26 @@ def _start_weights(cell: CellPlan) -> tuple[Path, str]:
     return folder, digest({f.name: file_sha256(f) for f in sorted(folder.glob("*.safetensors"))})
 
 
+def _reference(
+    algorithm: Algorithm[AlgorithmConfig],
+    weights_sha256: str,
+    policy: Policy,
+    plan: TrainingPlan,
+    rendered: Sequence[Rendered],
+    display: Display,
+) -> tuple[Callable[[Rendered], TokenStatistics], dict[str, Any]]:
+    """The reference's statistics of every episode that training will visit, and what they cost."""
+    if not algorithm.uses_reference:
+        return not_computed, {"computed": 0, "cached": 0, "seconds": 0.0}
+    started = time.perf_counter()
+    cache = ReferenceCache(cache_dir() / "reference", weights_sha256, policy)
+    visited = [rendered[i] for i in plan.rows]
+    with display.bar("reference", len(visited)) as advance:
+        computed, found = cache.fill(visited, advance)
+    facts = {"computed": computed, "cached": found, "seconds": time.perf_counter() - started}
+    return cache.row, facts
+
+
 def _check_lengths(rendered: Sequence[Rendered], config: TrainConfig) -> None:
     """Refuse an episode that is too long; nothing is truncated."""
     longest = max(rendered, key=lambda r: max(len(s.ids) for s in r.sequences), default=None)
@@ -122,7 +141,7 @@ def _check_lengths(rendered: Sequence[Rendered], config: TrainConfig) -> None:
     tokens = max(len(s.ids) for s in longest.sequences)
     if tokens > config.max_tokens:
         raise ConfigError(
-            f"episode {longest.episode.id} has {tokens} tokens, {tokens - config.max_tokens} more than train.max_tokens",
+            f"episode {longest.episode.id} has {tokens} tokens, train.max_tokens is {config.max_tokens}",
             where="training data",
             do=f"raise it (--set train.max_tokens={tokens}) or shorten the prompt",
         )
@@ -150,9 +169,7 @@ def data_facts(
     }
 
 
-def _save_weights(
-    policy: Policy, source: Path, renderer: Renderer, target: Path, config: TrainConfig
-) -> None:
+def _save_weights(policy: Policy, source: Path, renderer: Renderer, target: Path, config: TrainConfig) -> None:
     """Final weights as a folder that transformers and vllm load, LoRA merged, in the training precision."""
     from transformers.utils import logging
 

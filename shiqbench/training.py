@@ -80,9 +80,7 @@ def learning_rate(config: TrainConfig, share: float) -> float:
     if config.warmup and share < config.warmup:
         return config.lr * share / config.warmup
     left = (1 - share) / (1 - config.warmup)
-    factor = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[
-        config.schedule
-    ]
+    factor = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[config.schedule]
     return config.lr * factor
 
 
@@ -252,9 +250,7 @@ class Trainer:
         state = {
             "done": self.done,
             "model": {
-                k: v
-                for k, v in self.accelerator.unwrap_model(self.policy).state_dict().items()
-                if self._trained(k)
+                k: v for k, v in self.accelerator.unwrap_model(self.policy).state_dict().items() if self._trained(k)
             },
             "optimizer": self.optimizer.state_dict(),
             "torch": torch.get_rng_state(),
@@ -273,9 +269,7 @@ class Trainer:
         done = 0
         if path.exists():
             state = torch.load(path, map_location="cpu", weights_only=True)
-            self.accelerator.unwrap_model(self.policy).load_state_dict(
-                state["model"], strict=not self.config.lora_rank
-            )
+            self.accelerator.unwrap_model(self.policy).load_state_dict(state["model"], strict=not self.config.lora_rank)
             self.optimizer.load_state_dict(state["optimizer"])
             torch.set_rng_state(state["torch"])
             done = int(state["done"])

@@ -118,9 +118,7 @@ def test_a_cached_wheel_starts_no_process_and_writes_nothing(filled, monkeypatch
 
 def test_two_processes_fetch_once(cache):
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", FETCH], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([sys.executable, "-c", FETCH], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     outputs = [process.communicate(timeout=120) for process in processes]
@@ -236,9 +234,7 @@ def test_no_registry(cache, monkeypatch):
     with pytest.raises(AssetError) as caught:
         fetch(BFCL_V3, report=[].append)
     line = caught.value.line()
-    assert line.startswith(
-        "pip reached no registry to fetch bfcl-eval==2025.7.17 from (pip said: Could not find"
-    )
+    assert line.startswith("pip reached no registry to fetch bfcl-eval==2025.7.17 from (pip said: Could not find")
     assert line.endswith("run the same command again")
     assert left_over(cache) == []
 
@@ -265,9 +261,7 @@ def test_pip_in_the_working_folder_is_not_run(cache, tmp_path, monkeypatch):
 
 def test_no_pip_in_the_environment(cache, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        AssetError, match=r"has none \(.*python.*\); run `.*-m ensurepip` or `uv pip install pip`"
-    ):
+    with pytest.raises(AssetError, match=r"has none \(.*python.*\); run `.*-m ensurepip` or `uv pip install pip`"):
         fetch(BFCL_V3, report=[].append)
 
 
@@ -320,9 +314,7 @@ def link():
     return member
 
 
-@pytest.mark.parametrize(
-    "name", ["../evil", "a/../../evil", "/evil", "\\evil", "C:\\evil", "a\\..\\..\\evil", link()]
-)
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "\\evil", "C:\\evil", "a\\..\\..\\evil", link()])
 def test_a_wheel_that_would_leave_its_folder(cache, pip, name):
     content = wheel_bytes({"good.txt": "a", name: "/etc/passwd"})
     pip({made(content).filename: content})
@@ -342,9 +334,7 @@ def test_an_interrupt_kills_pip_and_leaves_nothing(cache, tmp_path, fake_pip):
     started = tmp_path / "started"
     code = "import os, pathlib, signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     code += f"pathlib.Path({str(started)!r}).write_text(str(os.getpid()))\ntime.sleep(60)\n"
-    process = subprocess.Popen(
-        [sys.executable, "-c", FETCH], env=fake_pip(code), stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", FETCH], env=fake_pip(code), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
     while not (started.exists() and started.read_text()):
         assert time.monotonic() < deadline

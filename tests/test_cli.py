@@ -67,7 +67,7 @@ def test_unknown_names_are_refused_with_a_suggestion(tmp_path: Path) -> None:
         ("trian.updates=3", "unknown setting 'trian.updates', did you mean 'train'?"),
         ("eval.split=tset", "'train', 'validation' or 'test'"),
         ("start.algorithm=sfft", "did you mean 'sft'"),
-        ("start.train={\"lrr\": 1}", "start.train.lrr"),
+        ('start.train={"lrr": 1}', "start.train.lrr"),
         ("beta", "assigns nothing"),
     ],
 )
@@ -120,9 +120,7 @@ def test_a_missing_engine_says_what_to_install(tmp_path: Path) -> None:
         "    return real(cls, name)\n"
         "m.Distribution.from_name = classmethod(hidden)\n"
     )
-    line = refused(
-        tmp_path, "--algo", "shiq", "--task", "bfcl_v3", "--engine", "vllm", env={"PYTHONPATH": str(hide)}
-    )
+    line = refused(tmp_path, "--algo", "shiq", "--task", "bfcl_v3", "--engine", "vllm", env={"PYTHONPATH": str(hide)})
     assert "vllm is not installed" in line
     assert 'pip install "shiqbench[cpu]"' in line
 

@@ -151,9 +151,7 @@ def test_a_failing_check_stops_no_other(cache, monkeypatch):
 
     monkeypatch.setattr(doctor, "_cache", broken)
     findings = diagnose()
-    assert named(findings, "cache") == [
-        Finding("cache", State.PROBLEM, "check failed: ZeroDivisionError: oh")
-    ]
+    assert named(findings, "cache") == [Finding("cache", State.PROBLEM, "check failed: ZeroDivisionError: oh")]
     assert named(findings, "memory")
 
 
@@ -196,8 +194,6 @@ def test_the_worst_state_is_the_answer(states, expected):
 
 def test_brackets_survive_the_table():
     out = io.StringIO()
-    Console(width=200, file=out).print(
-        doctor.render([Finding("vllm", State.OK, "[red]", "pip install 'a[b]'")])
-    )
+    Console(width=200, file=out).print(doctor.render([Finding("vllm", State.OK, "[red]", "pip install 'a[b]'")]))
     assert "[red]" in out.getvalue()
     assert "pip install 'a[b]'" in out.getvalue()

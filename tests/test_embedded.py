@@ -16,9 +16,7 @@ from shiqbench.assets import MARKER, SMOLLM2
 from shiqbench.embedded import EMBEDDED_MODEL, embedded_folder, embedded_model
 from shiqbench.errors import AssetError
 
-SYSTEM = (
-    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
-)
+SYSTEM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
 
 
 @pytest.fixture
@@ -188,9 +186,7 @@ class TestRealModel:
         _, tokenizer = loaded
         assert len(tokenizer) == 49152
         assert tokenizer("<|im_start|>").input_ids == [1] == [tokenizer.bos_token_id]
-        assert (
-            tokenizer("<|im_end|>").input_ids == [2] == [tokenizer.eos_token_id] == [tokenizer.pad_token_id]
-        )
+        assert tokenizer("<|im_end|>").input_ids == [2] == [tokenizer.eos_token_id] == [tokenizer.pad_token_id]
         assert tokenizer.model_max_length == 8192
 
     @pytest.mark.parametrize(

@@ -23,7 +23,11 @@ ids = st.lists(st.integers(0, 2), min_size=1, max_size=8)
 @settings(deadline=None)
 def test_each_path_spells_its_sequence_and_sees_only_its_ancestors(sequences: list[list[int]]) -> None:
     trie = merge(sequences)
-    assert len(trie.ids) == distinct_tokens(sequences) == len({tuple(s[: i + 1]) for s in sequences for i in range(len(s))})
+    assert (
+        len(trie.ids)
+        == distinct_tokens(sequences)
+        == len({tuple(s[: i + 1]) for s in sequences for i in range(len(s))})
+    )
     for sequence, nodes in zip(sequences, trie.nodes, strict=True):
         assert [trie.ids[n] for n in nodes] == sequence
         assert [trie.positions[n] for n in nodes] == list(range(len(sequence)))

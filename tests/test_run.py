@@ -124,7 +124,19 @@ KILLED = ["--set", "train.updates=60", "--set", "train.save_every=5"]
 
 
 def command(model: Path, results: Path) -> list[str]:
-    words = ["run", "--algo", "shiq", "--task", "toy", "--plugin", TOY, "--model", model, "--results", results]
+    words = [
+        "run",
+        "--algo",
+        "shiq",
+        "--task",
+        "toy",
+        "--plugin",
+        TOY,
+        "--model",
+        model,
+        "--results",
+        results,
+    ]
     return [sys.executable, "-m", "shiqbench.cli", *map(str, words), *KILLED]
 
 

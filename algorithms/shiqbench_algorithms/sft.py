@@ -43,7 +43,7 @@ class Sft(Algorithm[SftConfig]):
         """Negative log-likelihood per episode."""
         nll_E = -batch.logp_EA.sum(-1)
         length_E = batch.length_E
-        metrics = {"nll_per_token": nll_E.detach() / length_E, "logratio": batch.logratio_EA.sum(-1).detach()}
+        metrics = {"nll_per_token": nll_E.detach() / length_E, "nll": nll_E.detach()}
         if self.config.normalize == "token":
             return Loss(batch.weight_U * nll_E, batch.weight_U * length_E, metrics)
         return Loss(batch.weight_U * nll_E / length_E, batch.weight_U, metrics)

@@ -75,9 +75,7 @@ class TransformersEngine:
         return groups
 
     @torch.inference_mode()
-    def _decode(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, indices: Sequence[int]
-    ) -> list[Completion]:
+    def _decode(self, prompts: Sequence[Sequence[int]], sampling: Sampling, indices: Sequence[int]) -> list[Completion]:
         from transformers import DynamicCache
 
         width = max(len(p) for p in prompts)

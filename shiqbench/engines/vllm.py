@@ -157,16 +157,21 @@ class VllmEngine:
             return []
         try:
             with _quiet():
-                return self._llm.generate(
-                    [{"prompt_token_ids": list(p)} for p in prompts], parameters, use_tqdm=False
-                )
+                return self._llm.generate([{"prompt_token_ids": list(p)} for p in prompts], parameters, use_tqdm=False)
         except Exception as error:
-            raise EngineError(f"vllm failed: {type(error).__name__}: {error}", where="generation", do="run again") from error
+            raise EngineError(
+                f"vllm failed: {type(error).__name__}: {error}", where="generation", do="run again"
+            ) from error
 
     def describe(self) -> dict[str, Any]:
         """Flags and version, for the manifest."""
         environment = {k: os.environ.get(k) for k in ENVIRONMENT}
-        return {"engine": self.name, "version": self.version, "flags": self._flags, "environment": environment}
+        return {
+            "engine": self.name,
+            "version": self.version,
+            "flags": self._flags,
+            "environment": environment,
+        }
 
     def sleep(self) -> None:
         """On a GPU, give the memory to training; :meth:`load` after :meth:`wake`."""

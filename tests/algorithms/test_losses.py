@@ -185,7 +185,9 @@ def test_sft_is_the_mean_negative_log_likelihood_of_action_tokens() -> None:
     b = batch()
     loss = Sft(SftConfig()).loss(b)
     logp = (b.logit_EA - b.lse_EA)[b.valid_EA]
-    assert float(loss.numerator_U.detach().sum() / loss.denominator_U.sum()) == pytest.approx(-float(logp.detach().mean()))
+    assert float(loss.numerator_U.detach().sum() / loss.denominator_U.sum()) == pytest.approx(
+        -float(logp.detach().mean())
+    )
     per_sequence = Sft(SftConfig(normalize="sequence")).loss(b)
     expected = -float((b.logp_EA.detach().sum(-1) / LENGTHS).mean())
     assert float(per_sequence.numerator_U.detach().sum() / per_sequence.denominator_U.sum()) == pytest.approx(expected)

@@ -85,7 +85,9 @@ def test_greedy_answers_agree_in_fp32(vllm_engine: Any, hf_engine: TransformersE
     sampling = Sampling(max_tokens=48)
     ours = ChatGenerator(vllm_engine, renderer, 2048).reply(conversations, sampling)
     theirs = ChatGenerator(hf_engine, renderer, 2048).reply(conversations, sampling)
-    same = [a.message == b.message or a.message.token_ids == b.message.token_ids for a, b in zip(ours, theirs, strict=True)]  # type: ignore[union-attr]
+    same = [
+        a.message == b.message or a.message.token_ids == b.message.token_ids for a, b in zip(ours, theirs, strict=True)
+    ]  # type: ignore[union-attr]
     assert sum(same) >= 0.95 * len(same), f"{len(same) - sum(same)} of {len(same)} differ"
     assert "Paris" in ours[0].message.content  # type: ignore[union-attr]
     for a, b in zip(ours, theirs, strict=True):
@@ -180,7 +182,9 @@ def test_stops_limits_and_seeds(engine_name: str, renderer: Renderer, request: p
     assert sample(1) != sample(2)
 
 
-def test_a_prompt_that_does_not_fit_gets_no_reply_and_is_not_cut(hf_engine: TransformersEngine, renderer: Renderer) -> None:
+def test_a_prompt_that_does_not_fit_gets_no_reply_and_is_not_cut(
+    hf_engine: TransformersEngine, renderer: Renderer
+) -> None:
     chat = ChatGenerator(hf_engine, renderer, 100)
     long, short = chat.reply([[Message("user", "word " * 200)], [Message("user", "hi")]], Sampling(max_tokens=4))
     assert long.message is None

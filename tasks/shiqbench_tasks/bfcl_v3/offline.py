@@ -88,10 +88,7 @@ def _script_text(script: Script) -> str:
 def _matters(played: Played, truth: Played) -> bool:
     """Whether another order of the same calls got other responses or another score."""
     responses = [sorted(turn.responses) for turn in played.dialogue.turns]
-    return (
-        responses != [sorted(turn.responses) for turn in truth.dialogue.turns]
-        or played.verdict != truth.verdict
-    )
+    return responses != [sorted(turn.responses) for turn in truth.dialogue.turns] or played.verdict != truth.verdict
 
 
 def episode_return(verdict: Verdict, reward: Literal["episode", "turn"]) -> float:
@@ -155,9 +152,7 @@ def _rewarded(played: Played, reward: str, centre: float) -> tuple[Any, ...]:
         for turn, right in zip(turns, verdict.turns, strict=True):
             if right is not None and turn.last_message is not None:
                 rewards[turn.last_message] = (float(right) - centre) / verdict.counted_turns
-    return tuple(
-        replace(m, reward=rewards[i]) if i in rewards else m for i, m in enumerate(played.dialogue.messages)
-    )
+    return tuple(replace(m, reward=rewards[i]) if i in rewards else m for i, m in enumerate(played.dialogue.messages))
 
 
 def data_facts(episodes: Sequence[Episode]) -> dict[str, Any]:
@@ -170,9 +165,7 @@ def data_facts(episodes: Sequence[Episode]) -> dict[str, Any]:
         "episodes": len(episodes),
         "groups": len({e.group for e in episodes}),
         "behaviours": {name: len(found) for name, found in sorted(by_behaviour.items())},
-        "mean_return": {
-            name: fmean(e.meta["return"] for e in found) for name, found in sorted(by_behaviour.items())
-        },
+        "mean_return": {name: fmean(e.meta["return"] for e in found) for name, found in sorted(by_behaviour.items())},
         "perturbed_yet_valid": sum(e.meta["valid"] for e in episodes if e.behaviour != GROUND_TRUTH),
         "centre": episodes[0].meta["centre"] if episodes else "none",
         "centre_value": centres.pop() if len(centres) == 1 else None,  # None: one per group

@@ -32,9 +32,7 @@ def tool_line(tool: ToolDocument) -> str:
     """``name(arg: type, optional: type = default) - the first words of its description``."""
     parameters = tool["parameters"]
     required = parameters.get("required", [])
-    arguments = ", ".join(
-        _argument(name, about, name in required) for name, about in parameters["properties"].items()
-    )
+    arguments = ", ".join(_argument(name, about, name in required) for name, about in parameters["properties"].items())
     words = tool["description"].rpartition("Tool description: ")[2].split()
     return f"{tool['name']}({arguments}) - {' '.join(words[:DESCRIPTION_WORDS])}"
 

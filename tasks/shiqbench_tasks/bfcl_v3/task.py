@@ -83,9 +83,7 @@ class BfclTask(Task):
         """Facts about the episodes last made: counts, mean returns, centre."""
         return self._facts
 
-    def evaluate(
-        self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]
-    ) -> list[Record]:
+    def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Record]:
         """Play every example to its end; all live episodes step together."""
         entries = split_entries(self._root, self.config.categories, config.split)[: config.examples]
         records: list[Record] = []

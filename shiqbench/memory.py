@@ -1,0 +1,44 @@
+"""How this process gives memory back, on Linux with glibc; elsewhere these do nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of mallopt
+_DEFAULT_BYTES = 128 * 1024
+_KEEP_BYTES = 2**30
+
+
+@contextmanager
+def keeping_freed_memory() -> Iterator[None]:
+    """Keep freed tensors' pages inside, and give them back at the end.
+
+    By default every large CPU tensor is mapped and unmapped anew, and the kernel clears its pages each time:
+    about a third of the time of a training step on two cores.
+    """
+    libc = _glibc()
+    if libc is None:
+        yield
+        return
+    libc.mallopt(_MMAP_THRESHOLD, _KEEP_BYTES)
+    libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        libc.mallopt(_MMAP_THRESHOLD, _DEFAULT_BYTES)
+        libc.mallopt(_TRIM_THRESHOLD, _DEFAULT_BYTES)
+        libc.malloc_trim(0)
+
+
+def _glibc() -> Any:
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(ctypes.util.find_library("c") or "libc.so.6")
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None

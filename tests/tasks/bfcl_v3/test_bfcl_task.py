@@ -1,0 +1,214 @@
+"""The task as the harness sees it, with scripted models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from shiqbench_tasks import shiqbench_register_tasks
+from shiqbench_tasks.bfcl_v3.calls import write
+from shiqbench_tasks.bfcl_v3.config import BfclConfig
+from shiqbench_tasks.bfcl_v3.task import BfclTask
+
+from shiqbench.assets import BFCL_V3
+from shiqbench.config import EvalConfig
+from shiqbench.episode import Message, StopReason
+from shiqbench.generation import Reply, Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shiqbench_tasks.bfcl_v3.data import Entry
+
+
+class ScriptedChat:
+    """Answers by a function of the conversation, three tokens a message."""
+
+    def __init__(self, answer: Callable[[Sequence[Message]], str | None]) -> None:
+        self.answer = answer
+        self.seeds: list[int] = []
+        self.waves: list[int] = []
+
+    def reply(self, conversations: Sequence[Sequence[Message]], sampling: Sampling) -> list[Reply]:
+        self.seeds.append(sampling.seed)
+        self.waves.append(len(conversations))
+        return [self._reply(c) for c in conversations]
+
+    def _reply(self, conversation: Sequence[Message]) -> Reply:
+        text = self.answer(conversation)
+        if text is None:
+            return Reply(None, 9999, 0, cut=False)
+        message = Message("assistant", text, action=True, token_ids=(1, 2, 3), behaviour_logp=(0.0,) * 3)
+        return Reply(message, 10, 3, cut=False)
+
+
+@pytest.fixture(scope="module")
+def by_first_words(entries: tuple[Entry, ...]) -> dict[str, Entry]:
+    return {e.users[0]: e for e in entries}
+
+
+def _truthful(by_first_words: dict[str, Entry]) -> Callable[[Sequence[Message]], str]:
+    def answer(conversation: Sequence[Message]) -> str:
+        entry = by_first_words[conversation[1].content]
+        turn = sum(m.role == "user" for m in conversation) - 1
+        return "[]" if conversation[-1].role == "tool" else write(entry.ground_truth[turn])
+
+    return answer
+
+
+def _evaluate(
+    chat: ScriptedChat, task: BfclTask | None = None, **config: Any
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    task = task or BfclTask(BfclConfig())
+    records = task.evaluate(chat, EvalConfig(**config), lambda done, total: None)  # type: ignore[arg-type]
+    return records, task.metrics(records).metrics
+
+
+def test_a_perfect_policy(by_first_words: dict[str, Entry]) -> None:
+    task = BfclTask(BfclConfig())
+    chat = ScriptedChat(_truthful(by_first_words))
+    records, metrics = _evaluate(chat, task)
+    assert len(records) == 50
+    assert metrics["turn_accuracy"] == metrics["valid"] == metrics["parseable"] == 1
+    assert metrics["do_nothing"] == 0
+    assert metrics["stop_finished"] == 50
+    assert sum(v for k, v in metrics.items() if k.startswith("error_")) == 0
+    assert metrics["valid_low"] == pytest.approx(50 / (50 + 1.959964**2), abs=1e-6)
+    assert task.metrics(records).primary.name == "turn_accuracy"
+    assert chat.waves[0] == 50  # all live episodes step together
+    assert sorted(chat.waves, reverse=True) == chat.waves
+
+
+def test_an_empty_policy() -> None:
+    records, metrics = _evaluate(ScriptedChat(lambda c: ""))
+    assert metrics["turn_accuracy"] == metrics["valid"] == metrics["do_nothing"] == 0
+    assert metrics["error_empty_turn_model_response"] == len(records) == 50
+    assert metrics["parseable"] == 1
+    assert metrics["turn_accuracy_low"] == 0
+    assert 0 < metrics["turn_accuracy_high"] < 0.1
+
+
+def test_half_a_policy_lies_between(by_first_words: dict[str, Entry]) -> None:
+    """Right in even scenarios, silent in the others: the interval counts scenarios, not turns."""
+    truthful = _truthful(by_first_words)
+    chat = ScriptedChat(lambda c: truthful(c) if by_first_words[c[1].content].scenario % 2 == 0 else "[]")
+    records, metrics = _evaluate(chat)
+    even = [r for r in records if r["scenario"] % 2 == 0]
+    assert metrics["valid"] == len(even) / 50
+    assert metrics["turn_accuracy"] == sum(r["counted_turns"] for r in even) / sum(r["counted_turns"] for r in records)
+    assert metrics["turn_accuracy_low"] < metrics["turn_accuracy"] < metrics["turn_accuracy_high"]
+    assert metrics["turn_accuracy_high"] - metrics["turn_accuracy_low"] > 0.2
+
+
+def test_primary_is_what_the_configuration_says(by_first_words: dict[str, Entry]) -> None:
+    task = BfclTask(BfclConfig(primary="valid"))
+    records, metrics = _evaluate(ScriptedChat(_truthful(by_first_words)), task, examples=3)
+    primary = task.metrics(records).primary
+    assert (primary.name, primary.value, primary.low, primary.high) == (
+        "valid", 1.0, metrics["valid_low"], metrics["valid_high"]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "config", "stop", "messages"),
+    [
+        ("[pwd()]", {"max_steps": 3}, StopReason.STEP_LIMIT, 4),
+        ("[pwd(", {"max_steps": 3}, StopReason.STEP_LIMIT, 4),
+        ("[pwd()]", {"max_episode_tokens": 6}, StopReason.TOKEN_LIMIT, 2),
+        (None, {}, StopReason.CONTEXT_LIMIT, 0),
+    ],
+)
+def test_limits_are_named(answer: str | None, config: dict[str, int], stop: StopReason, messages: int) -> None:
+    records, metrics = _evaluate(ScriptedChat(lambda c: answer), examples=4, **config)
+    assert [r["stop"] for r in records] == [stop] * 4
+    assert [r["assistant_messages"] for r in records] == [messages] * 4
+    assert metrics[f"stop_{stop}"] == metrics["error_force_terminated"] == 4
+    assert metrics["valid"] == 0
+    assert metrics["parseable"] == (answer == "[pwd()]")
+
+
+def test_records_hold_the_transcript_and_no_time(by_first_words: dict[str, Entry]) -> None:
+    records, _ = _evaluate(ScriptedChat(_truthful(by_first_words)), examples=2)
+    transcript = json.loads(records[0]["transcript"])
+    assert [m["role"] for m in transcript[:4]] == ["system", "user", "assistant", "tool"]
+    assert all(m["token_ids"] == [1, 2, 3] for m in transcript if m["role"] == "assistant")
+    assert records[0]["tokens"] == 3 * records[0]["assistant_messages"]
+    assert not any("second" in key or "time" in key for key in records[0])
+
+
+def test_records_can_be_stored(by_first_words: dict[str, Entry], tmp_path: Any) -> None:
+    import pandas as pd
+
+    from shiqbench.evaluation import write_records
+
+    records, _ = _evaluate(ScriptedChat(lambda c: "[pwd('é', x)]"), examples=2, max_steps=1)
+    write_records(tmp_path / "records.parquet", records)
+    assert pd.read_parquet(tmp_path / "records.parquet")["id"].tolist() == [r["id"] for r in records]
+
+
+def test_repeats_have_their_own_seeds_and_do_not_narrow_the_interval(
+    by_first_words: dict[str, Entry],
+) -> None:
+    truthful = _truthful(by_first_words)
+    once, thrice = (
+        ScriptedChat(lambda c: truthful(c) if by_first_words[c[1].content].scenario % 2 == 0 else "[]")
+        for _ in range(2)
+    )
+    _, single = _evaluate(once, examples=10)
+    records, repeated = _evaluate(thrice, examples=10, repeats=3)
+    assert [r["repeat"] for r in records] == [0] * 10 + [1] * 10 + [2] * 10
+    assert len(set(thrice.seeds)) == len(thrice.seeds)
+    assert repeated["valid"] == single["valid"]
+    assert repeated["valid_high"] - repeated["valid_low"] == pytest.approx(
+        single["valid_high"] - single["valid_low"], abs=0.05
+    )
+
+
+def test_progress_counts_up_to_all_examples(by_first_words: dict[str, Entry]) -> None:
+    seen: list[tuple[int, int]] = []
+    task, chat = BfclTask(BfclConfig()), ScriptedChat(_truthful(by_first_words))
+    task.evaluate(chat, EvalConfig(examples=3, repeats=2), lambda done, total: seen.append((done, total)))  # type: ignore[arg-type]
+    assert seen == sorted(seen)
+    assert seen[-1] == (6, 6)
+
+
+def test_no_records_give_no_numbers_out_of_nothing() -> None:
+    primary = BfclTask(BfclConfig()).metrics([]).primary
+    assert (primary.value, primary.low, primary.high) == (0.0, 0.0, 1.0)
+
+
+def test_columns_are_metrics() -> None:
+    metrics = BfclTask(BfclConfig()).metrics([]).metrics
+    assert {name for name, _, _ in BfclTask.columns} <= set(metrics)
+
+
+def test_identity_needs_no_data() -> None:
+    assert BfclTask.data_identity(BfclConfig()) == {
+        "package": "bfcl-eval", "version": "2025.7.17", "sha256": BFCL_V3.sha256
+    }  # fmt: skip
+    assert len(BfclTask(BfclConfig()).prompt_identity()) == 64
+
+
+def test_every_preset_validates() -> None:
+    from shiqbench.registry import registry
+    from shiqbench.settings import sections
+
+    (spec,) = (s for s in shiqbench_register_tasks() if s.name == "bfcl_v3")
+    assert set(spec.presets) == {"smoke", "cpu", "full"}
+    for preset in spec.presets:
+        _, _, config, _, _, _ = sections(registry().algorithm("shiq"), spec, preset, {})
+        assert isinstance(config, BfclConfig)
+        assert config.primary == ("valid" if preset == "full" else "turn_accuracy")
+
+
+def test_importing_the_task_is_light() -> None:
+    code = (
+        "import sys, shiqbench_tasks, shiqbench_tasks.bfcl_v3.task\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'mpmath', 'bfcl_eval', 'transformers'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,101 @@
+"""Promises about the whole: the core imports no plugin, the wheel holds no stray package, docs name every option."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import typer
+
+from shiqbench.cli import app
+from shiqbench.config import EvalConfig, StartConfig, TrainConfig
+from shiqbench.registry import registry
+
+ROOT = Path(__file__).parent.parent
+CORE = sorted((ROOT / "shiqbench").rglob("*.py"))
+PLUGINS = sorted([*(ROOT / "algorithms").rglob("*.py"), *(ROOT / "tasks").rglob("*.py")])
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: p.stem)
+def test_the_core_imports_no_algorithm_and_no_task(path: Path) -> None:
+    tops = {name.split(".")[0] for name in imported(path)}
+    assert not tops & {"shiqbench_algorithms", "shiqbench_tasks"}
+
+
+@pytest.mark.parametrize("path", [*CORE, *PLUGINS], ids=lambda p: p.stem)
+def test_nothing_is_evaluated_and_modules_are_small(path: Path) -> None:
+    text = path.read_text()
+    calls = [n.func.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    assert not {"eval", "exec", "compile"} & set(calls)
+    assert len(text.splitlines()) <= 350
+
+
+def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {n.split("/")[0] for n in names if ".dist-info/" not in n}
+    assert tops == {"shiqbench", "shiqbench_algorithms", "shiqbench_tasks"}
+    assert "shiqbench_tasks/bfcl_v3/task.py" in names
+    assert "shiqbench/engines/vllm.py" in names
+
+
+def documented() -> str:
+    return "\n".join(p.read_text() for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+
+
+def test_every_command_and_option_is_in_the_docs() -> None:
+    text = documented()
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        assert f"shiqbench {name}" in text, name
+        for parameter in command.params if name == "run" else []:
+            for option in parameter.opts:
+                assert option == "--help" or f"`{option}`" in text, option
+
+
+def test_every_algorithm_and_task_has_its_docs() -> None:
+    text = documented()
+    for name in [*registry().algorithms, *registry().tasks]:
+        assert f"`{name}`" in text or f"# {name}" in text
+
+
+def test_every_setting_is_shown_with_its_default() -> None:
+    from shiqbench.listing import fields
+
+    kinds = [TrainConfig, EvalConfig, StartConfig]
+    kinds += [s.load_config() for s in [*registry().algorithms.values(), *registry().tasks.values()]]
+    for kind in kinds:
+        assert set(fields(kind)) == set(kind.model_fields)
+        assert all(" = " in text for text in fields(kind).values())
+
+
+def test_the_readme_names_the_commands_that_ci_runs() -> None:
+    blocks = re.findall(r"```sh\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert "pip install tox && tox" in blocks
+    assert "shiqbench run --algo shiq --task bfcl_v3" in blocks[0]
+    assert "pip install --quiet tox && tox" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_plugin_of_the_readme_loads(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
+    file = tmp_path / "weighted.py"
+    file.write_text(block)
+    spec = registry((file,)).algorithm("weighted")
+    assert spec.load()(spec.load_config()()).unit == "episode"
