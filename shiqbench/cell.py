@@ -37,7 +37,7 @@ def is_done(folder: Path) -> bool:
     """
     try:
         files = read_json(folder / DONE)["files"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except (ValueError, KeyError, TypeError) as error:
         raise _corrupt(folder, "DONE cannot be read") from error

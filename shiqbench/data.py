@@ -98,15 +98,16 @@ def unit_batches(
         seed: Fixes the whole order.
     """
     rng = random.Random(seed)
-    pending: list[EpisodeUnit] = []
     size = per_batch * SORT_WINDOW
+    left: list[EpisodeUnit] = []  # too few for a batch at the end of an epoch
     while True:
-        while len(pending) < size:
-            epoch = list(units)
-            rng.shuffle(epoch)
-            pending += epoch
-        window, pending = pending[:size], pending[size:]
-        window.sort(key=lambda u: [keys[r] for r in u.rows])
-        batches = [window[i : i + per_batch] for i in range(0, size, per_batch)]
-        rng.shuffle(batches)
-        yield from batches
+        epoch = list(units)
+        rng.shuffle(epoch)
+        epoch = left + epoch
+        left = epoch[len(epoch) - len(epoch) % per_batch :]
+        for start in range(0, len(epoch) - len(left), size):
+            window = epoch[start : min(start + size, len(epoch) - len(left))]
+            window.sort(key=lambda u: [keys[r] for r in u.rows])
+            batches = [window[i : i + per_batch] for i in range(0, len(window), per_batch)]
+            rng.shuffle(batches)
+            yield from batches

@@ -139,8 +139,8 @@ def registry(files: tuple[Path, ...] = ()) -> Registry:
         except Exception as error:
             found.failures.append(PluginFailure(entry.name, distribution.name, f"{type(error).__name__}: {error}"))
     for path in files:
-        plugin = Plugin(str(path), str(path), f"sha256:{_sha256(path)[:12]}")
         try:
+            plugin = Plugin(str(path), str(path), f"sha256:{_sha256(path)}")
             _register(manager, found, plugin, _import_file(path))
         except Exception as error:
             raise PluginError(

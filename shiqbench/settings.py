@@ -150,4 +150,10 @@ def sections(
         )
     evaluation = validate(EvalConfig, merged["eval"], "eval")
     start = validate(StartConfig, merged["start"], "start")
+    validate(TrainConfig, start.train, "start.train")
+    ignored = [k for k in typed if k.startswith("start.") and k != "start.algorithm"]
+    if start.algorithm == "none" and ignored:
+        raise ConfigError(
+            f"{ignored[0]} cannot be honoured: there is no start", where="--set", do="set start.algorithm too"
+        )
     return merged, algo, task_config, train, evaluation, start

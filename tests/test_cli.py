@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TOY, make_tokenizer
+from support import TOY, make_tokenizer
 
 SHIQBENCH = [sys.executable, "-m", "shiqbench.cli"]
 
@@ -68,6 +68,7 @@ def test_unknown_names_are_refused_with_a_suggestion(tmp_path: Path) -> None:
         ("eval.split=tset", "'train', 'validation' or 'test'"),
         ("start.algorithm=sfft", "did you mean 'sft'"),
         ('start.train={"lrr": 1}', "start.train.lrr"),
+        ("start.seed=3", "start.seed cannot be honoured: there is no start"),
         ("beta", "assigns nothing"),
     ],
 )
@@ -171,19 +172,22 @@ def test_listing_and_validating_import_neither_torch_nor_pandas(words: list[str]
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def median_seconds(command: list[str]) -> float:
-    times = []
-    for _ in range(7):
-        started = time.perf_counter()
-        subprocess.run(command, capture_output=True, check=False)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+def seconds(command: list[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, capture_output=True, check=False)
+    return time.perf_counter() - started
+
+
+def median_overhead(command: list[str]) -> float:
+    """Seconds more than a bare interpreter, run in turn with it, so that a busy machine slows both."""
+    bare = [sys.executable, "-c", ""]
+    return statistics.median(seconds(command) - seconds(bare) for _ in range(7))
 
 
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)
 def test_listing_and_validating_are_fast(words: list[str]) -> None:
-    bare = median_seconds([sys.executable, "-c", ""])
-    assert median_seconds([*SHIQBENCH, *words]) - bare < 0.3
+    # Another process may hold the cores: the promise is about this program, so a slow series is repeated.
+    assert min(median_overhead([*SHIQBENCH, *words]) for _ in range(3)) < 0.3
 
 
 def test_exit_codes_of_usage_errors() -> None:

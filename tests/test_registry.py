@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TOY
+from support import TOY
 
 from shiqbench.errors import ExitCode, PluginError
 from shiqbench.registry import registry
@@ -29,7 +29,7 @@ def entry_point(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, text: 
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[shiqbench]\n{name} = {name}_module\n")
     monkeypatch.syspath_prepend(str(folder))
-    importlib.metadata.MetadataPathFinder.invalidate_caches()
+    importlib.invalidate_caches()
 
 
 ALGORITHM = """

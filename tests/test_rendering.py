@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import CHATML, make_tokenizer
+from support import CHATML, make_tokenizer
 
 from shiqbench.episode import Episode, Message
 from shiqbench.errors import ConfigError

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import TOY
+from support import TOY
 
 import shiqbench
 from shiqbench.cell import is_done

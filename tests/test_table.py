@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TOY
 from rich.console import Console
+from support import TOY
 
 import shiqbench
 from shiqbench.plan import Request, RunPlan, make_plan

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TOY
 from shiqbench_algorithms.dpo import Dpo, DpoConfig
 from shiqbench_algorithms.sft import Sft, SftConfig
 from shiqbench_algorithms.shiq import Shiq, ShiqConfig
+from support import TOY
 
 from shiqbench.config import TrainConfig
 from shiqbench.data import make_units
