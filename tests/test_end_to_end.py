@@ -62,3 +62,16 @@ def test_the_same_again_does_nothing_and_another_algorithm_shares_base_and_start
     assert {p: p.read_text() for p in before} == before
     losses = [json.loads(x)["loss"] for x in (Path(found["path"]) / "train.jsonl").read_text().splitlines()]
     assert losses[0] == pytest.approx(0.693147, abs=2e-4)
+
+
+def test_both_engines_play_the_same_episodes_in_fp32(results: Path) -> None:
+    found, _ = run(results, "--algo", "shiq")
+    other, _ = run(results, "--algo", "shiq", "--engine", "transformers")
+    assert other["cell"] == found["cell"]
+    assert other["evaluation"]["digest"] != found["evaluation"]["digest"]
+
+    def transcripts(result: dict[str, Any]) -> list[str]:
+        return list(pd.read_parquet(Path(result["evaluation"]["path"]) / "records.parquet")["transcript"])
+
+    differing = sum(a != b for a, b in zip(transcripts(found), transcripts(other), strict=True))
+    assert differing == 0, f"{differing} of {len(transcripts(found))} episodes differ"

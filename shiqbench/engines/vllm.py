@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import os
 import warnings
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ class VllmEngine:
             raise EngineError("a vllm engine is already alive", where="this process", do="close it first")
         for key, value in ENVIRONMENT.items():
             os.environ.setdefault(key, value)
+        logging.getLogger("vllm").setLevel(logging.ERROR)  # before its own setting can be read
         with _quiet():
             import torch
             import vllm
@@ -76,7 +78,11 @@ class VllmEngine:
         try:
             with _quiet():
                 self._llm: Any = vllm.LLM(
-                    model=str(weights), skip_tokenizer_init=True, disable_log_stats=True, **self._flags
+                    model=str(weights),
+                    skip_tokenizer_init=True,
+                    disable_log_stats=True,
+                    use_tqdm_on_load=False,
+                    **self._flags,
                 )
         except Exception as error:
             raise EngineError(
