@@ -9,12 +9,19 @@ from shiqbench.specs import TaskSpec, hookimpl
 # Every message of the ground truth is at most 174 SmolLM2 tokens long, every episode at most 1,955.
 _BFCL_CPU: dict[str, Any] = {
     "task.reward": "turn",
-    "task.centre": "dataset",
+    "task.centre": "group",
+    "task.perturbations": 1,
     "train.updates": 20,
     "train.batch_episodes": 2,
     "train.micro_tokens": 2048,
-    "train.lr": 2e-5,
+    "train.lr": 2e-4,
+    "train.lora_rank": 16,
     "train.precision": "fp32",
+    # Continued supervision is trained as its start was: all weights, the start's learning rate.
+    "sft:train.lr": 1e-4,
+    "sft:train.lora_rank": 0,
+    # Chosen on the validation split, see docs/bfcl_v3.md.
+    "shiq:algo.beta": 0.1,
     "eval.engine": "vllm",
     "eval.precision": "fp32",
     "eval.max_steps": 4,
