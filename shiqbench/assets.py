@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.util
+import importlib.machinery
 import json
 import os
 import shutil
@@ -110,7 +110,7 @@ def fetch(wheel: Wheel, *, report: Callable[[str], None] | None = None) -> Path:
 
 
 def _fetch(wheel: Wheel, target: Path, report: Callable[[str], None] | None) -> None:
-    if importlib.util.find_spec("pip") is None:
+    if not has_pip():
         raise AssetError(
             f"pip is needed to fetch {wheel.requirement} and this environment has none",
             where=sys.executable,
@@ -131,6 +131,15 @@ def _fetch(wheel: Wheel, target: Path, report: Callable[[str], None] | None) -> 
 
 
 # -- pip ----------------------------------------------------------------------------------------------------
+
+
+def has_pip() -> bool:
+    """Whether this environment has pip.
+
+    Asks the path alone: `importlib.util.find_spec` would ask setuptools' hook too, which answers a search for pip by
+    withdrawing its distutils for the rest of the process, and the next `import setuptools` (vLLM's) would fail.
+    """
+    return importlib.machinery.PathFinder.find_spec("pip") is not None
 
 
 def _download(wheel: Wheel, folder: Path, report: Callable[[str], None] | None) -> None:

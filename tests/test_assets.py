@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -260,9 +259,15 @@ def test_pip_in_the_working_folder_is_not_run(cache, tmp_path, monkeypatch):
 
 
 def test_no_pip_in_the_environment(cache, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(assets, "has_pip", lambda: False)
     with pytest.raises(AssetError, match=r"has none \(.*python.*\); run `.*-m ensurepip` or `uv pip install pip`"):
         fetch(BFCL_V3, report=[].append)
+
+
+def test_looking_for_pip_leaves_setuptools_whole():
+    code = "import distutils.core; from shiqbench.assets import has_pip; assert has_pip(); import setuptools"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

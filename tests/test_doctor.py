@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import io
 import json
 import shutil
@@ -127,7 +126,7 @@ def test_cache_room(cache, monkeypatch, free, state):
 
 
 def test_assets_and_a_missing_pip(cache, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(assets, "has_pip", lambda: False)
     assert {finding.text.partition(",")[0] for finding in doctor._assets()} == {"not cached", "not made yet"}
     (finding,) = doctor._pip()
     assert finding.state is State.PROBLEM

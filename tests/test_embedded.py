@@ -98,10 +98,11 @@ def folder(tmp_path_factory):
     code = (
         "import torch; before = torch.get_rng_state()\n"
         "from shiqbench.embedded import embedded_model\n"
-        "from transformers.utils import logging; level = logging.get_verbosity()\n"
+        "from transformers.utils import logging\n"
+        "seen = lambda: (logging.get_verbosity(), logging.is_progress_bar_enabled()); before_logging = seen()\n"
         "folder = embedded_model()\n"
         "assert torch.equal(before, torch.get_rng_state()), 'drew random numbers'\n"
-        "assert logging.get_verbosity() == level and logging.is_progress_bar_enabled(), 'left it silent'\n"
+        "assert seen() == before_logging, 'left it silent'\n"
         "print(folder)"
     )
     environment = {**os.environ, "SHIQBENCH_CACHE": str(cache)}
