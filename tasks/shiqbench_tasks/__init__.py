@@ -11,7 +11,7 @@ _BFCL_CPU: dict[str, Any] = {
     "task.reward": "turn",
     "task.centre": "group",
     "task.perturbations": 1,
-    "train.updates": 20,
+    "train.updates": 12,
     "train.batch_episodes": 2,
     "train.micro_tokens": 2048,
     "train.lr": 2e-4,
@@ -31,7 +31,7 @@ _BFCL_CPU: dict[str, Any] = {
     "start.algorithm": "sft",
     "start.task": {"behaviours": ["ground_truth"]},
     "start.train": {
-        "updates": 22,
+        "updates": 20,
         "batch_episodes": 2,
         "micro_tokens": 2048,
         "lr": 1e-4,
