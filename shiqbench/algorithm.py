@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=AlgorithmConfig)
 Unit = Literal["episode", "pair", "group"]
+Need = Literal["values", "token_q", "mismatched", "reference_returns", "behaviour_logp", "kl"]
 
 
 @dataclass(frozen=True)
@@ -46,20 +47,43 @@ class Algorithm(ABC, Generic[C]):
 
     Attributes:
         unit: What it consumes.
-        group_size: Rows per unit where ``unit`` is ``group``.
-        needs: What the task or policy must offer: ``values``, ``token_q``, ``mismatched``,
-            ``reference_returns``, ``behaviour_logp``, ``kl``.
         uses_reference: False where the loss never reads the reference's statistics; they are not
             computed then, and the batch holds NaN in their place.
     """
 
     unit: ClassVar[Unit] = "episode"
-    group_size: int = 1
-    needs: ClassVar[frozenset[str]] = frozenset()
     uses_reference: ClassVar[bool] = True
 
     def __init__(self, config: C) -> None:
         self.config = config
+
+    @property
+    def group_size(self) -> int:
+        """Rows per unit; what ``unit = "group"`` overrides."""
+        return 2 if self.unit == "pair" else 1
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the task's data or the policy must offer; checked before anything is trained."""
+        return frozenset()
+
+    @property
+    def temperature(self) -> float | None:
+        """The beta of the objective ``E[R] - beta KL(pi || pi_ref)`` whose optimum the loss claims to have.
+
+        The claim is for full coverage and deterministic transitions, and exact tasks test it. None claims nothing.
+        """
+        return None
+
+    @property
+    def sampling_q_weight(self) -> float:
+        """What is sampled from is ``softmax(l + weight * Q)``; other than 0 only with ``token_q``."""
+        return 0.0
+
+    @property
+    def target_rate(self) -> float:
+        """After each update the target Q head moves by this share towards the Q head."""
+        return 0.0
 
     def select(self, episodes: Sequence[Episode]) -> list[Episode]:
         """Episodes that this algorithm learns from; all by default."""

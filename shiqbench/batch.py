@@ -1,15 +1,29 @@
 """The batch that losses see: rows of action tokens, with the statistics of policy and reference.
 
-Legend: E episodes (rows), A action positions (columns), U units.
+Legend: E episodes (rows), A action positions (columns), U units, K reference completions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class TokenQ(NamedTuple):
+    """A Q head at action tokens; it reads a detached hidden state.
+
+    Attributes:
+        q_EA: Q of the chosen token.
+        lse_EA: Logsumexp of Q over the vocabulary.
+        target_EA: Q of the chosen token under the target head, without gradient.
+    """
+
+    q_EA: Tensor
+    lse_EA: Tensor
+    target_EA: Tensor
 
 
 @dataclass(frozen=True)
@@ -26,8 +40,13 @@ class Batch:
         unit_E: Unit of each row, 0..U-1; rows of a unit are adjacent, the better one of a pair first.
         weight_U: Weight of each unit: 1, or its probability in an exact expectation.
         behaviour_logp_EA: Log-probability under the sampling model, where the data knows it.
-        value_EA: Value head, where the policy has one.
-        entropy_EA: Entropy of the policy, where asked for.
+        value_EA: Value head V(s_t), with gradient into the head alone; there if ``values`` is needed.
+        token_q: Q head; there if ``token_q`` is needed.
+        kl_EA: Exact KL(pi || pi_ref) at each state, with gradient; there if ``kl`` is needed.
+        mismatched_E: Mean log-ratio of the update's completions on each other's prompts, the same for every row
+            of an update, without gradient; there if ``mismatched`` is needed.
+        reference_return_EK: Returns of K completions of the row's prompt that the reference sampled, NaN
+            where there are fewer; there if ``reference_returns`` is needed.
     """
 
     valid_EA: Tensor
@@ -40,7 +59,10 @@ class Batch:
     weight_U: Tensor
     behaviour_logp_EA: Tensor | None = None
     value_EA: Tensor | None = None
-    entropy_EA: Tensor | None = None
+    token_q: TokenQ | None = None
+    kl_EA: Tensor | None = None
+    mismatched_E: Tensor | None = None
+    reference_return_EK: Tensor | None = None
 
     @property
     def logp_EA(self) -> Tensor:
@@ -66,6 +88,17 @@ class Batch:
     def return_E(self) -> Tensor:
         """Undiscounted return per row."""
         return (self.reward_EA * self.valid_EA).sum(-1)
+
+    def need(self, name: str) -> Tensor:
+        """A field that the algorithm declared to need.
+
+        Raises:
+            TypeError: It is not there: the algorithm's ``needs`` does not name it.
+        """
+        found: Tensor | None = getattr(self, name)
+        if found is None:
+            raise TypeError(f"the batch has no {name}: name what provides it in the algorithm's `needs`")
+        return found
 
     def per_unit(self, x_E: Tensor) -> Tensor:
         """Sum rows into units, ``[E] -> [U]``."""

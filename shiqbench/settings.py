@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shiqbench.config import EvalConfig, StartConfig, TrainConfig
+from shiqbench.config import Section, StartConfig, TrainConfig
 from shiqbench.errors import ConfigError
 from shiqbench.registry import did_you_mean
 
@@ -119,7 +119,7 @@ def start_values(task_values: Mapping[str, Any], setting: Sequence[str], start: 
 
 def sections(
     algorithm: AlgorithmSpec, task: TaskSpec, preset: str, typed: Mapping[str, Any]
-) -> tuple[Values, BaseModel, BaseModel, TrainConfig, EvalConfig, StartConfig]:
+) -> tuple[Values, BaseModel, BaseModel, Section, Section, StartConfig]:
     """Merge preset and typed values and validate every section.
 
     Returns:
@@ -141,15 +141,24 @@ def sections(
         merged["train"]["updates"] = None
     algo = validate(algorithm.load_config(), merged["algo"], "algo")
     task_config = validate(task.load_config(), merged["task"], "task")
-    train = validate(TrainConfig, merged["train"], "train")
-    if (train.updates is None) == (train.tokens is None):
+    train_class: type[Section]
+    eval_class: type[Section]
+    train_class, eval_class = task.load_sections()
+    train = validate(train_class, merged["train"], "train")
+    if isinstance(train, TrainConfig) and (train.updates is None) == (train.tokens is None):
         raise ConfigError(
             f"train.updates is {train.updates} and train.tokens is {train.tokens}",
             where="--set",
             do="set one of them; the other is null",
         )
-    evaluation = validate(EvalConfig, merged["eval"], "eval")
+    evaluation = validate(eval_class, merged["eval"], "eval")
     start = validate(StartConfig, merged["start"], "start")
+    if task.own_policy and start.algorithm != "none":
+        raise ConfigError(
+            f"start.algorithm = {start.algorithm} cannot be honoured: {task.name} brings its own policy",
+            where="--set",
+            do="leave it out",
+        )
     validate(TrainConfig, start.train, "start.train")
     ignored = [k for k in typed if k.startswith("start.") and k != "start.algorithm"]
     if start.algorithm == "none" and ignored:

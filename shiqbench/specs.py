@@ -84,14 +84,25 @@ class TaskSpec(Spec):
     Attributes:
         config: Lazy :class:`shiqbench.config.TaskConfig` subclass; its module must not import torch.
         presets: Preset name -> ``{"section.key": value}``; ``smoke``, ``cpu`` and ``full`` are expected.
+        own_policy: The task brings its own policy and trains and scores it (exact tasks do); there is no model,
+            no start and no engine then.
+        train_config: Lazy section of training; a task with its own policy states what it understands.
+        eval_config: Lazy section of evaluation; likewise.
     """
 
     config: str
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    own_policy: bool = False
+    train_config: str = "shiqbench.config:TrainConfig"
+    eval_config: str = "shiqbench.config:EvalConfig"
 
     def load_config(self) -> Any:
         """Import the configuration class."""
         return load_target(self.config, self.name)
+
+    def load_sections(self) -> tuple[Any, Any]:
+        """Import the classes of the training and the evaluation section."""
+        return load_target(self.train_config, self.name), load_target(self.eval_config, self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

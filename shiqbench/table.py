@@ -131,7 +131,8 @@ def headings(plan: RunPlan, primary: str) -> list[str]:
 def title(plan: RunPlan) -> str:
     """What every row has in common."""
     reduced = "REDUCED setting, not comparable with the official one; " if plan.cell.task_config.reduced() else ""
-    return f"{plan.cell.task.name}, {plan.evaluation.split} split, {plan.engine_version}; {reduced}* this cell"
+    how = f"{plan.engine_version} {plan.evaluation.summary()}".strip()
+    return f"{plan.cell.task.name}, {how}; {reduced}* this cell"
 
 
 def comparison(plan: RunPlan) -> Table:

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from shiqbench.config import EvalConfig, TaskConfig
+    from pydantic import BaseModel
+
+    from shiqbench.algorithm import Algorithm, Need
+    from shiqbench.config import AlgorithmConfig, EvalConfig, TaskConfig
     from shiqbench.episode import Episode
     from shiqbench.generation import ChatGenerator
 
@@ -58,7 +62,8 @@ class Task(ABC):
 
     trainable: ClassVar[bool] = True
     evaluable: ClassVar[bool] = True
-    offers: ClassVar[frozenset[str]] = frozenset()
+    offers: ClassVar[frozenset[Need]] = frozenset()
+    """What its data, or its own policy, provides of what algorithms may need."""
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()
     """Extra columns of the comparison table: (metric name, heading, format spec)."""
 
@@ -95,6 +100,39 @@ class Task(ABC):
             progress: Called with (finished, total) examples.
         """
         raise TypeError(f"{type(self).__name__} declares evaluable but does not evaluate")
+
+    def train(
+        self,
+        algorithm: Algorithm[AlgorithmConfig],
+        config: BaseModel,
+        seed: int,
+        folder: Path,
+        report: Callable[[dict[str, Any], int], None],
+    ) -> dict[str, Any]:
+        """Train the task's own policy, where its spec says ``own_policy``.
+
+        Resumes from ``folder/checkpoint`` where a kill left a state there.
+
+        Args:
+            algorithm: Gives the loss.
+            config: The training section, of the class that the spec names.
+            seed: Of data order.
+            folder: The cell. ``train.jsonl`` gets a line per logged update, ``checkpoint/model.safetensors``
+                the result.
+            report: Called with each line and the planned number of updates.
+
+        Returns:
+            Facts for the manifest, ``budget`` among them.
+        """
+        raise TypeError(f"{type(self).__name__} has no policy of its own")
+
+    def evaluate_weights(self, weights: Path | None) -> list[Record]:
+        """Score the task's own policy.
+
+        Args:
+            weights: Folder with ``model.safetensors``; None scores the untrained policy.
+        """
+        raise TypeError(f"{type(self).__name__} has no policy of its own")
 
     def metrics(self, records: Sequence[Record]) -> Metrics:
         """Aggregate records."""

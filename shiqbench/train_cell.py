@@ -9,6 +9,7 @@ import torch
 
 from shiqbench.assets import cache_dir
 from shiqbench.cell import held, is_done, mark_done, verified_weights, write_error
+from shiqbench.config import TrainConfig
 from shiqbench.data import make_units
 from shiqbench.digest import digest, file_sha256
 from shiqbench.errors import ConfigError
@@ -25,13 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shiqbench.algorithm import Algorithm
-    from shiqbench.config import AlgorithmConfig, TrainConfig
+    from shiqbench.config import AlgorithmConfig
     from shiqbench.episode import Episode
     from shiqbench.plan import CellPlan
     from shiqbench.progress import Display
     from shiqbench.statistics import TokenStatistics
-
-UNIT_SIZE = {"episode": 1, "pair": 2}
 
 
 def train_cell(cell: CellPlan, display: Display) -> bool:
@@ -55,11 +54,35 @@ def train_cell(cell: CellPlan, display: Display) -> bool:
 
 
 def _train(cell: CellPlan, display: Display) -> None:
-    assert cell.train is not None
     assert cell.seed is not None
     started = time.perf_counter()
+    write_json(cell.folder / "config.json", cell.recipe)
+    facts = _train_own_policy(cell, display) if cell.task.own_policy else _train_language_model(cell, display)
+    facts |= {
+        "model": cell.model.text,
+        "start": cell.start.label if cell.start else None,
+        "seconds": time.perf_counter() - started,
+        "peak_memory_gb": peak_memory_gb(),
+    }
+    folder = cell.folder
+    write_json(folder / "manifest.json", manifest(**facts))
+    mark_done(folder, [f for f in (folder, *folder.glob("checkpoint")) for f in f.iterdir() if _kept(f)])
+
+
+def _train_own_policy(cell: CellPlan, display: Display) -> dict[str, Any]:
+    assert cell.train is not None
+    assert cell.seed is not None
+    task = cell.task.load()(cell.task_config)
+    algorithm = cell.algorithm.load()(cell.algo)
+    with display.training(cell.label, cell.folder) as reporter:
+        facts: dict[str, Any] = task.train(algorithm, cell.train, cell.seed, cell.folder, reporter.update)
+    return facts
+
+
+def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
     config, folder = cell.train, cell.folder
-    write_json(folder / "config.json", cell.recipe)
+    assert isinstance(config, TrainConfig)
+    assert cell.seed is not None
     weights, weights_sha256 = _start_weights(cell)
     task = cell.task.load()(cell.task_config)
     algorithm = cell.algorithm.load()(cell.algo)
@@ -70,8 +93,7 @@ def _train(cell: CellPlan, display: Display) -> None:
         rendered = [renderer.render(e) for e in episodes]
     _check_lengths(rendered, config)
     units = make_units(algorithm, episodes)
-    size = UNIT_SIZE.get(algorithm.unit, algorithm.group_size)
-    plan = plan_training(units, rendered, config, size, cell.seed)
+    plan = plan_training(units, rendered, config, algorithm.group_size, cell.seed)
     policy = Policy(load_model(weights, config), config)
     reference, reference_facts = _reference(algorithm, weights_sha256, policy, plan, rendered, display)
     trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder)
@@ -79,9 +101,7 @@ def _train(cell: CellPlan, display: Display) -> None:
     with display.training(cell.label, folder) as reporter:
         trainer.run(reporter)
     _save_weights(policy, weights, renderer, folder / "checkpoint", config)
-    facts: dict[str, Any] = {
-        "model": cell.model.text,
-        "start": cell.start.label if cell.start else None,
+    return {
         "start_weights_sha256": weights_sha256,
         "tokenizer_sha256": _sha256_if_file(weights / "tokenizer.json"),
         "chat_template_sha256": renderer.template_sha256,
@@ -93,12 +113,8 @@ def _train(cell: CellPlan, display: Display) -> None:
         },
         "reference": reference_facts,
         "resumed_at_update": resumed_at,
-        "seconds": time.perf_counter() - started,
-        "peak_memory_gb": peak_memory_gb(),
         "save_every": config.save_every,
     }
-    write_json(folder / "manifest.json", manifest(**facts))
-    mark_done(folder, [f for f in (folder, *folder.glob("checkpoint")) for f in f.iterdir() if _kept(f)])
 
 
 def _kept(file: Path) -> bool:
