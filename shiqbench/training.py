@@ -109,6 +109,7 @@ def make_batch(
 
     logit_EA = pad([s.logit_N for s in rows])
     known = all(r.behaviour_logp is not None for _, r in members)
+    best = [b for u in units for b in u.best]
     return Batch(
         valid_EA=(torch.arange(width)[None, :] < lengths[:, None]).to(device),
         reward_EA=pad([torch.tensor(r.rewards) for _, r in members]).to(logit_EA.dtype),
@@ -119,6 +120,7 @@ def make_batch(
         unit_E=torch.tensor([u for u, _ in members], device=device),
         weight_U=torch.tensor([u.weight for u in units], device=device),
         behaviour_logp_EA=pad([torch.tensor(r.behaviour_logp) for _, r in members]) if known else None,
+        best_E=torch.tensor(best, device=device) if len(best) == len(members) else None,
     )
 
 
