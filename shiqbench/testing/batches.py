@@ -26,6 +26,7 @@ FIELDS: dict[str, str] = {
     "values": "value_EA",
     "token_q": "token_q",
     "mismatched": "mismatched_E",
+    "best": "best_E",
     "reference_returns": "reference_return_EK",
     "behaviour_logp": "behaviour_logp_EA",
     "kl": "kl_EA",
@@ -84,8 +85,8 @@ def random_batch(
     if not algorithm.uses_reference:
         values |= {name: torch.full_like(values[name], float("nan")) for name in ("ref_logit_EA", "ref_lse_EA")}
     values |= _needed(algorithm, rand, rows, columns, at_reference)
-    cast = {k: TokenQ(*(x.to(dtype) for x in v)) if isinstance(v, TokenQ) else v.to(dtype) for k, v in values.items()}
-    return Batch(valid_EA=valid_EA, unit_E=torch.arange(rows) // size, **cast)
+    batch = Batch(valid_EA=valid_EA, unit_E=torch.arange(rows) // size, **values)
+    return changed(batch, lambda _, x: x.to(dtype) if x.is_floating_point() else x)
 
 
 def _better_first(reward_EA: Tensor, lengths: Tensor, algorithm: Algorithm[AlgorithmConfig]) -> Tensor:
@@ -113,6 +114,8 @@ def _needed(
             found[name] = -rand(rows, columns).exp()
         elif name == "mismatched_E":
             found[name] = here * rand(1).exp().expand(rows)
+        elif name == "best_E":
+            found[name] = torch.arange(rows) % 2 == 0
         elif name == "token_q":
             q_EA = rand(rows, columns)
             found[name] = TokenQ(q_EA, q_EA + rand(rows, columns).exp(), q_EA + 0.1 * rand(rows, columns))

@@ -157,6 +157,8 @@ def _moves(report: Report, algorithm: AnyAlgorithm, field: str, seed: int) -> bo
     def move(name: str, x: Tensor) -> Tensor:
         if name.partition(".")[0] != field:
             return x
+        if x.dtype == torch.bool:
+            return ~x
         return x + 3 * torch.rand(x.shape, dtype=torch.float64, generator=generator).to(x)
 
     before, after = loss_of(report, algorithm, batch), loss_of(report, algorithm, changed(batch, move))
