@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from shiqbench.specs import AlgorithmSpec
 
 
-def check_algorithm(
-    name: str, config: Mapping[str, Any] | None = None, plugins: Sequence[str | Path] = ()
-) -> Report:
+def check_algorithm(name: str, config: Mapping[str, Any] | None = None, plugins: Sequence[str | Path] = ()) -> Report:
     """Check everything that an algorithm promises; see docs/plugins.md for the list.
 
     Args:
@@ -59,7 +57,7 @@ def check_algorithm(
 
 
 def _make(report: Report, spec: AlgorithmSpec, settings: Any) -> Algorithm[AlgorithmConfig]:
-    kind = spec.load()
+    kind = report.attempt(Line.STATEMENTS, f"loading {spec.target}", spec.load)
     found = isinstance(kind, type) and issubclass(kind, Algorithm)
     report.require(found, Line.STATEMENTS, f"{spec.target} is no Algorithm")
     made: Algorithm[AlgorithmConfig] = report.attempt(Line.STATEMENTS, "making it", lambda: kind(settings))

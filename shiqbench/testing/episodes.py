@@ -36,11 +36,9 @@ def check_episodes(report: Report, make: Callable[[], Task], renderer: Renderer)
         found = report.attempt(Line.EPISODES, f"episodes({split!r})", lambda s=split: task.episodes(s))  # type: ignore[misc]
         again = report.attempt(Line.REPEATABLE, f"episodes({split!r})", lambda s=split: other.episodes(s))  # type: ignore[misc]
         differing = [a.id for a, b in zip(found, again, strict=False) if a != b]
-        report.require(
-            len(found) == len(again) and not differing,
-            Line.REPEATABLE,
-            f"{len(found)} and {len(again)} episodes of {split} in two instances, {len(differing)} differing {differing[:3]}",
-        )
+        counts = f"{len(found)} and {len(again)} episodes of {split} in two instances"
+        alike = len(found) == len(again) and not differing
+        report.require(alike, Line.REPEATABLE, f"{counts}, {len(differing)} differing {differing[:3]}")
         splits[split] = found
         for episode in found:
             _check_one(report, episode)
@@ -88,7 +86,9 @@ def _check_rendering(report: Report, episode: Episode, renderer: Renderer) -> No
     )
     total = math.fsum(rendered.rewards)
     alike = math.isclose(total, episode.total_reward, rel_tol=1e-9, abs_tol=1e-9)
-    report.require(alike, Line.RENDERING, f"{where} has return {total:g} in tokens, {episode.total_reward:g} in messages")
+    report.require(
+        alike, Line.RENDERING, f"{where} has return {total:g} in tokens, {episode.total_reward:g} in messages"
+    )
 
 
 def _ids(content: str, sampled: Sequence[int] | None, renderer: Renderer) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from shiqbench.testing.contract import Report
 
 EXAMPLES = 3
+SAVE_EVERY = 2  # updates
 ROOM = {"max_tokens": 4096, "max_episode_tokens": 65536, "max_context": 1_000_000}  # tokens are bytes here
 
 
@@ -59,9 +61,7 @@ def check_evaluation(
 
     records, again = play(), play()
     check_records(report, make(), records, again)
-    report.require(
-        len(records) <= EXAMPLES, Line.SETTINGS, f"{len(records)} records with examples = {EXAMPLES}"
-    )
+    report.require(len(records) <= EXAMPLES, Line.SETTINGS, f"{len(records)} records with examples = {EXAMPLES}")
     twice = play(repeats=2)
     found = f"{len(twice)} records with repeats = 2, {len(records)} with 1"
     report.require(len(twice) == 2 * len(records), Line.SETTINGS, found)
@@ -82,36 +82,36 @@ def check_own_policy(
         report: Collects the findings.
         make: Makes the task anew.
         algorithm: What trains it.
-        config: The training section of the smoke preset.
+        config: The training section of the smoke preset; checkpoints are saved more often, if it has ``save_every``.
     """
+    if "save_every" in type(config).model_fields:
+        config = config.model_copy(update={"save_every": SAVE_EVERY})
     untrained = report.attempt(Line.OWN_POLICY, "scoring it untrained", lambda: make().evaluate_weights(None))
     check_records(report, make(), untrained, make().evaluate_weights(None))
     with tempfile.TemporaryDirectory() as name:
         whole, broken = Path(name) / "whole", Path(name) / "broken"
-        seen: list[dict[str, Any]] = []
 
-        def train(folder: Path, interrupt_at: int | None = None) -> dict[str, Any]:
+        def train(folder: Path, interrupt_at: int | None = None) -> int:
+            """Lines that were reported."""
             folder.mkdir(exist_ok=True)
-            lines = 0
+            heard = 0
 
             def hear(line: dict[str, Any], total: int) -> None:
-                nonlocal lines
-                lines += 1
-                seen.append(line)
-                if lines == interrupt_at:
+                nonlocal heard
+                heard += 1
+                if heard == interrupt_at:
                     raise Interrupted
 
-            return make().train(algorithm, config, 0, folder, hear)
+            facts = make().train(algorithm, config, 0, folder, hear)
+            report.require("budget" in facts, Line.OWN_POLICY, f"training tells {sorted(facts)}, and no budget")
+            return heard
 
-        report.attempt(Line.RESUME, "training", lambda: train(whole))
-        lines = len(seen)
+        lines = report.attempt(Line.RESUME, "training", lambda: train(whole))
         report.require(lines > 1, Line.RESUME, f"progress was reported {lines} times in {config.summary()}")
-        try:
+        with suppress(Interrupted):
             train(broken, interrupt_at=lines - 1)
-        except Interrupted:
-            pass
-        facts = report.attempt(Line.RESUME, "resuming", lambda: train(broken))
-        report.require("budget" in facts, Line.RESUME, f"training tells {sorted(facts)}, and no budget")
+        left = report.attempt(Line.RESUME, "resuming", lambda: train(broken))
+        report.require(left < lines, Line.RESUME, f"all {lines} lines were reported again: it began anew")
         a, b = (file_sha256(f / "checkpoint" / "model.safetensors") for f in (whole, broken))
         report.require(a == b, Line.RESUME, f"weights {a[:12]} undisturbed, {b[:12]} after an interruption")
         report.require(log_lines(whole) == log_lines(broken), Line.RESUME, "train.jsonl differs beyond its times")
@@ -133,7 +133,9 @@ def check_records(report: Report, task: Task, records: Sequence[Record], again: 
         report.attempt(Line.RECORDS, "writing them as parquet", lambda: write_records(path, records))
     differing = [r["id"] for r, other in zip(records, again, strict=False) if _text(r) != _text(other)]
     alike = len(records) == len(again) and not differing
-    report.require(alike, Line.DETERMINISTIC, f"{len(differing)} of {len(records)} records differ, such as {differing[:3]}")
+    report.require(
+        alike, Line.DETERMINISTIC, f"{len(differing)} of {len(records)} records differ, such as {differing[:3]}"
+    )
     first, second = (report.attempt(Line.METRICS, "metrics", lambda: task.metrics(records)) for _ in range(2))
     report.require(first == second, Line.DETERMINISTIC, f"metrics {first} and then {second}")
     _check_metrics(report, task, first)
@@ -146,7 +148,9 @@ def _check_metrics(report: Report, task: Task, found: Metrics) -> None:
     name, *numbers, _ = astuple(primary)
     report.require(all(math.isfinite(x) for x in numbers), Line.METRICS, f"{primary}")
     report.require(primary.low <= primary.value <= primary.high, Line.METRICS, f"{primary}")
-    report.require(found.metrics.get(name) == primary.value, Line.METRICS, f"metrics has {name} {found.metrics.get(name)}")
+    report.require(
+        found.metrics.get(name) == primary.value, Line.METRICS, f"metrics has {name} {found.metrics.get(name)}"
+    )
     absent = [column for column, _, _ in task.columns if column not in found.metrics]
     report.require(not absent, Line.METRICS, f"no metric for the columns {absent}")
 

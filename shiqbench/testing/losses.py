@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     AnyAlgorithm = Algorithm[AlgorithmConfig]
 
 SEEDS = range(4)
+RANDOM_STATE = 271828  # one that no loss would seed by itself
 EXTREME = 1e4  # nats per token
 TRAINER_KEYS = {"update", "loss", "grad_norm", "lr", "return", "tokens", "action_tokens", "seconds"}
 
@@ -48,13 +49,13 @@ def check_loss(report: Report, algorithm: AnyAlgorithm, again: Callable[[], AnyA
         algorithm: What is checked.
         again: Makes the same algorithm anew.
     """
+    check_reads(report, algorithm)
     check_outputs(report, algorithm)
+    check_purity(report, algorithm, again)
     check_device(report, algorithm)
     check_gradients(report, algorithm)
-    check_reads(report, algorithm)
     check_invariance(report, algorithm)
     check_extremes(report, algorithm)
-    check_purity(report, algorithm, again)
     check_reference_value(report, algorithm)
 
 
@@ -79,7 +80,7 @@ def check_outputs(report: Report, algorithm: AnyAlgorithm) -> None:
             for name in ("numerator_U", "denominator_U"):
                 found = outputs[name].dtype
                 report.require(found == dtype, Line.DTYPE, f"{name} in {found} for a batch in {dtype}")
-            total = float(loss.denominator_U.sum())
+            total = float(loss.denominator_U.detach().sum())
             report.require(not loss.denominator_U.requires_grad, Line.DENOMINATORS, "a denominator with a gradient")
             report.require(
                 bool((loss.denominator_U >= 0).all()) and total > 0,
@@ -143,10 +144,15 @@ def check_reads(report: Report, algorithm: AnyAlgorithm) -> None:
         report.skip(Line.NEEDED, "it needs nothing")
     if algorithm.uses_reference:
         moved = any(_moves(report, algorithm, name, seed) for name in ("ref_logit_EA", "ref_lse_EA") for seed in SEEDS)
-        report.require(moved, Line.REFERENCE, "the loss is the same whatever the reference is; set uses_reference = False")
+        report.require(
+            moved, Line.REFERENCE, "the loss is the same whatever the reference is; set uses_reference = False"
+        )
     else:
-        loss = loss_of(report, algorithm, random_batch(algorithm))
-        report.require(bool(loss.numerator_U.isfinite().all()), Line.REFERENCE, "the loss reads it")
+        batch = random_batch(algorithm)
+        absent = loss_of(report, algorithm, batch).numerator_U
+        zero = changed(batch, lambda name, x: torch.zeros_like(x) if name.startswith("ref_") else x)
+        alike = torch.allclose(absent, loss_of(report, algorithm, zero).numerator_U, equal_nan=True)
+        report.require(alike, Line.REFERENCE, "the loss reads them, and uses_reference is False")
 
 
 def _moves(report: Report, algorithm: AnyAlgorithm, field: str, seed: int) -> bool:
@@ -224,10 +230,8 @@ def check_purity(report: Report, algorithm: AnyAlgorithm, again: Callable[[], An
     """The same batch gives the same bits, now, later, and from another instance."""
     batch = random_batch(algorithm)
     before = {name: x.clone() for name, x in tensors(batch).items()}
-    states = torch.random.get_rng_state(), random.getstate()
-    first = loss_of(report, algorithm, batch)
-    unchanged = torch.equal(states[0], torch.random.get_rng_state()) and states[1] == random.getstate()
-    report.require(unchanged, Line.PURE, "a random state has moved")
+    first, moved = _random_states_moved(lambda: loss_of(report, algorithm, batch))
+    report.require(not moved, Line.PURE, "a random state has moved")
     for name, x in tensors(batch).items():
         alike = torch.equal(torch.nan_to_num(x), torch.nan_to_num(before[name]))
         report.require(alike, Line.PURE, f"{name} of the batch was changed in place")
@@ -238,6 +242,21 @@ def check_purity(report: Report, algorithm: AnyAlgorithm, again: Callable[[], An
         alike &= torch.equal(found.denominator_U, first.denominator_U)
         text = f"numerators {_numbers(first.numerator_U)}, {who} {_numbers(found.numerator_U)}"
         report.require(alike, Line.PURE, text)
+
+
+def _random_states_moved(call: Callable[[], Loss]) -> tuple[Loss, bool]:
+    """What is called returns, and whether it drew from torch's or Python's random numbers, or seeded them."""
+    with torch.random.fork_rng():
+        ours = random.getstate()
+        torch.manual_seed(RANDOM_STATE)
+        random.seed(RANDOM_STATE)
+        before = torch.random.get_rng_state(), random.getstate()
+        try:
+            found = call()
+            moved = not torch.equal(before[0], torch.random.get_rng_state()) or before[1] != random.getstate()
+        finally:
+            random.setstate(ours)
+    return found, moved
 
 
 def check_reference_value(report: Report, algorithm: AnyAlgorithm) -> None:

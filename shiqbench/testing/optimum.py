@@ -31,7 +31,8 @@ def check_optimum(report: Report, spec: AlgorithmSpec, config: Any) -> None:
     Args:
         report: Of the algorithm.
         spec: What is checked.
-        config: Its configuration; a setting that decides the temperature is changed to the task's beta, where there is one.
+        config: Its configuration; a setting that decides the temperature is changed to give the task's beta,
+            where there is one.
     """
     claimed = spec.load()(config).temperature
     if claimed is None:

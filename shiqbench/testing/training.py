@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,14 +105,14 @@ def check_training(report: Report, values: Mapping[str, Any], files: tuple[Path,
             return
         whole, broken = cell("whole"), cell("broken")
         report.attempt(Line.RESUME, "training", lambda: train_cell(whole, InterruptingDisplay(None)))
-        try:
+        with suppress(Interrupted):
             train_cell(broken, InterruptingDisplay(STOP_AFTER))
-        except Interrupted:
-            pass
         report.attempt(Line.RESUME, "resuming", lambda: train_cell(broken, InterruptingDisplay(None)))
         resumed_at = read_json(broken.folder / "manifest.json")["resumed_at_update"]
         report.require(resumed_at > 0, Line.RESUME, "the interrupted training began again")
-        a, b, start = (file_sha256(x) for x in (whole.folder / WEIGHTS, broken.folder / WEIGHTS, model / "model.safetensors"))
+        a, b, start = (
+            file_sha256(x) for x in (whole.folder / WEIGHTS, broken.folder / WEIGHTS, model / "model.safetensors")
+        )
         report.require(a != start, Line.RESUME, "training leaves the weights as they are")
         report.require(a == b, Line.RESUME, f"weights {a[:12]} undisturbed, {b[:12]} after an interruption")
         logs = [log_lines(c.folder) for c in (whole, broken)]
