@@ -59,8 +59,9 @@ class Qrpo(Algorithm[QrpoConfig]):
             RunError: A prompt has fewer than two completions.
         """
         returns_EK = batch.need("reference_return_EK")
+        returns_EK = returns_EK.to(batch.return_E.dtype)
         known_EK = ~returns_EK.isnan()
-        n_E = known_EK.sum(-1)
+        n_E = known_EK.sum(-1).to(returns_EK.dtype)
         if bool((n_E < 2).any()):
             raise RunError(
                 "qrpo needs two scored completions of the reference for every prompt, one has fewer",
@@ -71,13 +72,13 @@ class Qrpo(Algorithm[QrpoConfig]):
 
         def below(x: Tensor, of: Tensor) -> Tensor:
             """How many of ``of`` are below ``x``; nothing is below or equal to NaN."""
-            return (of < x - TIE).sum(-1) + tie * ((of - x).abs() <= TIE).sum(-1)
+            return ((of < x - TIE) + tie * ((of - x).abs() <= TIE).to(x.dtype)).sum(-1)
 
         u_E = below(batch.return_E[:, None], returns_EK) / n_E
         others_EK = below(returns_EK[:, :, None], returns_EK[:, None, :]) - tie  # not its tie with itself
         u_EK = (others_EK / (n_E[:, None] - 1)).masked_fill(~known_EK, -math.inf)
         log_z_E = beta * ((u_EK / beta).logsumexp(-1) - n_E.log())
-        return u_E.to(batch.logit_EA.dtype), log_z_E.to(batch.logit_EA.dtype)
+        return u_E, log_z_E
 
     def loss(self, batch: Batch) -> Loss:
         """One value per episode."""

@@ -137,7 +137,7 @@ def rows(b: Batch) -> list[SimpleNamespace]:
         n = int(b.valid_EA[e].sum())
 
         def column(x: torch.Tensor | None, e: int = e, n: int = n) -> list[float]:
-            return [] if x is None else [float(y) for y in x[e, :n]]
+            return [] if x is None else [float(y) for y in x.detach()[e, :n]]
 
         row = SimpleNamespace(n=n, r=column(b.reward_EA), l=column(b.logit_EA), v=column(b.lse_EA))
         row.l_ref, row.v_ref = column(b.ref_logit_EA), column(b.ref_lse_EA)
