@@ -50,6 +50,7 @@ class TaskContract(StrEnum):
     IDENTITY = "data_identity and prompt_identity are stable text"
     EPISODES = "episodes have unique ids, a group, a behaviour and an action message"
     REPEATABLE = "episodes are the same in every instance"
+    OFFERS = "episodes carry what the task offers to algorithms"
     REWARDS = "every reward is finite and sits on an action message"
     SPLITS = "the splits share no group"
     RENDERING = "rendered action tokens are the action messages and their ends of turn, with their rewards"

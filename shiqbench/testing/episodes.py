@@ -35,13 +35,14 @@ def check_episodes(report: Report, make: Callable[[], Task], renderer: Renderer)
     for split in get_args(Split):
         found = report.attempt(Line.EPISODES, f"episodes({split!r})", lambda s=split: task.episodes(s))  # type: ignore[misc]
         again = report.attempt(Line.REPEATABLE, f"episodes({split!r})", lambda s=split: other.episodes(s))  # type: ignore[misc]
+        for episode in found:
+            _check_one(report, episode)
+            _check_offers(report, task, episode)
         differing = [a.id for a, b in zip(found, again, strict=False) if a != b]
         counts = f"{len(found)} and {len(again)} episodes of {split} in two instances"
         alike = len(found) == len(again) and not differing
         report.require(alike, Line.REPEATABLE, f"{counts}, {len(differing)} differing {differing[:3]}")
         splits[split] = found
-        for episode in found:
-            _check_one(report, episode)
         for episode in found[:: max(1, len(found) // RENDERED)]:
             _check_rendering(report, episode, renderer)
     report.require(bool(splits["train"]), Line.EPISODES, "no episode to train on")
@@ -70,6 +71,18 @@ def _check_one(report: Report, episode: Episode) -> None:
         if message.reward is not None:
             report.require(message.action, Line.REWARDS, f"{where} has one on message {index} ({message.role})")
             report.require(math.isfinite(message.reward), Line.REWARDS, f"{where} has {message.reward}")
+
+
+def _check_offers(report: Report, task: Task, episode: Episode) -> None:
+    """Data behind the needs that only data can meet."""
+    if "reference_returns" in task.offers:
+        returns = episode.meta.get("reference_returns")
+        known = isinstance(returns, list) and bool(returns) and all(math.isfinite(x) for x in returns)
+        report.require(known, Line.OFFERS, f"episode {episode.id!r} has reference_returns {returns!r} in its meta")
+    if "behaviour_logp" in task.offers:
+        silent = [i for i, m in enumerate(episode.messages) if m.action and not m.behaviour_logp]
+        report.require(not silent, Line.OFFERS, f"episode {episode.id!r} has no behaviour_logp on messages {silent}")
+    report.require(True, Line.OFFERS, "")
 
 
 def _check_rendering(report: Report, episode: Episode, renderer: Renderer) -> None:

@@ -46,12 +46,12 @@ def check_evaluation(
     config = config.model_copy(update={**ROOM, "examples": EXAMPLES, "repeats": 1})
     generator = ScriptedGenerator(renderer, [*said[:50], *ODD_ANSWERS])
 
-    def play(**changes: Any) -> list[Record]:
+    def play(line: Line = Line.RECORDS, **changes: Any) -> list[Record]:
         settings = config.model_copy(update=changes)
         chat = ChatGenerator(generator, renderer, settings.max_context)
         seen: list[tuple[int, int]] = []
         records = report.attempt(
-            Line.RECORDS,
+            line,
             f"evaluate with {changes or 'the smoke preset'}",
             lambda: make().evaluate(chat, settings, lambda done, total: seen.append((done, total))),
         )
@@ -68,7 +68,7 @@ def check_evaluation(
     splits = {split: {_key(r) for r in play(split=split)} for split in ("validation", "test")}
     both = splits["validation"] & splits["test"]
     report.require(not both, Line.SETTINGS, f"{len(both)} records are the same on validation and test")
-    cramped = play(max_context=1)
+    cramped = play(Line.CONTEXT, max_context=1)
     report.require(len(cramped) == len(records), Line.CONTEXT, f"{len(cramped)} records of {len(records)}")
     _check_metrics(report, make(), make().metrics(cramped))
 

@@ -7,7 +7,7 @@ Reward: 1 for the word, half of it for saying ok afterwards.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from shiqbench.config import TaskConfig
 from shiqbench.episode import Episode, Message
@@ -15,10 +15,12 @@ from shiqbench.specs import TaskSpec, hookimpl
 from shiqbench.task import Task
 
 if TYPE_CHECKING:
+    from shiqbench.algorithm import Need
     from shiqbench.task import Split
 
 NAME = "kit_words"
 WORDS = ("red", "blue", "green", "gray", "pink", "teal", "gold", "lime")
+RETURNS = [0.0, 0.0, 0.5, 1.0]  # of completions that the reference is said to have sampled
 ANSWERS = {"good": ("{}", "ok", 0.5, 0.5), "bad": ("no", "ok", 0.0, 0.5), "worst": ("no", "no", 0.0, 0.0)}
 
 
@@ -27,9 +29,10 @@ class WordsConfig(TaskConfig):
 
 
 class WordsTask(Task):
-    """Two turns, each worth one half."""
+    """Two turns, each worth one half, with everything that data can offer."""
 
     evaluable = False
+    offers: ClassVar[frozenset[Need]] = frozenset({"reference_returns", "behaviour_logp"})
 
     @classmethod
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
@@ -44,12 +47,17 @@ class WordsTask(Task):
                 messages = (
                     Message("system", "Repeat the word."),
                     Message("user", f"say {word}"),
-                    Message("assistant", first.format(word), action=True, reward=r1),
+                    _said(first.format(word), r1),
                     Message("user", "done?"),
-                    Message("assistant", second, action=True, reward=r2),
+                    _said(second, r2),
                 )
-                found.append(Episode(f"{word}-{name}", word, name, messages))
+                found.append(Episode(f"{word}-{name}", word, name, messages, meta={"reference_returns": RETURNS}))
         return found
+
+
+def _said(text: str, reward: float) -> Message:
+    """A model's message, as likely as two nats per token: the tiny model's tokens are bytes, and the end of turn."""
+    return Message("assistant", text, action=True, reward=reward, behaviour_logp=(-2.0,) * (len(text) + 1))
 
 
 @hookimpl
