@@ -61,6 +61,9 @@ class TrainConfig(Section):
     precision: Literal["bf16", "fp32"] = "bf16"
     lora_rank: int = Field(default=0, ge=0, description="0 trains all weights")
     lora_alpha: float = Field(default=32.0, gt=0)
+    top_layers: int | None = Field(
+        default=None, gt=0, description="train the last N layers alone, or adapt them alone; null trains all weights"
+    )
     checkpointing: bool = Field(default=False, description="recompute activations to save memory")
     save_every: int = Field(default=20, gt=0, description="updates between resumable checkpoints")
     max_tokens: int = Field(default=4096, gt=0, description="longest episode; a longer one is an error")

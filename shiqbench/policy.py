@@ -46,12 +46,37 @@ def load_model(folder: Path, config: TrainConfig) -> torch.nn.Module:
         enable(model)
     if config.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+    layers = _top_layers(model, config.top_layers)
     if config.lora_rank:
         from peft import LoraConfig, get_peft_model
 
-        lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=LORA_TARGETS)
+        lora = LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            target_modules=LORA_TARGETS,
+            layers_to_transform=layers,
+        )
         model = get_peft_model(model, lora)
+    elif layers is not None:
+        body = getattr(model, str(model.base_model_prefix))
+        model.requires_grad_(False)
+        for index in layers:
+            body.layers[index].requires_grad_(True)
     return model
+
+
+def _top_layers(model: torch.nn.Module, count: int | None) -> list[int] | None:
+    """Indices of the last ``count`` layers; the backward pass ends at the lowest of them.
+
+    Raises:
+        ConfigError: The model has fewer.
+    """
+    if count is None:
+        return None
+    total = int(model.config.num_hidden_layers)  # type: ignore[union-attr,arg-type]
+    if count > total:
+        raise ConfigError(f"the model has {total} layers", where=f"train.top_layers = {count}", do="lower it")
+    return list(range(total - count, total))
 
 
 def kernel(model: torch.nn.Module) -> str:
