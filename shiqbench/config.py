@@ -57,7 +57,9 @@ class TrainConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.95, ge=0, lt=1)
-    clip: float = Field(default=1.0, gt=0, description="global gradient norm")
+    clip: float = Field(
+        default=1.0, gt=0, description="largest gradient norm, of the model and of its heads each by itself"
+    )
     precision: Literal["bf16", "fp32"] = "bf16"
     lora_rank: int = Field(default=0, ge=0, description="0 trains all weights")
     lora_alpha: float = Field(default=32.0, gt=0)
