@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=AlgorithmConfig)
 Unit = Literal["episode", "pair", "group"]
-Need = Literal["values", "token_q", "mismatched", "reference_returns", "behaviour_logp", "kl"]
+Need = Literal["values", "token_q", "mismatched", "best", "reference_returns", "behaviour_logp", "kl"]
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ class Batch:
         kl_EA: Exact KL(pi || pi_ref) at each state, with gradient; there if ``kl`` is needed.
         mismatched_E: Mean log-ratio of the update's completions on each other's prompts, the same for every row
             of an update, without gradient; there if ``mismatched`` is needed.
+        best_E: True where no episode of the row's group has a higher return; there if ``best`` is needed.
         reference_return_EK: Returns of K completions of the row's prompt that the reference sampled, NaN
             where there are fewer; there if ``reference_returns`` is needed.
     """
@@ -62,6 +63,7 @@ class Batch:
     token_q: TokenQ | None = None
     kl_EA: Tensor | None = None
     mismatched_E: Tensor | None = None
+    best_E: Tensor | None = None
     reference_return_EK: Tensor | None = None
 
     @property
@@ -78,6 +80,11 @@ class Batch:
     def logratio_EA(self) -> Tensor:
         """``ln pi(a|s) - ln pi_ref(a|s)``, 0 where there is no action token."""
         return self.logp_EA - self.ref_logp_EA
+
+    @property
+    def logratio_E(self) -> Tensor:
+        """Log-ratio of the whole episode, ``h``: the sum over its action tokens."""
+        return self.logratio_EA.sum(-1)
 
     @property
     def length_E(self) -> Tensor:
@@ -107,3 +114,7 @@ class Batch:
     def pairs(self, x_E: Tensor) -> tuple[Tensor, Tensor]:
         """Split rows of pair units into (better ``[U]``, worse ``[U]``)."""
         return x_E[0::2], x_E[1::2]
+
+    def groups(self, x_E: Tensor, k: int) -> Tensor:
+        """Rows of group units, ``[E] -> [U, k]``."""
+        return x_E.reshape(self.weight_U.shape[0], k)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,10 +28,12 @@ class EpisodeUnit:
     Attributes:
         rows: Indices into the rendered episodes.
         weight: 1, or a probability in an exact expectation.
+        best: For each row, whether no episode of its group has a higher return.
     """
 
     rows: tuple[int, ...]
     weight: float = 1.0
+    best: tuple[bool, ...] = ()
 
 
 def accepted(episodes: Sequence[Episode], rule: Literal["best", "threshold"], threshold: float = 0.0) -> list[Episode]:
@@ -82,7 +84,8 @@ def make_units(algorithm: Algorithm[AlgorithmConfig], episodes: Sequence[Episode
             where="training data",
             do="use data with differing returns inside groups, or another algorithm",
         )
-    return units
+    best = {e.id for e in accepted(episodes, "best")}
+    return [replace(u, best=tuple(episodes[r].id in best for r in u.rows)) for u in units]
 
 
 def unit_batches(

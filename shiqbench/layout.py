@@ -52,6 +52,7 @@ def make_batch(
         return pad([torch.tensor(v, dtype=like.dtype) for v in values])
 
     known = all(r.behaviour_logp is not None for _, r in members)
+    best = [b for u in units for b in u.best]
     token_q = None
     if rows[0].q_N is not None:
         token_q = TokenQ(pad([s.q_N for s in rows]), pad([s.q_lse_N for s in rows]), pad([s.target_q_N for s in rows]))
@@ -68,6 +69,7 @@ def make_batch(
         value_EA=pad([s.value_N for s in rows]) if rows[0].value_N is not None else None,
         token_q=token_q,
         mismatched_E=like.new_full((len(members),), mismatched) if mismatched is not None else None,
+        best_E=torch.tensor(best, device=like.device) if len(best) == len(members) else None,
         reference_return_EK=_reference_returns([r for _, r in members], like),
     )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shiqbench.progress import Display
 
 # What a language model under training can provide, whatever the task.
-LANGUAGE_MODEL_OFFERS = frozenset({"values", "token_q", "mismatched"})
+LANGUAGE_MODEL_OFFERS = frozenset({"values", "token_q", "mismatched", "best"})
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Dpo(Algorithm[DpoConfig]):
 
     def loss(self, batch: Batch) -> Loss:
         """One value per pair."""
-        h_w, h_l = batch.pairs(batch.logratio_EA.sum(-1))
+        h_w, h_l = batch.pairs(batch.logratio_E)
         margin_U = self.config.beta * (h_w - h_l)
         smooth = self.config.label_smoothing
         loss_U = -(1 - smooth) * log_sigmoid(margin_U) - smooth * log_sigmoid(-margin_U)

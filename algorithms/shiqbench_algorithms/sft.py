@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from shiqbench.algorithm import Algorithm, Loss
-from shiqbench.config import AlgorithmConfig
 from shiqbench.data import accepted
+from shiqbench_algorithms.acceptance import AcceptanceConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from shiqbench.episode import Episode
 
 
-class SftConfig(AlgorithmConfig):
+class SftConfig(AcceptanceConfig):
     """Which episodes are imitated, and how tokens are weighed."""
 
-    accept: Literal["best", "threshold"] = "best"
-    threshold: float = 0.0
     normalize: Literal["token", "sequence"] = "token"
 
 

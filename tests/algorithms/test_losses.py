@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from builders import LENGTHS, A, E, batch
 from shiqbench_algorithms.dpo import Dpo, DpoConfig
 from shiqbench_algorithms.sft import Sft, SftConfig
 from shiqbench_algorithms.shiq import Shiq, ShiqConfig
@@ -19,34 +20,6 @@ from shiqbench_algorithms.shiq import Shiq, ShiqConfig
 from shiqbench.batch import Batch
 from shiqbench.episode import Episode, Message
 from shiqbench.tensors import next_action, suffix_sum
-
-E, A = 4, 7
-LENGTHS = torch.tensor([7, 3, 5, 1])
-
-
-def batch(unit_size: int = 1, *, at_reference: bool = False, offset: bool = False, **changes: Any) -> Batch:
-    """Random statistics; ``offset`` adds a constant per state to policy and reference alike."""
-    generator = torch.Generator().manual_seed(3)
-
-    def rand() -> torch.Tensor:
-        return torch.randn(E, A, dtype=torch.float64, generator=generator)
-
-    valid = torch.arange(A)[None] < LENGTHS[:, None]
-    ref_logit, ref_lse, reward, constant = rand(), rand().abs() + 3, rand(), rand()
-    logit, lse = (ref_logit, ref_lse) if at_reference else (ref_logit + 0.3 * rand(), ref_lse + 0.3 * rand())
-    shift = constant if offset else torch.zeros_like(constant)
-    values = {
-        "valid_EA": valid,
-        "reward_EA": reward * valid,
-        "logit_EA": (logit + shift).requires_grad_(),
-        "lse_EA": (lse + shift).requires_grad_(),
-        "ref_logit_EA": ref_logit + shift,
-        "ref_lse_EA": ref_lse + shift,
-        "unit_E": torch.arange(E) // unit_size,
-        "weight_U": torch.ones(E // unit_size, dtype=torch.float64),
-        **changes,
-    }
-    return Batch(**values)
 
 
 def shiq(**settings: Any) -> Shiq:

@@ -1,0 +1,22 @@
+"""Which episodes count as good: the one rule that sft and kto share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from shiqbench.config import AlgorithmConfig
+
+
+class AcceptanceConfig(AlgorithmConfig):
+    """The best episodes of each group, or those whose return exceeds ``threshold``."""
+
+    accept: Literal["best", "threshold"] = "best"
+    threshold: float = 0.0
+
+    @model_validator(mode="after")
+    def _threshold_is_used(self) -> AcceptanceConfig:
+        if self.accept == "best" and self.threshold:
+            raise ValueError(f"threshold = {self.threshold:g} needs accept = threshold")
+        return self

@@ -1,0 +1,62 @@
+r"""dqo: direct Q-function optimisation.
+
+With $\rho = \ln\pi - \ln\pi_{ref}$ at action tokens and $R_t = \sum_{k \ge t} r_k$,
+
+$$ L = \mathrm{mean}_t \big( V(s_t) - R_t + \beta \textstyle\sum_{k \ge t} \rho_k \big)^2, $$
+
+averaged over episodes; the gradient flows through V and through every log-ratio. It is oreo without its
+stopped gradients and its KL term: the same residual and the same gradient of V. It is shiq's multi-step
+residual with a value head in place of the logits' own value.
+
+Liu et al. 2024, arXiv 2410.09302; that it equals oreo without stopped gradients is stated in oreo's appendix C,
+and this form is taken from there. The paper's lambda-returns and importance weights are not here, and
+there is no gamma (undiscounted). Its beta was not read: 0.02 is ours, as for shiq.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from shiqbench.algorithm import Algorithm, Loss, Need
+from shiqbench.config import AlgorithmConfig
+from shiqbench.tensors import suffix_sum
+
+if TYPE_CHECKING:
+    from shiqbench.batch import Batch
+
+
+class DqoConfig(AlgorithmConfig):
+    """beta in units of reward per nat."""
+
+    beta: float = Field(default=0.02, gt=0, description="an episode moves by about return/beta nats")
+
+
+class Dqo(Algorithm[DqoConfig]):
+    """Squared soft Bellman residual of the rest of the episode, V from a head."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """A value head."""
+        return frozenset({"values"})
+
+    @property
+    def temperature(self) -> float:
+        """Zero residuals everywhere are the optimum of beta."""
+        return self.config.beta
+
+    def loss(self, batch: Batch) -> Loss:
+        """Mean over the action tokens of every episode."""
+        beta, rho_EA = self.config.beta, batch.logratio_EA
+        value_EA = batch.need("value_EA") * batch.valid_EA
+        to_go_EA = suffix_sum(batch.reward_EA * batch.valid_EA - beta * rho_EA)
+        squared_E = ((value_EA - to_go_EA) * batch.valid_EA).square().sum(-1)
+        length_E = batch.length_E
+        metrics = {
+            "residual_rms": (squared_E.detach() / length_E).sqrt(),
+            "value": value_EA.detach().sum(-1) / length_E,
+            "logratio": rho_EA.sum(-1).detach(),
+            "return_over_beta": batch.return_E / beta,
+        }
+        return Loss(batch.weight_U * squared_E / length_E, batch.weight_U, metrics)

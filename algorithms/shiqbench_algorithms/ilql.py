@@ -1,0 +1,91 @@
+r"""ilql: implicit language Q-learning.
+
+With a value head V, a Q head and its slowly following target $\hat Q$, at every action token
+
+$$ L = \underbrace{(r_t + \gamma\,\mathrm{sg}V(s_{t+1}) - Q(s_t,a_t))^2}_{TD} +
+\underbrace{|\tau - [u_t < 0]|\, u_t^2}_{expectile,\; u_t = \hat Q(s_t,a_t) - V(s_t)} +
+c \underbrace{\big(\ln \textstyle\sum_a e^{Q(s_t,a)} - Q(s_t,a_t)\big)}_{CQL} - b \ln \pi(a_t|s_t), $$
+
+averaged over tokens. s_{t+1} is the state of the next action token, V = 0 after the last. The policy itself only
+clones the behaviour; what is sampled from is $\mathrm{softmax}(l + w Q)$, w = ``q_weight``: the advantage Q - V
+of the paper, in which V cancels. With a linear Q head that is an ordinary vocabulary head, and is
+exported as one.
+
+Snell et al. 2022, arXiv 2206.11871. tau 0.7, gamma 0.99, c 1e-4, b 1 and the target's rate 0.005 are the Wordle
+configuration of its authors' code; q_weight 1 is ours (theirs is chosen at evaluation, 16 for Wordle).
+Ours too: one Q head instead of the smaller of two, and heads that read a detached hidden state, so that TD and
+expectile do not move the language model. The behaviour is cloned from all episodes, not from good ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from shiqbench.algorithm import Algorithm, Loss, Need
+from shiqbench.config import AlgorithmConfig
+from shiqbench.tensors import next_action
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from shiqbench.batch import Batch
+
+
+class IlqlConfig(AlgorithmConfig):
+    """Q and V in units of return, so ``q_weight`` is in nats per unit of return."""
+
+    tau: float = Field(default=0.7, gt=0, lt=1, description="expectile; towards 1 V becomes the best seen")
+    gamma: float = Field(default=0.99, gt=0, le=1, description="per action token")
+    cql_weight: float = Field(default=1e-4, ge=0, description="keeps Q low where the data show nothing")
+    bc_weight: float = Field(default=1.0, ge=0, description="behaviour cloning of the policy's own head")
+    q_weight: float = Field(default=1.0, ge=0, description="what is sampled from is softmax(l + q_weight Q)")
+    target_rate: float = Field(default=0.005, gt=0, le=1, description="share by which the target follows per update")
+
+
+class Ilql(Algorithm[IlqlConfig]):
+    """Offline Q-learning inside the data's support, applied when tokens are sampled."""
+
+    uses_reference = False
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """A value head, and a Q head with its target."""
+        return frozenset({"values", "token_q"})
+
+    @property
+    def sampling_q_weight(self) -> float:
+        """The weight of Q when tokens are sampled."""
+        return self.config.q_weight
+
+    @property
+    def target_rate(self) -> float:
+        """How fast the target follows."""
+        return self.config.target_rate
+
+    def loss(self, batch: Batch) -> Loss:
+        """All four terms, summed over the action tokens of every episode; the denominator counts tokens."""
+        c, valid_EA, q = self.config, batch.valid_EA, batch.token_q
+        if q is None:
+            raise TypeError("the batch has no token_q, which ilql needs")
+        value_EA = batch.need("value_EA") * valid_EA
+        td_EA = (batch.reward_EA + c.gamma * next_action(value_EA).detach() - q.q_EA).square()
+        gap_EA = q.target_EA.detach() - value_EA
+        expectile_EA = (c.tau - (gap_EA < 0).to(gap_EA.dtype)).abs() * gap_EA.square()
+        cql_EA = q.lse_EA - q.q_EA
+
+        def total(x_EA: Tensor) -> Tensor:
+            return (x_EA * valid_EA).sum(-1)
+
+        nll_E, length_E = -batch.logp_EA.sum(-1), batch.length_E
+        loss_E = total(td_EA) + total(expectile_EA) + c.cql_weight * total(cql_EA) + c.bc_weight * nll_E
+        metrics = {
+            "td_rms": (total(td_EA).detach() / length_E).sqrt(),
+            "expectile": total(expectile_EA).detach() / length_E,
+            "cql": total(cql_EA).detach() / length_E,
+            "nll_per_token": nll_E.detach() / length_E,
+            "value": value_EA.detach().sum(-1) / length_E,
+            "q": total(q.q_EA).detach() / length_E,
+        }
+        return Loss(batch.weight_U * loss_E, batch.weight_U * length_E, metrics)

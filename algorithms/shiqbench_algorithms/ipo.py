@@ -1,0 +1,50 @@
+r"""ipo: identity preference optimisation.
+
+$$ L = \Big( \frac{h_w}{T_w} - \frac{h_l}{T_l} - \frac{1}{2\beta} \Big)^2, \qquad
+h = \sum_t \ln \frac{\pi(a_t|s_t)}{\pi_{ref}(a_t|s_t)}, \quad T \text{ action tokens} $$
+
+over pairs of one group, w with the higher return. Equals 1/(4 beta^2) at the reference. The gap is pulled to
+a finite target, so a pair that never contradicts itself does not push the policy without bound, as in dpo.
+
+Azar et al. 2023, arXiv 2310.12036 (their tau is beta here). The paper's equation has the sums h_w - h_l
+(``length_average = false``); its authors later confirmed the average over tokens, which is the default.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from shiqbench.algorithm import Algorithm, Loss
+from shiqbench.config import AlgorithmConfig
+
+if TYPE_CHECKING:
+    from shiqbench.batch import Batch
+
+
+class IpoConfig(AlgorithmConfig):
+    """beta 0.1 is ours: the start that dpo's paper uses."""
+
+    beta: float = Field(default=0.1, gt=0, description="the target gap is 1/(2 beta) nats, per token if averaged")
+    length_average: bool = Field(default=True, description="log-ratios per token instead of summed")
+
+
+class Ipo(Algorithm[IpoConfig]):
+    """Squared distance of the log-ratio gap from its target."""
+
+    unit = "pair"
+
+    def loss(self, batch: Batch) -> Loss:
+        """One value per pair."""
+        h_E = batch.logratio_E
+        h_w, h_l = batch.pairs(h_E / batch.length_E if self.config.length_average else h_E)
+        gap_U = h_w - h_l
+        loss_U = (gap_U - 1 / (2 * self.config.beta)).square()
+        metrics = {
+            "gap": gap_U.detach(),
+            "accuracy": (gap_U > 0).to(gap_U.dtype),
+            "logratio_better": batch.pairs(h_E)[0].detach(),
+            "logratio_worse": batch.pairs(h_E)[1].detach(),
+        }
+        return Loss(batch.weight_U * loss_U, batch.weight_U, metrics)

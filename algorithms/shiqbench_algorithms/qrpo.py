@@ -1,0 +1,94 @@
+r"""qrpo: quantile reward policy optimisation.
+
+$$ L = (U - \beta \ln Z - \beta h)^2, \qquad h = \sum_t \ln \frac{\pi(a_t|s_t)}{\pi_{ref}(a_t|s_t)}, $$
+$$ U = \frac1n \sum_j \big( [R_j < R] + c\,[R_j = R] \big), \qquad
+\beta \ln Z = \beta \Big( \ln \sum_j e^{U_j/\beta} - \ln n \Big) $$
+
+per episode, R_1..R_n the returns of completions of its prompt that the reference sampled. U is the share of
+them below R, ties counted by c = 1/2 (``ties = mid``) or, as the paper does, c = 1 (``inclusive``). U_j is the same
+share for completion j among the n - 1 others. U counts all n as given: whether the episode is itself one of
+them is not known here, and if it is, its tie with itself is counted (c/n too much).
+
+The closed form Z = beta (e^{1/beta} - 1) of the paper is the limit of many completions without ties. Binary
+rewards at beta 0.5 (16 completions, half of them right, inclusive): beta ln Z is 0.801, the closed form says 0.581;
+and it overflows fp32 for small beta, which the form above does not.
+
+Matrenok et al. 2025, arXiv 2507.08068. Its optimum is that of the reward U, not of R. Mid-ranks and the
+leave-one-out estimate of Z are ours [derived]; beta 0.003 is the example configuration of its authors' code.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from shiqbench.algorithm import Algorithm, Loss, Need
+from shiqbench.config import AlgorithmConfig
+from shiqbench.errors import RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from shiqbench.batch import Batch
+
+# Returns closer than this are equal: sums of the same rewards differ by rounding.
+TIE = 1e-5
+
+
+class QrpoConfig(AlgorithmConfig):
+    """beta per nat, U being between 0 and 1."""
+
+    beta: float = Field(default=0.003, gt=0, description="an episode moves by at most about 1/beta nats")
+    ties: Literal["mid", "inclusive"] = Field(default="mid", description="an equal return counts as 1/2 or as 1 below")
+
+
+class Qrpo(Algorithm[QrpoConfig]):
+    """Log-ratios regressed on ranks, with the exact partition function of the ranks."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Scored completions of the reference, at least two per prompt."""
+        return frozenset({"reference_returns"})
+
+    def ranks(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """``U`` and ``beta ln Z`` of every row, both ``[E]``.
+
+        Raises:
+            RunError: A prompt has fewer than two completions.
+        """
+        returns_EK = batch.need("reference_return_EK")
+        returns_EK = returns_EK.to(batch.return_E.dtype)
+        known_EK = ~returns_EK.isnan()
+        n_E = known_EK.sum(-1).to(returns_EK.dtype)
+        if bool((n_E < 2).any()):
+            raise RunError(
+                "qrpo needs two scored completions of the reference for every prompt, one has fewer",
+                where="training data",
+                do="sample more of them, or use another algorithm",
+            )
+        beta, tie = self.config.beta, {"mid": 0.5, "inclusive": 1.0}[self.config.ties]
+
+        def below(x: Tensor, of: Tensor) -> Tensor:
+            """How many of ``of`` are below ``x``; nothing is below or equal to NaN."""
+            return ((of < x - TIE) + tie * ((of - x).abs() <= TIE).to(x.dtype)).sum(-1)
+
+        u_E = below(batch.return_E[:, None], returns_EK) / n_E
+        others_EK = below(returns_EK[:, :, None], returns_EK[:, None, :]) - tie  # not its tie with itself
+        u_EK = (others_EK / (n_E[:, None] - 1)).masked_fill(~known_EK, -math.inf)
+        log_z_E = beta * ((u_EK / beta).logsumexp(-1) - n_E.log())
+        return u_E, log_z_E
+
+    def loss(self, batch: Batch) -> Loss:
+        """One value per episode."""
+        h_E = batch.logratio_E
+        u_E, log_z_E = self.ranks(batch)
+        residual_E = u_E - log_z_E - self.config.beta * h_E
+        metrics = {
+            "residual_rms": residual_E.detach().abs(),
+            "rank": u_E,
+            "beta_log_z": log_z_E,
+            "logratio": h_E.detach(),
+        }
+        return Loss(batch.weight_U * residual_E.square(), batch.weight_U, metrics)

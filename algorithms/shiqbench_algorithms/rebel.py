@@ -1,0 +1,57 @@
+r"""rebel: regression of relative rewards.
+
+$$ L = (h_i - h_j - \eta (R_i - R_j))^2, \qquad h = \sum_t \ln \frac{\pi(a_t|s_t)}{\pi_{ref}(a_t|s_t)} $$
+
+over two episodes of one group, equal returns included: they say that h should be equal too. With eta = 1/beta
+it is copg for k = 2 divided by beta^2.
+
+Gao et al. 2024, arXiv 2404.16767; pi_ref is the previous iterate there, and the starting model in this
+offline form. eta 1 is the default of its authors' code, for rewards on the scale of a reward model (about
+unit variance); for returns within 0 and 1 larger values are needed to move at all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from shiqbench.algorithm import Algorithm, Loss
+from shiqbench.config import AlgorithmConfig
+
+if TYPE_CHECKING:
+    from shiqbench.batch import Batch
+
+
+class RebelConfig(AlgorithmConfig):
+    """eta in nats per unit of reward, the inverse of the others' beta."""
+
+    eta: float = Field(default=1.0, gt=0, description="an episode moves by about eta times its return, in nats")
+
+
+class Rebel(Algorithm[RebelConfig]):
+    """Log-ratio differences regressed on reward differences."""
+
+    unit = "group"
+
+    @property
+    def group_size(self) -> int:
+        """Two: a pair whose returns may be equal."""
+        return 2
+
+    @property
+    def temperature(self) -> float:
+        """Zero loss on all pairs of a prompt is the optimum of beta = 1/eta."""
+        return 1 / self.config.eta
+
+    def loss(self, batch: Batch) -> Loss:
+        """One value per two episodes."""
+        h_i, h_j = batch.pairs(batch.logratio_E)
+        r_i, r_j = batch.pairs(batch.return_E)
+        residual_U = h_i - h_j - self.config.eta * (r_i - r_j)
+        metrics = {
+            "residual_rms": residual_U.detach().abs(),
+            "logratio": (h_i + h_j).detach() / 2,
+            "return_over_beta": (r_i + r_j) / 2 * self.config.eta,
+        }
+        return Loss(batch.weight_U * residual_U.square(), batch.weight_U, metrics)
