@@ -57,10 +57,15 @@ class TrainConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.95, ge=0, lt=1)
-    clip: float = Field(default=1.0, gt=0, description="global gradient norm")
+    clip: float = Field(
+        default=1.0, gt=0, description="largest gradient norm, of the model and of its heads each by itself"
+    )
     precision: Literal["bf16", "fp32"] = "bf16"
     lora_rank: int = Field(default=0, ge=0, description="0 trains all weights")
     lora_alpha: float = Field(default=32.0, gt=0)
+    top_layers: int | None = Field(
+        default=None, gt=0, description="train the last N layers alone, or adapt them alone; null trains all weights"
+    )
     checkpointing: bool = Field(default=False, description="recompute activations to save memory")
     save_every: int = Field(default=20, gt=0, description="updates between resumable checkpoints")
     max_tokens: int = Field(default=4096, gt=0, description="longest episode; a longer one is an error")

@@ -48,7 +48,8 @@ class Episode:
         behaviour: Who produced it, such as ``ground_truth`` or ``perturbed:call_dropped``.
         messages: In order of time.
         tools: Tool documents, for chat templates that take them.
-        meta: Facts for tables; never read by an algorithm.
+        meta: Facts for tables. ``reference_returns``, if there, is a list of the returns of completions of the same
+            prompt that the reference sampled; algorithms may need it. They read nothing else of it.
     """
 
     id: str

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from shiqbench.errors import ConfigError
+from shiqbench.heads import heads_for
 from shiqbench.prefix_sharing import distinct_tokens, enable, merge
 from shiqbench.statistics import TokenStatistics, token_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
+    from shiqbench.algorithm import Need
     from shiqbench.config import TrainConfig
     from shiqbench.rendering import Rendered, TokenSequence
 
 LORA_TARGETS = "all-linear"
 
 
-def load_model(folder: Path, config: TrainConfig) -> torch.nn.Module:
+def load_model(folder: Path, config: TrainConfig, seed: int = 0) -> torch.nn.Module:
     """The model with fp32 weights, wrapped for LoRA and checkpointing as configured.
 
     Mixed precision (bf16) is applied around the forward pass, so the weights that the optimizer
     moves stay fp32.
+
+    Args:
+        folder: In the transformers format.
+        config: Adapter, checkpointing, shared prefixes.
+        seed: Of new LoRA weights, so that they depend on nothing that ran before in this process.
 
     Raises:
         ConfigError: The folder holds no causal language model.
@@ -46,12 +54,38 @@ def load_model(folder: Path, config: TrainConfig) -> torch.nn.Module:
         enable(model)
     if config.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+    layers = _top_layers(model, config.top_layers)
     if config.lora_rank:
         from peft import LoraConfig, get_peft_model
 
-        lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=LORA_TARGETS)
+        torch.manual_seed(seed)
+        lora = LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            target_modules=LORA_TARGETS,
+            layers_to_transform=layers,
+        )
         model = get_peft_model(model, lora)
+    elif layers is not None:
+        body = getattr(model, str(model.base_model_prefix))
+        model.requires_grad_(False)
+        for index in layers:
+            body.layers[index].requires_grad_(True)
     return model
+
+
+def _top_layers(model: torch.nn.Module, count: int | None) -> list[int] | None:
+    """Indices of the last ``count`` layers; the backward pass ends at the lowest of them.
+
+    Raises:
+        ConfigError: The model has fewer.
+    """
+    if count is None:
+        return None
+    total = int(model.config.num_hidden_layers)  # type: ignore[union-attr,arg-type]
+    if count > total:
+        raise ConfigError(f"the model has {total} layers", where=f"train.top_layers = {count}", do="lower it")
+    return list(range(total - count, total))
 
 
 def kernel(model: torch.nn.Module) -> str:
@@ -96,25 +130,34 @@ class Policy(torch.nn.Module):
     Args:
         model: From :func:`load_model`.
         config: Precision and shape of the forward passes.
+        needs: Of the algorithm; they decide which heads there are.
     """
 
-    def __init__(self, model: torch.nn.Module, config: TrainConfig) -> None:
+    def __init__(self, model: torch.nn.Module, config: TrainConfig, needs: Collection[Need] = ()) -> None:
         super().__init__()
         self.model, self.config = model, config
+        self.heads = heads_for(needs, plain(model))
 
-    def forward(self, sequences: Sequence[TokenSequence], entropy: bool = False) -> list[TokenStatistics]:
+    def forward(
+        self, sequences: Sequence[TokenSequence], entropy: bool = False, heads: bool = False
+    ) -> list[TokenStatistics]:
         """Statistics of every action token, one entry per sequence.
 
         With ``share_prefix`` a pass computes each distinct prefix once. Without it, sequences are padded
         on the right with no attention mask: under causal attention no real token sees a pad.
+
+        Args:
+            sequences: What to compute.
+            entropy: Entropies too.
+            heads: Those of the heads too, where the policy has any.
         """
         results: dict[int, TokenStatistics] = {}
         for members in forward_passes(sequences, self.config):
-            found = self._one_pass([sequences[i] for i in members], entropy)
+            found = self._one_pass([sequences[i] for i in members], entropy, heads)
             results.update(zip(members, found, strict=True))
         return [results[i] for i in range(len(sequences))]
 
-    def _one_pass(self, sequences: Sequence[TokenSequence], entropy: bool) -> list[TokenStatistics]:
+    def _one_pass(self, sequences: Sequence[TokenSequence], entropy: bool, heads: bool) -> list[TokenStatistics]:
         inner = plain(self.model)
         device = next(inner.parameters()).device
         head = inner.get_output_embeddings()
@@ -141,23 +184,20 @@ class Policy(torch.nn.Module):
         chosen = torch.tensor([s.ids[p] for s in sequences for p in s.actions], device=device)
         # The head runs outside autocast: it is fp32 whatever the body's precision is.
         found = token_statistics(hidden, head.weight, chosen, bias_V=getattr(head, "bias", None), entropy=entropy)
+        if heads and self.heads is not None:
+            found = self.heads.extend(found, hidden, chosen)
         counts = [len(s.actions) for s in sequences]
-        entropies = [None] * len(counts) if found.entropy_N is None else torch.split(found.entropy_N, counts)
-        parts = zip(torch.split(found.logit_N, counts), torch.split(found.lse_N, counts), entropies, strict=True)
-        return [TokenStatistics(*part) for part in parts]
+        columns = [repeat(None) if x is None else torch.split(x, counts) for x in found]
+        return [TokenStatistics._make(parts) for parts in zip(*columns, strict=False)]
 
 
 def concatenate(parts: Sequence[TokenStatistics]) -> TokenStatistics:
     """The statistics of an episode from those of its sequences."""
-    entropies = [p.entropy_N for p in parts if p.entropy_N is not None]
-    return TokenStatistics(
-        torch.cat([p.logit_N for p in parts]),
-        torch.cat([p.lse_N for p in parts]),
-        torch.cat(entropies) if entropies else None,
-    )
+    columns = zip(*parts, strict=True)
+    return TokenStatistics._make(None if c[0] is None else torch.cat(c) for c in columns)
 
 
-def row_statistics(policy: torch.nn.Module, rendered: Sequence[Rendered]) -> list[TokenStatistics]:
+def row_statistics(policy: torch.nn.Module, rendered: Sequence[Rendered], heads: bool = False) -> list[TokenStatistics]:
     """Statistics per episode, in one call of the (possibly wrapped) policy."""
-    found = iter(policy([s for r in rendered for s in r.sequences]))
+    found = iter(policy([s for r in rendered for s in r.sequences], heads=heads))
     return [concatenate([next(found) for _ in r.sequences]) for r in rendered]

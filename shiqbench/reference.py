@@ -44,9 +44,11 @@ class ReferenceCache:
             "kernel": kernel(policy.model),
             "micro_tokens": config.micro_tokens if config.precision == "bf16" else None,
             "share_prefix": config.share_prefix,
+            "dtype": str(next(policy.parameters()).dtype),
             "torch": torch.__version__,
             "device": next(policy.parameters()).device.type,
         }
+        self._dtype = np.float64 if next(policy.parameters()).dtype == torch.float64 else np.float32
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{short(digest(key))}.sqlite"
         self._database = sqlite3.connect(self.path, timeout=60)
@@ -75,7 +77,7 @@ class ReferenceCache:
             with self._database:
                 self._database.executemany(
                     "INSERT OR REPLACE INTO statistics VALUES (?, ?, ?)",
-                    [(_key(s), _blob(f.logit_N), _blob(f.lse_N)) for s, f in zip(group, found, strict=True)],
+                    [(_key(s), self._blob(f.logit_N), self._blob(f.lse_N)) for s, f in zip(group, found, strict=True)],
                 )
             progress(min(start + 8, len(missing)), len(missing))
         return len(missing), len(wanted) - len(missing)
@@ -91,7 +93,7 @@ class ReferenceCache:
             found = self._get(_key(s))
             if found is None:
                 raise KeyError(f"no reference statistics for episode {rendered.episode.id}")
-            parts.append(TokenStatistics(torch.from_numpy(found[0]), torch.from_numpy(found[1]), None))
+            parts.append(TokenStatistics(torch.from_numpy(found[0]), torch.from_numpy(found[1])))
         return concatenate(parts)
 
     def close(self) -> None:
@@ -102,19 +104,18 @@ class ReferenceCache:
         row = self._database.execute("SELECT logit, lse FROM statistics WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
-        return np.frombuffer(row[0], np.float32).copy(), np.frombuffer(row[1], np.float32).copy()
+        return np.frombuffer(row[0], self._dtype).copy(), np.frombuffer(row[1], self._dtype).copy()
+
+    def _blob(self, values: torch.Tensor) -> bytes:
+        return values.detach().cpu().numpy().astype(self._dtype).tobytes()
 
 
 def not_computed(rendered: Rendered) -> TokenStatistics:
     """What an algorithm gets that declared not to use the reference: NaN, so that any use shows."""
     nan = torch.full((rendered.actions,), float("nan"))
-    return TokenStatistics(nan, nan, None)
+    return TokenStatistics(nan, nan)
 
 
 def _key(sequence: TokenSequence) -> bytes:
     ids = np.asarray(sequence.ids, np.int64).tobytes() + np.asarray(sequence.actions, np.int64).tobytes()
     return hashlib.sha256(len(sequence.ids).to_bytes(8, "little") + ids).digest()
-
-
-def _blob(values: torch.Tensor) -> bytes:
-    return values.detach().float().cpu().numpy().tobytes()

@@ -21,17 +21,29 @@ CHUNK = 1024
 
 
 class TokenStatistics(NamedTuple):
-    """Per action token, fp32.
+    """Per action token, fp32 (fp64 for a model in fp64); what was not asked for is None.
 
     Attributes:
         logit_N: Raw logit of the chosen token.
         lse_N: Logsumexp over the vocabulary.
-        entropy_N: Entropy of the distribution, or None where not asked for.
+        entropy_N: Entropy of the distribution.
+        value_N: Value head.
+        q_N: Q head, chosen token.
+        q_lse_N: Q head, logsumexp over the vocabulary.
+        target_q_N: Target Q head, chosen token, without gradient.
     """
 
     logit_N: Tensor
     lse_N: Tensor
-    entropy_N: Tensor | None
+    entropy_N: Tensor | None = None
+    value_N: Tensor | None = None
+    q_N: Tensor | None = None
+    q_lse_N: Tensor | None = None
+    target_q_N: Tensor | None = None
+
+    def to(self, device: torch.device) -> TokenStatistics:
+        """The same on a device."""
+        return TokenStatistics._make(None if x is None else x.to(device) for x in self)
 
 
 def token_statistics(

@@ -14,12 +14,15 @@ from shiqbench.data import make_units
 from shiqbench.digest import digest, file_sha256
 from shiqbench.errors import ConfigError
 from shiqbench.files import replacing_folder, write_json
+from shiqbench.heads import fold_q
+from shiqbench.layout import REFERENCE_RETURNS
 from shiqbench.manifest import manifest, peak_memory_gb
 from shiqbench.memory import keeping_freed_memory
+from shiqbench.mismatched import mismatched
 from shiqbench.policy import Policy, load_model, plain
 from shiqbench.reference import ReferenceCache, not_computed
 from shiqbench.rendering import Rendered, Renderer
-from shiqbench.training import Trainer, TrainingPlan, plan_training
+from shiqbench.training import Trainer, plan_training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,15 +95,19 @@ def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
         renderer = Renderer(weights)
         rendered = [renderer.render(e) for e in episodes]
     _check_lengths(rendered, config)
+    _check_data(algorithm, rendered)
     units = make_units(algorithm, episodes)
     plan = plan_training(units, rendered, config, algorithm.group_size, cell.seed)
-    policy = Policy(load_model(weights, config), config)
-    reference, reference_facts = _reference(algorithm, weights_sha256, policy, plan, rendered, display)
+    joined = [m for b in plan.batches for m in mismatched(b, rendered)] if "mismatched" in algorithm.needs else []
+    _check_lengths(joined, config)
+    policy = Policy(load_model(weights, config, cell.seed), config, algorithm.needs)
+    visited = [*(rendered[i] for i in plan.rows), *joined]
+    reference, reference_facts = _reference(algorithm, weights_sha256, policy, visited, display)
     trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder)
     resumed_at = trainer.done
     with display.training(cell.label, folder) as reporter:
         trainer.run(reporter)
-    _save_weights(policy, weights, renderer, folder / "checkpoint", config)
+    save_weights(policy, weights, renderer, folder / "checkpoint", algorithm.sampling_q_weight)
     return {
         "start_weights_sha256": weights_sha256,
         "tokenizer_sha256": _sha256_if_file(weights / "tokenizer.json"),
@@ -112,6 +119,7 @@ def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
             "episodes": sum(len(u.rows) for b in plan.batches for u in b),
         },
         "reference": reference_facts,
+        "mismatched_tokens": sum(r.tokens for r in joined),
         "resumed_at_update": resumed_at,
         "save_every": config.save_every,
     }
@@ -133,16 +141,14 @@ def _reference(
     algorithm: Algorithm[AlgorithmConfig],
     weights_sha256: str,
     policy: Policy,
-    plan: TrainingPlan,
-    rendered: Sequence[Rendered],
+    visited: Sequence[Rendered],
     display: Display,
 ) -> tuple[Callable[[Rendered], TokenStatistics], dict[str, Any]]:
-    """The reference's statistics of every episode that training will visit, and what they cost."""
+    """The reference's statistics of every episode that training will visit, joined ones too, and what they cost."""
     if not algorithm.uses_reference:
         return not_computed, {"computed": 0, "cached": 0, "seconds": 0.0}
     started = time.perf_counter()
     cache = ReferenceCache(cache_dir() / "reference", weights_sha256, policy)
-    visited = [rendered[i] for i in plan.rows]
     with display.bar("reference", len(visited)) as advance:
         computed, found = cache.fill(visited, advance)
     facts = {"computed": computed, "cached": found, "seconds": time.perf_counter() - started}
@@ -161,6 +167,22 @@ def _check_lengths(rendered: Sequence[Rendered], config: TrainConfig) -> None:
             where="training data",
             do=f"raise it (--set train.max_tokens={tokens}) or shorten the prompt",
         )
+
+
+def _check_data(algorithm: Algorithm[AlgorithmConfig], rendered: Sequence[Rendered]) -> None:
+    """Refuse an episode without what the algorithm needs of the data; the task offers it, so most have it."""
+    for r in rendered:
+        has = {
+            "behaviour_logp": r.behaviour_logp is not None,
+            REFERENCE_RETURNS: bool(r.episode.meta.get(REFERENCE_RETURNS)),
+        }
+        for need in sorted(algorithm.needs & set(has)):
+            if not has[need]:
+                raise ConfigError(
+                    f"episode {r.episode.id} has no {need}, which the algorithm needs",
+                    where="training data",
+                    do="leave such episodes out by a setting of the task, or choose another algorithm",
+                )
 
 
 def data_facts(
@@ -185,15 +207,25 @@ def data_facts(
     }
 
 
-def _save_weights(policy: Policy, source: Path, renderer: Renderer, target: Path, config: TrainConfig) -> None:
-    """Final weights as a folder that transformers and vllm load, LoRA merged, in the training precision."""
+def save_weights(policy: Policy, source: Path, renderer: Renderer, target: Path, q_weight: float = 0.0) -> None:
+    """Final weights as a folder that transformers and vllm load: LoRA merged, in the training precision.
+
+    Args:
+        policy: After training; changed here.
+        source: The start's folder, for what the model was generated with.
+        renderer: Its tokenizer is saved too.
+        target: Replaced as a whole.
+        q_weight: Of the Q head in what is sampled from; 0 leaves the vocabulary head as it is.
+    """
     from transformers.utils import logging
 
     model: Any = policy.model
-    if config.lora_rank:
+    if policy.config.lora_rank:
         model = model.merge_and_unload()
     model = plain(model)
-    if config.precision == "bf16":
+    if q_weight:
+        fold_q(model, policy.heads, q_weight)
+    if policy.config.precision == "bf16":
         model = model.to(torch.bfloat16)
     logging.disable_progress_bar()
     with replacing_folder(target) as folder:

@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from accelerate import Accelerator
 
-from shiqbench.batch import Batch
 from shiqbench.data import unit_batches
 from shiqbench.errors import RunError
 from shiqbench.files import replacing
-from shiqbench.policy import Policy, forward_passes, row_statistics
+from shiqbench.layout import make_batch
+from shiqbench.mismatched import mismatched
+from shiqbench.policy import forward_passes, row_statistics
+from shiqbench.reduction import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from shiqbench.algorithm import Algorithm, Loss
+    from shiqbench.batch import Batch
     from shiqbench.config import AlgorithmConfig, TrainConfig
     from shiqbench.data import EpisodeUnit
+    from shiqbench.policy import Policy
     from shiqbench.rendering import Rendered
     from shiqbench.statistics import TokenStatistics
 
@@ -57,7 +61,8 @@ def plan_training(
 ) -> TrainingPlan:
     """Decide every batch from the seed and the budget alone.
 
-    The token budget counts whole updates: it ends with the first update that reaches it.
+    The token budget counts whole updates: it ends with the first update that reaches it. Passes without
+    gradient (``mismatched``) do not count.
     """
     lengths = [r.tokens for r in rendered]
     per_batch = max(1, config.batch_episodes // unit_size)
@@ -75,53 +80,20 @@ def plan_training(
     return TrainingPlan(tuple(batches), tuple(tokens), tuple(rows))
 
 
-def learning_rate(config: TrainConfig, share: float) -> float:
-    """Learning rate when ``share`` of the budget is spent (0 to 1, the current update included)."""
-    if config.warmup and share < config.warmup:
-        return config.lr * share / config.warmup
-    left = (1 - share) / (1 - config.warmup)
-    factor = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[config.schedule]
-    return config.lr * factor
-
-
-def make_batch(
-    units: Sequence[EpisodeUnit],
-    rendered: Sequence[Rendered],
-    rows: Sequence[TokenStatistics],
-    references: Sequence[TokenStatistics],
-) -> Batch:
-    """Lay episodes out over their action tokens.
+def learning_rate(config: TrainConfig, share: float, peak: float | None = None) -> float:
+    """Learning rate when ``share`` of the budget is spent (0 to 1, the current update included).
 
     Args:
-        units: Units of this batch; row r of ``rows`` and ``references`` belongs to the r-th episode
-            met when walking through them.
-        rendered: All episodes.
-        rows: The policy's statistics, with gradient.
-        references: The reference's.
+        config: The schedule.
+        share: Of the budget.
+        peak: What the schedule scales; ``config.lr`` by default.
     """
-    members = [(u, rendered[i]) for u, unit in enumerate(units) for i in unit.rows]
-    lengths = torch.tensor([r.actions for _, r in members])
-    width = int(lengths.max())
-    device = rows[0].logit_N.device
-
-    def pad(values: Sequence[torch.Tensor]) -> torch.Tensor:
-        return torch.nn.utils.rnn.pad_sequence(list(values), batch_first=True).to(device)
-
-    logit_EA = pad([s.logit_N for s in rows])
-    known = all(r.behaviour_logp is not None for _, r in members)
-    best = [b for u in units for b in u.best]
-    return Batch(
-        valid_EA=(torch.arange(width)[None, :] < lengths[:, None]).to(device),
-        reward_EA=pad([torch.tensor(r.rewards) for _, r in members]).to(logit_EA.dtype),
-        logit_EA=logit_EA,
-        lse_EA=pad([s.lse_N for s in rows]),
-        ref_logit_EA=pad([s.logit_N for s in references]),
-        ref_lse_EA=pad([s.lse_N for s in references]),
-        unit_E=torch.tensor([u for u, _ in members], device=device),
-        weight_U=torch.tensor([u.weight for u in units], device=device),
-        behaviour_logp_EA=pad([torch.tensor(r.behaviour_logp) for _, r in members]) if known else None,
-        best_E=torch.tensor(best, device=device) if len(best) == len(members) else None,
-    )
+    peak = config.lr if peak is None else peak
+    if config.warmup and share < config.warmup:
+        return peak * share / config.warmup
+    left = (1 - share) / (1 - config.warmup)
+    factor = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[config.schedule]
+    return peak * factor
 
 
 class Trainer:
@@ -153,9 +125,12 @@ class Trainer:
         self.plan, self.config, self.folder = plan, config, folder
         torch.manual_seed(seed)
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
-        parameters = [p for p in policy.parameters() if p.requires_grad]
+        # Groups are scheduled and clipped apart; "peak" is what the schedule scales.
+        groups = [{"params": [p for p in policy.model.parameters() if p.requires_grad], "peak": config.lr}]
+        if policy.heads is not None:
+            groups.append({"params": list(policy.heads.parameters()), "peak": config.head_lr})
         optimizer = torch.optim.AdamW(
-            parameters,
+            groups,
             lr=config.lr,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
@@ -187,14 +162,15 @@ class Trainer:
         share = (index + 1) / len(self.plan.batches)
         if not self.config.updates:
             share = spent / sum(self.plan.tokens)
-        rate = learning_rate(self.config, share - 0.5 / len(self.plan.batches))
+        share -= 0.5 / len(self.plan.batches)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(self.config, share, group["peak"])
         self.optimizer.zero_grad(set_to_none=True)
+        mismatched = self._mismatched(index) if "mismatched" in self.algorithm.needs else None
         mine = self.plan.batches[index][self.accelerator.process_index :: self.accelerator.num_processes]
-        totals = _Totals()
+        totals = Totals()
         for units in self._micro_batches(mine):
-            loss, batch = self._loss(units)
+            loss, batch = self._loss(units, mismatched)
             self.accelerator.backward(loss.numerator_U.sum())
             totals.add(loss, batch)
         summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
@@ -203,21 +179,28 @@ class Trainer:
         scale = self.accelerator.num_processes / max(denominator, 1e-12)
         parameters = [p for p in self.policy.parameters() if p.grad is not None]
         torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], scale)
-        norm = float(self.accelerator.clip_grad_norm_(parameters, self.config.clip))
+        norms = [
+            float(self.accelerator.clip_grad_norm_([p for p in g["params"] if p.grad is not None], self.config.clip))
+            for g in self.optimizer.param_groups
+        ]
         value = numerator / max(denominator, 1e-12)
-        if not (math.isfinite(norm) and math.isfinite(value)):
+        if not all(map(math.isfinite, (value, *norms))):
             raise RunError(
-                f"loss {value:g} with gradient norm {norm:g} at update {index + 1}",
+                f"loss {value:g} with gradient norm {', '.join(f'{n:g}' for n in norms)} at update {index + 1}",
                 where=str(self.folder),
                 do="lower train.lr, or raise algo.beta's scale; nothing of this update was kept",
             )
         self.optimizer.step()
+        heads = self._plain_policy().heads
+        if heads is not None:
+            heads.move_target(self.algorithm.target_rate)
         metrics = dict(zip(totals.names, (m / n_units for m in metric_sums), strict=True))
         return {
             "update": index + 1,
             "loss": value,
-            "grad_norm": norm,
-            "lr": rate,
+            "grad_norm": norms[0],
+            **({"head_grad_norm": norms[1]} if len(norms) > 1 else {}),
+            "lr": self.optimizer.param_groups[0]["lr"],
             "return": return_sum / n_rows,
             **metrics,
             "tokens": spent,
@@ -237,13 +220,32 @@ class Trainer:
         if held:
             yield held
 
-    def _loss(self, units: Sequence[EpisodeUnit]) -> tuple[Loss, Batch]:
+    def _loss(self, units: Sequence[EpisodeUnit], mismatched: float | None) -> tuple[Loss, Batch]:
         members = [self.rendered[i] for u in units for i in u.rows]
-        rows = row_statistics(self.policy, members)
+        rows = row_statistics(self.policy, members, heads=True)
         device = rows[0].logit_N.device
-        references = [self.reference(r) for r in members]
-        batch = make_batch(units, self.rendered, rows, [_to(s, device) for s in references])
+        references = [self.reference(r).to(device) for r in members]
+        batch = make_batch(units, self.rendered, rows, references, mismatched)
         return self.algorithm.loss(batch), batch
+
+    @torch.no_grad()
+    def _mismatched(self, index: int) -> float:
+        """Mean log-ratio of the whole update's mismatched completions, under the weights before it."""
+        processes = self.accelerator.num_processes
+        joined = mismatched(self.plan.batches[index], self.rendered)[self.accelerator.process_index :: processes]
+        # Without the distributed wrapper: processes may differ in their number of passes.
+        rows = row_statistics(self._plain_policy(), joined)
+        ratio = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
+        for row, r in zip(rows, joined, strict=True):
+            s = self.reference(r).to(row.logit_N.device)
+            ratio[0] += ((row.logit_N - row.lse_N) - (s.logit_N - s.lse_N)).sum()
+            ratio[1] += 1
+        total, count = self.accelerator.reduce(ratio, reduction="sum").tolist()
+        return float(total / count)
+
+    def _plain_policy(self) -> Policy:
+        policy: Policy = self.accelerator.unwrap_model(self.policy)
+        return policy
 
     def _save(self) -> None:
         """Everything that the next update depends on, in one file, renamed into place."""
@@ -251,9 +253,7 @@ class Trainer:
             return
         state = {
             "done": self.done,
-            "model": {
-                k: v for k, v in self.accelerator.unwrap_model(self.policy).state_dict().items() if self._trained(k)
-            },
+            "model": {k: v for k, v in self._plain_policy().state_dict().items() if self._trained(k)},
             "optimizer": self.optimizer.state_dict(),
             "torch": torch.get_rng_state(),
         }
@@ -261,8 +261,8 @@ class Trainer:
             torch.save(state, temporary)
 
     def _trained(self, name: str) -> bool:
-        """With LoRA only the adapters change; the rest is loaded from the model itself."""
-        return not self.config.lora_rank or "lora_" in name
+        """With LoRA only adapters and heads change; the rest is loaded from the model itself."""
+        return not self.config.lora_rank or "lora_" in name or name.startswith("heads.")
 
     def _resume(self) -> int:
         """Load the newest checkpoint, if any, and drop the log lines that came after it."""
@@ -271,7 +271,7 @@ class Trainer:
         done = 0
         if path.exists():
             state = torch.load(path, map_location="cpu", weights_only=True)
-            self.accelerator.unwrap_model(self.policy).load_state_dict(state["model"], strict=not self.config.lora_rank)
+            self._plain_policy().load_state_dict(state["model"], strict=not self.config.lora_rank)
             self.optimizer.load_state_dict(state["optimizer"])
             torch.set_rng_state(state["torch"])
             done = int(state["done"])
@@ -280,34 +280,3 @@ class Trainer:
             with replacing(log) as temporary:
                 temporary.write_text("".join(lines[:done]), encoding="utf-8")
         return done
-
-
-class _Totals:
-    """Sums over the micro-batches of one update."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self._sums: torch.Tensor | None = None
-
-    def add(self, loss: Loss, batch: Batch) -> None:
-        self.names = list(loss.metrics)
-        values = [
-            loss.numerator_U.detach().sum(),
-            loss.denominator_U.sum(),
-            batch.weight_U.new_tensor(len(batch.weight_U)),
-            batch.weight_U.new_tensor(len(batch.unit_E)),
-            batch.return_E.sum(),
-            batch.valid_EA.sum(),
-            *(loss.metrics[name].sum() for name in self.names),
-        ]
-        new = torch.stack([v.to(torch.float64) for v in values])
-        self._sums = new if self._sums is None else self._sums + new
-
-    def tensor(self) -> torch.Tensor:
-        if self._sums is None:
-            raise RunError("a process got no unit of a batch", do="raise train.batch_episodes")
-        return self._sums
-
-
-def _to(s: TokenStatistics, device: torch.device) -> TokenStatistics:
-    return type(s)(s.logit_N.to(device), s.lse_N.to(device), None)

@@ -26,10 +26,10 @@ def test_values_and_gradients_match_a_naive_twin(chunk: int) -> None:
     ours = token_statistics(hidden, weight, token, bias_V=bias, entropy=True, chunk=chunk)
     twin = naive(hidden, weight, token, bias)
     mix = torch.randn(3, N, dtype=torch.float64)
-    for a, b in zip(ours, twin, strict=True):
+    for a, b in zip(ours[:3], twin, strict=True):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
     parameters = (hidden, weight, bias)
-    ga = torch.autograd.grad(sum((m * x).sum() for m, x in zip(mix, ours, strict=True)), parameters)
+    ga = torch.autograd.grad(sum((m * x).sum() for m, x in zip(mix, ours[:3], strict=True)), parameters)
     gb = torch.autograd.grad(sum((m * x).sum() for m, x in zip(mix, twin, strict=True)), parameters)
     for a, b in zip(ga, gb, strict=True):
         torch.testing.assert_close(a, b, atol=1e-11, rtol=0)

@@ -13,48 +13,16 @@ from shiqbench_algorithms.dpo import Dpo, DpoConfig
 from shiqbench_algorithms.sft import Sft, SftConfig
 from shiqbench_algorithms.shiq import Shiq, ShiqConfig
 from support import TOY
+from tiny_training import Lines, trainer, weights
 
 from shiqbench.config import TrainConfig
 from shiqbench.data import make_units
 from shiqbench.errors import RunError
-from shiqbench.policy import Policy, load_model
+from shiqbench.layout import make_batch
 from shiqbench.reference import ReferenceCache
 from shiqbench.registry import registry
 from shiqbench.rendering import Renderer
-from shiqbench.training import Trainer, TrainingPlan, learning_rate, make_batch, plan_training
-
-
-class Lines:
-    """Collects what the trainer reports."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.lines: list[dict[str, Any]] = []
-        self.stop_after = stop_after
-
-    def update(self, line: dict[str, Any], total: int) -> None:
-        self.lines.append(line)
-        if self.stop_after == len(self.lines):
-            raise KeyboardInterrupt
-
-
-def trainer(model: Path, folder: Path, algorithm: Any, cache: Path | None = None, **settings: Any) -> Trainer:
-    defaults = {"precision": "fp32", "updates": 6, "batch_episodes": 4, "lr": 3e-3, "save_every": 2}
-    config = TrainConfig.model_validate({**defaults, **settings})
-    spec = registry((TOY,)).task("toy")
-    episodes = algorithm.select(spec.load()(spec.load_config()()).episodes("train"))
-    renderer = Renderer(model)
-    rendered = [renderer.render(e) for e in episodes]
-    units = make_units(algorithm, episodes)
-    plan = plan_training(units, rendered, config, 2 if algorithm.unit == "pair" else 1, seed=0)
-    policy = Policy(load_model(model, config), config)
-    reference = ReferenceCache(cache or folder / "cache", "tiny", policy)
-    reference.fill([rendered[i] for i in plan.rows], lambda done, total: None)
-    folder.mkdir(exist_ok=True)
-    return Trainer(policy, algorithm, rendered, reference.row, plan, config, 0, folder)
-
-
-def weights(t: Trainer) -> dict[str, torch.Tensor]:
-    return {k: v.detach().clone() for k, v in t.accelerator.unwrap_model(t.policy).state_dict().items()}
+from shiqbench.training import TrainingPlan, learning_rate, plan_training
 
 
 def test_dpo_starts_at_ln_2_and_moves_after_one_update(tiny_model: Path, tmp_path: Path) -> None:
@@ -175,6 +143,7 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
     assert learning_rate(config, 1.0) == 0.0
     assert learning_rate(config.model_copy(update={"schedule": "cosine"}), 0.55) == pytest.approx(0.5)
     assert learning_rate(config.model_copy(update={"schedule": "constant"}), 0.9) == 1.0
+    assert learning_rate(config, 0.55, peak=4.0) == pytest.approx(2.0)
 
 
 def test_the_reference_is_computed_once(tiny_model: Path, tmp_path: Path) -> None:

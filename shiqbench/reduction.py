@@ -1,0 +1,50 @@
+"""Sums over the micro-batches and processes of one update; the only place where losses are reduced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from shiqbench.errors import RunError
+
+if TYPE_CHECKING:
+    from shiqbench.algorithm import Loss
+    from shiqbench.batch import Batch
+
+
+class Totals:
+    """Sums over the micro-batches of one update.
+
+    Attributes:
+        names: Of the loss's metrics, the last entries of :meth:`tensor`.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._sums: torch.Tensor | None = None
+
+    def add(self, loss: Loss, batch: Batch) -> None:
+        """Add one micro-batch."""
+        self.names = list(loss.metrics)
+        values = [
+            loss.numerator_U.detach().sum(),
+            loss.denominator_U.sum(),
+            batch.weight_U.new_tensor(len(batch.weight_U)),
+            batch.weight_U.new_tensor(len(batch.unit_E)),
+            batch.return_E.sum(),
+            batch.valid_EA.sum(),
+            *(loss.metrics[name].sum() for name in self.names),
+        ]
+        new = torch.stack([v.to(torch.float64) for v in values])
+        self._sums = new if self._sums is None else self._sums + new
+
+    def tensor(self) -> torch.Tensor:
+        """Numerator, denominator, units, rows, returns, action tokens, then the metrics; fp64.
+
+        Raises:
+            RunError: Nothing was added.
+        """
+        if self._sums is None:
+            raise RunError("a process got no unit of a batch", do="raise train.batch_episodes")
+        return self._sums

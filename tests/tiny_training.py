@@ -1,0 +1,97 @@
+"""A trainer on the toy task and a tiny model, in fp32 as users run it or in fp64 for exact comparisons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from support import TOY
+
+from shiqbench.config import TrainConfig
+from shiqbench.data import make_units
+from shiqbench.mismatched import mismatched
+from shiqbench.policy import Policy, load_model
+from shiqbench.reference import ReferenceCache
+from shiqbench.registry import registry
+from shiqbench.rendering import Renderer
+from shiqbench.training import Trainer, TrainingPlan, plan_training
+
+NEEDY = TOY.parent / "needy.py"
+
+
+class Lines:
+    """Collects what the trainer reports."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.stop_after = stop_after
+
+    def update(self, line: dict[str, Any], total: int) -> None:
+        self.lines.append(line)
+        if self.stop_after == len(self.lines):
+            raise KeyboardInterrupt
+
+
+def needy(name: str, **settings: Any) -> Any:
+    """One of the small algorithms of tests/toy/needy.py."""
+    spec = registry((NEEDY,)).algorithm(name)
+    return spec.load()(spec.load_config()(**settings))
+
+
+def trainer(
+    model: Path,
+    folder: Path,
+    algorithm: Any,
+    cache: Path | None = None,
+    *,
+    double: bool = False,
+    plan: TrainingPlan | None = None,
+    policy_class: type[Policy] = Policy,
+    **settings: Any,
+) -> Trainer:
+    """A trainer as a cell would build it.
+
+    Args:
+        model: Folder of the model.
+        folder: Of the cell.
+        algorithm: Gives the loss.
+        cache: Of the reference.
+        double: Compute in fp64.
+        plan: Instead of the plan that the settings give.
+        policy_class: Instead of the policy itself.
+        settings: Of training.
+    """
+    defaults = {"precision": "fp32", "updates": 6, "batch_episodes": 4, "lr": 3e-3, "save_every": 2}
+    config = TrainConfig.model_validate({**defaults, **settings})
+    spec = registry((TOY,)).task("toy")
+    episodes = algorithm.select(spec.load()(spec.load_config()()).episodes("train"))
+    renderer = Renderer(model)
+    rendered = [renderer.render(e) for e in episodes]
+    units = make_units(algorithm, episodes)
+    plan = plan or plan_training(units, rendered, config, algorithm.group_size, seed=0)
+    policy = policy_class(load_model(model, config), config, algorithm.needs)
+    if double:
+        in_fp64(policy)
+    reference = ReferenceCache(cache or folder / "cache", "tiny", policy)
+    visited = [rendered[i] for i in plan.rows]
+    if "mismatched" in algorithm.needs:
+        visited += [m for b in plan.batches for m in mismatched(b, rendered)]
+    reference.fill(visited, lambda done, total: None)
+    folder.mkdir(exist_ok=True)
+    return Trainer(policy, algorithm, rendered, reference.row, plan, config, 0, folder)
+
+
+def in_fp64(policy: torch.nn.Module) -> None:
+    """Compute in fp64 throughout; the norms of transformers go through fp32 and are replaced."""
+    policy.double()
+    for parent in list(policy.modules()):
+        for name, norm in list(parent.named_children()):
+            if type(norm).__name__.endswith("RMSNorm"):
+                exact = torch.nn.RMSNorm(norm.weight.shape, eps=norm.variance_epsilon)
+                exact.weight = norm.weight
+                setattr(parent, name, exact)
+
+
+def weights(t: Trainer) -> dict[str, torch.Tensor]:
+    return {k: v.detach().clone() for k, v in t.accelerator.unwrap_model(t.policy).state_dict().items()}
