@@ -76,6 +76,11 @@ class Algorithm(ABC, Generic[C]):
         return None
 
     @property
+    def loss_at_reference(self) -> float | None:
+        """The loss while the policy is the reference, where that is one number whatever the batch; None states none."""
+        return None
+
+    @property
     def sampling_q_weight(self) -> float:
         """What is sampled from is ``softmax(l + weight * Q)``; other than 0 only with ``token_q``."""
         return 0.0

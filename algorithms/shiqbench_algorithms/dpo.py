@@ -9,6 +9,7 @@ Rafailov et al. 2023, arXiv 2305.18290; label smoothing is the conservative form
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -32,6 +33,11 @@ class Dpo(Algorithm[DpoConfig]):
     """Logistic loss on the difference of sequence log-ratios."""
 
     unit = "pair"
+
+    @property
+    def loss_at_reference(self) -> float:
+        """Both terms are ln 2 at margin 0, and smoothing only weighs them."""
+        return math.log(2)
 
     def loss(self, batch: Batch) -> Loss:
         """One value per pair."""

@@ -35,6 +35,11 @@ class Ipo(Algorithm[IpoConfig]):
 
     unit = "pair"
 
+    @property
+    def loss_at_reference(self) -> float:
+        """The whole distance to the target."""
+        return 1 / (4 * self.config.beta**2)
+
     def loss(self, batch: Batch) -> Loss:
         """One value per pair."""
         h_E = batch.logratio_E

@@ -51,6 +51,12 @@ class Kto(Algorithm[KtoConfig]):
         """The reference point; and who is the best of its group, where that decides."""
         return frozenset({"mismatched", "best"} if self.config.accept == "best" else {"mismatched"})
 
+    @property
+    def loss_at_reference(self) -> float | None:
+        """Half the weight, where good and bad episodes weigh alike."""
+        good, bad = self.config.desirable_weight, self.config.undesirable_weight
+        return good / 2 if good == bad else None
+
     def select(self, episodes: Sequence[Episode]) -> list[Episode]:
         """All episodes.
 

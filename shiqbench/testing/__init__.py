@@ -1,0 +1,14 @@
+"""The contract kit: what every algorithm and task promises, checked in three lines.
+
+>>> from shiqbench.testing import check_algorithm
+>>> def test_contract() -> None:
+...     check_algorithm("awr")
+"""
+
+from __future__ import annotations
+
+from shiqbench.testing.algorithms import check_algorithm
+from shiqbench.testing.contract import Report
+from shiqbench.testing.tasks import check_task
+
+__all__ = ["Report", "check_algorithm", "check_task"]

@@ -1,0 +1,163 @@
+"""What a task's evaluation promises: with a scripted model for tasks that ask one, exactly for those with a policy."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from contextlib import suppress
+from dataclasses import astuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.digest import file_sha256
+from shiqbench.evaluation import write_records
+from shiqbench.generation import ChatGenerator
+from shiqbench.testing.contract import TaskContract as Line
+from shiqbench.testing.generator import ODD_ANSWERS, ScriptedGenerator
+from shiqbench.testing.training import Interrupted, log_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shiqbench.algorithm import Algorithm
+    from shiqbench.config import AlgorithmConfig, EvalConfig, Section
+    from shiqbench.rendering import Renderer
+    from shiqbench.task import Metrics, Record, Task
+    from shiqbench.testing.contract import Report
+
+EXAMPLES = 3
+SAVE_EVERY = 2  # updates
+ROOM = {"max_tokens": 4096, "max_episode_tokens": 65536, "max_context": 1_000_000}  # tokens are bytes here
+
+
+def check_evaluation(
+    report: Report, make: Callable[[], Task], config: EvalConfig, renderer: Renderer, said: Sequence[str]
+) -> None:
+    """Evaluate a scripted model.
+
+    Args:
+        report: Collects the findings.
+        make: Makes the task anew.
+        config: The evaluation section of the smoke preset.
+        renderer: Of the tiny model.
+        said: Plausible answers.
+    """
+    config = config.model_copy(update={**ROOM, "examples": EXAMPLES, "repeats": 1})
+    generator = ScriptedGenerator(renderer, [*said[:50], *ODD_ANSWERS])
+
+    def play(line: Line = Line.RECORDS, **changes: Any) -> list[Record]:
+        settings = config.model_copy(update=changes)
+        chat = ChatGenerator(generator, renderer, settings.max_context)
+        seen: list[tuple[int, int]] = []
+        records = report.attempt(
+            line,
+            f"evaluate with {changes or 'the smoke preset'}",
+            lambda: make().evaluate(chat, settings, lambda done, total: seen.append((done, total))),
+        )
+        finished = bool(seen) and seen[-1][0] == seen[-1][1] and all(d <= t for d, t in seen)
+        report.require(finished, Line.PROGRESS, f"(finished, total) = {seen[-3:]}")
+        return records
+
+    records, again = play(), play()
+    check_records(report, make(), records, again)
+    report.require(len(records) <= EXAMPLES, Line.SETTINGS, f"{len(records)} records with examples = {EXAMPLES}")
+    twice = play(repeats=2)
+    found = f"{len(twice)} records with repeats = 2, {len(records)} with 1"
+    report.require(len(twice) == 2 * len(records), Line.SETTINGS, found)
+    splits = {split: {_key(r) for r in play(split=split)} for split in ("validation", "test")}
+    both = splits["validation"] & splits["test"]
+    report.require(not both, Line.SETTINGS, f"{len(both)} records are the same on validation and test")
+    cramped = play(Line.CONTEXT, max_context=1)
+    report.require(len(cramped) == len(records), Line.CONTEXT, f"{len(cramped)} records of {len(records)}")
+    _check_metrics(report, make(), make().metrics(cramped))
+
+
+def check_own_policy(
+    report: Report, make: Callable[[], Task], algorithm: Algorithm[AlgorithmConfig], config: Section
+) -> None:
+    """Train the task's own policy undisturbed and interrupted, and score it.
+
+    Args:
+        report: Collects the findings.
+        make: Makes the task anew.
+        algorithm: What trains it.
+        config: The training section of the smoke preset; checkpoints are saved more often, if it has ``save_every``.
+    """
+    if "save_every" in type(config).model_fields:
+        config = config.model_copy(update={"save_every": SAVE_EVERY})
+    untrained = report.attempt(Line.OWN_POLICY, "scoring it untrained", lambda: make().evaluate_weights(None))
+    check_records(report, make(), untrained, make().evaluate_weights(None))
+    with tempfile.TemporaryDirectory() as name:
+        whole, broken = Path(name) / "whole", Path(name) / "broken"
+
+        def train(folder: Path, interrupt_at: int | None = None) -> int:
+            """Lines that were reported."""
+            folder.mkdir(exist_ok=True)
+            heard = 0
+
+            def hear(line: dict[str, Any], total: int) -> None:
+                nonlocal heard
+                heard += 1
+                if heard == interrupt_at:
+                    raise Interrupted
+
+            facts = make().train(algorithm, config, 0, folder, hear)
+            report.require("budget" in facts, Line.OWN_POLICY, f"training tells {sorted(facts)}, and no budget")
+            return heard
+
+        lines = report.attempt(Line.RESUME, "training", lambda: train(whole))
+        report.require(lines > 1, Line.RESUME, f"progress was reported {lines} times in {config.summary()}")
+        with suppress(Interrupted):
+            train(broken, interrupt_at=lines - 1)
+        left = report.attempt(Line.RESUME, "resuming", lambda: train(broken))
+        report.require(left < lines, Line.RESUME, f"all {lines} lines were reported again: it began anew")
+        a, b = (file_sha256(f / "checkpoint" / "model.safetensors") for f in (whole, broken))
+        report.require(a == b, Line.RESUME, f"weights {a[:12]} undisturbed, {b[:12]} after an interruption")
+        report.require(log_lines(whole) == log_lines(broken), Line.RESUME, "train.jsonl differs beyond its times")
+        trained = report.attempt(
+            Line.OWN_POLICY, "scoring it trained", lambda: make().evaluate_weights(whole / "checkpoint")
+        )
+        check_records(report, make(), trained, make().evaluate_weights(whole / "checkpoint"))
+        report.require(_text(trained) != _text(untrained), Line.OWN_POLICY, "the same score untrained and trained")
+
+
+def check_records(report: Report, task: Task, records: Sequence[Record], again: Sequence[Record]) -> None:
+    """Records, and the metrics that come of them."""
+    report.require(bool(records), Line.RECORDS, "no record")
+    nameless = sum("id" not in r for r in records)
+    report.require(nameless == 0, Line.RECORDS, f"{nameless} of {len(records)} records without an id")
+    report.attempt(Line.RECORDS, "writing them as JSON", lambda: json.dumps(list(records)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "records.parquet"
+        report.attempt(Line.RECORDS, "writing them as parquet", lambda: write_records(path, records))
+    differing = [r["id"] for r, other in zip(records, again, strict=False) if _text(r) != _text(other)]
+    alike = len(records) == len(again) and not differing
+    report.require(
+        alike, Line.DETERMINISTIC, f"{len(differing)} of {len(records)} records differ, such as {differing[:3]}"
+    )
+    first, second = (report.attempt(Line.METRICS, "metrics", lambda: task.metrics(records)) for _ in range(2))
+    report.require(first == second, Line.DETERMINISTIC, f"metrics {first} and then {second}")
+    _check_metrics(report, task, first)
+
+
+def _check_metrics(report: Report, task: Task, found: Metrics) -> None:
+    primary = found.primary
+    bad = {k: v for k, v in found.metrics.items() if not math.isfinite(v)}
+    report.require(not bad, Line.METRICS, f"{bad}")
+    name, *numbers, _ = astuple(primary)
+    report.require(all(math.isfinite(x) for x in numbers), Line.METRICS, f"{primary}")
+    report.require(primary.low <= primary.value <= primary.high, Line.METRICS, f"{primary}")
+    report.require(
+        found.metrics.get(name) == primary.value, Line.METRICS, f"metrics has {name} {found.metrics.get(name)}"
+    )
+    absent = [column for column, _, _ in task.columns if column not in found.metrics]
+    report.require(not absent, Line.METRICS, f"no metric for the columns {absent}")
+
+
+def _key(record: Record) -> str:
+    return str(record["id"])
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

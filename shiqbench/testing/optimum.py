@@ -1,0 +1,74 @@
+"""The optimum that an algorithm claims, on MDPs that can be solved exactly."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from shiqbench.registry import registry
+from shiqbench.settings import sections
+from shiqbench.testing.contract import AlgorithmContract as Line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shiqbench.algorithm import Algorithm
+    from shiqbench.config import AlgorithmConfig
+    from shiqbench.specs import AlgorithmSpec
+    from shiqbench.testing.contract import Report
+
+EXACT_TASK = "mdp"
+INSTANCES = 2  # of the task's instances; each is a problem of its own
+MOST_REGRET = 1e-3  # relative to the reference's
+
+
+def check_optimum(report: Report, spec: AlgorithmSpec, config: Any) -> None:
+    """Train on the exact task with its defaults and measure the regret that is left.
+
+    Args:
+        report: Of the algorithm.
+        spec: What is checked.
+        config: Its configuration; a setting that decides the temperature is changed to give the task's beta,
+            where there is one.
+    """
+    claimed = spec.load()(config).temperature
+    if claimed is None:
+        report.skip(Line.OPTIMUM, "it claims no optimum")
+        return
+    task = registry().task(EXACT_TASK)
+    beta = task.load_config()().beta
+    algorithm = next(_with_temperature(spec, config, beta), None)
+    if algorithm is None:
+        algorithm, beta = spec.load()(config), claimed
+    missing = sorted(algorithm.needs - task.load().offers)
+    if missing:
+        report.skip(Line.OPTIMUM, f"it needs {', '.join(missing)}, which the exact task does not offer")
+        return
+    typed = {"task.beta": beta, "task.seeds": INSTANCES}
+    _, _, task_config, train, _, _ = sections(spec, task, "cpu", typed)
+    exact = task.load()(task_config)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        report.attempt(
+            Line.OPTIMUM, f"training on {EXACT_TASK}", lambda: exact.train(algorithm, train, 0, folder, lambda *_: None)
+        )
+        records = exact.evaluate_weights(folder / "checkpoint")
+    regret = exact.metrics(records).metrics["relative_regret"]
+    text = f"relative regret {regret:.3g} at temperature {beta:g}, at most {MOST_REGRET:g} allowed"
+    report.require(regret < MOST_REGRET, Line.OPTIMUM, text)
+
+
+def _with_temperature(spec: AlgorithmSpec, config: Any, beta: float) -> Iterator[Algorithm[AlgorithmConfig]]:
+    """The algorithm with one setting changed so that it claims the optimum of ``beta``: itself, or its inverse."""
+    values = config.model_dump()
+    names = [name for name, value in values.items() if isinstance(value, float)]
+    for changes in ({}, *({name: x} for name in names for x in (beta, 1 / beta))):
+        try:
+            algorithm: Algorithm[AlgorithmConfig] = spec.load()(type(config).model_validate({**values, **changes}))
+        except ValidationError:
+            continue
+        if algorithm.temperature == beta:
+            yield algorithm

@@ -1,0 +1,143 @@
+"""The contract of a task, in one call."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from shiqbench.algorithm import Need
+from shiqbench.config import EvalConfig, TaskConfig
+from shiqbench.errors import ConfigError
+from shiqbench.registry import registry
+from shiqbench.rendering import Renderer
+from shiqbench.settings import sections
+from shiqbench.task import Task
+from shiqbench.testing.component import check_config, check_light
+from shiqbench.testing.contract import Report
+from shiqbench.testing.contract import TaskContract as Line
+from shiqbench.testing.episodes import check_episodes
+from shiqbench.testing.evaluations import check_evaluation, check_own_policy
+from shiqbench.testing.tiny_model import make_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from shiqbench.registry import Registry
+    from shiqbench.specs import TaskSpec
+
+PRESETS = ("smoke", "cpu", "full")
+ALGORITHM = "shiq"  # trains a task's own policy, if no other is asked for
+
+
+def check_task(
+    name: str,
+    config: Mapping[str, Any] | None = None,
+    plugins: Sequence[str | Path] = (),
+    algorithm: str = ALGORITHM,
+) -> Report:
+    """Check everything that a task promises, on its smoke preset; see docs/plugins.md for the list.
+
+    Args:
+        name: As registered.
+        config: Its settings where they differ from the preset, ``{"data": "a/folder"}``.
+        plugins: Local plugin files, as ``--plugin`` takes them.
+        algorithm: What trains a task's own policy.
+
+    Returns:
+        What holds, and what does not apply with the reason.
+
+    Raises:
+        AssertionError: Something does not hold: the message names the task, the contract line, and the numbers.
+        PluginError: Nothing of that name is registered.
+    """
+    report, files = Report("task", name), tuple(Path(p) for p in plugins)
+    found = registry(files)
+    spec = found.task(name)
+    typed = {f"task.{key}": value for key, value in (config or {}).items()}
+    check_light(report, Line.LIGHT, files)
+    _check_presets(report, spec, found, typed)
+    trainer = found.algorithm(algorithm if spec.own_policy else "base")
+    merged, algo, _, train, evaluation, _ = sections(trainer, spec, "smoke", typed)
+    settings = check_config(report, Line.CONFIG, spec.load_config(), merged["task"], TaskConfig)
+    make = _maker(report, spec, settings)
+    report.attempt(Line.STATEMENTS, "fetch", make().fetch)
+    _check_identity(report, spec, settings, make)
+    if spec.own_policy:
+        for line in (*LANGUAGE_LINES, *EPISODE_LINES):
+            report.skip(line, "it brings its own policy")
+        check_own_policy(report, make, trainer.load()(algo), train)
+        return report
+    for line in (Line.RESUME, Line.OWN_POLICY):
+        report.skip(line, "it trains a language model")
+    with tempfile.TemporaryDirectory() as folder:
+        make_tokenizer(Path(folder))
+        renderer = Renderer(Path(folder))
+        said: list[str] = []
+        if make().trainable:
+            said = check_episodes(report, make, renderer)
+        else:
+            _skip(report, EPISODE_LINES, "it is not trainable")
+        if make().evaluable:
+            assert isinstance(evaluation, EvalConfig)
+            check_evaluation(report, make, evaluation, renderer, said)
+        else:
+            _skip(report, (*LANGUAGE_LINES, Line.RECORDS, Line.DETERMINISTIC, Line.METRICS), "it is not evaluable")
+    return report
+
+
+EPISODE_LINES = (Line.EPISODES, Line.OFFERS, Line.REPEATABLE, Line.REWARDS, Line.SPLITS, Line.RENDERING)
+LANGUAGE_LINES = (Line.PROGRESS, Line.SETTINGS, Line.CONTEXT)
+
+
+def _skip(report: Report, lines: Sequence[Line], why: str) -> None:
+    for line in lines:
+        report.skip(line, why)
+
+
+def _maker(report: Report, spec: TaskSpec, settings: Any) -> Callable[[], Task]:
+    kind = spec.load()
+    found = isinstance(kind, type) and issubclass(kind, Task)
+    report.require(found, Line.STATEMENTS, f"{spec.target} is no Task")
+    report.require(kind.trainable or kind.evaluable, Line.STATEMENTS, "neither trainable nor evaluable")
+    unknown = sorted(kind.offers - set(get_args(Need)))
+    report.require(not unknown, Line.STATEMENTS, f"offers {unknown}")
+    report.require(
+        bool(spec.version and spec.summary and "\n" not in spec.summary),
+        Line.STATEMENTS,
+        "no version, or no summary of one line",
+    )
+    return lambda: kind(settings)
+
+
+def _check_presets(report: Report, spec: TaskSpec, found: Registry, typed: dict[str, Any]) -> None:
+    """Every preset, for every algorithm that it mentions."""
+    missing = [p for p in PRESETS if p not in spec.presets]
+    report.require(not missing, Line.PRESETS, f"no preset {', '.join(missing)}")
+    for preset, values in spec.presets.items():
+        special = {key.partition(":")[0] for key in values if ":" in key}
+        strangers = sorted(special - set(found.algorithms))
+        report.require(not strangers, Line.PRESETS, f"{preset} names the algorithms {', '.join(strangers)}")
+        for name in sorted({"base", *special}):
+            try:
+                sections(found.algorithm(name), spec, preset, typed)
+            except ConfigError as error:
+                report.require(False, Line.PRESETS, f"{preset} for {name}: {error.line()}")
+    fields = set(spec.load_config().model_fields)
+    strange = sorted(set(spec.load_config().setting_fields) - fields)
+    report.require(not strange, Line.CONFIG, f"setting_fields names {', '.join(strange)}, which are no settings")
+
+
+def _check_identity(report: Report, spec: TaskSpec, settings: Any, make: Callable[[], Task]) -> None:
+    kind = spec.load()
+    again = type(settings).model_validate(settings.model_dump(mode="json"))
+    first, second = (
+        report.attempt(Line.IDENTITY, "data_identity", lambda c=c: kind.data_identity(c))  # type: ignore[misc]
+        for c in (settings, again)
+    )
+    text = isinstance(first, dict) and all(isinstance(x, str) for pair in first.items() for x in pair)
+    report.require(text, Line.IDENTITY, f"data_identity {first!r}")
+    report.require(first == second, Line.IDENTITY, f"data_identity {first!r}, then {second!r}")
+    prompts = [report.attempt(Line.IDENTITY, "prompt_identity", make().prompt_identity) for _ in range(2)]
+    report.require(isinstance(prompts[0], str), Line.IDENTITY, f"prompt_identity {prompts[0]!r}")
+    report.require(prompts[0] == prompts[1], Line.IDENTITY, f"prompt_identity {prompts[0]!r}, then {prompts[1]!r}")

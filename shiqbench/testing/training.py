@@ -1,0 +1,125 @@
+"""Training as a user meets it: one cell undisturbed, one interrupted and resumed, bit for bit the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.digest import file_sha256
+from shiqbench.errors import ConfigError
+from shiqbench.files import read_json
+from shiqbench.plan import Request, make_plan
+from shiqbench.progress import Display
+from shiqbench.runner import check_needs
+from shiqbench.testing import words
+from shiqbench.testing.contract import AlgorithmContract as Line
+from shiqbench.testing.tiny_model import make_tiny_model
+from shiqbench.train_cell import train_cell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from shiqbench.plan import CellPlan
+    from shiqbench.testing.contract import Report
+
+WEIGHTS = "checkpoint/model.safetensors"
+STOP_AFTER = 5  # updates, one more than the newest checkpoint knows of
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C at a chosen moment."""
+
+
+class InterruptingDisplay(Display):
+    """Says nothing, and interrupts training after some updates.
+
+    Args:
+        after: Updates; None interrupts nothing.
+    """
+
+    def __init__(self, after: int | None) -> None:
+        super().__init__(quiet=True)
+        self.after = after
+
+    @contextmanager
+    def training(self, name: str, folder: Path) -> Iterator[Any]:
+        """A reporter that counts."""
+        yield _Counter(self.after)
+
+
+class _Counter:
+    def __init__(self, after: int | None) -> None:
+        self.after, self.seen = after, 0
+
+    def update(self, line: dict[str, Any], total: int) -> None:
+        self.seen += 1
+        if self.seen == self.after:
+            raise Interrupted
+
+
+@contextmanager
+def own_cache(folder: Path) -> Iterator[None]:
+    """Keep what is cached meanwhile in a folder of its own."""
+    before = os.environ.get("SHIQBENCH_CACHE")
+    os.environ["SHIQBENCH_CACHE"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SHIQBENCH_CACHE"]
+        else:
+            os.environ["SHIQBENCH_CACHE"] = before
+
+
+def check_training(report: Report, values: Mapping[str, Any], files: tuple[Path, ...]) -> None:
+    """Train a tiny language model through the ordinary trainer, twice.
+
+    Args:
+        report: Of the algorithm.
+        values: Its settings.
+        files: Plugin files.
+    """
+    with tempfile.TemporaryDirectory() as name, own_cache(Path(name) / "cache"):
+        root = Path(name)
+        model = make_tiny_model(root / "model")
+        request = Request(
+            algo=report.name,
+            task=words.NAME,
+            model=str(model),
+            preset="smoke",
+            assignments=tuple(f"algo.{k}={json.dumps(v)}" for k, v in values.items()),
+            plugins=(*files, Path(words.__file__)),
+        )
+
+        def cell(results: str) -> CellPlan:
+            return make_plan(Request(**{**request.__dict__, "results": root / results})).cell
+
+        try:
+            check_needs(cell("whole"))
+        except ConfigError as error:
+            report.skip(Line.RESUME, error.what)
+            return
+        whole, broken = cell("whole"), cell("broken")
+        report.attempt(Line.RESUME, "training", lambda: train_cell(whole, InterruptingDisplay(None)))
+        with suppress(Interrupted):
+            train_cell(broken, InterruptingDisplay(STOP_AFTER))
+        report.attempt(Line.RESUME, "resuming", lambda: train_cell(broken, InterruptingDisplay(None)))
+        resumed_at = read_json(broken.folder / "manifest.json")["resumed_at_update"]
+        report.require(resumed_at > 0, Line.RESUME, "the interrupted training began again")
+        a, b, start = (
+            file_sha256(x) for x in (whole.folder / WEIGHTS, broken.folder / WEIGHTS, model / "model.safetensors")
+        )
+        report.require(a != start, Line.RESUME, "training leaves the weights as they are")
+        report.require(a == b, Line.RESUME, f"weights {a[:12]} undisturbed, {b[:12]} after an interruption")
+        logs = [log_lines(c.folder) for c in (whole, broken)]
+        report.require(logs[0] == logs[1], Line.RESUME, "train.jsonl differs beyond its times")
+
+
+def log_lines(folder: Path) -> list[dict[str, Any]]:
+    """The lines of ``train.jsonl`` without their times."""
+    lines = [json.loads(x) for x in (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]

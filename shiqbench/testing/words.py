@@ -1,0 +1,83 @@
+"""A task for the kit to train on: say a word back. Loaded as a plugin file, like anybody's.
+
+Dataset: eight words, three answers each.
+Metric: share of words said back.
+Reward: 1 for the word, half of it for saying ok afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from shiqbench.config import TaskConfig
+from shiqbench.episode import Episode, Message
+from shiqbench.specs import TaskSpec, hookimpl
+from shiqbench.task import Task
+
+if TYPE_CHECKING:
+    from shiqbench.algorithm import Need
+    from shiqbench.task import Split
+
+NAME = "kit_words"
+WORDS = ("red", "blue", "green", "gray", "pink", "teal", "gold", "lime")
+RETURNS = [0.0, 0.0, 0.5, 1.0]  # of completions that the reference is said to have sampled
+ANSWERS = {"good": ("{}", "ok", 0.5, 0.5), "bad": ("no", "ok", 0.0, 0.5), "worst": ("no", "no", 0.0, 0.0)}
+
+
+class WordsConfig(TaskConfig):
+    """Nothing to set."""
+
+
+class WordsTask(Task):
+    """Two turns, each worth one half, with everything that data can offer."""
+
+    evaluable = False
+    offers: ClassVar[frozenset[Need]] = frozenset({"reference_returns", "behaviour_logp"})
+
+    @classmethod
+    def data_identity(cls, config: TaskConfig) -> dict[str, str]:
+        """The words."""
+        return {"words": ",".join(WORDS)}
+
+    def episodes(self, split: Split) -> list[Episode]:
+        """Every answer to every word."""
+        found = []
+        for word in WORDS:
+            for name, (first, second, r1, r2) in ANSWERS.items():
+                messages = (
+                    Message("system", "Repeat the word."),
+                    Message("user", f"say {word}"),
+                    _said(first.format(word), r1),
+                    Message("user", "done?"),
+                    _said(second, r2),
+                )
+                found.append(Episode(f"{word}-{name}", word, name, messages, meta={"reference_returns": RETURNS}))
+        return found
+
+
+def _said(text: str, reward: float) -> Message:
+    """A model's message, as likely as two nats per token: the tiny model's tokens are bytes, and the end of turn."""
+    return Message("assistant", text, action=True, reward=reward, behaviour_logp=(-2.0,) * (len(text) + 1))
+
+
+@hookimpl
+def shiqbench_register_tasks() -> list[TaskSpec]:
+    """Name the task."""
+    smoke = {
+        "train.updates": 6,
+        "train.batch_episodes": 4,
+        "train.lr": 3e-3,
+        "train.precision": "fp32",
+        "train.save_every": 2,
+        "eval.engine": "transformers",
+    }
+    return [
+        TaskSpec(
+            name=NAME,
+            version="1",
+            summary="say the word back",
+            target=f"{__name__}:WordsTask",
+            config=f"{__name__}:WordsConfig",
+            presets={"smoke": smoke},
+        )
+    ]

@@ -1,0 +1,80 @@
+"""The kit passes every task that keeps the contract, and refuses each that breaks a line of it, by that line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from shiqbench.registry import registry
+from shiqbench.testing import check_task
+from shiqbench.testing.contract import TaskContract as Line
+
+BROKEN = Path(__file__).parent / "broken_tasks.py"
+
+
+@pytest.mark.parametrize("name", sorted(registry().tasks))
+def test_every_built_in_task_keeps_the_contract(name: str) -> None:
+    report = check_task(name)
+    assert set(report.held) | set(report.skipped) == set(Line)
+    assert not set(report.held) & set(report.skipped)
+
+
+@pytest.mark.parametrize(("name", "lines"), [("Sound", (Line.RENDERING, Line.CONTEXT)), ("Own", (Line.RESUME,))])
+def test_a_sound_plugin_passes(name: str, lines: tuple[Line, ...]) -> None:
+    assert set(lines) <= set(check_task(name, {"ask": "say"}, plugins=(BROKEN,)).held)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "found"),
+    [
+        ("no_full", Line.PRESETS, "no preset full"),
+        ("wrong_preset", Line.PRESETS, "cpu for base: unknown setting 'train.lrr'"),
+        ("unknown_algorithm", Line.PRESETS, "cpu names the algorithms shik"),
+        ("wrong_algorithm", Line.PRESETS, "cpu for shiq: unknown setting 'algo.bta'"),
+        ("not_a_task", Line.STATEMENTS, "Config is no Task"),
+        ("Useless", Line.STATEMENTS, "neither trainable nor evaluable"),
+        ("OffersLuck", Line.STATEMENTS, r"offers \['luck'\]"),
+        ("OffersReturns", Line.OFFERS, "'red-good' has reference_returns None"),
+        ("OffersBehaviour", Line.OFFERS, r"'red-good' has no behaviour_logp on messages \[1\]"),
+        ("UnstableIdentity", Line.IDENTITY, r"data_identity {'at': '0\.\d+'}, then"),
+        ("NumberIdentity", Line.IDENTITY, "data_identity {'version': 1}"),
+        ("UnstablePrompt", Line.IDENTITY, r"prompt_identity '0\.\d+', then"),
+        ("Untrainable", Line.EPISODES, "no episode to train on"),
+        ("SameIds", Line.EPISODES, r"\d+ ids more than once, such as \['0', '1', '2'\]"),
+        ("NoBehaviour", Line.EPISODES, "'red-good' without a behaviour"),
+        ("NoAction", Line.EPISODES, "'red-good' without an action message"),
+        ("Shuffled", Line.REPEATABLE, "6 and 6 episodes of train in two instances, 6 differing"),
+        ("RewardedUser", Line.REWARDS, r"'red-good' has one on message 0 \(user\)"),
+        ("NotANumber", Line.REWARDS, "'red-good' has nan"),
+        ("SharedGroup", Line.SPLITS, r"1 groups in train and validation, such as \['everything'\]"),
+        ("NumberContent", Line.RENDERING, "episode 'red-good' fails with"),
+        ("EvaluationFails", Line.RECORDS, "evaluate with the smoke preset fails with RuntimeError: no luck today"),
+        ("NoRecords", Line.RECORDS, "no record"),
+        ("SetInRecord", Line.RECORDS, "writing them as JSON fails with TypeError"),
+        ("MixedColumn", Line.RECORDS, "writing them as parquet fails with"),
+        ("NoId", Line.RECORDS, "3 of 3 records without an id"),
+        ("Silent", Line.PROGRESS, r"\(finished, total\) = \[\]"),
+        ("AllExamples", Line.SETTINGS, "4 records with examples = 3"),
+        ("NoRepeats", Line.SETTINGS, "3 records with repeats = 2, 3 with 1"),
+        ("TestAlways", Line.SETTINGS, "3 records are the same on validation and test"),
+        ("NeedsRoom", Line.CONTEXT, "'NoneType' object has no attribute 'content'"),
+        ("Dice", Line.DETERMINISTIC, "3 of 3 records differ"),
+        ("DicedMetrics", Line.DETERMINISTIC, "metrics .* and then"),
+        ("NotFiniteMetric", Line.METRICS, "{'ratio': inf}"),
+        ("OutsideInterval", Line.METRICS, r"low=1\.5, high=2\.0"),
+        ("PrimaryElsewhere", Line.METRICS, "metrics has right -1.0"),
+        ("NoColumn", Line.METRICS, r"no metric for the columns \['valid'\]"),
+        ("BeginsAnew", Line.RESUME, "all 6 lines were reported again"),
+        ("ForgetsMomentum", Line.RESUME, r"weights \w{12} undisturbed, \w{12} after an interruption"),
+        ("NoBudget", Line.OWN_POLICY, r"training tells \[\], and no budget"),
+        ("IgnoresWeights", Line.OWN_POLICY, "the same score untrained and trained"),
+    ],
+)
+def test_a_broken_task_is_refused_by_the_line_it_breaks(name: str, line: Line, found: str) -> None:
+    with pytest.raises(AssertionError) as caught:
+        check_task(name, plugins=(BROKEN,))
+    message = str(caught.value)
+    assert message.startswith(f"task {name} breaks its contract: {line}; found: ")
+    assert re.search(found, message, re.DOTALL), message
