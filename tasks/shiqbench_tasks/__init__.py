@@ -71,9 +71,10 @@ _BFCL_PRESETS: dict[str, dict[str, Any]] = {
         "start.train": {"updates": 100, "batch_episodes": 16, "micro_tokens": 16384, "lr": 1e-5},
     },
 }
+_WITH_BETA = ("shiq", "dpo", "ipo", "kto", "copg", "qrpo", "reinforce", "tbrm", "reval", "oreo", "dqo")
 # Every loss is given the objective's beta, task.beta = 0.5.
 _MDP_CPU: dict[str, Any] = {
-    **{f"{name}:algo.beta": 0.5 for name in "shiq dpo ipo kto copg qrpo reinforce tbrm reval oreo dqo ilql".split()},
+    **{f"{name}:algo.beta": 0.5 for name in _WITH_BETA},
     "dro:algo.tau": 0.5,
     "rebel:algo.eta": 2.0,
 }
