@@ -146,6 +146,21 @@ def fetch(
     typer.echo(fetch_asset(name, tuple(plugin or ())))
 
 
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="algorithm or task.")],
+    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits, underscores.")],
+    into: Annotated[Path, typer.Option(help="Where its folder is made.")] = Path(),
+) -> None:
+    """Write the skeleton of a plugin, whose tests pass as they are."""
+    from shiqbench.scaffold import new as write
+
+    skeleton = write(kind, name, into)
+    typer.echo(f"{skeleton.folder} holds the {kind} {name}; next:")
+    for command in skeleton.commands:
+        typer.echo(f"  {command}")
+
+
 def check_tracker(name: str) -> None:
     """Refuse a tracker that accelerate does not know or that is not installed."""
     import importlib.util

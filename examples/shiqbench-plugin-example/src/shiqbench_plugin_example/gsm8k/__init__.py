@@ -1,0 +1,1 @@
+"""GSM8K's recorded solutions as offline data with a verifiable reward."""
