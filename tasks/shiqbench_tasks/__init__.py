@@ -18,8 +18,8 @@ _BFCL_CPU: dict[str, Any] = {
     "train.lora_rank": 16,
     "train.top_layers": 15,
     "train.precision": "fp32",
-    # Continued supervision is trained as its start was: without adapters, at the start's learning rate.
-    "sft:train.lr": 3e-4,
+    # Continued supervision is trained as its start was, without adapters; at 3e-4 it did worse on the validation split.
+    "sft:train.lr": 1e-4,
     "sft:train.lora_rank": 0,
     # Chosen on the validation split, see docs/bfcl_v3.md.
     "shiq:algo.beta": 0.1,
