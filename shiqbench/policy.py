@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from shiqbench.config import TrainConfig
     from shiqbench.rendering import Rendered, TokenSequence
 
-LORA_TARGETS = "all-linear"
-
 
 def load_model(folder: Path, config: TrainConfig, seed: int = 0) -> torch.nn.Module:
     """The model with fp32 weights, wrapped for LoRA and checkpointing as configured.
@@ -62,7 +60,7 @@ def load_model(folder: Path, config: TrainConfig, seed: int = 0) -> torch.nn.Mod
         lora = LoraConfig(
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,
-            target_modules=LORA_TARGETS,
+            target_modules=_linear_names(model),
             layers_to_transform=layers,
         )
         model = get_peft_model(model, lora)
@@ -72,6 +70,16 @@ def load_model(folder: Path, config: TrainConfig, seed: int = 0) -> torch.nn.Mod
         for index in layers:
             body.layers[index].requires_grad_(True)
     return model
+
+
+def _linear_names(model: Any) -> list[str]:
+    """Names of the linear maps that LoRA adapts: all but the vocabulary head.
+
+    peft's own word for them, ``all-linear``, cannot be limited to some layers.
+    """
+    head = model.get_output_embeddings()
+    found = model.named_modules()
+    return sorted({n.rpartition(".")[2] for n, m in found if isinstance(m, torch.nn.Linear) and m is not head})
 
 
 def _top_layers(model: torch.nn.Module, count: int | None) -> list[int] | None:

@@ -17,7 +17,7 @@ from tiny_training import Lines, trainer, weights
 
 from shiqbench.config import TrainConfig
 from shiqbench.data import make_units
-from shiqbench.errors import RunError
+from shiqbench.errors import ConfigError, RunError
 from shiqbench.layout import make_batch
 from shiqbench.reference import ReferenceCache
 from shiqbench.registry import registry
@@ -104,6 +104,23 @@ def test_lora_trains_adapters_alone(tiny_model: Path, tmp_path: Path) -> None:
     changed = {k for k, v in weights(t).items() if not torch.equal(v, before[k])}
     assert changed
     assert all("lora_" in k for k in changed)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_top_layers_leave_those_below_alone(tiny_model: Path, tmp_path: Path, rank: int) -> None:
+    t = trainer(tiny_model, tmp_path / "a", Sft(SftConfig()), lora_rank=rank, top_layers=1)
+    before = weights(t)
+    t.run(Lines())
+    changed = {k for k, v in weights(t).items() if not torch.equal(v, before[k])}
+    assert changed
+    assert all(".layers.1." in k for k in changed)
+    assert any(".q_proj." in k for k in changed)
+    assert any(".down_proj." in k for k in changed)
+
+
+def test_more_top_layers_than_there_are_is_one_clear_line(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the model has 2 layers"):
+        trainer(tiny_model, tmp_path / "a", Sft(SftConfig()), top_layers=3)
 
 
 def test_bf16_keeps_fp32_weights(tiny_model: Path, tmp_path: Path) -> None:

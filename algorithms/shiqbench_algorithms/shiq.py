@@ -46,9 +46,9 @@ class Shiq(Algorithm[ShiqConfig]):
     """Squared soft Bellman residual at every action token."""
 
     @property
-    def temperature(self) -> float | None:
-        """Zero residuals are the optimum of beta; with gamma < 1 that of the discounted objective instead."""
-        return self.config.beta if self.config.gamma == 1 else None
+    def temperature(self) -> float:
+        """Zero residuals are the optimum of beta, of the objective discounted by gamma."""
+        return self.config.beta
 
     def residual(self, batch: Batch) -> Tensor:
         """``delta_t`` at every action token ``[E, A]``, 0 elsewhere."""

@@ -152,6 +152,28 @@ def test_dro_moves_the_policy_by_a_gradient_over_tau_and_the_value_by_its_own() 
     assert (of_value[:, 1:] == 0).all()
 
 
+def test_each_head_of_ilql_learns_from_its_own_term_alone() -> None:
+    ilql = FAMILY["ilql"]
+    b = full(ilql)
+    c, q, weight = ilql.config, b.token_q, b.weight_U[:, None] * b.valid_EA
+    assert q is not None
+    assert b.value_EA is not None
+    value = (b.value_EA * b.valid_EA).detach()
+    gap = q.target_EA - value
+    (of_value,) = gradients(ilql, b, "value_EA")
+    close(of_value, -2 * gap * (0.2 + 0.6 * (gap > 0).double()) * weight)
+    after = torch.nn.functional.pad(value[:, 1:], (0, 1))
+    of_q, of_lse = torch.autograd.grad(ilql.loss(b).numerator_U.sum(), [q.q_EA, q.lse_EA])
+    close(of_q, (2 * (q.q_EA - b.reward_EA - c.gamma * after) - c.cql_weight) * weight)
+    close(of_lse, c.cql_weight * weight)
+    close(gradients(ilql, b, "logit_EA")[0], -c.bc_weight * weight)
+    moving = q._replace(target_EA=q.target_EA.requires_grad_())
+    (of_target,) = torch.autograd.grad(
+        ilql.loss(replace(b, token_q=moving)).numerator_U.sum(), [moving.target_EA], allow_unused=True
+    )
+    assert of_target is None
+
+
 def test_ipo_is_zero_at_its_target_and_pulls_back_beyond_it() -> None:
     sums = Ipo(IpoConfig(beta=0.5, length_average=False))
     b = batch(2, at_reference=True, lengths=(2, 3))
