@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import TOY, make_tokenizer
+from support import TOY
 
 SHIQBENCH = [sys.executable, "-m", "shiqbench.cli"]
 
@@ -82,6 +82,8 @@ def test_settings_that_base_cannot_honour_are_refused(tmp_path: Path, tiny_model
 
 
 def test_models_that_are_none_are_refused(tmp_path: Path, tiny_model: Path) -> None:
+    from shiqbench.testing.tiny_model import make_tokenizer
+
     def model(path: Path | str) -> str:
         return refused(tmp_path, "--algo", "shiq", *toy("--model", path))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import CHATML, make_tokenizer
 
 from shiqbench.episode import Episode, Message
 from shiqbench.errors import ConfigError
 from shiqbench.rendering import Renderer
+from shiqbench.testing.tiny_model import CHATML, make_tokenizer
 
 # A template that drops what it thinks of as old reasoning: assistant turns before the last user turn are shortened.
 REWRITING = (

@@ -100,12 +100,14 @@ class Report:
     def attempt(self, line: StrEnum, what: str, call: Callable[[], T]) -> T:
         """Call something that may not fail; a failure is a finding."""
         try:
-            return call()
+            found = call()
         except AssertionError:
             raise
         except Exception as error:
-            found = f"{what} fails with {type(error).__name__}: {error}"
-            raise AssertionError(f"{self.kind} {self.name} breaks its contract: {line}; found: {found}") from error
+            text = f"{what} fails with {type(error).__name__}: {error}"
+            raise AssertionError(f"{self.kind} {self.name} breaks its contract: {line}; found: {text}") from error
+        self.require(True, line, "")
+        return found
 
     def skip(self, line: StrEnum, why: str) -> None:
         """Note that a contract line does not apply."""

@@ -86,6 +86,7 @@ def check_own_policy(
     """
     if "save_every" in type(config).model_fields:
         config = config.model_copy(update={"save_every": SAVE_EVERY})
+    report.attempt(Line.OWN_POLICY, "asking it to take the algorithm", lambda: make().check(algorithm))
     untrained = report.attempt(Line.OWN_POLICY, "scoring it untrained", lambda: make().evaluate_weights(None))
     check_records(report, make(), untrained, make().evaluate_weights(None))
     with tempfile.TemporaryDirectory() as name:
