@@ -54,6 +54,8 @@ def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     assert tops == {"shiqbench", "shiqbench_algorithms", "shiqbench_tasks"}
     assert "shiqbench_tasks/bfcl_v3/task.py" in names
     assert "shiqbench/engines/vllm.py" in names
+    assert {"shiqbench/py.typed", "shiqbench/templates/pyproject.toml.tmpl"} <= set(names)
+    assert {"shiqbench/templates/task/task.py.tmpl", "shiqbench/testing/words.py"} <= set(names)
 
 
 def documented() -> str:

@@ -30,6 +30,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(registry().algorithms))
 def test_every_built_in_algorithm_keeps_the_contract(name: str) -> None:
     report = check_algorithm(name)
@@ -37,6 +38,7 @@ def test_every_built_in_algorithm_keeps_the_contract(name: str) -> None:
     assert not set(report.held) & set(report.skipped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "config"), VARIANTS, ids=lambda x: x if isinstance(x, str) else "-".join(x))
 def test_so_does_it_with_other_settings(name: str, config: dict[str, Any]) -> None:
     report = check_algorithm(name, config)

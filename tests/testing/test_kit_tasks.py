@@ -14,6 +14,7 @@ from shiqbench.testing.contract import TaskContract as Line
 BROKEN = Path(__file__).parent / "broken_tasks.py"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(registry().tasks))
 def test_every_built_in_task_keeps_the_contract(name: str) -> None:
     report = check_task(name)
