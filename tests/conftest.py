@@ -6,9 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Properties are about values; how long an example takes says how busy the machine is.
+settings.register_profile("shiqbench", deadline=None)
+settings.load_profile("shiqbench")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

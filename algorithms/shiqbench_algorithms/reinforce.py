@@ -54,9 +54,13 @@ class Reinforce(Algorithm[ReinforceConfig]):
         return frozenset() if self.config.importance_clip is None else frozenset({"behaviour_logp"})
 
     @property
-    def temperature(self) -> float:
-        """All S of a prompt are equal, hence every advantage 0, at the optimum of beta."""
-        return self.config.beta
+    def temperature(self) -> float | None:
+        """All S of a prompt are equal, hence every advantage 0, at the optimum of beta.
+
+        With a ratio that is a fixed point too, but what became rare hardly pulls: training on exact MDPs comes
+        near it in small steps and collapses in large ones, so nothing is claimed.
+        """
+        return self.config.beta if self.config.importance_clip is None else None
 
     def _weight(self, batch: Batch) -> Tensor:
         """Truncated importance ratio per episode ``[E]``."""

@@ -169,10 +169,10 @@ def test_needs_are_exactly_what_the_loss_reads(name: str) -> None:
 
 def test_claims_units_and_what_is_sampled() -> None:
     claimed = {name: a.temperature for name, a in FAMILY.items() if a.temperature is not None}
-    nats = dict.fromkeys(("shiq", "copg", "copg of 3", "dro", "reinforce", "reinforce of 3", "tbrm", "reval"), 0.3)
+    nats = dict.fromkeys(("shiq", "copg", "copg of 3", "dro", "reinforce", "tbrm", "reval"), 0.3)
     assert claimed == nats | {"oreo": 0.3, "dqo": 0.3, "rebel": 1 / 0.7}
     shiq = FAMILY["shiq"]
-    assert type(shiq)(type(shiq.config)(gamma=0.9)).temperature is None
+    assert type(shiq)(type(shiq.config)(beta=0.3, gamma=0.9)).temperature == 0.3  # of the discounted objective
     sizes = {name: a.group_size for name, a in FAMILY.items() if a.unit == "group"}
     assert sizes == {"copg": 2, "copg of 3": 3, "rebel": 2, "reinforce": 2, "reinforce of 3": 3}
     assert {n for n, a in FAMILY.items() if a.unit == "pair"} == {"dpo", "ipo", "ipo sums"}
