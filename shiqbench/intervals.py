@@ -1,4 +1,4 @@
-"""Confidence intervals for shares. Pure functions of counts."""
+"""Confidence intervals for shares and means. Pure functions of counts and values."""
 
 from __future__ import annotations
 
@@ -84,3 +84,47 @@ def clustered_wilson(
         return 0.0, 1.0
     share = sum(successes_per_cluster) / sum(n_per_cluster)
     return wilson(share * effective, effective, z)
+
+
+def student_cdf(t: float, df: int) -> float:
+    """Distribution function of Student's t, exact for whole degrees of freedom.
+
+    Source: Abramowitz and Stegun (1964), Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+    """
+    if df < 1:
+        raise ValueError(f"{df} degrees of freedom")
+    angle = math.atan2(abs(t), math.sqrt(df))
+    term = math.cos(angle) if df % 2 else 1.0
+    terms = [term] if df > 1 else []
+    for k in range(3 if df % 2 else 2, df - 1, 2):
+        term *= math.cos(angle) ** 2 * (k - 1) / k
+        terms.append(term)
+    inside = math.sin(angle) * math.fsum(terms)  # P(-|t| < T < |t|) for even df
+    if df % 2:
+        inside = (angle + inside) * 2 / math.pi
+    return 0.5 + math.copysign(inside / 2, t)
+
+
+def student_quantile(p: float, df: int) -> float:
+    """The t whose :func:`student_cdf` is ``p``, by bisection to the last digit; p must be in [0.5, 1)."""
+    low, high = 0.0, 1.0
+    while student_cdf(high, df) < p:
+        high *= 2
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if student_cdf(middle, df) < p else (low, middle)
+    return high
+
+
+def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of a mean over independent values.
+
+    Raises:
+        ValueError: Fewer than two values.
+    """
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"{n} values have no interval")
+    mean = math.fsum(values) / n
+    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
+    half = student_quantile((1 + level) / 2, n - 1) * deviation / math.sqrt(n)
+    return mean - half, mean + half

@@ -97,13 +97,14 @@ def prepare(plan: RunPlan) -> None:
 
 
 def check_needs(cell: CellPlan) -> None:
-    """Refuse an algorithm whose needs neither the task's data nor the policy meets.
+    """Refuse an algorithm whose needs neither the task's data nor the policy meets, or that the task refuses.
 
     Raises:
-        ConfigError: It names what is missing.
+        ConfigError: It names what is missing, or what the task says.
     """
-    needs: frozenset[str] = cell.algorithm.load()(cell.algo).needs
-    offers: frozenset[str] = cell.task.load().offers | (frozenset() if cell.task.own_policy else LANGUAGE_MODEL_OFFERS)
+    algorithm, task = cell.algorithm.load()(cell.algo), cell.task.load()(cell.task_config)
+    needs: frozenset[str] = algorithm.needs
+    offers: frozenset[str] = task.offers | (frozenset() if cell.task.own_policy else LANGUAGE_MODEL_OFFERS)
     missing = sorted(needs - offers)
     if missing:
         raise ConfigError(
@@ -111,6 +112,7 @@ def check_needs(cell: CellPlan) -> None:
             where="--algo",
             do="choose another algorithm or task, or a setting of it that does without",
         )
+    task.check(algorithm)
 
 
 def _compute(plan: RunPlan, display: Display) -> None:

@@ -82,6 +82,13 @@ class Task(ABC):
         """Sha256 over what the model is told; enters the evaluation's digest."""
         return ""
 
+    def check(self, algorithm: Algorithm[AlgorithmConfig]) -> None:  # noqa: B027 - most tasks take any algorithm
+        """Refuse an algorithm that this configuration cannot serve; called before anything is written.
+
+        Raises:
+            ConfigError: It says what to change.
+        """
+
     def episodes(self, split: Split) -> list[Episode]:
         """Offline episodes of a split, the same for every seed."""
         raise TypeError(f"{type(self).__name__} declares trainable but gives no episodes")

@@ -45,6 +45,11 @@ class ShiqConfig(AlgorithmConfig):
 class Shiq(Algorithm[ShiqConfig]):
     """Squared soft Bellman residual at every action token."""
 
+    @property
+    def temperature(self) -> float:
+        """Its minimum is the optimum for beta."""
+        return self.config.beta
+
     def residual(self, batch: Batch) -> Tensor:
         """``delta_t`` at every action token ``[E, A]``, 0 elsewhere."""
         c = self.config

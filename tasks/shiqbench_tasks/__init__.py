@@ -68,6 +68,17 @@ _BFCL_PRESETS: dict[str, dict[str, Any]] = {
         "start.train": {"updates": 100, "batch_episodes": 16, "micro_tokens": 16384, "lr": 1e-5},
     },
 }
+# Every loss is given the objective's beta, task.beta = 0.5.
+_MDP_CPU: dict[str, Any] = {
+    **{f"{name}:algo.beta": 0.5 for name in "shiq dpo ipo kto copg qrpo reinforce tbrm reval oreo dqo ilql".split()},
+    "dro:algo.tau": 0.5,
+    "rebel:algo.eta": 2.0,
+}
+_MDP_PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {**_MDP_CPU, "task.seeds": 4, "train.updates": 20},
+    "cpu": _MDP_CPU,
+    "full": {**_MDP_CPU, "task.seeds": 100, "train.updates": 2000},
+}
 
 
 @hookimpl
@@ -81,5 +92,16 @@ def shiqbench_register_tasks() -> list[TaskSpec]:
             target="shiqbench_tasks.bfcl_v3.task:BfclTask",
             config="shiqbench_tasks.bfcl_v3.config:BfclConfig",
             presets=_BFCL_PRESETS,
-        )
+        ),
+        TaskSpec(
+            name="mdp",
+            version="1",
+            summary="synthetic MDPs solved exactly; the policy is a table of logits",
+            target="shiqbench_tasks.mdp.task:MdpTask",
+            config="shiqbench_tasks.mdp.config:MdpConfig",
+            presets=_MDP_PRESETS,
+            own_policy=True,
+            train_config="shiqbench_tasks.mdp.config:MdpTrainConfig",
+            eval_config="shiqbench_tasks.mdp.config:MdpEvalConfig",
+        ),
     ]

@@ -1,0 +1,178 @@
+"""Configuration of the task; importing it costs nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from pydantic import Field, model_validator
+
+from shiqbench.config import Section, TaskConfig
+from shiqbench.errors import ConfigError
+
+Kind = Literal["bandit", "chain", "tree", "grid", "random"]
+MOST_TRAJECTORIES = 10_000
+SAMPLE = 512  # episodes per instance where a sample is taken and none is asked for
+GRID = 5  # cells per side
+DEFAULTS: dict[str, dict[str, int | None]] = {
+    "bandit": {"actions": 10, "horizon": 1, "states": None},
+    "chain": {"actions": 2, "horizon": 8, "states": 5},
+    "tree": {"actions": 3, "horizon": 5, "states": None},
+    "grid": {"actions": 4, "horizon": 10, "states": GRID * GRID},
+    "random": {"actions": 3, "horizon": 5, "states": 5},
+}
+FIXED = {"bandit": ("horizon", "states"), "chain": (), "tree": ("states",), "grid": ("actions", "states"), "random": ()}
+
+
+class Sizes(NamedTuple):
+    """Size of an MDP: actions of every state, steps at most, places at every step (None: a tree has more each)."""
+
+    actions: int
+    horizon: int
+    places: int | None
+
+
+class MdpConfig(TaskConfig):
+    """The MDPs, their reference policies and beta; then the data that algorithms learn from."""
+
+    setting_fields: ClassVar[tuple[str, ...]] = (
+        "mdp",
+        "actions",
+        "horizon",
+        "states",
+        "reward",
+        "offset",
+        "arm_rewards",
+        "noise",
+        "gamma",
+        "beta",
+        "reference",
+        "logit_offset",
+        "seeds",
+    )
+
+    mdp: Kind = "tree"
+    actions: int | None = Field(
+        default=None, ge=2, description="arms, vocabulary or moves; bandit 10, chain 2, tree 3, grid 4, random 3"
+    )
+    horizon: int | None = Field(
+        default=None, ge=1, description="steps at most; bandit 1, chain 8, tree 5, grid 10, random 5"
+    )
+    states: int | None = Field(default=None, ge=2, description="places at every step; chain 5, grid 25, random 5")
+    reward: Literal["sparse", "dense"] = Field(default="sparse", description="at the end alone, or at every step")
+    offset: float = Field(default=0.0, allow_inf_nan=False, description="added to the final reward")
+    arm_rewards: tuple[float, ...] = Field(
+        default=(), description="of a bandit, the same in every instance; partial data show the first arms"
+    )
+    noise: float = Field(
+        default=0.0, ge=0, le=1, description="0: deterministic; 1: each action draws its successor at random"
+    )
+    gamma: float = Field(default=1.0, gt=0, le=1, description="discount per step")
+    beta: float = Field(default=0.5, gt=0, allow_inf_nan=False, description="price of a nat away from the reference")
+    reference: Literal["uniform", "random", "peaked"] = Field(
+        default="uniform", description="uniform, normal logits, or one action at logit 3"
+    )
+    logit_offset: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="deviation of a constant added to a state's logits"
+    )
+    seeds: int = Field(default=20, ge=2, description="instances; all of them train at once")
+    behaviour: Literal["reference", "uniform", "expert", "mixture"] = Field(
+        default="reference", description="who made the data; a mixture is even, at every state"
+    )
+    coverage: float = Field(default=1.0, gt=0, le=1, description="share of each state's actions that data ever show")
+    data: Literal["auto", "exact", "sample"] = Field(
+        default="auto", description="every trajectory with its probability, or a fixed sample; auto: exact up to 10,000"
+    )
+    episodes: int | None = Field(default=None, gt=0, description=f"of a sample, per instance; {SAMPLE} if left out")
+    completions: int = Field(
+        default=64, gt=0, description="sampled from the reference per instance, for algorithms that need their returns"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: Any) -> Any:
+        """Sizes that are left out, so that a default and the same size typed are one setting."""
+        if not isinstance(values, dict) or values.get("mdp", "tree") not in DEFAULTS:
+            return values
+        defaults = DEFAULTS[values.get("mdp", "tree")]
+        if values.get("arm_rewards"):
+            defaults = {**defaults, "actions": len(values["arm_rewards"])}
+        return {**values, **{k: v for k, v in defaults.items() if values.get(k) is None}}
+
+    @model_validator(mode="after")
+    def _honoured(self) -> MdpConfig:
+        """Refuse what this kind of MDP or data cannot honour."""
+        for name in FIXED[self.mdp]:
+            if getattr(self, name) != DEFAULTS[self.mdp][name]:
+                raise _unmet(f"task.{name}", f"that of a {self.mdp} is fixed")
+        if self.mdp == "bandit" and self.noise:
+            raise _unmet("task.noise", "a bandit has no transitions")
+        if self.arm_rewards and (self.mdp != "bandit" or len(self.arm_rewards) != self.actions):
+            raise _unmet("task.arm_rewards", "they are one number for each arm of a bandit")
+        if not all(math.isfinite(r) for r in self.arm_rewards):
+            raise _unmet("task.arm_rewards", "rewards must be finite")
+        if self.data == "exact" and not self.exact:
+            count = f"{self.trajectories:,}" if self.trajectories else "too many"
+            raise ConfigError(
+                f"{count} trajectories; an exact expectation takes at most {MOST_TRAJECTORIES:,}",
+                where="task.data = exact",
+                do="set task.data=sample, or a smaller task.horizon",
+            )
+        if self.exact and self.episodes is not None:
+            raise _unmet("task.episodes", "the expectation is exact; set task.data=sample")
+        return self
+
+    @property
+    def sizes(self) -> Sizes:
+        """Sizes with their defaults filled in."""
+        assert self.actions is not None
+        assert self.horizon is not None
+        return Sizes(self.actions, self.horizon, 1 if self.mdp == "bandit" else self.states)
+
+    @property
+    def shown(self) -> int:
+        """Actions of a state that data show."""
+        return math.ceil(self.coverage * self.sizes.actions - 1e-9)
+
+    @property
+    def trajectories(self) -> int | None:
+        """Distinct trajectories of an instance as data may show them; None for the grid, which has too many."""
+        if self.mdp == "grid":
+            return None
+        branches = self.sizes.actions if self.noise else 1
+        return int((self.shown * branches) ** (self.sizes.horizon - 1) * self.shown)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the data are every trajectory with its probability."""
+        count = self.trajectories
+        return self.data != "sample" and count is not None and count <= MOST_TRAJECTORIES
+
+
+class MdpTrainConfig(Section):
+    """Training of the tables. Every instance seed has its own loss, gradient norm and optimiser state."""
+
+    updates: int = Field(default=300, gt=0)
+    batch_episodes: int | None = Field(
+        default=None, gt=0, description="rows per instance and update, drawn; null: all, or 256 in pairs or groups"
+    )
+    optimizer: Literal["adam", "sgd"] = "adam"
+    lr: float = Field(default=0.3, gt=0)
+    head_lr: float = Field(default=0.3, gt=0, description="learning rate of value and Q tables, where there are any")
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    clip: float = Field(default=1.0, gt=0, description="gradient norm of each instance")
+    log_every: int = Field(default=10, gt=0, description="updates between exact evaluations, a line of the log each")
+    save_every: int = Field(default=100, gt=0, description="updates between resumable checkpoints")
+
+    def summary(self) -> str:
+        """Budget, batch, optimiser."""
+        batch = f"{self.batch_episodes} episodes" if self.batch_episodes else "the default batch"
+        return f"{self.updates} updates of {batch} with {self.optimizer}"
+
+
+class MdpEvalConfig(Section):
+    """Nothing to set: the evaluation is exact."""
+
+
+def _unmet(where: str, why: str) -> ConfigError:
+    return ConfigError(f"{where} cannot be honoured: {why}", where="--set", do="leave it out")

@@ -1,0 +1,148 @@
+"""The task.
+
+Dataset: every trajectory of synthetic MDPs with its probability, or a fixed sample.
+Metric: exact regret over the reference's, lower is better.
+Reward: at the end alone, or at every step.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from safetensors.torch import load_file
+
+from shiqbench.errors import ConfigError
+from shiqbench.intervals import student
+from shiqbench.task import Metrics, Primary, Task
+from shiqbench_tasks.mdp import data, mdps, solve
+from shiqbench_tasks.mdp.config import MdpTrainConfig
+from shiqbench_tasks.mdp.train import WEIGHTS, TableTrainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pydantic import BaseModel
+    from torch import Tensor
+
+    from shiqbench.algorithm import Algorithm, Need
+    from shiqbench.config import AlgorithmConfig, TaskConfig
+    from shiqbench.task import Record
+    from shiqbench_tasks.mdp.config import MdpConfig
+    from shiqbench_tasks.mdp.mdps import Mdp
+    from shiqbench_tasks.mdp.solve import Solution
+
+
+class MdpTask(Task):
+    """MDPs small enough to solve exactly; the policy is a table of logits."""
+
+    offers: ClassVar[frozenset[Need]] = frozenset(
+        {"values", "token_q", "mismatched", "reference_returns", "behaviour_logp", "kl"}
+    )
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("return", "return", ".3f"),
+        ("kl_to_reference", "KL to ref", ".3f"),
+        ("kl_to_optimum", "KL to pi*", ".2g"),
+        ("value_error", "value error", ".2g"),
+    )
+    config: MdpConfig
+
+    @classmethod
+    def data_identity(cls, config: TaskConfig) -> dict[str, str]:
+        """Nothing is read: seeds make everything."""
+        return {}
+
+    @cached_property
+    def mdp(self) -> Mdp:
+        """The instances."""
+        return mdps.build(self.config)
+
+    @cached_property
+    def _solution(self) -> Solution:
+        return solve.solve(self.mdp)
+
+    def solve(self) -> Solution:
+        """The exact optimum of every instance: pi*, V*, Q*."""
+        return self._solution
+
+    def check(self, algorithm: Algorithm[AlgorithmConfig]) -> None:
+        """Refuse an algorithm whose optimum is that of another objective.
+
+        Raises:
+            ConfigError: It claims another beta or discount.
+        """
+        claimed, fields = algorithm.temperature, algorithm.config.model_dump()
+        if claimed is None:
+            return
+        for name, theirs in (("beta", claimed), ("gamma", fields.get("gamma", self.config.gamma))):
+            ours = getattr(self.config, name)
+            if not math.isclose(theirs, ours, rel_tol=1e-9):
+                theirs_named = f"algo.{name}" if name in fields else f"the algorithm's {name}"
+                raise ConfigError(f"{theirs_named} = {theirs:g} but task.{name} = {ours:g}", do="set both")
+
+    def train(
+        self,
+        algorithm: Algorithm[AlgorithmConfig],
+        config: BaseModel,
+        seed: int,
+        folder: Path,
+        report: Callable[[dict[str, Any], int], None],
+    ) -> dict[str, Any]:
+        """Train the tables of all instances at once."""
+        assert isinstance(config, MdpTrainConfig)
+        trainer = self.trainer(algorithm, config, seed)
+        resumed_at = trainer.run(folder, report)
+        return {
+            "data": data.facts(trainer.data, self.config),
+            "budget": {
+                "updates": config.updates,
+                "tokens": trainer.tokens,
+                "episodes": trainer.rows_per_update * config.updates,
+            },
+            "resumed_at_update": resumed_at,
+            "save_every": config.save_every,
+        }
+
+    def trainer(self, algorithm: Algorithm[AlgorithmConfig], config: MdpTrainConfig, seed: int) -> TableTrainer:
+        """What :meth:`train` runs.
+
+        Raises:
+            ConfigError: The data have nothing that the algorithm learns from.
+        """
+        offered = data.make_data(self.mdp, self.solve(), self.config, seed)
+        completions_SK = None
+        if "reference_returns" in algorithm.needs:
+            stream = data.random_stream(seed, "completions")
+            completions_SK = data.sample(self.mdp, self.mdp.ref_logp_SNA, self.config.completions, stream).return_SE
+        return TableTrainer(
+            self.mdp, self.solve(), data.selected(offered, algorithm), algorithm, config, seed, completions_SK
+        )
+
+    def evaluate_weights(self, weights: Path | None) -> list[Record]:
+        """One record per instance, exact."""
+        mdp, solution = self.mdp, self.solve()
+        tensors = {} if weights is None else load_file(weights / WEIGHTS)
+        logit_SNA = tensors.get("logits", mdp.ref_logit_SNA)
+        logp_SNA = tensors.get("sampled", logit_SNA).log_softmax(-1)
+        columns: dict[str, Tensor] = {
+            "relative_regret": solve.relative_regret(mdp, solution, logp_SNA),
+            "objective": solve.objective(mdp, logp_SNA),
+            "best_objective": solution.value_SN[:, 0],
+            "return": solve.expected_return(mdp, logp_SNA),
+            "kl_to_reference": solve.divergence(mdp, logp_SNA, mdp.ref_logp_SNA),
+            "kl_to_optimum": solve.divergence(mdp, logp_SNA, solution.logp_SNA),
+            "value_error": solve.value_error(mdp, solution, logit_SNA),
+        }
+        values = torch.stack(list(columns.values()), dim=-1).tolist()
+        return [{"id": f"seed-{s}", "seed": s, **dict(zip(columns, row, strict=True))} for s, row in enumerate(values)]
+
+    def metrics(self, records: Sequence[Record]) -> Metrics:
+        """Means over instances; Student's t interval of the regret."""
+        names = [name for name in records[0] if name not in ("id", "seed")]
+        values = {name: math.fsum(r[name] for r in records) / len(records) for name in names}
+        low, high = student([r["relative_regret"] for r in records])
+        primary = Primary("relative_regret", values["relative_regret"], low, high, higher_is_better=False)
+        return Metrics(primary, {**values, "seeds": float(len(records))})
