@@ -9,7 +9,7 @@ its first action token; its completion is the rest, messages of user and tools b
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shiqbench.errors import ConfigError
 from shiqbench.rendering import Rendered, TokenSequence
@@ -20,8 +20,20 @@ if TYPE_CHECKING:
     from shiqbench.data import EpisodeUnit
 
 
-def mismatched(units: Sequence[EpisodeUnit], rendered: Sequence[Rendered]) -> list[Rendered]:
-    """The joined episodes of one update, one per row, without rewards.
+class Mismatched(NamedTuple):
+    """A prompt with another row's completion.
+
+    Attributes:
+        rendered: The two joined, without rewards.
+        weight: Of the completion's unit.
+    """
+
+    rendered: Rendered
+    weight: float
+
+
+def mismatched(units: Sequence[EpisodeUnit], rendered: Sequence[Rendered]) -> list[Mismatched]:
+    """The joined episodes of one update, one per row.
 
     Args:
         units: All units of the update, across processes and micro-batches.
@@ -31,6 +43,7 @@ def mismatched(units: Sequence[EpisodeUnit], rendered: Sequence[Rendered]) -> li
         ConfigError: The update has one row.
     """
     rows = [rendered[i] for u in units for i in u.rows]
+    weights = [u.weight for u in units for _ in u.rows]
     if len(rows) < 2:
         raise ConfigError(
             "mismatched completions need two episodes per update, and an update has one",
@@ -40,7 +53,8 @@ def mismatched(units: Sequence[EpisodeUnit], rendered: Sequence[Rendered]) -> li
     n = len(rows)
     prompts = [_prompt(r.sequences[0]) for r in rows]
     shift = min(range(1, n), key=lambda s: sum(prompts[i] == prompts[(i + s) % n] for i in range(n)))
-    return [_join(rows[i], rows[(i + shift) % n]) for i in range(n)]
+    partners = [(i + shift) % n for i in range(n)]
+    return [Mismatched(_join(row, rows[j]), weights[j]) for row, j in zip(rows, partners, strict=True)]
 
 
 def _join(first: Rendered, second: Rendered) -> Rendered:

@@ -130,6 +130,13 @@ def forward_passes(sequences: Sequence[TokenSequence], config: TrainConfig) -> l
     return passes
 
 
+def fit(sequences: Sequence[TokenSequence], config: TrainConfig) -> bool:
+    """Whether :func:`forward_passes` makes one pass of them; if so, of any part of them too."""
+    ids = [s.ids for s in sequences]
+    tokens = distinct_tokens(ids) if config.share_prefix else len(ids) * max(map(len, ids))
+    return len(ids) == 1 or tokens <= config.micro_tokens
+
+
 class Policy(torch.nn.Module):
     """A language model as a function from episodes to statistics of their action tokens.
 

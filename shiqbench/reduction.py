@@ -27,20 +27,23 @@ class Totals:
     def add(self, loss: Loss, batch: Batch) -> None:
         """Add one micro-batch."""
         self.names = list(loss.metrics)
+        weight_U, weight_E = batch.weight_U, batch.weight_U[batch.unit_E]
         values = [
             loss.numerator_U.detach().sum(),
             loss.denominator_U.sum(),
-            batch.weight_U.new_tensor(len(batch.weight_U)),
-            batch.weight_U.new_tensor(len(batch.unit_E)),
-            batch.return_E.sum(),
+            weight_U.sum(),
+            weight_E.sum(),
+            (weight_E * batch.return_E).sum(),
             batch.valid_EA.sum(),
-            *(loss.metrics[name].sum() for name in self.names),
+            *((weight_U * loss.metrics[name]).sum() for name in self.names),
         ]
         new = torch.stack([v.to(torch.float64) for v in values])
         self._sums = new if self._sums is None else self._sums + new
 
     def tensor(self) -> torch.Tensor:
-        """Numerator, denominator, units, rows, returns, action tokens, then the metrics; fp64.
+        """Numerator, denominator, weight of units and of rows, returns, action tokens, then the metrics; fp64.
+
+        Returns and metrics are weighted sums.
 
         Raises:
             RunError: Nothing was added.

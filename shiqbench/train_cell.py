@@ -98,7 +98,9 @@ def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
     _check_data(algorithm, rendered)
     units = make_units(algorithm, episodes)
     plan = plan_training(units, rendered, config, algorithm.group_size, cell.seed)
-    joined = [m for b in plan.batches for m in mismatched(b, rendered)] if "mismatched" in algorithm.needs else []
+    joined = []
+    if "mismatched" in algorithm.needs:
+        joined = [m.rendered for b in plan.batches for m in mismatched(b, rendered)]
     _check_lengths(joined, config)
     policy = Policy(load_model(weights, config, cell.seed), config, algorithm.needs)
     visited = [*(rendered[i] for i in plan.rows), *joined]

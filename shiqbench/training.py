@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from bisect import bisect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +17,7 @@ from shiqbench.errors import RunError
 from shiqbench.files import replacing
 from shiqbench.layout import make_batch
 from shiqbench.mismatched import mismatched
-from shiqbench.policy import forward_passes, row_statistics
+from shiqbench.policy import fit, row_statistics
 from shiqbench.reduction import Totals
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Trainer:
         config: Optimiser and precision.
         seed: For whatever the model itself draws.
         folder: Holds ``checkpoint/`` and ``train.jsonl``.
+        measure: Called after each update with the number of updates done; what it returns joins the log's line.
     """
 
     def __init__(
@@ -120,7 +122,9 @@ class Trainer:
         config: TrainConfig,
         seed: int,
         folder: Path,
+        measure: Callable[[int], dict[str, float]] | None = None,
     ) -> None:
+        self.measure = measure
         self.algorithm, self.rendered, self.reference = algorithm, rendered, reference
         self.plan, self.config, self.folder = plan, config, folder
         torch.manual_seed(seed)
@@ -149,6 +153,8 @@ class Trainer:
         with (self.folder / "train.jsonl").open("a", encoding="utf-8") as log:
             for index in range(self.done, total):
                 line = self._update(index)
+                if self.measure is not None:
+                    line |= self.measure(index + 1)
                 log.write(json.dumps(line) + "\n")
                 log.flush()
                 self.done = index + 1
@@ -174,7 +180,7 @@ class Trainer:
             self.accelerator.backward(loss.numerator_U.sum())
             totals.add(loss, batch)
         summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
-        numerator, denominator, n_units, n_rows, return_sum, actions, *metric_sums = summed
+        numerator, denominator, unit_weight, row_weight, return_sum, actions, *metric_sums = summed
         # Gradients hold the sum of numerators (averaged over processes by the wrapper): divide once, here.
         scale = self.accelerator.num_processes / max(denominator, 1e-12)
         parameters = [p for p in self.policy.parameters() if p.grad is not None]
@@ -194,31 +200,35 @@ class Trainer:
         heads = self._plain_policy().heads
         if heads is not None:
             heads.move_target(self.algorithm.target_rate)
-        metrics = dict(zip(totals.names, (m / n_units for m in metric_sums), strict=True))
+        metrics = dict(zip(totals.names, (m / unit_weight for m in metric_sums), strict=True))
         return {
             "update": index + 1,
             "loss": value,
             "grad_norm": norms[0],
             **({"head_grad_norm": norms[1]} if len(norms) > 1 else {}),
             "lr": self.optimizer.param_groups[0]["lr"],
-            "return": return_sum / n_rows,
+            "return": return_sum / row_weight,
             **metrics,
             "tokens": spent,
             "action_tokens": int(actions),
             "seconds": time.perf_counter() - started,
         }
 
-    def _micro_batches(self, units: Sequence[EpisodeUnit]) -> Iterator[list[EpisodeUnit]]:
+    def _micro_batches(self, units: Sequence[EpisodeUnit]) -> Iterator[Sequence[EpisodeUnit]]:
         """Whole units, as many as fit in one forward pass, at least one."""
-        held: list[EpisodeUnit] = []
-        for unit in units:
-            sequences = [s for u in (*held, unit) for r in u.rows for s in self.rendered[r].sequences]
-            if held and len(forward_passes(sequences, self.config)) > 1:
-                yield held
-                held = []
-            held.append(unit)
-        if held:
-            yield held
+        start = 0
+        while start < len(units):
+
+            def too_many(end: int, start: int = start) -> bool:
+                held = [s for u in units[start:end] for r in u.rows for s in self.rendered[r].sequences]
+                return not fit(held, self.config)
+
+            # What fits still fits with fewer units, so the first end that does not is found by bisection.
+            ends = range(start + 2, len(units) + 1)
+            whole = not too_many(len(units))
+            end = len(units) if whole else start + 1 + bisect(ends, False, key=too_many)
+            yield units[start:end]
+            start = end
 
     def _loss(self, units: Sequence[EpisodeUnit], mismatched: float | None) -> tuple[Loss, Batch]:
         members = [self.rendered[i] for u in units for i in u.rows]
@@ -234,14 +244,14 @@ class Trainer:
         processes = self.accelerator.num_processes
         joined = mismatched(self.plan.batches[index], self.rendered)[self.accelerator.process_index :: processes]
         # Without the distributed wrapper: processes may differ in their number of passes.
-        rows = row_statistics(self._plain_policy(), joined)
-        ratio = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
-        for row, r in zip(rows, joined, strict=True):
-            s = self.reference(r).to(row.logit_N.device)
-            ratio[0] += ((row.logit_N - row.lse_N) - (s.logit_N - s.lse_N)).sum()
-            ratio[1] += 1
-        total, count = self.accelerator.reduce(ratio, reduction="sum").tolist()
-        return float(total / count)
+        rows = row_statistics(self._plain_policy(), [m.rendered for m in joined])
+        sums = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
+        for row, m in zip(rows, joined, strict=True):
+            s = self.reference(m.rendered).to(row.logit_N.device)
+            sums[0] += m.weight * ((row.logit_N - row.lse_N) - (s.logit_N - s.lse_N)).sum()
+            sums[1] += m.weight
+        logratio, weight = self.accelerator.reduce(sums, reduction="sum").tolist()
+        return float(logratio / weight)
 
     def _plain_policy(self) -> Policy:
         policy: Policy = self.accelerator.unwrap_model(self.policy)

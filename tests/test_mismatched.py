@@ -34,7 +34,7 @@ ALONE = [EpisodeUnit((i,)) for i in range(4)]
 
 
 def joined(*rows: Rendered) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    return [(s.ids, s.actions) for r in mismatched(ALONE[: len(rows)], rows) for s in r.sequences]
+    return [(s.ids, s.actions) for m in mismatched(ALONE[: len(rows)], rows) for s in m.rendered.sequences]
 
 
 def test_each_prompt_goes_with_the_next_completion() -> None:
@@ -57,7 +57,9 @@ def test_the_shift_avoids_equal_prompts_where_it_can() -> None:
 
 
 def test_rows_of_units_count_one_by_one_and_carry_no_reward() -> None:
-    found = mismatched([EpisodeUnit((0, 2)), EpisodeUnit((1, 3))], [A1, A2, B1, B2])
+    joined = mismatched([EpisodeUnit((0, 2), 0.25), EpisodeUnit((1, 3), 0.75)], [A1, A2, B1, B2])
+    assert [m.weight for m in joined] == [0.25, 0.75, 0.75, 0.25]  # of the completion
+    found = [m.rendered for m in joined]
     assert [len(r.sequences) for r in found] == [1, 1, 1, 1]
     assert {r.episode.id for r in found} == {
         "a1 with the completion of b1",
@@ -73,7 +75,7 @@ def test_training_measures_them_before_each_update(tiny_model: Path, tmp_path: P
     seen = Lines()
     wanted = []
     for index in range(3):
-        members = mismatched(t.plan.batches[index], t.rendered)
+        members = [m.rendered for m in mismatched(t.plan.batches[index], t.rendered)]
         with torch.no_grad():
             rows = row_statistics(t.policy, members)
         pairs = zip(rows, map(t.reference, members), strict=True)
@@ -101,4 +103,4 @@ def test_a_joined_episode_that_is_too_long_is_refused() -> None:
     config = TrainConfig(max_tokens=9)
     _check_lengths([long_prompt, long_completion], config)
     with pytest.raises(ConfigError, match=r"c with the completion of d has 16 tokens"):
-        _check_lengths(mismatched(ALONE[:2], [long_prompt, long_completion]), config)
+        _check_lengths([m.rendered for m in mismatched(ALONE[:2], [long_prompt, long_completion])], config)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shiqbench.config import TrainConfig
 from shiqbench.errors import ConfigError
-from shiqbench.policy import Policy, forward_passes, load_model
+from shiqbench.policy import Policy, fit, forward_passes, load_model
 from shiqbench.prefix_sharing import common_prefix, distinct_tokens, enable, merge
 from shiqbench.rendering import TokenSequence
 
@@ -90,6 +90,14 @@ def test_passes_respect_the_bound_and_cover_everything() -> None:
             tokens = distinct_tokens(held) if share else len(held) * max(map(len, held))
             assert tokens <= 90 or len(held) == 1
     assert len(forward_passes(sequences(), TrainConfig(micro_tokens=130))) == 1
+
+
+@given(st.lists(ids, min_size=1, max_size=7), st.integers(1, 30), st.booleans())
+@settings(deadline=None)
+def test_what_fits_is_one_pass_and_no_more(texts: list[list[int]], micro_tokens: int, share: bool) -> None:
+    config = TrainConfig(micro_tokens=micro_tokens, share_prefix=share)
+    members = [TokenSequence(tuple(t), ()) for t in texts]
+    assert fit(members, config) == (len(forward_passes(members, config)) == 1)
 
 
 def test_sliding_windows_are_refused(tiny_model: Path) -> None:

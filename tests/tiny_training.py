@@ -76,7 +76,7 @@ def trainer(
     reference = ReferenceCache(cache or folder / "cache", "tiny", policy)
     visited = [rendered[i] for i in plan.rows]
     if "mismatched" in algorithm.needs:
-        visited += [m for b in plan.batches for m in mismatched(b, rendered)]
+        visited += [m.rendered for b in plan.batches for m in mismatched(b, rendered)]
     reference.fill(visited, lambda done, total: None)
     folder.mkdir(exist_ok=True)
     return Trainer(policy, algorithm, rendered, reference.row, plan, config, 0, folder)

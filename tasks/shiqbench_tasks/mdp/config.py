@@ -21,6 +21,10 @@ DEFAULTS: dict[str, dict[str, int | None]] = {
     "grid": {"actions": 4, "horizon": 10, "states": GRID * GRID},
     "random": {"actions": 3, "horizon": 5, "states": 5},
 }
+TRAIN_DEFAULTS: dict[str, dict[str, float]] = {
+    "table": {"updates": 300, "lr": 0.3, "head_lr": 0.3},
+    "transformer": {"updates": 600, "lr": 0.01, "head_lr": 0.01},
+}
 FIXED = {"bandit": ("horizon", "states"), "chain": (), "tree": ("states",), "grid": ("actions", "states"), "random": ()}
 
 
@@ -49,6 +53,7 @@ class MdpConfig(TaskConfig):
         "reference",
         "logit_offset",
         "seeds",
+        "policy",
     )
 
     mdp: Kind = "tree"
@@ -69,13 +74,21 @@ class MdpConfig(TaskConfig):
     )
     gamma: float = Field(default=1.0, gt=0, le=1, description="discount per step")
     beta: float = Field(default=0.5, gt=0, allow_inf_nan=False, description="price of a nat away from the reference")
-    reference: Literal["uniform", "random", "peaked"] = Field(
-        default="uniform", description="uniform, normal logits, or one action at logit 3"
+    reference: Literal["uniform", "random", "peaked", "transformer"] = Field(
+        default="uniform",
+        description="uniform, normal logits, one action at logit 3, or the untrained transformer, a transformer's only",
     )
     logit_offset: float = Field(
         default=0.0, ge=0, allow_inf_nan=False, description="deviation of a constant added to a state's logits"
     )
-    seeds: int = Field(default=20, ge=2, description="instances; all of them train at once")
+    seeds: int = Field(
+        default=20,
+        ge=1,
+        description="instances; tables, 20 or at least 2, train at once, transformers, 1 or more, one after the other",
+    )
+    policy: Literal["table", "transformer"] = Field(
+        default="table", description="a table of logits, or a tiny transformer that speaks a tree, action by action"
+    )
     behaviour: Literal["reference", "uniform", "expert", "mixture"] = Field(
         default="reference", description="who made the data; a mixture is even, at every state"
     )
@@ -97,7 +110,8 @@ class MdpConfig(TaskConfig):
         defaults = DEFAULTS[values.get("mdp", "tree")]
         if values.get("arm_rewards"):
             defaults = {**defaults, "actions": len(values["arm_rewards"])}
-        return {**values, **{k: v for k, v in defaults.items() if values.get(k) is None}}
+        speaks = {"reference": "transformer", "seeds": 1} if values.get("policy") == "transformer" else {}
+        return {**speaks, **values, **{k: v for k, v in defaults.items() if values.get(k) is None}}
 
     @model_validator(mode="after")
     def _honoured(self) -> MdpConfig:
@@ -111,6 +125,7 @@ class MdpConfig(TaskConfig):
             raise _unmet("task.arm_rewards", "they are one number for each arm of a bandit")
         if not all(math.isfinite(r) for r in self.arm_rewards):
             raise _unmet("task.arm_rewards", "rewards must be finite")
+        self._spoken()
         if self.data == "exact" and not self.exact:
             count = f"{self.trajectories:,}" if self.trajectories else "too many"
             raise ConfigError(
@@ -121,6 +136,18 @@ class MdpConfig(TaskConfig):
         if self.exact and self.episodes is not None:
             raise _unmet("task.episodes", "the expectation is exact; set task.data=sample")
         return self
+
+    def _spoken(self) -> None:
+        """Refuse what a transformer, or a table, cannot honour."""
+        speaks = self.policy == "transformer"
+        if speaks and (self.mdp != "tree" or self.noise):
+            raise _unmet("task.policy = transformer", "it speaks trees without noise alone")
+        if speaks and self.logit_offset:
+            raise _unmet("task.logit_offset", "the logits are the transformer's own")
+        if speaks != (self.reference == "transformer"):
+            raise _unmet(f"task.reference = {self.reference}", f"the policy is a {self.policy}")
+        if not speaks and self.seeds < 2:
+            raise _unmet(f"task.seeds = {self.seeds}", "tables give an interval over at least two instances")
 
     @property
     def sizes(self) -> Sizes:
@@ -150,24 +177,44 @@ class MdpConfig(TaskConfig):
 
 
 class MdpTrainConfig(Section):
-    """Training of the tables. Every instance seed has its own loss, gradient norm and optimiser state."""
+    """Training. Every instance has its own loss, gradient norm and optimiser state."""
 
-    updates: int = Field(default=300, gt=0)
+    updates: int | None = Field(default=None, gt=0, description="null: tables 300, transformers 600")
     batch_episodes: int | None = Field(
         default=None, gt=0, description="rows per instance and update, drawn; null: all, or 256 in pairs or groups"
     )
-    optimizer: Literal["adam", "sgd"] = "adam"
-    lr: float = Field(default=0.3, gt=0)
-    head_lr: float = Field(default=0.3, gt=0, description="learning rate of value and Q tables, where there are any")
+    optimizer: Literal["adam", "sgd"] = Field(default="adam", description="transformers take adam alone")
+    lr: float | None = Field(default=None, gt=0, description="null: tables 0.3, transformers 0.01")
+    head_lr: float | None = Field(
+        default=None, gt=0, description="of values and Q, where there are any; null: tables 0.3, transformers 0.01"
+    )
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    clip: float = Field(default=1.0, gt=0, description="gradient norm of each instance")
-    log_every: int = Field(default=10, gt=0, description="updates between exact evaluations, a line of the log each")
+    clip: float = Field(
+        default=1.0, gt=0, description="gradient norm of each instance; a transformer's heads are clipped by themselves"
+    )
+    log_every: int = Field(
+        default=10, gt=0, description="updates between exact evaluations; tables log these updates alone"
+    )
     save_every: int = Field(default=100, gt=0, description="updates between resumable checkpoints")
 
     def summary(self) -> str:
         """Budget, batch, optimiser."""
         batch = f"{self.batch_episodes} episodes" if self.batch_episodes else "the default batch"
-        return f"{self.updates} updates of {batch} with {self.optimizer}"
+        updates = self.updates or " or ".join(f"{d['updates']} ({k})" for k, d in TRAIN_DEFAULTS.items())
+        return f"{updates} updates of {batch} with {self.optimizer}"
+
+    def filled(self, policy: Literal["table", "transformer"]) -> FilledTrainConfig:
+        """The same with the defaults of a kind of policy."""
+        values = {k: v for k, v in self.model_dump().items() if v is not None}
+        return FilledTrainConfig.model_validate({**TRAIN_DEFAULTS[policy], **values})
+
+
+class FilledTrainConfig(MdpTrainConfig):
+    """Training with every number known."""
+
+    updates: int
+    lr: float
+    head_lr: float
 
 
 class MdpEvalConfig(Section):

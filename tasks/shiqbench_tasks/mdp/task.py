@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class MdpTask(Task):
-    """MDPs small enough to solve exactly; the policy is a table of logits."""
+    """MDPs small enough to solve exactly; the policy is a table of logits, or a tiny transformer."""
 
     offers: ClassVar[frozenset[Need]] = frozenset(
         {"values", "token_q", "mismatched", "reference_returns", "behaviour_logp", "kl"}
@@ -58,6 +58,10 @@ class MdpTask(Task):
     @cached_property
     def mdp(self) -> Mdp:
         """The instances."""
+        if self.config.policy == "transformer":
+            from shiqbench_tasks.mdp import transformer
+
+            return transformer.build(self.config)
         return mdps.build(self.config)
 
     @cached_property
@@ -69,11 +73,17 @@ class MdpTask(Task):
         return self._solution
 
     def check(self, algorithm: Algorithm[AlgorithmConfig]) -> None:
-        """Refuse an algorithm whose optimum is that of another objective.
+        """Refuse an algorithm whose optimum is that of another objective, or that a transformer cannot serve.
 
         Raises:
-            ConfigError: It claims another beta or discount.
+            ConfigError: It claims another beta or discount, or needs exact divergences of a transformer.
         """
+        if self.config.policy == "transformer" and "kl" in algorithm.needs:
+            raise ConfigError(
+                "the algorithm needs kl, which language models do not offer",
+                where="task.policy = transformer",
+                do="choose tables, or a setting of the algorithm that does without",
+            )
         claimed, fields = algorithm.temperature, algorithm.config.model_dump()
         if claimed is None:
             return
@@ -91,16 +101,21 @@ class MdpTask(Task):
         folder: Path,
         report: Callable[[dict[str, Any], int], None],
     ) -> dict[str, Any]:
-        """Train the tables of all instances at once."""
+        """Train the tables of all instances at once, or the transformers one after the other."""
         assert isinstance(config, MdpTrainConfig)
+        if self.config.policy == "transformer":
+            from shiqbench_tasks.mdp import bridge
+
+            training = config.filled("transformer")
+            return bridge.train(self.config, self.mdp, algorithm, training, seed, folder, report)
         trainer = self.trainer(algorithm, config, seed)
         resumed_at = trainer.run(folder, report)
         return {
             "data": data.facts(trainer.data, self.config),
             "budget": {
-                "updates": config.updates,
+                "updates": trainer.done,
                 "tokens": trainer.tokens,
-                "episodes": trainer.rows_per_update * config.updates,
+                "episodes": trainer.rows_per_update * trainer.done,
             },
             "resumed_at_update": resumed_at,
             "save_every": config.save_every,
@@ -125,6 +140,10 @@ class MdpTask(Task):
         """One record per instance, exact."""
         mdp, solution = self.mdp, self.solve()
         tensors = {} if weights is None else load_file(weights / WEIGHTS)
+        if tensors and self.config.policy == "transformer":
+            from shiqbench_tasks.mdp import transformer
+
+            tensors = transformer.tables(self.config, tensors)
         logit_SNA = tensors.get("logits", mdp.ref_logit_SNA)
         logp_SNA = tensors.get("sampled", logit_SNA).log_softmax(-1)
         columns: dict[str, Tensor] = {
@@ -140,9 +159,10 @@ class MdpTask(Task):
         return [{"id": f"seed-{s}", "seed": s, **dict(zip(columns, row, strict=True))} for s, row in enumerate(values)]
 
     def metrics(self, records: Sequence[Record]) -> Metrics:
-        """Means over instances; Student's t interval of the regret."""
+        """Means over instances; Student's t interval of the regret, which has no width where there is one instance."""
         names = [name for name in records[0] if name not in ("id", "seed")]
         values = {name: math.fsum(r[name] for r in records) / len(records) for name in names}
-        low, high = student([r["relative_regret"] for r in records])
-        primary = Primary("relative_regret", values["relative_regret"], low, high, higher_is_better=False)
+        regret = values["relative_regret"]
+        low, high = student([r["relative_regret"] for r in records]) if len(records) > 1 else (regret, regret)
+        primary = Primary("relative_regret", regret, low, high, higher_is_better=False)
         return Metrics(primary, {**values, "seeds": float(len(records))})

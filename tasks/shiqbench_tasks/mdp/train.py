@@ -68,6 +68,7 @@ class TableTrainer:
         completions_SK: Tensor | None = None,
     ) -> None:
         self.mdp, self.solution, self.data = mdp, solution, data
+        config = config.filled("table")
         self.algorithm, self.config, self.seed, self.completions_SK = algorithm, config, seed, completions_SK
         self.tables = Tables(mdp, algorithm.needs)
         groups = [{"params": [self.tables.logit_SNA], "lr": config.lr}]
