@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.config import EvalConfig, StartConfig, TrainConfig
+from shiqbench.config import StartConfig, TrainConfig
 from shiqbench.embedded import EMBEDDED_MODEL
 from shiqbench.errors import ConfigError
 from shiqbench.registry import Registry, did_you_mean, registry
@@ -62,10 +62,12 @@ def show_anything(name: str, results: Path, files: tuple[Path, ...]) -> dict[str
         return {**_entry(found, "algorithm", spec), "algo": fields(spec.load_config()), **trains}
     if name in found.tasks:
         task = found.task(name)
+        train, evaluation = task.load_sections()
         return {
             **_entry(found, "task", task),
             "task": fields(task.load_config()),
-            "eval": fields(EvalConfig),
+            "train": fields(train),
+            "eval": fields(evaluation),
             "presets": {k: dict(v) for k, v in task.presets.items()},
         }
     if name in found.engines:

@@ -96,12 +96,13 @@ class TrainingReporter:
         self.display, self.progress, self.name, self.tracker = display, progress, name, tracker
         self.task = progress.add_task(name, total=None, note="")
         self.said = 0.0
-        self.tokens = 0
+        self.tokens = self.updates = 0
 
     def update(self, line: dict[str, Any], total: int) -> None:
-        """One update is done."""
+        """One update is done, or several since the line before; ``seconds`` is the time of them all."""
         speed = (line["tokens"] - self.tokens) / line["seconds"] if self.tokens else 0.0
-        self.tokens = line["tokens"]
+        each = line["seconds"] / max(1, line["update"] - self.updates) if self.updates else line["seconds"]
+        self.tokens, self.updates = line["tokens"], line["update"]
         note = f"loss {line['loss']:.4f}  return {line['return']:+.3f}"
         note += f"  {speed:.0f} tok/s" if speed else ""
         self.progress.update(self.task, completed=line["update"], total=total, note=note)
@@ -109,7 +110,7 @@ class TrainingReporter:
             time.perf_counter() - self.said > LINE_SECONDS or line["update"] == total
         ):
             self.said = time.perf_counter()
-            left = (total - line["update"]) * line["seconds"]
+            left = (total - line["update"]) * each
             self.display.say(f"{self.name}: update {line['update']}/{total}  {note}  about {left:.0f} s left")
         if self.tracker is not None:
             values = {k: v for k, v in line.items() if isinstance(v, (int, float)) and k != "update"}

@@ -90,6 +90,9 @@ def validate(kind: type[M], values: Mapping[str, Any], section: str) -> M:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigError):  # a section that says itself what is wrong
+            raise cause from None
         key = ".".join([section, *(str(p) for p in first["loc"])])
         if first["type"] == "extra_forbidden":
             known = [f"{section}.{name}" for name in kind.model_fields]

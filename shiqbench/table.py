@@ -107,11 +107,16 @@ def cells(row: Row, columns: Iterable[Column]) -> list[str]:
         row.digest[:6],
         _start(row),
         "-" if seed is None else str(seed),
-        f"{primary['value']:.3f} [{primary['low']:.3f}, {primary['high']:.3f}]",
+        f"{_short(primary['value'])} [{_short(primary['low'])}, {_short(primary['high'])}]",
         *(format(values[name], spec) if name in values else "-" for name, _, spec in columns),
         "-" if train_seconds is None else f"{train_seconds:.0f}",
         f"{row.eval_manifest['seconds']['total']:.0f}",
     ]
+
+
+def _short(value: float) -> str:
+    """Three decimals, or two digits of what they would not show."""
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.1e}"
 
 
 def headings(plan: RunPlan, primary: str) -> list[str]:

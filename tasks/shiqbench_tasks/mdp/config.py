@@ -12,6 +12,7 @@ from shiqbench.errors import ConfigError
 
 Kind = Literal["bandit", "chain", "tree", "grid", "random"]
 MOST_TRAJECTORIES = 10_000
+MOST_STATES = 50_000  # of an instance; a tree of 3 tokens may be 10 deep
 SAMPLE = 512  # episodes per instance where a sample is taken and none is asked for
 GRID = 5  # cells per side
 DEFAULTS: dict[str, dict[str, int | None]] = {
@@ -123,9 +124,13 @@ class MdpConfig(TaskConfig):
             raise _unmet("task.noise", "a bandit has no transitions")
         if self.arm_rewards and (self.mdp != "bandit" or len(self.arm_rewards) != self.actions):
             raise _unmet("task.arm_rewards", "they are one number for each arm of a bandit")
-        if not all(math.isfinite(r) for r in self.arm_rewards):
-            raise _unmet("task.arm_rewards", "rewards must be finite")
         self._spoken()
+        if self.state_count > MOST_STATES:
+            raise ConfigError(
+                f"{self.state_count:,} states in each instance; a table takes at most {MOST_STATES:,}",
+                where=f"task.horizon = {self.horizon}",
+                do="lower it, or task.actions, or task.states",
+            )
         if self.data == "exact" and not self.exact:
             count = f"{self.trajectories:,}" if self.trajectories else "too many"
             raise ConfigError(
@@ -134,7 +139,7 @@ class MdpConfig(TaskConfig):
                 do="set task.data=sample, or a smaller task.horizon",
             )
         if self.exact and self.episodes is not None:
-            raise _unmet("task.episodes", "the expectation is exact; set task.data=sample")
+            raise _unmet("task.episodes", "the expectation is exact", do="set task.data=sample")
         return self
 
     def _spoken(self) -> None:
@@ -155,6 +160,12 @@ class MdpConfig(TaskConfig):
         assert self.actions is not None
         assert self.horizon is not None
         return Sizes(self.actions, self.horizon, 1 if self.mdp == "bandit" else self.states)
+
+    @property
+    def state_count(self) -> int:
+        """States of an instance: places by steps taken."""
+        actions, horizon, places = self.sizes
+        return sum(actions**t for t in range(horizon)) if places is None else places * horizon
 
     @property
     def shown(self) -> int:
@@ -221,5 +232,5 @@ class MdpEvalConfig(Section):
     """Nothing to set: the evaluation is exact."""
 
 
-def _unmet(where: str, why: str) -> ConfigError:
-    return ConfigError(f"{where} cannot be honoured: {why}", where="--set", do="leave it out")
+def _unmet(setting: str, why: str, do: str = "leave it out") -> ConfigError:
+    return ConfigError(f"{setting} cannot be honoured: {why}", where="--set", do=do)

@@ -140,7 +140,7 @@ class TableTrainer:
         loss_S = numerator_S / denominator_S.clamp(min=1e-12)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss_S.sum())
-        norm_S = self._clip()
+        norm_S, loss_S = self._clip(), loss_S.detach()
         if not (loss_S.isfinite().all() and norm_S.isfinite().all()):
             broken = int((~(loss_S.isfinite() & norm_S.isfinite())).nonzero()[0])
             raise RunError(

@@ -1,0 +1,199 @@
+"""Whole runs of the task: cells, the shared base, refusals before anything is written, kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from mdp_support import mdp_task, shiq
+from scipy.stats import t as student_t
+
+import shiqbench
+from shiqbench.digest import file_sha256
+from shiqbench.errors import ConfigError
+from shiqbench.files import read_json
+from shiqbench.plan import Request, make_plan
+from shiqbench.runner import describe
+from shiqbench.table import cells, comparable, headings, markdown
+
+SMALL = {"task.seeds": 4, "task.horizon": 3, "train.updates": 40}
+
+
+def run(algo: str, results: Path, **options: Any) -> shiqbench.RunResult:
+    settings = {**SMALL, **options.pop("set", {})}
+    if algo == "base":
+        settings = {k: v for k, v in settings.items() if not k.startswith("train.")}
+    return shiqbench.run(algo, "mdp", results=results, set=settings, **options)
+
+
+def test_a_run_trains_evaluates_and_does_nothing_the_second_time(tmp_path: Path) -> None:
+    first = run("shiq", tmp_path)
+    assert first.primary["name"] == "relative_regret"
+    assert first.primary["higher_is_better"] is False
+    assert first.primary["value"] < 0.5
+    assert first.budget == {"updates": 40, "tokens": 40 * 4 * 27 * 3, "episodes": 40 * 4 * 27}
+    for name in ("config.json", "manifest.json", "train.jsonl", "checkpoint/model.safetensors", "DONE"):
+        assert (first.path / name).is_file()
+    records = pd.read_parquet(Path(first.evaluation["path"]) / "records.parquet")
+    assert records["seed"].tolist() == [0, 1, 2, 3]
+    regrets = records["relative_regret"]
+    assert first.primary["value"] == pytest.approx(regrets.mean())
+    half = student_t.ppf(0.975, 3) * regrets.std() / 2
+    assert first.primary["high"] - first.primary["value"] == pytest.approx(half)
+    manifest = read_json(first.path / "manifest.json")
+    assert manifest["data"]["trajectories"] == 27
+    assert manifest["data"]["data"] == "exact"
+    assert manifest["resumed_at_update"] == 0
+    assert read_json(Path(first.evaluation["path"]) / "manifest.json")["engine"] == {"version": "exact"}
+    again = run("shiq", tmp_path)
+    assert again.cached
+    assert again.primary == first.primary
+
+
+def test_base_is_exactly_one_and_shared_by_every_seed_and_data_recipe(tmp_path: Path) -> None:
+    base = run("base", tmp_path)
+    assert (base.primary["value"], base.primary["low"], base.primary["high"]) == (1.0, 1.0, 1.0)
+    assert base.metrics["kl_to_reference"] == 0
+    run("shiq", tmp_path, seed=1)
+    run("dpo", tmp_path, set={"task.coverage": 0.7, "task.behaviour": "uniform", "train.updates": 3})
+    assert [p.name for p in (tmp_path / "mdp" / "base").iterdir()] == [base.cell[:12]]
+    plan = make_plan(Request("shiq", "mdp", assignments=tuple(f"{k}={v}" for k, v in SMALL.items()), results=tmp_path))
+    rows = comparable(plan)
+    assert [r.recipe["algorithm"]["name"] for r in rows] == ["shiq", "dpo", "base"]  # lower is better
+    assert len(cells(rows[0], plan.task.columns)) == len(headings(plan, "relative_regret"))
+    assert "1.000 [1.000, 1.000]" in markdown(plan)
+
+
+def test_another_setting_is_another_table(tmp_path: Path) -> None:
+    run("base", tmp_path)
+    run("base", tmp_path, set={"task.reward": "dense"})
+    plan = make_plan(Request("base", "mdp", assignments=("task.seeds=4", "task.horizon=3"), results=tmp_path))
+    assert len(comparable(plan)) == 1
+    assert len(list((tmp_path / "mdp" / "base").iterdir())) == 2
+
+
+def test_the_plan_says_what_will_be_done_and_needs_no_model_or_engine(tmp_path: Path) -> None:
+    plan = make_plan(Request("shiq", "mdp", results=tmp_path))
+    assert plan.engine is None
+    assert plan.cell.start is None
+    lines = "\n".join(describe(plan))
+    assert "trains 300 (table) or 600 (transformer) updates of the default batch with adam, seed 0" in lines
+    assert "evaluates with exact; cell" in lines
+    assert make_plan(Request("shiq", "mdp", assignments=("task.horizon=5",))).cell.digest == plan.cell.digest
+    assert make_plan(Request("shiq", "mdp", assignments=("train.save_every=9",))).cell.digest == plan.cell.digest
+
+
+@pytest.mark.parametrize("preset", ["smoke", "cpu", "full"])
+@pytest.mark.parametrize("algo", ["base", "sft", "dpo", "shiq"])
+def test_presets_are_valid_and_give_the_losses_the_objectives_beta(algo: str, preset: str) -> None:
+    plan = make_plan(Request(algo, "mdp", preset=preset))
+    if algo != "base":
+        plan.task.check(plan.cell.algorithm.load()(plan.cell.algo))
+    assert not plan.cell.task_config.reduced()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"algo.beta": 0.1}, r"^algo.beta = 0.1 but task.beta = 0.5; set both$"),
+        ({"task.beta": 0.25}, r"^algo.beta = 0.5 but task.beta = 0.25; set both$"),
+        ({"task.gamma": 0.9}, r"^algo.gamma = 1 but task.gamma = 0.9; set both$"),
+        ({"start.algorithm": "sft"}, r"start.algorithm = sft cannot be honoured: mdp brings its own policy"),
+        ({"train.micro_tokens": 4}, r"unknown setting 'train.micro_tokens'"),
+        ({"eval.max_tokens": 4}, r"unknown setting 'eval.max_tokens' .*; eval has no settings"),
+    ],
+)
+def test_what_cannot_be_met_is_refused_before_anything_is_written(
+    settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run("shiq", tmp_path, set=settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("option", "value"), [("model", "x"), ("engine", "vllm"), ("repeats", 2)])
+def test_options_of_language_models_are_refused(option: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"--{option} cannot be honoured: mdp brings its own policy"):
+        run("shiq", tmp_path, **{option: value})
+
+
+def test_both_set_is_accepted() -> None:
+    task = mdp_task(beta=0.1, gamma=0.9)
+    task.check(shiq(beta=0.1, gamma=0.9))
+    with pytest.raises(ConfigError, match=r"algo.gamma = 1 but task.gamma = 0.9"):
+        task.check(shiq(beta=0.1))
+
+
+def test_a_data_set_without_pairs_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no pair to train on: all returns of instance 0 are equal"):
+        run("dpo", tmp_path, set={"task.coverage": 0.3})
+
+
+def test_a_sample_and_random_transitions_run_whole(tmp_path: Path) -> None:
+    grid = run(
+        "shiq",
+        tmp_path,
+        set={
+            "task.mdp": "grid",
+            "task.horizon": 5,
+            "task.noise": 0.2,
+            "task.gamma": 0.9,
+            "algo.gamma": 0.9,
+            "task.episodes": 50,
+            "train.updates": 4,
+        },
+    )
+    manifest = read_json(grid.path / "manifest.json")
+    assert manifest["data"]["data"] == "sample"
+    assert manifest["data"]["trajectories"] == 50
+    assert manifest["budget"]["episodes"] == 4 * 4 * 50
+
+
+def test_metrics_are_means_and_agree_with_each_other(tmp_path: Path) -> None:
+    task = mdp_task(reference="random")
+    records = task.evaluate_weights(None)
+    found = task.metrics(records)
+    assert found.metrics["relative_regret"] == 1.0
+    assert found.metrics["seeds"] == 4
+    for r in records:
+        assert r["best_objective"] > r["objective"]
+        assert r["objective"] == pytest.approx(r["return"] - 0.5 * r["kl_to_reference"], abs=1e-12)
+    best = task.solve()
+    from safetensors.torch import save_file
+
+    save_file({"logits": best.logp_SNA, "sampled": best.logp_SNA + torch.zeros(1)}, tmp_path / "model.safetensors")
+    assert all(abs(r["relative_regret"]) < 1e-12 for r in task.evaluate_weights(tmp_path))
+
+
+KILLED = ["--set", "task.seeds=4", "--set", "train.updates=400", "--set", "train.save_every=10"]
+
+
+@pytest.mark.slow
+def test_kill_9_in_training_then_the_same_command_gives_the_same_weights(tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        words = [sys.executable, "-m", "shiqbench.cli", "run", "--algo", "dpo", "--task", "mdp"]
+        words += ["--results", str(tmp_path / name), *KILLED]
+        if name == "killed":
+            process = subprocess.Popen(words, env=os.environ, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            deadline = time.monotonic() + 300
+            while not list((tmp_path / name).glob("mdp/dpo/*/checkpoint/state.pt")):
+                assert process.poll() is None, "ended before a checkpoint was seen"
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert not list((tmp_path / name).glob("mdp/dpo/*/DONE"))
+        subprocess.run(words, check=True, capture_output=True)
+    (whole,), (killed,) = ((tmp_path / n).glob("mdp/dpo/*/checkpoint/model.safetensors") for n in ("whole", "killed"))
+    assert file_sha256(whole) == file_sha256(killed)
+    (manifest,) = (tmp_path / "killed").glob("mdp/dpo/*/manifest.json")
+    assert json.loads(manifest.read_text())["resumed_at_update"] >= 10
