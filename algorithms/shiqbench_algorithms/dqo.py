@@ -51,7 +51,7 @@ class Dqo(Algorithm[DqoConfig]):
         beta, rho_EA = self.config.beta, batch.logratio_EA
         value_EA = batch.need("value_EA") * batch.valid_EA
         to_go_EA = suffix_sum(batch.reward_EA * batch.valid_EA - beta * rho_EA)
-        squared_E = ((value_EA - to_go_EA) * batch.valid_EA).square().sum(-1)
+        squared_E = (value_EA - to_go_EA).square().sum(-1)  # 0 where masked
         length_E = batch.length_E
         metrics = {
             "residual_rms": (squared_E.detach() / length_E).sqrt(),

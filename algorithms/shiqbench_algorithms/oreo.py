@@ -55,7 +55,7 @@ class Oreo(Algorithm[OreoConfig]):
         to_go_EA = suffix_sum(batch.reward_EA * batch.valid_EA)
         future_EA = suffix_sum(rho_EA).detach()
         own_EA = rho_EA - rho_EA.detach()  # 0, with the gradient of the token's own log-ratio
-        for_value_EA = (value_EA - to_go_EA + beta * future_EA) * batch.valid_EA
+        for_value_EA = value_EA - to_go_EA + beta * future_EA  # 0 where masked
         for_policy_EA = for_value_EA.detach() + beta * own_EA
         squared_E = (for_value_EA.square() + for_policy_EA.square()).sum(-1)
         if self.config.alpha > 0:
