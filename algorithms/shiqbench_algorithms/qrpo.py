@@ -58,6 +58,8 @@ class Qrpo(Algorithm[QrpoConfig]):
         Raises:
             RunError: A prompt has fewer than two completions.
         """
+        import torch
+
         returns_EK = batch.need("reference_return_EK")
         returns_EK = returns_EK.to(batch.return_E.dtype)
         known_EK = ~returns_EK.isnan()
@@ -70,13 +72,17 @@ class Qrpo(Algorithm[QrpoConfig]):
             )
         beta, tie = self.config.beta, {"mid": 0.5, "inclusive": 1.0}[self.config.ties]
 
-        def below(x: Tensor, of: Tensor) -> Tensor:
-            """How many of ``of`` are below ``x``; nothing is below or equal to NaN."""
-            return ((of < x - TIE) + tie * ((of - x).abs() <= TIE).to(x.dtype)).sum(-1)
+        sorted_EK = returns_EK.nan_to_num(nan=math.inf).sort(-1).values
 
-        u_E = below(batch.return_E[:, None], returns_EK) / n_E
-        others_EK = below(returns_EK[:, :, None], returns_EK[:, None, :]) - tie  # not its tie with itself
-        u_EK = (others_EK / (n_E[:, None] - 1)).masked_fill(~known_EK, -math.inf)
+        def below(x_EX: Tensor) -> Tensor:
+            """How many of each row's completions are below each ``x``; ties count ``tie``."""
+            low_EX = torch.searchsorted(sorted_EK, x_EX - TIE)
+            high_EX = torch.searchsorted(sorted_EK, x_EX + TIE, right=True)
+            return low_EX + tie * (high_EX - low_EX).to(x_EX.dtype)
+
+        u_E = below(batch.return_E[:, None].contiguous())[:, 0] / n_E
+        others_EK = below(sorted_EK) - tie  # not its tie with itself
+        u_EK = (others_EK / (n_E[:, None] - 1)).masked_fill(sorted_EK.isinf(), -math.inf)
         log_z_E = beta * ((u_EK / beta).logsumexp(-1) - n_E.log())
         return u_E, log_z_E
 
