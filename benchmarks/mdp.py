@@ -1,0 +1,99 @@
+"""Every algorithm on exact MDPs: seconds, updates per second, and how far from the optimum each ends.
+
+    python benchmarks/mdp.py                     # the markdown tables of docs/algorithms.md
+    python benchmarks/mdp.py --algorithms shiq copg --mdps tree
+
+Trains in this process, through the same calls as ``shiqbench run``, into a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from shiqbench.errors import ShiqbenchError
+from shiqbench.plan import Request, make_plan
+from shiqbench.registry import registry
+
+MDPS = {
+    "bandit": ("task.mdp=bandit",),
+    "chain, dense": ("task.mdp=chain", "task.reward=dense"),
+    "tree, sparse": ("task.mdp=tree",),
+    "random, dense": ("task.mdp=random", "task.reward=dense", "task.reference=random"),
+}
+BANDIT = (
+    "task.mdp=bandit",
+    "task.coverage=0.2",
+    "task.arm_rewards=[0.5,-0.5,0,0,0,0,0,0,0,0]",
+)
+NOISE = ("task.mdp=tree", "task.horizon=3", "task.reward=dense", "task.noise=1")
+
+
+def train(algorithm: str, assignments: tuple[str, ...], folder: Path) -> tuple[dict[str, float], float]:
+    """Metrics and seconds of one cell.
+
+    Raises:
+        ShiqbenchError: The cell cannot be trained.
+    """
+    plan = make_plan(Request(algorithm, "mdp", assignments=assignments, results=folder))
+    assert plan.cell.train is not None
+    assert plan.cell.seed is not None
+    started = time.perf_counter()
+    plan.task.train(
+        plan.cell.algorithm.load()(plan.cell.algo), plan.cell.train, plan.cell.seed, folder, lambda line, total: None
+    )
+    seconds = time.perf_counter() - started
+    last = json.loads((folder / "train.jsonl").read_text().splitlines()[-1])
+    return {**last, **plan.task.metrics(plan.task.evaluate_weights(folder / "checkpoint")).metrics}, seconds
+
+
+def say(*values: object) -> None:
+    """One row of a markdown table."""
+    sys.stdout.write("| " + " | ".join(str(v) for v in values) + " |\n")
+    sys.stdout.flush()
+
+
+def cell(algorithm: str, assignments: tuple[str, ...], metric: str = "relative_regret") -> tuple[str, float]:
+    """A metric as text, or why there is none; and the seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            metrics, seconds = train(algorithm, assignments, Path(folder))
+        except ShiqbenchError as error:
+            return f"refused: {error.what}", 0.0
+    return f"{metrics[metric]:.3g}", seconds
+
+
+def main() -> None:
+    """Print the tables."""
+    trained = sorted(name for name, spec in registry().algorithms.items() if spec.trains)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--algorithms", nargs="+", default=trained, choices=trained)
+    parser.add_argument("--mdps", nargs="+", default=list(MDPS), choices=list(MDPS))
+    chosen = parser.parse_args()
+    total, updates = 0.0, 0
+    say("relative regret", *chosen.mdps, "seconds")
+    say(*["---"] * (len(chosen.mdps) + 2))
+    for algorithm in chosen.algorithms:
+        found = [cell(algorithm, MDPS[m]) for m in chosen.mdps]
+        spent = sum(seconds for _, seconds in found)
+        total, updates = total + spent, updates + 300 * sum(seconds > 0 for _, seconds in found)
+        say(f"`{algorithm}`", *(text for text, _ in found), f"{spent:.1f}")
+    sys.stdout.write(f"\n{total:.0f} s of training, {updates / total:.0f} updates/s, 20 instances in each\n\n")
+    say("mass on actions never seen", "offset -2", "offset 0", "offset +2")
+    say(*["---"] * 4)
+    for algorithm in ("shiq", "copg"):
+        rows = [cell(algorithm, (*BANDIT, f"task.offset={c}"), "unseen_mass")[0] for c in (-2, 0, 2)]
+        say(f"`{algorithm}`", *rows)
+    sys.stdout.write("\n")
+    say("random transitions", "relative regret")
+    say("---", "---")
+    for name, extra in {"shiq": (), "shiq, stop_future": ("algo.stop_future=true",)}.items():
+        say(f"`{name}`", cell("shiq", (*NOISE, *extra))[0])
+
+
+if __name__ == "__main__":
+    main()
