@@ -25,6 +25,7 @@ MDPS = {
     "tree, sparse": ("task.mdp=tree",),
     "random, dense": ("task.mdp=random", "task.reward=dense", "task.reference=random"),
 }
+SWITCHES = {"one step": "algo.multi_step=false", "no shift": "algo.shift=false", "stop_future": "algo.stop_future=true"}
 BANDIT = (
     "task.mdp=bandit",
     "task.coverage=0.2",
@@ -77,17 +78,20 @@ def main() -> None:
     total, updates = 0.0, 0
     say("relative regret", *chosen.mdps, "seconds")
     say(*["---"] * (len(chosen.mdps) + 2))
-    for algorithm in chosen.algorithms:
-        found = [cell(algorithm, MDPS[m]) for m in chosen.mdps]
+    rows: list[tuple[str, str, tuple[str, ...]]] = [(a, a, ()) for a in chosen.algorithms]
+    if "shiq" in chosen.algorithms:
+        rows += [(f"shiq, {name}", "shiq", (setting,)) for name, setting in SWITCHES.items()]
+    for label, algorithm, extra in rows:
+        found = [cell(algorithm, (*MDPS[m], *extra)) for m in chosen.mdps]
         spent = sum(seconds for _, seconds in found)
         total, updates = total + spent, updates + 300 * sum(seconds > 0 for _, seconds in found)
-        say(f"`{algorithm}`", *(text for text, _ in found), f"{spent:.1f}")
+        say(f"`{label}`", *(text for text, _ in found), f"{spent:.1f}")
     sys.stdout.write(f"\n{total:.0f} s of training, {updates / total:.0f} updates/s, 20 instances in each\n\n")
     say("mass on actions never seen", "offset -2", "offset 0", "offset +2")
     say(*["---"] * 4)
     for algorithm in ("shiq", "copg"):
-        rows = [cell(algorithm, (*BANDIT, f"task.offset={c}"), "unseen_mass")[0] for c in (-2, 0, 2)]
-        say(f"`{algorithm}`", *rows)
+        masses = [cell(algorithm, (*BANDIT, f"task.offset={c}"), "unseen_mass")[0] for c in (-2, 0, 2)]
+        say(f"`{algorithm}`", *masses)
     sys.stdout.write("\n")
     say("random transitions", "relative regret")
     say("---", "---")

@@ -9,6 +9,7 @@ The mask comes from these spans and is never inferred from ids.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -235,6 +236,12 @@ def _rewards(episode: Episode, owners: list[int]) -> tuple[float, ...]:
     for index, message in enumerate(episode.messages):
         if message.reward is None:
             continue
+        if not math.isfinite(message.reward):
+            raise ConfigError(
+                f"a reward is {message.reward}",
+                where=f"episode {episode.id}, message {index}",
+                do="mend the data: rewards are finite numbers",
+            )
         if index not in last:
             raise ConfigError(
                 "a rewarded message has no action token",

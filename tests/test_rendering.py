@@ -129,3 +129,16 @@ def test_a_template_that_refuses_a_role_names_the_roles(tmp_path: Path) -> None:
 
 def test_a_probe_tool_shows_whether_the_template_takes_tools(renderer: Renderer) -> None:
     assert not renderer.supports_tools()
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf")])
+def test_a_reward_that_is_no_number_is_one_clear_line(renderer: Renderer, reward: float) -> None:
+    episode = Episode("e", "g", "test", (Message("user", "x"), Message("assistant", "y", action=True, reward=reward)))
+    with pytest.raises(ConfigError, match=r"a reward is (nan|inf) \(episode e, message 1\); mend the data"):
+        renderer.render(episode)
+
+
+def test_a_reward_on_what_the_model_did_not_produce_is_one_clear_line(renderer: Renderer) -> None:
+    episode = Episode("e", "g", "test", (Message("user", "x", reward=1.0), Message("assistant", "y", action=True)))
+    with pytest.raises(ConfigError, match=r"a rewarded message has no action token \(episode e, message 0\)"):
+        renderer.render(episode)
