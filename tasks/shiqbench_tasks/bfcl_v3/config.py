@@ -7,8 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from shiqbench.config import TaskConfig
-
-Category = Literal["base"]
+from shiqbench_tasks.bfcl_v3.versions import Category  # noqa: TC001 - pydantic reads it
 
 
 class BfclConfig(TaskConfig):
@@ -16,8 +15,10 @@ class BfclConfig(TaskConfig):
 
     setting_fields: ClassVar[tuple[str, ...]] = ("data_version", "categories", "prompt", "primary")
 
-    data_version: Literal["v3"] = Field(default="v3", description="bfcl-eval 2025.7.17")
-    categories: tuple[Category, ...] = Field(default=("base",), min_length=1)
+    data_version: Literal["v3", "v4"] = Field(default="v3", description="bfcl-eval 2025.7.17 or 2026.3.23")
+    categories: tuple[Category, ...] = Field(
+        default=("base",), min_length=1, description="base, miss_func, miss_param, long_context; one split for all"
+    )
     prompt: Literal["reduced"] = Field(
         default="reduced", description="one line per tool; the official prompt averages 38,000 characters"
     )

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shiqbench.episode import Message, StopReason
-from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, parse, write
-from shiqbench_tasks.bfcl_v3.prompt import NO_MORE_CALLS, malformed_response, system_message, tool_message
+from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, Parsed
+from shiqbench_tasks.bfcl_v3.prompt import REDUCED, PromptSetting
 from shiqbench_tasks.bfcl_v3.scoring import Scorecard, Verdict
 from shiqbench_tasks.bfcl_v3.simulator import ToolBox
 
@@ -58,11 +58,14 @@ class Dialogue:
         entry: The scenario.
         root: Folder of the unpacked wheel.
         limits: Where it must stop.
+        setting: How it is put to the model.
     """
 
-    def __init__(self, entry: Entry, root: Path, limits: Limits | None = None) -> None:
-        self.entry, self.limits = entry, limits or Limits()
-        self.messages: list[Message] = [system_message(entry)]
+    def __init__(
+        self, entry: Entry, root: Path, limits: Limits | None = None, setting: PromptSetting = REDUCED
+    ) -> None:
+        self.entry, self.limits, self.setting = entry, limits or Limits(), setting
+        self.messages: list[Message] = setting.opening(entry)
         self.turns: list[Turn] = []
         self.stop: StopReason | None = None
         self.prompt_tokens = self.tokens = 0
@@ -80,25 +83,29 @@ class Dialogue:
             tokens: Number of tokens sampled for it.
             prompt_tokens: Length of the prompt that it answers.
         """
+        self.tokens += tokens
+        self.prompt_tokens += prompt_tokens
+        self.take(message, self.setting.parse(message.content))
+
+    def take(self, message: Message, parsed: Parsed) -> None:
+        """Take a message that has been read already, such as a recorded one."""
         if self.stop is not None:
             raise ValueError(f"episode {self.entry.id} has ended: {self.stop}")
         turn = self.turns[-1]
         turn.last_message = len(self.messages)
         self.messages.append(message)
         self.assistant_messages += 1
-        self.tokens += tokens
-        self.prompt_tokens += prompt_tokens
-        parsed = parse(message.content)
-        if parsed.outcome is Outcome.NO_CALLS:
-            self._end_turn(turn)
-        elif parsed.outcome is Outcome.MALFORMED:
-            self.malformed_messages += 1
-            self._react([malformed_response(parsed.problem)])
-        else:
+        problem = self.setting.malformed(parsed.problem) if parsed.outcome is Outcome.MALFORMED else None
+        self.malformed_messages += parsed.outcome is Outcome.MALFORMED
+        if parsed.outcome is Outcome.CALLS:
             responses = [self._toolbox.dispatch(call) for call in parsed.calls]
             turn.steps.append(parsed.calls)
             turn.responses += responses
-            self._react(responses)
+            self._react(turn, responses)
+        elif problem is not None:
+            self._react(turn, [problem])
+        else:
+            self._end_turn(turn)
         limit = self.limits.max_tokens
         if self.stop is None and limit is not None and self.tokens >= limit:
             self.stop = StopReason.TOKEN_LIMIT
@@ -112,13 +119,15 @@ class Dialogue:
         """The score; the episode must have ended."""
         if self.stop is None:
             raise ValueError(f"episode {self.entry.id} is still being played")
-        return self._scorecard.verdict(self.stop)
+        return self._scorecard.verdict()
 
-    def _react(self, responses: list[str]) -> None:
-        self.messages.append(tool_message(responses))
+    def _react(self, turn: Turn, responses: list[str]) -> None:
+        self.messages += self.setting.answers(responses)
         self._steps += 1
         if self._steps > self.limits.max_steps:
             self.stop = StopReason.STEP_LIMIT
+            if self.setting.scores_unfinished and len(self.turns) == len(self.entry.users):
+                self._scorecard.end_turn(self._toolbox.instances, turn.responses)
 
     def _end_turn(self, turn: Turn) -> None:
         turn.ended = True
@@ -129,13 +138,16 @@ class Dialogue:
             self._next_turn()
 
     def _next_turn(self) -> None:
-        self.messages.append(Message("user", self.entry.users[len(self.turns)]))
+        number = len(self.turns)
+        new = number in self.entry.withheld
+        text = self.setting.announcement(self.entry, number) if new else self.entry.users[number]
+        self.messages.append(Message("user", text))
         self.turns.append(Turn())
         self._steps = 0
 
 
 def play(dialogue: Dialogue, script: Sequence[Sequence[Call]]) -> Dialogue:
-    """Play scripted turns through the loop that models go through: a turn's calls at once, then ``[]``.
+    """Play scripted turns through the loop that models go through: a turn's calls at once, then its end.
 
     Args:
         dialogue: A fresh episode.
@@ -143,6 +155,6 @@ def play(dialogue: Dialogue, script: Sequence[Sequence[Call]]) -> Dialogue:
     """
     for calls in script:
         if calls:
-            dialogue.answer(Message("assistant", write(tuple(calls)), action=True))
-        dialogue.answer(Message("assistant", NO_MORE_CALLS, action=True))
+            dialogue.answer(Message("assistant", dialogue.setting.write(calls), action=True))
+        dialogue.answer(Message("assistant", dialogue.setting.no_more_calls, action=True))
     return dialogue

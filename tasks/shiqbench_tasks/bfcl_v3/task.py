@@ -1,6 +1,6 @@
 """The task.
 
-Dataset: BFCL-V3 multi-turn, category base, split by scenario.
+Dataset: BFCL multi-turn, four categories, two pinned versions, split by scenario.
 Metric: share of right turns, or of valid episodes.
 Reward: 1/turns per right turn, or 1 per valid episode.
 """
@@ -12,15 +12,17 @@ from collections import Counter
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from shiqbench.assets import BFCL_V3, fetch
+from shiqbench.assets import fetch
 from shiqbench.episode import Message, StopReason
 from shiqbench.generation import Sampling
 from shiqbench.intervals import clustered_wilson
 from shiqbench.task import Metrics, Primary, Task
 from shiqbench_tasks.bfcl_v3 import offline, prompt
+from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import load_entries, split_entries
 from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits, play
 from shiqbench_tasks.bfcl_v3.scoring import ErrorType
+from shiqbench_tasks.bfcl_v3.versions import VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from shiqbench.episode import Episode
     from shiqbench.generation import ChatGenerator
     from shiqbench.task import Record, Split
-    from shiqbench_tasks.bfcl_v3.config import BfclConfig
     from shiqbench_tasks.bfcl_v3.data import Entry
 
 WAVES_PER_REPEAT = 1_000_000  # more than any repeat has; keeps the seeds of repeats apart
@@ -50,12 +51,15 @@ class BfclTask(Task):
 
     def __init__(self, config: TaskConfig) -> None:
         super().__init__(config)
+        self.version = VERSIONS[self.config.data_version]
         self._facts: dict[str, Any] = {}
 
     @classmethod
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
         """The pinned wheel."""
-        return {"package": BFCL_V3.name, "version": BFCL_V3.version, "sha256": BFCL_V3.sha256}
+        assert isinstance(config, BfclConfig)
+        wheel = VERSIONS[config.data_version].wheel
+        return {"package": wheel.name, "version": wheel.version, "sha256": wheel.sha256}
 
     def fetch(self) -> None:
         """Get the pinned wheel into the cache."""
@@ -63,15 +67,16 @@ class BfclTask(Task):
 
     @cached_property
     def _root(self) -> Path:
-        return fetch(BFCL_V3)
+        return fetch(self.version.wheel)
 
     def prompt_identity(self) -> str:
         """Sha256 over the instruction, how tools are written, and how a turn ends."""
-        return prompt.prompt_identity(self.config.prompt, BFCL_V3.sha256)
+        announces = "miss_func" in self.config.categories
+        return prompt.prompt_identity(self.config.prompt, self.version.wheel.sha256, announces=announces)
 
     def episodes(self, split: Split) -> list[Episode]:
         """Ground truth and perturbed episodes, the same in every process."""
-        entries = split_entries(self._root, self.config.categories, split)
+        entries = self._entries(split)
         if split == "train" and self.config.scenarios is not None:
             entries = entries[: self.config.scenarios * len(self.config.categories)]
         played = offline.played_scripts(entries, self._root, self.config)
@@ -79,13 +84,16 @@ class BfclTask(Task):
         self._facts = offline.data_facts(found)
         return found
 
+    def _entries(self, split: Split) -> list[Entry]:
+        return split_entries(self._root, self.config.categories, split, self.version)
+
     def data_facts(self) -> dict[str, Any]:
         """Facts about the episodes last made: counts, mean returns, centre."""
         return self._facts
 
     def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Record]:
         """Play every example to its end; all live episodes step together."""
-        entries = split_entries(self._root, self.config.categories, config.split)[: config.examples]
+        entries = self._entries(config.split)[: config.examples]
         records: list[Record] = []
         for repeat in range(config.repeats):
             report = partial(_report, progress, len(records), len(entries) * config.repeats)
@@ -147,7 +155,7 @@ class BfclTask(Task):
         """Share of right turns of a policy that answers ``[]`` to everything, on the same examples."""
         verdicts = []
         for record in records:
-            entry = load_entries(self._root, record["category"])[record["scenario"]]
+            entry = load_entries(self._root, record["category"], self.version)[record["scenario"]]
             verdicts.append(play(Dialogue(entry, self._root), [()] * len(entry.users)).verdict())
         return sum(v.right_turns for v in verdicts) / max(1, sum(v.counted_turns for v in verdicts))
 

@@ -75,6 +75,22 @@ def test_context_limit_ends_the_episode(bfcl_root: Path, entries: tuple[Entry, .
     assert dialogue.verdict().turns == (False,) * 4
 
 
+def test_a_withheld_tool_is_announced_and_could_be_guessed(bfcl_root: Path, miss_func: tuple[Entry, ...]) -> None:
+    entry = miss_func[1]
+    assert entry.withheld == {2: ("mv",)}
+    dialogue = Dialogue(entry, bfcl_root)
+    assert "\nmv(" not in dialogue.messages[0].content
+    assert "\ncp(" in dialogue.messages[0].content
+    _say(dialogue, "[mv(source='a', destination='b')]")  # as officially, whoever guesses it can call it
+    assert dialogue.messages[-1].content.startswith('{"error": "mv: ')
+    _say(dialogue, "[]")
+    _say(dialogue, "[]")
+    announced = dialogue.messages[-1]
+    assert announced.role == "user"
+    assert announced.content.startswith("mv(source: str, destination: str) - Move a file")
+    assert announced.content.endswith(f"\n{prompt.ANNOUNCEMENT}")
+
+
 def test_tool_lines(entries: tuple[Entry, ...]) -> None:
     lines = {line.partition("(")[0]: line for e in entries for line in map(prompt.tool_line, e.tools)}
     assert lines["ls"] == "ls(a: bool = False) - List the contents of the current directory."
@@ -94,6 +110,12 @@ def test_prompt_identity_follows_what_is_said(monkeypatch: pytest.MonkeyPatch) -
     before = prompt.prompt_identity("reduced", "data")
     assert before == prompt.prompt_identity("reduced", "data")
     assert before != prompt.prompt_identity("reduced", "other data")
+    announcing = prompt.prompt_identity("reduced", "data", announces=True)
+    assert announcing != before
+    with monkeypatch.context() as patch:
+        patch.setattr(prompt, "ANNOUNCEMENT", "More tools.")
+        assert prompt.prompt_identity("reduced", "data", announces=True) != announcing
+        assert prompt.prompt_identity("reduced", "data") == before
     for name, value in (("INSTRUCTION", "Other words."), ("DESCRIPTION_WORDS", 11), ("TURN_END", "x")):
         with monkeypatch.context() as patch:
             patch.setattr(prompt, name, value)

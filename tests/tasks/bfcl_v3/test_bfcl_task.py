@@ -13,7 +13,7 @@ from shiqbench_tasks.bfcl_v3.calls import write
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.task import BfclTask
 
-from shiqbench.assets import BFCL_V3
+from shiqbench.assets import BFCL_V3, BFCL_V4
 from shiqbench.config import EvalConfig
 from shiqbench.episode import Message, StopReason
 from shiqbench.generation import Reply, Sampling
@@ -189,7 +189,16 @@ def test_identity_needs_no_data() -> None:
     assert BfclTask.data_identity(BfclConfig()) == {
         "package": "bfcl-eval", "version": "2025.7.17", "sha256": BFCL_V3.sha256
     }  # fmt: skip
-    assert len(BfclTask(BfclConfig()).prompt_identity()) == 64
+    assert BfclTask.data_identity(BfclConfig(data_version="v4"))["sha256"] == BFCL_V4.sha256
+
+
+def test_the_default_setting_is_what_it_was_when_its_numbers_were_measured() -> None:
+    assert BfclTask(BfclConfig()).prompt_identity() == (
+        "2b5be3c55cc85bc6da0b6288a88bcfba035d7e99a3ca1ca9505b1caaa85e5390"
+    )
+    assert BfclConfig().setting() == {
+        "data_version": "v3", "categories": ["base"], "prompt": "reduced", "primary": "turn_accuracy"
+    }  # fmt: skip
 
 
 def test_every_preset_validates() -> None:
