@@ -106,7 +106,10 @@ class CellPlan:
                 "name": self.task.name,
                 "version": self.task.version,
                 "config": task_values,
-                "data": task_class.data_identity(self.task_config),
+                "data": {
+                    **task_class.data_identity(self.task_config),
+                    **(task_class.offline_identity(self.task_config) if trains else {}),
+                },
             },
             "model": {"cell": self.start.digest} if self.start else self.model.identity,
             "train": self.train.model_dump(mode="json", exclude=NOT_IDENTITY) if self.train else None,

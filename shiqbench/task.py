@@ -75,12 +75,25 @@ class Task(ABC):
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
         """Version and sha256 of the data, known before anything is fetched."""
 
+    @classmethod
+    def offline_identity(cls, config: TaskConfig) -> dict[str, str]:
+        """What else its episodes depend on, such as a local folder's sha256; enters the digest of what trains on them.
+
+        Raises:
+            ConfigError: The folder is not there.
+        """
+        return {}
+
     def fetch(self) -> None:  # noqa: B027 - most tasks have nothing to fetch
         """Get the pinned assets into the cache; called before anything is written."""
 
     def prompt_identity(self) -> str:
         """Sha256 over what the model is told; enters the evaluation's digest."""
         return ""
+
+    def facts(self) -> dict[str, Any]:
+        """What manifests should tell of the task, once its episodes were made or it was evaluated."""
+        return {}
 
     def episodes(self, split: Split) -> list[Episode]:
         """Offline episodes of a split, the same for every seed."""

@@ -106,6 +106,7 @@ def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
         "tokenizer_sha256": _sha256_if_file(weights / "tokenizer.json"),
         "chat_template_sha256": renderer.template_sha256,
         "data": data_facts(offered, episodes, rendered, len(units)),
+        "task": task.facts(),
         "budget": {
             "updates": len(plan.batches),
             "tokens": sum(plan.tokens),

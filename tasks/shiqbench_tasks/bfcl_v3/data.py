@@ -116,11 +116,17 @@ def load_entries(root: Path, category: str, version: DataVersion = V3) -> tuple[
     Raises:
         AssetError: A file is missing or not the pinned one.
     """
-    (questions, truth), pins = version.files(category), version.sha256[category]
-    entries = _read_lines(root, questions, pins[0])
-    answers = {a["id"]: a["ground_truth"] for a in _read_lines(root, truth, pins[1])}
+    entries = _read_lines(root, version.files(category)[0], version.sha256[category][0])
+    answers = raw_answers(root, category, version)
     merged = {scenario: at for (name, scenario), at in version.merged_answers.items() if name == category}
     return tuple(_entry(root, category, e, answers[e["id"]], merged) for e in entries)
+
+
+@cache
+def raw_answers(root: Path, category: str, version: DataVersion) -> dict[str, list[list[str]]]:
+    """The ground truth of a category as it is written, by the official id."""
+    lines = _read_lines(root, version.files(category)[1], version.sha256[category][1])
+    return {line["id"]: line["ground_truth"] for line in lines}
 
 
 def _entry(root: Path, category: str, raw: dict[str, Any], answer: list[list[str]], merged: Mapping[int, int]) -> Entry:
@@ -128,10 +134,8 @@ def _entry(root: Path, category: str, raw: dict[str, Any], answer: list[list[str
     if scenario in merged:
         at = merged[scenario]
         answer = [*answer[:at], answer[at] + answer[at + 1], *answer[at + 2 :]]
-    excluded = raw.get("excluded_function", [])
-    tools = tuple(
-        tool for name in raw["involved_classes"] for tool in load_tools(root, name) if tool["name"] not in excluded
-    )
+    # The ``excluded_function`` of v4 is read nowhere in the official code: those tools are offered there too.
+    tools = tuple(tool for name in raw["involved_classes"] for tool in load_tools(root, name))
     parameters = {tool["name"]: tuple(tool["parameters"]["properties"]) for tool in tools}
     return Entry(
         id=raw["id"],

@@ -5,6 +5,7 @@ None of it touches a call of the ground truth; a test plays them all.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ def check_cost(call: Call, method: Callable[..., Any]) -> None:
         RefusedError: It is refused.
     """
     values = [*call.args, *call.kwargs.values()]
+    _check_finite(values)
     if call.name in ("logarithm", "square_root", "round_number"):
         _check_digits(call)
     elif call.name == "power":
@@ -44,6 +46,17 @@ def check_cost(call: Call, method: Callable[..., Any]) -> None:
             raise RefusedError("an argument is too long")
     elif call.name in ("find", "du"):
         _check_tree(method.__self__._current_dir)  # type: ignore[attr-defined]
+
+
+def _check_finite(value: Any) -> None:
+    """JSON may bring ``NaN``; officially that is an undefined name."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RefusedError(f"name '{value}' is not defined")
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check_finite(item)
+    elif isinstance(value, dict):
+        _check_finite(list(value.values()))
 
 
 def _check_digits(call: Call) -> None:

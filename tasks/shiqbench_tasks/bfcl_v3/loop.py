@@ -28,10 +28,13 @@ class Limits:
         max_steps: Messages with calls (or attempts at them) per user turn; one more ends the episode, as
             in the official loop.
         max_tokens: Generated tokens per episode.
+        scores_unfinished: Whether an episode that ran into the step limit in its last turn is scored as if it
+            had finished, as it is officially.
     """
 
     max_steps: int = 20
     max_tokens: int | None = None
+    scores_unfinished: bool = False
 
 
 @dataclass
@@ -40,12 +43,14 @@ class Turn:
 
     Attributes:
         steps: Calls of each message that made any; what the official checker is given.
+        step_messages: Indices of those messages.
         responses: Their responses, in order.
         last_message: Index of the turn's last assistant message.
         ended: Whether the model ended it.
     """
 
     steps: list[tuple[Call, ...]] = field(default_factory=list)
+    step_messages: list[int] = field(default_factory=list)
     responses: list[str] = field(default_factory=list)
     last_message: int | None = None
     ended: bool = False
@@ -66,6 +71,7 @@ class Dialogue:
     ) -> None:
         self.entry, self.limits, self.setting = entry, limits or Limits(), setting
         self.messages: list[Message] = setting.opening(entry)
+        self.tools = setting.tools(entry, 0)
         self.turns: list[Turn] = []
         self.stop: StopReason | None = None
         self.prompt_tokens = self.tokens = 0
@@ -100,6 +106,7 @@ class Dialogue:
         if parsed.outcome is Outcome.CALLS:
             responses = [self._toolbox.dispatch(call) for call in parsed.calls]
             turn.steps.append(parsed.calls)
+            turn.step_messages.append(turn.last_message)
             turn.responses += responses
             self._react(turn, responses)
         elif problem is not None:
@@ -115,6 +122,15 @@ class Dialogue:
         self.prompt_tokens += prompt_tokens
         self.stop = StopReason.CONTEXT_LIMIT
 
+    def close_turn(self) -> None:
+        """End the turn without a message that does so; recordings may lack it."""
+        self._end_turn(self.turns[-1])
+
+    def cut(self) -> None:
+        """A recording stops here: unless every turn was played, a limit has ended it."""
+        if self.stop is None:
+            self.stop = StopReason.STEP_LIMIT
+
     def verdict(self) -> Verdict:
         """The score; the episode must have ended."""
         if self.stop is None:
@@ -126,7 +142,7 @@ class Dialogue:
         self._steps += 1
         if self._steps > self.limits.max_steps:
             self.stop = StopReason.STEP_LIMIT
-            if self.setting.scores_unfinished and len(self.turns) == len(self.entry.users):
+            if self.limits.scores_unfinished and len(self.turns) == len(self.entry.users):
                 self._scorecard.end_turn(self._toolbox.instances, turn.responses)
 
     def _end_turn(self, turn: Turn) -> None:
@@ -141,7 +157,8 @@ class Dialogue:
         number = len(self.turns)
         new = number in self.entry.withheld
         text = self.setting.announcement(self.entry, number) if new else self.entry.users[number]
-        self.messages.append(Message("user", text))
+        tools = self.setting.tools(self.entry, number) if new else None
+        self.messages.append(Message("user", text, tools=tools or None))
         self.turns.append(Turn())
         self._steps = 0
 

@@ -33,13 +33,12 @@ class PromptSetting(ABC):
     Attributes:
         name: The setting's name.
         no_more_calls: What a scripted turn ends with.
-        scores_unfinished: Whether an episode that ran into the step limit in its last turn is scored as if it
-            had finished, as it is officially.
+        as_official: Whether limits and unreadable messages are treated as in the official loop.
     """
 
     name: ClassVar[str]
     no_more_calls: ClassVar[str]
-    scores_unfinished: ClassVar[bool] = True
+    as_official: ClassVar[bool] = True
 
     @property
     def parser(self) -> str:
@@ -80,7 +79,7 @@ class Reduced(PromptSetting):
 
     name = "reduced"
     no_more_calls = NO_MORE_CALLS
-    scores_unfinished = False
+    as_official = False
 
     def opening(self, entry: Entry) -> list[Message]:
         """The instruction and every tool offered so far."""

@@ -38,11 +38,13 @@ class Official:
         classes: Simulated classes by name.
         state_checker: Compares model instances with ground-truth instances.
         response_checker: Looks for the ground truth's responses among the model's.
+        prompts: The module that holds the texts of its prompts.
     """
 
     classes: dict[str, type[Any]]
     state_checker: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
     response_checker: Callable[[list[str], list[str], int], dict[str, Any]]
+    prompts: ModuleType
 
 
 @cache
@@ -60,6 +62,7 @@ def official(root: Path) -> Official:
             warnings.simplefilter("ignore")
             utilities = importlib.import_module(f"{_PACKAGE}.multi_turn_utils")
             checker = importlib.import_module(f"{_PACKAGE}.multi_turn_checker")
+            prompts = importlib.import_module("bfcl_eval.constants.default_prompts")
             classes = {
                 name: getattr(importlib.import_module(utilities.CLASS_FILE_PATH_MAPPING[name]), name)
                 for name in TOOL_FILES
@@ -70,7 +73,7 @@ def official(root: Path) -> Official:
             where=str(root),
             do="delete that folder and run shiqbench fetch bfcl_v3",
         ) from error
-    return Official(classes, checker.state_checker, checker.response_checker)
+    return Official(classes, checker.state_checker, checker.response_checker, prompts)
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from shiqbench.assets import fetch
+from shiqbench.assets import fetch, say
 from shiqbench.episode import Message, StopReason
 from shiqbench.generation import Sampling
 from shiqbench.intervals import clustered_wilson
@@ -21,18 +22,21 @@ from shiqbench_tasks.bfcl_v3 import offline, prompt
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import load_entries, split_entries
 from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits, play
+from shiqbench_tasks.bfcl_v3.official_prompt import OfficialPrompt
+from shiqbench_tasks.bfcl_v3.recorded import read_recording, recording_sha256
+from shiqbench_tasks.bfcl_v3.rewards import as_episodes
 from shiqbench_tasks.bfcl_v3.scoring import ErrorType
 from shiqbench_tasks.bfcl_v3.versions import VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from shiqbench.config import EvalConfig, TaskConfig
     from shiqbench.episode import Episode
     from shiqbench.generation import ChatGenerator
     from shiqbench.task import Record, Split
     from shiqbench_tasks.bfcl_v3.data import Entry
+    from shiqbench_tasks.bfcl_v3.prompt import PromptSetting
 
 WAVES_PER_REPEAT = 1_000_000  # more than any repeat has; keeps the seeds of repeats apart
 
@@ -61,6 +65,14 @@ class BfclTask(Task):
         wheel = VERSIONS[config.data_version].wheel
         return {"package": wheel.name, "version": wheel.version, "sha256": wheel.sha256}
 
+    @classmethod
+    def offline_identity(cls, config: TaskConfig) -> dict[str, str]:
+        """The recorded folder."""
+        assert isinstance(config, BfclConfig)
+        if config.recorded is None:
+            return {}
+        return {"recorded": recording_sha256(Path(config.recorded).expanduser())}
+
     def fetch(self) -> None:
         """Get the pinned wheel into the cache."""
         _ = self._root
@@ -68,6 +80,12 @@ class BfclTask(Task):
     @cached_property
     def _root(self) -> Path:
         return fetch(self.version.wheel)
+
+    @cached_property
+    def _setting(self) -> PromptSetting:
+        if self.config.prompt == "official":
+            return OfficialPrompt(self._root, self.version.name)
+        return prompt.REDUCED
 
     def prompt_identity(self) -> str:
         """Sha256 over the instruction, how tools are written, and how a turn ends."""
@@ -79,17 +97,32 @@ class BfclTask(Task):
         entries = self._entries(split)
         if split == "train" and self.config.scenarios is not None:
             entries = entries[: self.config.scenarios * len(self.config.categories)]
-        played = offline.played_scripts(entries, self._root, self.config)
-        found = offline.as_episodes(played, self.config.reward, self.config.centre)
-        self._facts = offline.data_facts(found)
+        config = self.config
+        played = offline.played_scripts(entries, self._root, config, self._setting)
+        facts: dict[str, Any] = {}
+        if config.recorded is not None:
+            recording = read_recording(Path(config.recorded).expanduser(), self._root, self.version, entries)
+            again = offline.played_recording(recording, self._root, self._setting)
+            facts = {"recorded": offline.recording_facts(recording, again)}
+            for line in offline.recording_notices(facts["recorded"]):
+                say(line, None)
+            played += again
+        found = as_episodes(played, config.reward, config.centre, config.call_penalty)
+        self._facts = {**offline.data_facts(found), **facts}
         return found
 
     def _entries(self, split: Split) -> list[Entry]:
         return split_entries(self._root, self.config.categories, split, self.version)
 
-    def data_facts(self) -> dict[str, Any]:
-        """Facts about the episodes last made: counts, mean returns, centre."""
-        return self._facts
+    def facts(self) -> dict[str, Any]:
+        """The data's sha256 by category, how calls are read, and what the episodes last made consist of."""
+        return {
+            "data_version": self.version.name,
+            "sha256": {category: self.version.sha256[category] for category in self.config.categories},
+            "prompt": self.config.prompt,
+            "parser": self._setting.parser,
+            "data": self._facts,
+        }
 
     def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Record]:
         """Play every example to its end; all live episodes step together."""
@@ -109,8 +142,9 @@ class BfclTask(Task):
         repeat: int,
         finished: Callable[[int], None],
     ) -> list[Dialogue]:
-        limits = Limits(config.max_steps, config.max_episode_tokens)
-        dialogues = [Dialogue(entry, self._root, limits) for entry in entries]
+        setting = self._setting
+        limits = Limits(config.max_steps, config.max_episode_tokens, setting.as_official)
+        dialogues = [Dialogue(entry, self._root, limits, setting) for entry in entries]
         wave = 0
         while live := [d for d in dialogues if d.stop is None]:
             seed = (config.seed + repeat) * WAVES_PER_REPEAT + wave

@@ -201,6 +201,18 @@ def test_the_default_setting_is_what_it_was_when_its_numbers_were_measured() -> 
     }  # fmt: skip
 
 
+def test_settings_at_their_default_that_came_later_enter_no_digest() -> None:
+    before = {
+        "data_version": "v3", "categories": ["base"], "prompt": "reduced", "primary": "turn_accuracy", "reward": "turn",
+        "centre": "none", "behaviours": ["ground_truth", "perturbed"], "perturbations": 3, "data_seed": 0,
+        "scenarios": None,
+    }  # fmt: skip
+    assert BfclConfig().model_dump(mode="json") == before
+    changed = BfclConfig(call_penalty=0.5)
+    assert changed.model_dump(mode="json") == {**before, "call_penalty": 0.5}
+    assert BfclConfig.model_validate(changed.model_dump(mode="json")) == changed
+
+
 def test_every_preset_validates() -> None:
     from shiqbench.registry import registry
     from shiqbench.settings import sections
