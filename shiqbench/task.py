@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shiqbench.config import AlgorithmConfig, EvalConfig, TaskConfig
     from shiqbench.episode import Episode
     from shiqbench.generation import ChatGenerator
+    from shiqbench.start_model import StartModel
 
 Split = Literal["train", "validation", "test"]
 Record = dict[str, Any]
@@ -86,6 +87,13 @@ class Task(ABC):
 
     def fetch(self) -> None:  # noqa: B027 - most tasks have nothing to fetch
         """Get the pinned assets into the cache; called before anything is written."""
+
+    def meet(self, model: StartModel) -> None:  # noqa: B027 - most tasks ask nothing of the model
+        """Take note of the model: before anything is written, and again before its episodes are made.
+
+        Raises:
+            ConfigError: The task's setting cannot be honoured with this model.
+        """
 
     def prompt_identity(self) -> str:
         """Sha256 over what the model is told; enters the evaluation's digest."""

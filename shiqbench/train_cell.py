@@ -18,7 +18,7 @@ from shiqbench.manifest import manifest, peak_memory_gb
 from shiqbench.memory import keeping_freed_memory
 from shiqbench.policy import Policy, load_model, plain
 from shiqbench.reference import ReferenceCache, not_computed
-from shiqbench.rendering import Rendered, Renderer
+from shiqbench.start_model import StartModel
 from shiqbench.training import Trainer, TrainingPlan, plan_training
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from shiqbench.episode import Episode
     from shiqbench.plan import CellPlan
     from shiqbench.progress import Display
+    from shiqbench.rendering import Rendered, Renderer
     from shiqbench.statistics import TokenStatistics
 
 
@@ -87,9 +88,11 @@ def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
     task = cell.task.load()(cell.task_config)
     algorithm = cell.algorithm.load()(cell.algo)
     with display.stage("episodes"):
+        start = StartModel(weights, weights_sha256)
+        task.meet(start)
         offered = task.episodes("train")
         episodes = algorithm.select(offered)
-        renderer = Renderer(weights)
+        renderer = start.renderer
         rendered = [renderer.render(e) for e in episodes]
     _check_lengths(rendered, config)
     units = make_units(algorithm, episodes)

@@ -18,9 +18,15 @@ import keyword
 import math
 import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Words = Callable[[str], Any]
 
 MAX_CHARACTERS = 20_000
 MAX_NESTING = 32
@@ -98,12 +104,12 @@ def write(calls: list[Call] | tuple[Call, ...]) -> str:
     return f"[{', '.join(c.text() for c in calls)}]"
 
 
-def parse(text: str, *, bare_words: bool = False) -> Parsed:
+def parse(text: str, *, words: Words | None = None) -> Parsed:
     """Read a message. Total: any text gives a result, none is evaluated.
 
     Args:
         text: The message.
-        bare_words: Whether ``f(a=word)`` stands for ``f(a='word')``, as it does officially.
+        words: The value that a word without quotes stands for, or KeyError; None refuses all of them.
     """
     if len(text) > MAX_CHARACTERS:
         return Parsed(Outcome.MALFORMED, problem=f"longer than {MAX_CHARACTERS} characters")
@@ -112,7 +118,7 @@ def parse(text: str, *, bare_words: bool = False) -> Parsed:
         return Parsed(Outcome.NO_CALLS)
     try:
         _scan(text)
-        calls = tuple(_call(node, bare_words) for node in _call_nodes(text))
+        calls = tuple(_call(node, words) for node in _call_nodes(text))
     except _MalformedError as problem:
         return Parsed(Outcome.MALFORMED, problem=str(problem))
     return Parsed(Outcome.CALLS if calls else Outcome.NO_CALLS, calls)
@@ -153,18 +159,18 @@ def _call_nodes(text: str) -> list[ast.expr]:
     return nodes
 
 
-def _call(node: ast.expr, bare_words: bool) -> Call:
+def _call(node: ast.expr, words: Words | None) -> Call:
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
         raise _MalformedError("every item must be a call, name(argument=value)")
     kwargs: dict[str, Any] = {}
     for word in node.keywords:
         if word.arg is None or word.arg in kwargs:
             raise _MalformedError(f"argument {word.arg} is given twice")
-        kwargs[word.arg] = _literal(word.value, bare_words)
-    return Call(node.func.id, tuple(_literal(a, bare_words) for a in node.args), kwargs)
+        kwargs[word.arg] = _literal(word.value, words)
+    return Call(node.func.id, tuple(_literal(a, words) for a in node.args), kwargs)
 
 
-def _literal(node: ast.expr, bare_words: bool = False) -> Any:
+def _literal(node: ast.expr, words: Words | None = None) -> Any:
     """The value of a literal; everything else is refused."""
     if isinstance(node, ast.Constant):
         return _constant(node.value)
@@ -173,14 +179,15 @@ def _literal(node: ast.expr, bare_words: bool = False) -> Any:
         if type(value) in (int, float):
             return -value
     if isinstance(node, ast.List):
-        return [_literal(item, bare_words) for item in node.elts]
+        return [_literal(item, words) for item in node.elts]
     if isinstance(node, ast.Tuple):
-        return tuple(_literal(item, bare_words) for item in node.elts)
+        return tuple(_literal(item, words) for item in node.elts)
     if isinstance(node, ast.Dict):
-        return {_key(k): _literal(v, bare_words) for k, v in zip(node.keys, node.values, strict=True)}
-    if isinstance(node, ast.Name) and bare_words:
-        return node.id
+        return {_key(k): _literal(v, words) for k, v in zip(node.keys, node.values, strict=True)}
     if isinstance(node, ast.Name):
+        if words is not None:
+            with suppress(KeyError):
+                return words(node.id)
         raise _MalformedError(f"{node.id} is no literal; strings need quotes")
     raise _MalformedError("arguments must be literals")
 

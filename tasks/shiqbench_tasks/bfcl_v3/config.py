@@ -12,21 +12,25 @@ from shiqbench_tasks.bfcl_v3.versions import Category  # noqa: TC001 - pydantic 
 Behaviour = Literal["ground_truth", "perturbed", "recorded"]
 # Fields that came after the first published numbers: at their default they are left out of what digests are
 # computed from, so that cells made before are still found.
-ADDED = ("call_penalty", "recorded")
+ADDED = ("parser", "call_penalty", "recorded")
 
 
 class BfclConfig(TaskConfig):
     """What is asked of the model, which episodes it learns from, and how they are rewarded."""
 
-    setting_fields: ClassVar[tuple[str, ...]] = ("data_version", "categories", "prompt", "primary")
+    setting_fields: ClassVar[tuple[str, ...]] = ("data_version", "categories", "prompt", "parser", "primary")
 
     data_version: Literal["v3", "v4"] = Field(default="v3", description="bfcl-eval 2025.7.17 or 2026.3.23")
     categories: tuple[Category, ...] = Field(
         default=("base",), min_length=1, description="base, miss_func, miss_param, long_context; one split for all"
     )
-    prompt: Literal["reduced", "official"] = Field(
+    prompt: Literal["reduced", "official", "native"] = Field(
         default="reduced",
-        description="reduced: one line per tool; official: the leaderboard's text prompt, 38,000 characters on average",
+        description="reduced: a line per tool; official: the leaderboard's text, 38,000 characters on average; "
+        "native: the chat template's own tool format",
+    )
+    parser: Literal["auto", "hermes", "llama3_json", "pythonic"] = Field(
+        default="auto", description="how a model under prompt native writes calls; auto finds out from its template"
     )
     primary: Literal["turn_accuracy", "valid"] = Field(
         default="turn_accuracy", description="headline metric: share of right turns, or of valid episodes"
@@ -62,6 +66,12 @@ class BfclConfig(TaskConfig):
     def _recorded_needs_a_folder(self) -> BfclConfig:
         if ("recorded" in self.behaviours) != (self.recorded is not None):
             raise ValueError("behaviour recorded and task.recorded=FOLDER need each other")
+        return self
+
+    @model_validator(mode="after")
+    def _a_parser_is_for_native_calls(self) -> BfclConfig:
+        if self.parser != "auto" and self.prompt != "native":
+            raise ValueError(f"parser {self.parser} cannot be honoured under prompt {self.prompt}")
         return self
 
     @model_serializer(mode="wrap")

@@ -76,6 +76,7 @@ class Dialogue:
         self.stop: StopReason | None = None
         self.prompt_tokens = self.tokens = 0
         self.assistant_messages = self.malformed_messages = 0
+        self.context_excess = 0  # tokens by which a prompt was too long for the context
         self._toolbox = ToolBox(entry, root)
         self._scorecard = Scorecard(entry, root)
         self._steps = 0
@@ -117,9 +118,15 @@ class Dialogue:
         if self.stop is None and limit is not None and self.tokens >= limit:
             self.stop = StopReason.TOKEN_LIMIT
 
-    def no_room(self, prompt_tokens: int) -> None:
-        """The prompt does not fit the context: the episode ends, nothing is truncated."""
+    def no_room(self, prompt_tokens: int, room: int) -> None:
+        """The prompt does not fit the context: the episode ends, nothing is truncated.
+
+        Args:
+            prompt_tokens: Length of the prompt.
+            room: The longest that would fit.
+        """
         self.prompt_tokens += prompt_tokens
+        self.context_excess = prompt_tokens - room
         self.stop = StopReason.CONTEXT_LIMIT
 
     def close_turn(self) -> None:

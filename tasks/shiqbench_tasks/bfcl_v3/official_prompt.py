@@ -11,9 +11,10 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.digest import digest
 from shiqbench.episode import Message
 from shiqbench_tasks.bfcl_v3.calls import parse, write
-from shiqbench_tasks.bfcl_v3.prompt import NO_MORE_CALLS, PromptSetting
+from shiqbench_tasks.bfcl_v3.prompt import NO_MORE_CALLS, TURN_END, PromptSetting
 from shiqbench_tasks.bfcl_v3.simulator import official
 
 if TYPE_CHECKING:
@@ -84,6 +85,19 @@ class OfficialPrompt(PromptSetting):
         )
 
 
+def official_identity(data_sha256: str) -> str:
+    """Sha256 over what the model is told; the texts themselves are pinned with the data."""
+    told = {
+        "kind": "official",
+        "data": data_sha256,
+        "hint": LANGUAGE_HINT,
+        "responses": "a tool message for each call",
+        "malformed": "ends the turn",
+        "turn_end": TURN_END,
+    }
+    return digest(told)
+
+
 def hinted(tool: ToolDocument) -> ToolDocument:
     """A tool's document with the leaderboard's remark on its language."""
     tool = copy.deepcopy(tool)
@@ -96,4 +110,4 @@ def read_leniently(text: str) -> Parsed:
     text = text.strip("`\n ")
     opened = text if text.startswith("[") else f"[{text}"
     closed = opened if opened.endswith("]") else f"{opened}]"
-    return parse(closed if "(" in text else text, bare_words=True)
+    return parse(closed if "(" in text else text, words=str)

@@ -141,14 +141,13 @@ def malformed_response(problem: str) -> str:
     return f"Error: {problem}. Answer with [name(arg=value), ...] or []."
 
 
-def prompt_identity(kind: str, data_sha256: str, *, announces: bool = False) -> str:
-    """Sha256 over all that the model is told.
+def reduced_identity(data_sha256: str, *, announces: bool = False) -> str:
+    """Sha256 over all that the model is told under the reduced prompt.
 
     Tool documents are named by the data's digest, and how they are written by an example, so that this is
     known before the data are fetched.
 
     Args:
-        kind: The prompt setting.
         data_sha256: Of the data.
         announces: Whether any scenario withholds tools and announces them later.
     """
@@ -165,7 +164,7 @@ def prompt_identity(kind: str, data_sha256: str, *, announces: bool = False) -> 
     }
     return digest(
         {
-            "kind": kind,
+            "kind": "reduced",
             "instruction": INSTRUCTION,
             "tool": tool_line(example),
             "responses": tool_message(["first", "second"]).content,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from shiqbench.assets import fetch, say
 from shiqbench.episode import Message, StopReason
+from shiqbench.errors import ConfigError
 from shiqbench.generation import Sampling
 from shiqbench.intervals import clustered_wilson
 from shiqbench.task import Metrics, Primary, Task
@@ -22,7 +23,8 @@ from shiqbench_tasks.bfcl_v3 import offline, prompt
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import load_entries, split_entries
 from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits, play
-from shiqbench_tasks.bfcl_v3.official_prompt import OfficialPrompt
+from shiqbench_tasks.bfcl_v3.native import NativePrompt, native_identity
+from shiqbench_tasks.bfcl_v3.official_prompt import OfficialPrompt, official_identity
 from shiqbench_tasks.bfcl_v3.recorded import read_recording, recording_sha256
 from shiqbench_tasks.bfcl_v3.rewards import as_episodes
 from shiqbench_tasks.bfcl_v3.scoring import ErrorType
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from shiqbench.config import EvalConfig, TaskConfig
     from shiqbench.episode import Episode
     from shiqbench.generation import ChatGenerator
+    from shiqbench.start_model import StartModel
     from shiqbench.task import Record, Split
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.prompt import PromptSetting
@@ -57,6 +60,7 @@ class BfclTask(Task):
         super().__init__(config)
         self.version = VERSIONS[self.config.data_version]
         self._facts: dict[str, Any] = {}
+        self._native: PromptSetting | None = None
 
     @classmethod
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
@@ -81,16 +85,33 @@ class BfclTask(Task):
     def _root(self) -> Path:
         return fetch(self.version.wheel)
 
-    @cached_property
+    def meet(self, model: StartModel) -> None:
+        """Under ``native`` the chat template decides how tools and calls are written."""
+        if self.config.prompt == "native":
+            self._native = NativePrompt(model.renderer, self.config.parser)
+
+    @property
     def _setting(self) -> PromptSetting:
+        if self.config.prompt == "reduced":
+            return prompt.REDUCED
         if self.config.prompt == "official":
-            return OfficialPrompt(self._root, self.version.name)
-        return prompt.REDUCED
+            return self._official
+        if self._native is None:
+            raise RuntimeError("prompt native needs a model; call meet() first")
+        return self._native
+
+    @cached_property
+    def _official(self) -> PromptSetting:
+        return OfficialPrompt(self._root, self.version.name)
 
     def prompt_identity(self) -> str:
-        """Sha256 over the instruction, how tools are written, and how a turn ends."""
-        announces = "miss_func" in self.config.categories
-        return prompt.prompt_identity(self.config.prompt, self.version.wheel.sha256, announces=announces)
+        """Sha256 over what the model is told and how a turn ends, known before anything is fetched."""
+        sha256 = self.version.wheel.sha256
+        if self.config.prompt == "official":
+            return official_identity(sha256)
+        if self.config.prompt == "native":
+            return native_identity(sha256)
+        return prompt.reduced_identity(sha256, announces="miss_func" in self.config.categories)
 
     def episodes(self, split: Split) -> list[Episode]:
         """Ground truth and perturbed episodes, the same in every process."""
@@ -126,6 +147,8 @@ class BfclTask(Task):
 
     def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Record]:
         """Play every example to its end; all live episodes step together."""
+        if self.config.prompt == "native":  # the evaluated model may be another than the one met before
+            self._native = NativePrompt(chat.renderer, self.config.parser)
         entries = self._entries(config.split)[: config.examples]
         records: list[Record] = []
         for repeat in range(config.repeats):
@@ -145,14 +168,15 @@ class BfclTask(Task):
         setting = self._setting
         limits = Limits(config.max_steps, config.max_episode_tokens, setting.as_official)
         dialogues = [Dialogue(entry, self._root, limits, setting) for entry in entries]
+        _check_room(chat, config, dialogues)
         wave = 0
         while live := [d for d in dialogues if d.stop is None]:
             seed = (config.seed + repeat) * WAVES_PER_REPEAT + wave
             sampling = Sampling(config.max_tokens, config.temperature, config.top_p, seed)
-            replies = chat.reply([d.messages for d in live], sampling)
+            replies = chat.reply([d.messages for d in live], sampling, [d.tools for d in live])
             for dialogue, reply in zip(live, replies, strict=True):
                 if reply.message is None:
-                    dialogue.no_room(reply.prompt_tokens)
+                    dialogue.no_room(reply.prompt_tokens, config.max_context - config.max_tokens)
                 else:
                     dialogue.answer(reply.message, tokens=reply.tokens, prompt_tokens=reply.prompt_tokens)
             wave += 1
@@ -194,6 +218,25 @@ class BfclTask(Task):
         return sum(v.right_turns for v in verdicts) / max(1, sum(v.counted_turns for v in verdicts))
 
 
+def _check_room(chat: ChatGenerator, config: EvalConfig, dialogues: Sequence[Dialogue]) -> None:
+    """Refuse a setting in which the model could not even begin.
+
+    Raises:
+        ConfigError: It says by how much the longest first prompt is too long, and what to do.
+    """
+    tokens, dialogue = max(
+        ((chat.prompt_tokens(d.messages, d.tools), d) for d in dialogues), key=lambda found: found[0], default=(0, None)
+    )
+    over = tokens + config.max_tokens - config.max_context
+    if dialogue is not None and over > 0:
+        raise ConfigError(
+            f"the first prompt of {dialogue.entry.id} has {tokens} tokens: with eval.max_tokens {config.max_tokens} "
+            f"that is {over} more than eval.max_context {config.max_context}",
+            where=f"task.prompt = {dialogue.setting.name}",
+            do=f"raise it (--set eval.max_context={tokens + config.max_tokens}) or take a shorter prompt setting",
+        )
+
+
 def _report(progress: Callable[[int, int], None], before: int, total: int, finished: int) -> None:
     progress(before + finished, total)
 
@@ -223,6 +266,7 @@ def _record(dialogue: Dialogue, repeat: int) -> Record:
         "calls": sum(len(step) for turn in dialogue.turns for step in turn.steps),
         "prompt_tokens": dialogue.prompt_tokens,
         "tokens": dialogue.tokens,
+        "context_excess": dialogue.context_excess,
         "transcript": json.dumps([_message_json(m) for m in dialogue.messages]),
     }
 

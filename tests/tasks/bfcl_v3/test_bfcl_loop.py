@@ -70,8 +70,9 @@ def test_context_limit_ends_the_episode(bfcl_root: Path, entries: tuple[Entry, .
     dialogue = Dialogue(entries[1], bfcl_root)
     with pytest.raises(ValueError, match="still being played"):
         dialogue.verdict()
-    dialogue.no_room(9000)
+    dialogue.no_room(9000, 8000)
     assert dialogue.stop is StopReason.CONTEXT_LIMIT
+    assert dialogue.context_excess == 1000
     assert dialogue.verdict().turns == (False,) * 4
 
 
@@ -107,16 +108,16 @@ def test_the_system_message_names_every_tool(entries: tuple[Entry, ...]) -> None
 
 
 def test_prompt_identity_follows_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = prompt.prompt_identity("reduced", "data")
-    assert before == prompt.prompt_identity("reduced", "data")
-    assert before != prompt.prompt_identity("reduced", "other data")
-    announcing = prompt.prompt_identity("reduced", "data", announces=True)
+    before = prompt.reduced_identity("data")
+    assert before == prompt.reduced_identity("data")
+    assert before != prompt.reduced_identity("other data")
+    announcing = prompt.reduced_identity("data", announces=True)
     assert announcing != before
     with monkeypatch.context() as patch:
         patch.setattr(prompt, "ANNOUNCEMENT", "More tools.")
-        assert prompt.prompt_identity("reduced", "data", announces=True) != announcing
-        assert prompt.prompt_identity("reduced", "data") == before
+        assert prompt.reduced_identity("data", announces=True) != announcing
+        assert prompt.reduced_identity("data") == before
     for name, value in (("INSTRUCTION", "Other words."), ("DESCRIPTION_WORDS", 11), ("TURN_END", "x")):
         with monkeypatch.context() as patch:
             patch.setattr(prompt, name, value)
-            assert prompt.prompt_identity("reduced", "data") != before
+            assert prompt.reduced_identity("data") != before

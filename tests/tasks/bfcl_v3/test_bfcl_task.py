@@ -32,7 +32,12 @@ class ScriptedChat:
         self.seeds: list[int] = []
         self.waves: list[int] = []
 
-    def reply(self, conversations: Sequence[Sequence[Message]], sampling: Sampling) -> list[Reply]:
+    def prompt_tokens(self, conversation: Sequence[Message], tools: Sequence[Any] = ()) -> int:
+        return 10
+
+    def reply(
+        self, conversations: Sequence[Sequence[Message]], sampling: Sampling, tools: Sequence[Any] = ()
+    ) -> list[Reply]:
         self.seeds.append(sampling.seed)
         self.waves.append(len(conversations))
         return [self._reply(c) for c in conversations]
