@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import math
 import re
+import signal
+import threading
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from shiqbench_tasks.bfcl_v3.calls import Call
 
@@ -23,6 +28,36 @@ MAX_REPEATS = 1_000  # of a text or list times a number
 
 class RefusedError(ValueError):
     """The call would cost too much; the model is told."""
+
+
+class EpisodeTimeoutError(BaseException):
+    """One message took longer than any should."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Interrupt what takes too long; without effect outside the main thread, and where there is no such timer.
+
+    Raises:
+        EpisodeTimeoutError: It took too long.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise EpisodeTimeoutError(f"a message took more than {seconds:g} seconds")
+
+    started = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, stop)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if left:  # somebody else's timer goes on
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - started)), interval)
 
 
 def check_cost(call: Call, method: Callable[..., Any]) -> None:

@@ -76,6 +76,7 @@ class Dialogue:
         self.stop: StopReason | None = None
         self.prompt_tokens = self.tokens = 0
         self.assistant_messages = self.malformed_messages = 0
+        self.error = ""  # what crashed
         self.context_excess = 0  # tokens by which a prompt was too long for the context
         self._toolbox = ToolBox(entry, root)
         self._scorecard = Scorecard(entry, root)
@@ -128,6 +129,16 @@ class Dialogue:
         self.prompt_tokens += prompt_tokens
         self.context_excess = prompt_tokens - room
         self.stop = StopReason.CONTEXT_LIMIT
+
+    def crash(self, error: BaseException) -> None:
+        """Something failed that is not the model's doing; the episode ends and is not scored."""
+        self.error = f"{type(error).__name__}: {error}"
+        self.stop = StopReason.ERROR
+
+    def messages_to_expect(self) -> int:
+        """How many messages the rest would take at a call a message; orders long waves, and decides nothing else."""
+        rest = self.entry.ground_truth[len(self.turns) - 1 :]
+        return sum(len(calls) + 1 for calls in rest)
 
     def close_turn(self) -> None:
         """End the turn without a message that does so; recordings may lack it."""

@@ -246,7 +246,9 @@ def test_a_first_prompt_that_is_too_long_says_by_how_much(tmp_path: Path) -> Non
     renderer = _renderer(tmp_path, CHATML)
     chat = ChatGenerator(Fixed(renderer, "x"), renderer, 4096)  # type: ignore[arg-type]
     task = BfclTask(BfclConfig(prompt="official"))
-    with pytest.raises(ConfigError, match=r"has (\d+) tokens: .* is \d+ more than eval.max_context 4096.*--set eval"):
+    with pytest.raises(
+        ConfigError, match=r"has (\d+) tokens: .* is \d+ more than max_context 4096.*raise max_context to"
+    ):
         task.evaluate(chat, EvalConfig(examples=2, max_context=4096), lambda done, total: None)
 
 
