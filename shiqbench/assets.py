@@ -72,7 +72,15 @@ BFCL_V3 = Wheel(
     megabytes=1.7,
     licence="Apache-2.0",
 )
-WHEELS = (SMOLLM2, BFCL_V3)
+BFCL_V4 = Wheel(
+    name="bfcl-eval",
+    version="2026.3.23",
+    filename="bfcl_eval-2026.3.23-py3-none-any.whl",
+    sha256="3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a",
+    megabytes=1.9,
+    licence="Apache-2.0",
+)
+WHEELS = (SMOLLM2, BFCL_V3, BFCL_V4)
 
 
 def cache_dir() -> Path:

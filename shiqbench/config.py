@@ -25,7 +25,8 @@ class TaskConfig(Section):
     """Base of every task's configuration.
 
     ``setting_fields`` names the fields that decide what is asked of the model (data version, prompt);
-    the others only decide what it learns from. Results are compared within one setting.
+    the others only decide what it learns from. Results are compared within one setting. A field that a
+    serializer leaves out (one that came later, at its default) is left out here too.
     """
 
     setting_fields: ClassVar[tuple[str, ...]] = ()
@@ -33,7 +34,7 @@ class TaskConfig(Section):
     def setting(self) -> dict[str, Any]:
         """The fields that every compared cell must share."""
         values = self.model_dump(mode="json")
-        return {name: values[name] for name in self.setting_fields}
+        return {name: values[name] for name in self.setting_fields if name in values}
 
     def reduced(self) -> bool:
         """Whether the setting is easier than the official one; marked wherever its numbers are shown."""

@@ -28,6 +28,7 @@ class Message:
         reward: Reward on its last action token, None if it carries none.
         token_ids: The ids that a model sampled, end-of-turn token included; kept, never re-tokenised.
         behaviour_logp: Log-probability of each of ``token_ids`` under the model that sampled them.
+        tools: Tool documents that are offered from this message on, where they change; None keeps those before.
     """
 
     role: str
@@ -36,6 +37,7 @@ class Message:
     reward: float | None = None
     token_ids: tuple[int, ...] | None = None
     behaviour_logp: tuple[float, ...] | None = None
+    tools: tuple[dict[str, Any], ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,7 @@ def _generate(
     facts = {
         "engine": engine.describe(),
         "chat_template_sha256": renderer.template_sha256,
+        "task": plan.task.facts(),
         "machine_failures": failures,
         "seconds": {"engine": ready - started, "generation": time.perf_counter() - ready},
     }

@@ -129,6 +129,10 @@ class ChatGenerator:
         completions = dict(zip(fits, self.generator.generate([prompts[i] for i in fits], sampling), strict=True))
         return [self._reply(prompts[i], completions.get(i)) for i in range(len(prompts))]
 
+    def prompt_tokens(self, conversation: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> int:
+        """Length of a conversation's prompt."""
+        return len(self.renderer.prompt(conversation, tools))
+
     def _reply(self, prompt: Sequence[int], completion: Completion | None) -> Reply:
         if completion is None:
             return Reply(None, len(prompt), 0, cut=False)

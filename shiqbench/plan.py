@@ -94,6 +94,7 @@ class CellPlan:
         """What the digest is computed from, and what ``config.json`` holds."""
         task_class: type[Task] = self.task.load()
         trains = self.train is not None
+        offline = task_class.offline_identity(self.task_config) if trains else {}
         task_values = self.task_config.model_dump(mode="json") if trains else self.task_config.setting()
         return {
             "schema": SCHEMA,
@@ -106,7 +107,7 @@ class CellPlan:
                 "name": self.task.name,
                 "version": self.task.version,
                 "config": task_values,
-                "data": task_class.data_identity(self.task_config),
+                "data": task_class.data_identity(self.task_config) | offline,
             },
             "model": {"cell": self.start.digest} if self.start else self.model.identity,
             "train": self.train.model_dump(mode="json", exclude=NOT_IDENTITY) if self.train else None,

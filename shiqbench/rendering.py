@@ -117,6 +117,19 @@ class Renderer:
         )
         return "shiqbench_probe_tool" in text
 
+    def example_of_a_call(self) -> str:
+        """A conversation in which the probe tool is called, as the template writes it; empty if it cannot."""
+        call = {"type": "function", "function": {"name": "shiqbench_probe_tool", "arguments": {"key": "value"}}}
+        calling = {"role": "assistant", "content": "", "tool_calls": [call]}
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": "x"}, calling], tools=[PROBE_TOOL], tokenize=False
+                )
+            )
+        except Exception:  # whatever a template raises, it does not show how it writes calls
+            return ""
+
     def render(self, episode: Episode) -> Rendered:
         """An episode in tokens, with mask and rewards.
 
@@ -162,10 +175,11 @@ class Renderer:
         self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], *, generate: bool
     ) -> tuple[list[int], list[int]]:
         """Ids, and per id the index of the message whose content (or end of turn) it is, -1 for the template's."""
+        offered = next((m.tools for m in reversed(messages) if m.tools is not None), tools)
         slots = [{"role": m.role, "content": f"@@shiqbench:{i}@@"} for i, m in enumerate(messages)]
         try:
             text = self.tokenizer.apply_chat_template(
-                slots, tools=list(tools) or None, tokenize=False, add_generation_prompt=generate
+                slots, tools=list(offered) or None, tokenize=False, add_generation_prompt=generate
             )
         except Exception as error:
             raise ConfigError(

@@ -10,6 +10,7 @@ from shiqbench.cell import check_writable, held, is_done, mark_done
 from shiqbench.digest import short
 from shiqbench.errors import ConfigError
 from shiqbench.files import read_json, write_json
+from shiqbench.start_model import StartModel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +94,7 @@ def prepare(plan: RunPlan) -> None:
     check_writable(cell.results)
     plan.task.fetch()
     if not cell.task.own_policy:
-        cell.model.folder()
+        plan.task.meet(StartModel(cell.model.folder()))
 
 
 def check_needs(cell: CellPlan) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shiqbench.config import AlgorithmConfig, EvalConfig, TaskConfig
     from shiqbench.episode import Episode
     from shiqbench.generation import ChatGenerator
+    from shiqbench.start_model import StartModel
 
 Split = Literal["train", "validation", "test"]
 Record = dict[str, Any]
@@ -75,8 +76,24 @@ class Task(ABC):
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
         """Version and sha256 of the data, known before anything is fetched."""
 
+    @classmethod
+    def offline_identity(cls, config: TaskConfig) -> dict[str, str]:
+        """What else its episodes depend on, such as a local folder's sha256; enters the digest of what trains on them.
+
+        Raises:
+            ConfigError: The folder is not there.
+        """
+        return {}
+
     def fetch(self) -> None:  # noqa: B027 - most tasks have nothing to fetch
         """Get the pinned assets into the cache; called before anything is written."""
+
+    def meet(self, model: StartModel) -> None:  # noqa: B027 - most tasks ask nothing of the model
+        """Take note of the model: before anything is written, and again before its episodes are made.
+
+        Raises:
+            ConfigError: The task's setting cannot be honoured with this model.
+        """
 
     def prompt_identity(self) -> str:
         """Sha256 over what the model is told; enters the evaluation's digest."""
@@ -88,6 +105,10 @@ class Task(ABC):
         Raises:
             ConfigError: It says what to change.
         """
+
+    def facts(self) -> dict[str, Any]:
+        """What manifests should tell of the task, once its episodes were made or it was evaluated."""
+        return {}
 
     def episodes(self, split: Split) -> list[Episode]:
         """Offline episodes of a split, the same for every seed."""

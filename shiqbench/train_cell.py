@@ -21,7 +21,7 @@ from shiqbench.memory import keeping_freed_memory
 from shiqbench.mismatched import mismatched
 from shiqbench.policy import Policy, load_model, plain
 from shiqbench.reference import ReferenceCache, not_computed
-from shiqbench.rendering import Rendered, Renderer
+from shiqbench.start_model import StartModel
 from shiqbench.training import Trainer, plan_training
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shiqbench.episode import Episode
     from shiqbench.plan import CellPlan
     from shiqbench.progress import Display
+    from shiqbench.rendering import Rendered, Renderer
     from shiqbench.statistics import TokenStatistics
 
 
@@ -90,9 +91,11 @@ def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
     task = cell.task.load()(cell.task_config)
     algorithm = cell.algorithm.load()(cell.algo)
     with display.stage("episodes"):
+        start = StartModel(weights, weights_sha256)
+        task.meet(start)
         offered = task.episodes("train")
         episodes = algorithm.select(offered)
-        renderer = Renderer(weights)
+        renderer = start.renderer
         rendered = [renderer.render(e) for e in episodes]
     _check_lengths(rendered, config)
     _check_data(algorithm, rendered)
@@ -115,6 +118,7 @@ def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
         "tokenizer_sha256": _sha256_if_file(weights / "tokenizer.json"),
         "chat_template_sha256": renderer.template_sha256,
         "data": data_facts(offered, episodes, rendered, len(units)),
+        "task": task.facts(),
         "budget": {
             "updates": len(plan.batches),
             "tokens": sum(plan.tokens),

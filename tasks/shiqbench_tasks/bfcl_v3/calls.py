@@ -18,9 +18,15 @@ import keyword
 import math
 import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Words = Callable[[str], Any]
 
 MAX_CHARACTERS = 20_000
 MAX_NESTING = 32
@@ -98,8 +104,13 @@ def write(calls: list[Call] | tuple[Call, ...]) -> str:
     return f"[{', '.join(c.text() for c in calls)}]"
 
 
-def parse(text: str) -> Parsed:
-    """Read a message. Total: any text gives a result, none is evaluated."""
+def parse(text: str, *, words: Words | None = None) -> Parsed:
+    """Read a message. Total: any text gives a result, none is evaluated.
+
+    Args:
+        text: The message.
+        words: The value that a word without quotes stands for, or KeyError; None refuses all of them.
+    """
     if len(text) > MAX_CHARACTERS:
         return Parsed(Outcome.MALFORMED, problem=f"longer than {MAX_CHARACTERS} characters")
     text = text.strip()
@@ -107,7 +118,7 @@ def parse(text: str) -> Parsed:
         return Parsed(Outcome.NO_CALLS)
     try:
         _scan(text)
-        calls = tuple(_call(node) for node in _call_nodes(text))
+        calls = tuple(_call(node, words) for node in _call_nodes(text))
     except _MalformedError as problem:
         return Parsed(Outcome.MALFORMED, problem=str(problem))
     return Parsed(Outcome.CALLS if calls else Outcome.NO_CALLS, calls)
@@ -148,18 +159,18 @@ def _call_nodes(text: str) -> list[ast.expr]:
     return nodes
 
 
-def _call(node: ast.expr) -> Call:
+def _call(node: ast.expr, words: Words | None) -> Call:
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
         raise _MalformedError("every item must be a call, name(argument=value)")
     kwargs: dict[str, Any] = {}
     for word in node.keywords:
         if word.arg is None or word.arg in kwargs:
             raise _MalformedError(f"argument {word.arg} is given twice")
-        kwargs[word.arg] = _literal(word.value)
-    return Call(node.func.id, tuple(_literal(a) for a in node.args), kwargs)
+        kwargs[word.arg] = _literal(word.value, words)
+    return Call(node.func.id, tuple(_literal(a, words) for a in node.args), kwargs)
 
 
-def _literal(node: ast.expr) -> Any:
+def _literal(node: ast.expr, words: Words | None = None) -> Any:
     """The value of a literal; everything else is refused."""
     if isinstance(node, ast.Constant):
         return _constant(node.value)
@@ -168,12 +179,15 @@ def _literal(node: ast.expr) -> Any:
         if type(value) in (int, float):
             return -value
     if isinstance(node, ast.List):
-        return [_literal(item) for item in node.elts]
+        return [_literal(item, words) for item in node.elts]
     if isinstance(node, ast.Tuple):
-        return tuple(_literal(item) for item in node.elts)
+        return tuple(_literal(item, words) for item in node.elts)
     if isinstance(node, ast.Dict):
-        return {_key(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True)}
+        return {_key(k): _literal(v, words) for k, v in zip(node.keys, node.values, strict=True)}
     if isinstance(node, ast.Name):
+        if words is not None:
+            with suppress(KeyError):
+                return words(node.id)
         raise _MalformedError(f"{node.id} is no literal; strings need quotes")
     raise _MalformedError("arguments must be literals")
 

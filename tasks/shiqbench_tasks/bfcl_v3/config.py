@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from shiqbench.config import TaskConfig
+from shiqbench_tasks.bfcl_v3.versions import Category  # noqa: TC001 - pydantic reads it
 
-Category = Literal["base"]
+Behaviour = Literal["ground_truth", "perturbed", "recorded"]
+# Fields that came after the first published numbers: at their default they are left out of what digests are
+# computed from, so that cells made before are still found.
+ADDED = ("parser", "call_penalty", "recorded")
 
 
 class BfclConfig(TaskConfig):
     """What is asked of the model, which episodes it learns from, and how they are rewarded."""
 
-    setting_fields: ClassVar[tuple[str, ...]] = ("data_version", "categories", "prompt", "primary")
+    setting_fields: ClassVar[tuple[str, ...]] = ("data_version", "categories", "prompt", "parser", "primary")
 
-    data_version: Literal["v3"] = Field(default="v3", description="bfcl-eval 2025.7.17")
-    categories: tuple[Category, ...] = Field(default=("base",), min_length=1)
-    prompt: Literal["reduced"] = Field(
-        default="reduced", description="one line per tool; the official prompt averages 38,000 characters"
+    data_version: Literal["v3", "v4"] = Field(default="v3", description="bfcl-eval 2025.7.17 or 2026.3.23")
+    categories: tuple[Category, ...] = Field(
+        default=("base",), min_length=1, description="base, miss_func, miss_param, long_context; one split for all"
+    )
+    prompt: Literal["reduced", "official", "native"] = Field(
+        default="reduced",
+        description="reduced: a line per tool; official: the leaderboard's text, 38,000 characters on average; "
+        "native: the chat template's own tool format",
+    )
+    parser: Literal["auto", "hermes", "llama3_json", "pythonic"] = Field(
+        default="auto", description="how a model under prompt native writes calls; auto finds out from its template"
     )
     primary: Literal["turn_accuracy", "valid"] = Field(
         default="turn_accuracy", description="headline metric: share of right turns, or of valid episodes"
@@ -30,8 +41,14 @@ class BfclConfig(TaskConfig):
     centre: Literal["none", "dataset", "group"] = Field(
         default="none", description="subtract the mean return of the data set, or of the scenario"
     )
-    behaviours: tuple[Literal["ground_truth", "perturbed"], ...] = Field(
-        default=("ground_truth", "perturbed"), min_length=1, description="offline episodes to learn from"
+    call_penalty: float = Field(default=0.0, ge=0, description="subtracted from the return for every call")
+    behaviours: tuple[Behaviour, ...] = Field(
+        default=("ground_truth", "perturbed"),
+        min_length=1,
+        description="offline episodes to learn from: ground_truth, perturbed, recorded",
+    )
+    recorded: str | None = Field(
+        default=None, description="folder of recorded episodes in the leaderboard's layout, result/<model>/..."
     )
     perturbations: int = Field(default=3, ge=1, description="perturbed episodes per scenario")
     data_seed: int = Field(default=0, description="chooses the perturbations")
@@ -45,6 +62,25 @@ class BfclConfig(TaskConfig):
                 raise ValueError(f"{name} names one value twice")
         return self
 
+    @model_validator(mode="after")
+    def _recorded_needs_a_folder(self) -> BfclConfig:
+        if ("recorded" in self.behaviours) != (self.recorded is not None):
+            raise ValueError("behaviour recorded and task.recorded=FOLDER need each other")
+        return self
+
+    @model_validator(mode="after")
+    def _a_parser_is_for_native_calls(self) -> BfclConfig:
+        if self.parser != "auto" and self.prompt != "native":
+            raise ValueError(f"parser {self.parser} cannot be honoured under prompt {self.prompt}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_added_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        kind = type(self).model_fields
+        unset = [n for n in ADDED if getattr(self, n) == kind[n].get_default(call_default_factory=True)]
+        return {name: value for name, value in values.items() if name not in unset}
+
     def reduced(self) -> bool:
-        """The only prompt at present is the reduced one."""
+        """The reduced prompt is not the official one."""
         return self.prompt == "reduced"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.errors import AssetError
 from shiqbench_tasks.bfcl_v3.calls import Call, parse
+from shiqbench_tasks.bfcl_v3.versions import V3, DataVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from shiqbench.task import Split
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
 SCENARIOS = 200
 SPLIT_SEED = 20250717
 SPLIT_SIZES: dict[Split, int] = {"train": 120, "validation": 30, "test": 50}
-SHA256 = {  # of the files below ``bfcl_eval/data`` in the pinned wheel
-    "BFCL_v3_multi_turn_base.json": "fe5c442849bdb2c2cdedc91f377411ff7fc6cd11af299766f4554d71d3d40f98",
-    "possible_answer/BFCL_v3_multi_turn_base.json": (
-        "6ea6bf48a2fc6067b57a289d314e7dc0582b12e22be53c8f7681599fba84a028"
-    ),
-}
 TOOL_FILES = {
     "GorillaFileSystem": "gorilla_file_system",
     "MathAPI": "math_api",
@@ -38,10 +33,6 @@ TOOL_FILES = {
     "VehicleControlAPI": "vehicle_control",
 }
 
-# multi_turn_base_154 has 5 user turns and 6 turns of ground truth: whoever plays it is officially "force
-# terminated", however well. Its second user turn asks for what the second and third answer.
-MERGED_ANSWERS = {("base", 154): 1}  # this turn of the ground truth takes in the next
-
 ToolDocument = dict[str, Any]
 
 
@@ -52,12 +43,13 @@ class Entry:
     Attributes:
         id: The official id, such as ``multi_turn_base_7``.
         scenario: Its number, shared by the four categories; splits go by it.
-        category: ``base``.
-        users: What the user says, per turn.
+        category: ``base``, ``miss_func``, ``miss_param`` or ``long_context``.
+        users: What the user says, per turn; empty where a withheld tool is announced instead.
         initial_config: Start state, per class.
         classes: The simulated classes involved, in the official order.
-        tools: Documents of every tool that the episode offers.
+        tools: Documents of every tool that the episode offers, sooner or later.
         ground_truth: Calls per turn, all arguments by name.
+        withheld: Turn to the names of the tools that are offered from it on.
     """
 
     id: str
@@ -68,6 +60,20 @@ class Entry:
     classes: tuple[str, ...]
     tools: tuple[ToolDocument, ...]
     ground_truth: tuple[tuple[Call, ...], ...]
+    withheld: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def offered(self, turn: int) -> tuple[ToolDocument, ...]:
+        """Documents of the tools that the model has been told of by a turn, the latest last."""
+        later = {name for names in self.withheld.values() for name in names}
+        tools = tuple(tool for tool in self.tools if tool["name"] not in later)
+        for at in sorted(self.withheld):
+            tools += self.announced(at) if at <= turn else ()
+        return tools
+
+    def announced(self, turn: int) -> tuple[ToolDocument, ...]:
+        """Documents of the tools that are offered from this turn on, and not before."""
+        documents = {tool["name"]: tool for tool in self.tools}
+        return tuple(documents[name] for name in self.withheld.get(turn, ()))
 
     @property
     def counted(self) -> tuple[bool, ...]:
@@ -92,37 +98,44 @@ def split_scenarios(split: Split) -> tuple[int, ...]:
     raise ValueError(f"unknown split {split!r}")
 
 
-def split_entries(root: Path, categories: Sequence[str], split: Split) -> list[Entry]:
+def split_entries(root: Path, categories: Sequence[str], split: Split, version: DataVersion = V3) -> list[Entry]:
     """Entries of a split, scenario by scenario."""
-    found = {category: load_entries(root, category) for category in categories}
+    found = {category: load_entries(root, category, version) for category in categories}
     return [found[category][i] for i in split_scenarios(split) for category in categories]
 
 
 @cache
-def load_entries(root: Path, category: str) -> tuple[Entry, ...]:
+def load_entries(root: Path, category: str, version: DataVersion = V3) -> tuple[Entry, ...]:
     """All entries of a category, by scenario number.
 
     Args:
         root: Folder of the unpacked wheel.
-        category: ``base``.
+        category: One of the four.
+        version: Which wheel that is.
 
     Raises:
         AssetError: A file is missing or not the pinned one.
     """
-    name = f"BFCL_v3_multi_turn_{category}.json"
-    entries = _read_lines(root, name)
-    answers = {a["id"]: a["ground_truth"] for a in _read_lines(root, f"possible_answer/{name}")}
-    return tuple(_entry(root, category, e, answers[e["id"]]) for e in entries)
+    entries = _read_lines(root, version.files(category)[0], version.sha256[category][0])
+    answers = raw_answers(root, category, version)
+    merged = {scenario: at for (name, scenario), at in version.merged_answers.items() if name == category}
+    return tuple(_entry(root, category, e, answers[e["id"]], merged) for e in entries)
 
 
-def _entry(root: Path, category: str, raw: dict[str, Any], answer: list[list[str]]) -> Entry:
-    tools = tuple(tool for name in raw["involved_classes"] for tool in load_tools(root, name))
+@cache
+def raw_answers(root: Path, category: str, version: DataVersion) -> dict[str, list[list[str]]]:
+    """The ground truth of a category as it is written, by the official id."""
+    lines = _read_lines(root, version.files(category)[1], version.sha256[category][1])
+    return {line["id"]: line["ground_truth"] for line in lines}
+
+
+def _entry(root: Path, category: str, raw: dict[str, Any], answer: list[list[str]], merged: Mapping[int, int]) -> Entry:
     scenario = int(raw["id"].rsplit("_", 1)[1])
-    merged = MERGED_ANSWERS.get((category, scenario))
-    if merged is not None:
-        answer = [*answer[:merged], answer[merged] + answer[merged + 1], *answer[merged + 2 :]]
-    excluded = raw.get("excluded_function", [])
-    tools = tuple(tool for tool in tools if tool["name"] not in excluded)
+    if scenario in merged:
+        at = merged[scenario]
+        answer = [*answer[:at], answer[at] + answer[at + 1], *answer[at + 2 :]]
+    # The ``excluded_function`` of v4 is read nowhere in the official code: those tools are offered there too.
+    tools = tuple(tool for name in raw["involved_classes"] for tool in load_tools(root, name))
     parameters = {tool["name"]: tuple(tool["parameters"]["properties"]) for tool in tools}
     return Entry(
         id=raw["id"],
@@ -133,6 +146,7 @@ def _entry(root: Path, category: str, raw: dict[str, Any], answer: list[list[str
         classes=tuple(raw["involved_classes"]),
         tools=tools,
         ground_truth=tuple(tuple(_named(c, parameters) for c in turn) for turn in answer),
+        withheld={int(turn): tuple(names) for turn, names in raw.get("missed_function", {}).items()},
     )
 
 
@@ -149,7 +163,7 @@ def load_tools(root: Path, class_name: str) -> tuple[ToolDocument, ...]:
     return tuple(_read_lines(root, f"multi_turn_func_doc/{TOOL_FILES[class_name]}.json"))
 
 
-def _read_lines(root: Path, name: str) -> list[dict[str, Any]]:
+def _read_lines(root: Path, name: str, sha256: str | None = None) -> list[dict[str, Any]]:
     path = root / "bfcl_eval" / "data" / name
     try:
         content = path.read_bytes()
@@ -157,7 +171,7 @@ def _read_lines(root: Path, name: str) -> list[dict[str, Any]]:
         raise AssetError(
             f"cannot read the BFCL data: {error.strerror}", where=str(path), do="run shiqbench fetch bfcl_v3"
         ) from error
-    if name in SHA256 and hashlib.sha256(content).hexdigest() != SHA256[name]:
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise AssetError(
             "the BFCL data are not the pinned ones",
             where=str(path),

@@ -5,11 +5,17 @@ None of it touches a call of the ground truth; a test plays them all.
 
 from __future__ import annotations
 
+import math
 import re
+import signal
+import threading
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from shiqbench_tasks.bfcl_v3.calls import Call
 
@@ -24,6 +30,36 @@ class RefusedError(ValueError):
     """The call would cost too much; the model is told."""
 
 
+class EpisodeTimeoutError(BaseException):
+    """One message took longer than any should."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Interrupt what takes too long; without effect outside the main thread, and where there is no such timer.
+
+    Raises:
+        EpisodeTimeoutError: It took too long.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise EpisodeTimeoutError(f"a message took more than {seconds:g} seconds")
+
+    started = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, stop)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if left:  # somebody else's timer goes on
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - started)), interval)
+
+
 def check_cost(call: Call, method: Callable[..., Any]) -> None:
     """Refuse a call whose cost is out of proportion.
 
@@ -35,6 +71,7 @@ def check_cost(call: Call, method: Callable[..., Any]) -> None:
         RefusedError: It is refused.
     """
     values = [*call.args, *call.kwargs.values()]
+    _check_finite(values)
     if call.name in ("logarithm", "square_root", "round_number"):
         _check_digits(call)
     elif call.name == "power":
@@ -44,6 +81,17 @@ def check_cost(call: Call, method: Callable[..., Any]) -> None:
             raise RefusedError("an argument is too long")
     elif call.name in ("find", "du"):
         _check_tree(method.__self__._current_dir)  # type: ignore[attr-defined]
+
+
+def _check_finite(value: Any) -> None:
+    """JSON may bring ``NaN``; officially that is an undefined name."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RefusedError(f"name '{value}' is not defined")
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check_finite(item)
+    elif isinstance(value, dict):
+        _check_finite(list(value.values()))
 
 
 def _check_digits(call: Call) -> None:

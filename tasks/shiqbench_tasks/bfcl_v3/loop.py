@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shiqbench.episode import Message, StopReason
-from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, parse, write
-from shiqbench_tasks.bfcl_v3.prompt import NO_MORE_CALLS, malformed_response, system_message, tool_message
+from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, Parsed
+from shiqbench_tasks.bfcl_v3.prompt import REDUCED, PromptSetting
 from shiqbench_tasks.bfcl_v3.scoring import Scorecard, Verdict
 from shiqbench_tasks.bfcl_v3.simulator import ToolBox
 
@@ -28,10 +28,13 @@ class Limits:
         max_steps: Messages with calls (or attempts at them) per user turn; one more ends the episode, as
             in the official loop.
         max_tokens: Generated tokens per episode.
+        scores_unfinished: Whether an episode that ran into the step limit in its last turn is scored as if it
+            had finished, as it is officially.
     """
 
     max_steps: int = 20
     max_tokens: int | None = None
+    scores_unfinished: bool = False
 
 
 @dataclass
@@ -40,12 +43,14 @@ class Turn:
 
     Attributes:
         steps: Calls of each message that made any; what the official checker is given.
+        step_messages: Indices of those messages.
         responses: Their responses, in order.
         last_message: Index of the turn's last assistant message.
         ended: Whether the model ended it.
     """
 
     steps: list[tuple[Call, ...]] = field(default_factory=list)
+    step_messages: list[int] = field(default_factory=list)
     responses: list[str] = field(default_factory=list)
     last_message: int | None = None
     ended: bool = False
@@ -58,15 +63,21 @@ class Dialogue:
         entry: The scenario.
         root: Folder of the unpacked wheel.
         limits: Where it must stop.
+        setting: How it is put to the model.
     """
 
-    def __init__(self, entry: Entry, root: Path, limits: Limits | None = None) -> None:
-        self.entry, self.limits = entry, limits or Limits()
-        self.messages: list[Message] = [system_message(entry)]
+    def __init__(
+        self, entry: Entry, root: Path, limits: Limits | None = None, setting: PromptSetting = REDUCED
+    ) -> None:
+        self.entry, self.limits, self.setting = entry, limits or Limits(), setting
+        self.messages: list[Message] = setting.opening(entry)
+        self.tools = setting.tools(entry, 0)
         self.turns: list[Turn] = []
         self.stop: StopReason | None = None
         self.prompt_tokens = self.tokens = 0
         self.assistant_messages = self.malformed_messages = 0
+        self.error = ""  # what crashed
+        self.context_excess = 0  # tokens by which a prompt was too long for the context
         self._toolbox = ToolBox(entry, root)
         self._scorecard = Scorecard(entry, root)
         self._steps = 0
@@ -80,45 +91,77 @@ class Dialogue:
             tokens: Number of tokens sampled for it.
             prompt_tokens: Length of the prompt that it answers.
         """
+        self.tokens += tokens
+        self.prompt_tokens += prompt_tokens
+        self.take(message, self.setting.parse(message.content))
+
+    def take(self, message: Message, parsed: Parsed) -> None:
+        """Take a message that has been read already, such as a recorded one."""
         if self.stop is not None:
             raise ValueError(f"episode {self.entry.id} has ended: {self.stop}")
         turn = self.turns[-1]
         turn.last_message = len(self.messages)
         self.messages.append(message)
         self.assistant_messages += 1
-        self.tokens += tokens
-        self.prompt_tokens += prompt_tokens
-        parsed = parse(message.content)
-        if parsed.outcome is Outcome.NO_CALLS:
-            self._end_turn(turn)
-        elif parsed.outcome is Outcome.MALFORMED:
-            self.malformed_messages += 1
-            self._react([malformed_response(parsed.problem)])
-        else:
+        problem = self.setting.malformed(parsed.problem) if parsed.outcome is Outcome.MALFORMED else None
+        self.malformed_messages += parsed.outcome is Outcome.MALFORMED
+        if parsed.outcome is Outcome.CALLS:
             responses = [self._toolbox.dispatch(call) for call in parsed.calls]
             turn.steps.append(parsed.calls)
+            turn.step_messages.append(turn.last_message)
             turn.responses += responses
-            self._react(responses)
+            self._react(turn, responses)
+        elif problem is not None:
+            self._react(turn, [problem])
+        else:
+            self._end_turn(turn)
         limit = self.limits.max_tokens
         if self.stop is None and limit is not None and self.tokens >= limit:
             self.stop = StopReason.TOKEN_LIMIT
 
-    def no_room(self, prompt_tokens: int) -> None:
-        """The prompt does not fit the context: the episode ends, nothing is truncated."""
+    def no_room(self, prompt_tokens: int, room: int) -> None:
+        """The prompt does not fit the context: the episode ends, nothing is truncated.
+
+        Args:
+            prompt_tokens: Length of the prompt.
+            room: The longest that would fit.
+        """
         self.prompt_tokens += prompt_tokens
+        self.context_excess = prompt_tokens - room
         self.stop = StopReason.CONTEXT_LIMIT
+
+    def crash(self, error: BaseException) -> None:
+        """Something failed that is not the model's doing; the episode ends and is not scored."""
+        self.error = f"{type(error).__name__}: {error}"
+        self.stop = StopReason.ERROR
+
+    def messages_to_expect(self) -> int:
+        """How many messages the rest would take at a call a message; orders long waves, and decides nothing else."""
+        rest = self.entry.ground_truth[len(self.turns) - 1 :]
+        return sum(len(calls) + 1 for calls in rest)
+
+    def close_turn(self) -> None:
+        """End the turn without a message that does so; recordings may lack it."""
+        self._end_turn(self.turns[-1])
+
+    def cut(self) -> None:
+        """A recording stops here: unless every turn was played, a limit has ended it."""
+        if self.stop is None:
+            self.stop = StopReason.STEP_LIMIT
 
     def verdict(self) -> Verdict:
         """The score; the episode must have ended."""
         if self.stop is None:
             raise ValueError(f"episode {self.entry.id} is still being played")
-        return self._scorecard.verdict(self.stop)
+        return self._scorecard.verdict()
 
-    def _react(self, responses: list[str]) -> None:
-        self.messages.append(tool_message(responses))
+    def _react(self, turn: Turn, responses: list[str]) -> None:
+        self.messages += self.setting.answers(responses)
         self._steps += 1
         if self._steps > self.limits.max_steps:
             self.stop = StopReason.STEP_LIMIT
+            if self.limits.scores_unfinished and len(self.turns) == len(self.entry.users):
+                self._scorecard.end_turn(self._toolbox.instances, turn.responses)
 
     def _end_turn(self, turn: Turn) -> None:
         turn.ended = True
@@ -129,13 +172,17 @@ class Dialogue:
             self._next_turn()
 
     def _next_turn(self) -> None:
-        self.messages.append(Message("user", self.entry.users[len(self.turns)]))
+        number = len(self.turns)
+        new = number in self.entry.withheld
+        text = self.setting.announcement(self.entry, number) if new else self.entry.users[number]
+        tools = self.setting.tools(self.entry, number) if new else None
+        self.messages.append(Message("user", text, tools=tools or None))
         self.turns.append(Turn())
         self._steps = 0
 
 
 def play(dialogue: Dialogue, script: Sequence[Sequence[Call]]) -> Dialogue:
-    """Play scripted turns through the loop that models go through: a turn's calls at once, then ``[]``.
+    """Play scripted turns through the loop that models go through: a turn's calls at once, then its end.
 
     Args:
         dialogue: A fresh episode.
@@ -143,6 +190,6 @@ def play(dialogue: Dialogue, script: Sequence[Sequence[Call]]) -> Dialogue:
     """
     for calls in script:
         if calls:
-            dialogue.answer(Message("assistant", write(tuple(calls)), action=True))
-        dialogue.answer(Message("assistant", NO_MORE_CALLS, action=True))
+            dialogue.answer(Message("assistant", dialogue.setting.write(calls), action=True))
+        dialogue.answer(Message("assistant", dialogue.setting.no_more_calls, action=True))
     return dialogue

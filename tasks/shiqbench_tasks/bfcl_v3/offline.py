@@ -1,66 +1,58 @@
-"""Offline episodes: ground truth and spoiled scripts, all played through the loop, so rewards are real."""
+"""Offline episodes: ground truth, spoiled scripts, recordings, all played through the loop: rewards are real."""
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from shiqbench.episode import Episode
-from shiqbench_tasks.bfcl_v3.calls import write
-from shiqbench_tasks.bfcl_v3.loop import Dialogue, Script, play
+from shiqbench.episode import Message
+from shiqbench_tasks.bfcl_v3.calls import Outcome, Parsed, write
+from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits, Script, play
 from shiqbench_tasks.bfcl_v3.perturbations import Perturbation, perturb
+from shiqbench_tasks.bfcl_v3.prompt import REDUCED
+from shiqbench_tasks.bfcl_v3.recorded import VALID
+from shiqbench_tasks.bfcl_v3.rewards import Played
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from shiqbench.episode import Episode
     from shiqbench_tasks.bfcl_v3.config import BfclConfig
     from shiqbench_tasks.bfcl_v3.data import Entry
-    from shiqbench_tasks.bfcl_v3.scoring import Verdict
+    from shiqbench_tasks.bfcl_v3.prompt import PromptSetting
+    from shiqbench_tasks.bfcl_v3.recorded import Recording
 
 GROUND_TRUTH = "ground_truth"
+REPLAY = Limits(max_steps=1_000_000)  # what a recording holds has been through its own limits
+SHOWN = 5  # places and ids that are named; the rest is counted
 _TRIES = 40  # per entry; a short scenario may not have as many distinct perturbations as are asked for
 
 
-@dataclass(frozen=True)
-class Played:
-    """A script that has been played.
-
-    Attributes:
-        id: Unique in the data set.
-        behaviour: ``ground_truth`` or ``perturbed:<kind>``.
-        dialogue: The episode, ended.
-        verdict: Its score.
-    """
-
-    id: str
-    behaviour: str
-    dialogue: Dialogue
-    verdict: Verdict
-
-
-def played_scripts(entries: Iterable[Entry], root: Path, config: BfclConfig) -> list[Played]:
+def played_scripts(
+    entries: Iterable[Entry], root: Path, config: BfclConfig, setting: PromptSetting = REDUCED
+) -> list[Played]:
     """Play the scripts that the configuration asks for, entry by entry."""
     found: list[Played] = []
     for entry in entries:
-        truth = _played(entry, root, GROUND_TRUTH, 0, entry.ground_truth)
+        truth = _played(Dialogue(entry, root, setting=setting), GROUND_TRUTH, 0, entry.ground_truth)
         if "ground_truth" in config.behaviours:
             found.append(truth)
         if "perturbed" in config.behaviours:
-            found += _perturbed(entry, root, truth, config)
+            found += _perturbed(root, truth, config)
     return found
 
 
-def _played(entry: Entry, root: Path, behaviour: str, number: int, script: Script) -> Played:
-    dialogue = play(Dialogue(entry, root), script)
-    return Played(f"{entry.id}/{number}-{behaviour}", behaviour, dialogue, dialogue.verdict())
+def _played(dialogue: Dialogue, behaviour: str, number: int, script: Script) -> Played:
+    play(dialogue, script)
+    return Played(f"{dialogue.entry.id}/{number}-{behaviour}", behaviour, dialogue, dialogue.verdict())
 
 
-def _perturbed(entry: Entry, root: Path, truth: Played, config: BfclConfig) -> list[Played]:
+def _perturbed(root: Path, truth: Played, config: BfclConfig) -> list[Played]:
     """Distinct perturbations of one entry, one kind after the other in a random order."""
+    entry = truth.dialogue.entry
     chance = random.Random(f"bfcl_v3 {config.data_seed} {entry.id}")
     kinds = list(Perturbation)
     chance.shuffle(kinds)
@@ -74,7 +66,8 @@ def _perturbed(entry: Entry, root: Path, truth: Played, config: BfclConfig) -> l
         if script is None or _script_text(script) in seen:
             continue
         seen.add(_script_text(script))
-        played = _played(entry, root, f"perturbed:{kind}", len(found) + 1, script)
+        fresh = Dialogue(entry, root, setting=truth.dialogue.setting)
+        played = _played(fresh, f"perturbed:{kind}", len(found) + 1, script)
         if kind is Perturbation.CALLS_REORDERED and not _matters(played, truth):
             continue
         found.append(played)
@@ -91,68 +84,61 @@ def _matters(played: Played, truth: Played) -> bool:
     return responses != [sorted(turn.responses) for turn in truth.dialogue.turns] or played.verdict != truth.verdict
 
 
-def episode_return(verdict: Verdict, reward: Literal["episode", "turn"]) -> float:
-    """What an episode earns: 1 if valid, or the share of its counted turns that are right."""
-    if reward == "episode":
-        return float(verdict.valid)
-    return verdict.right_turns / verdict.counted_turns if verdict.counted_turns else 0.0
+def played_recording(recording: Recording, root: Path, setting: PromptSetting) -> list[Played]:
+    """Play recorded episodes again, every turn of them; what the leaderboard made of them decides nothing."""
+    found = []
+    for recorded in recording.episodes:
+        dialogue = Dialogue(recorded.entry, root, REPLAY, setting)
+        for turn in recorded.turns:
+            _replay_turn(dialogue, turn)
+        dialogue.cut()
+        found.append(Played(recorded.id, f"recorded:{recorded.model}", dialogue, dialogue.verdict()))
+    return found
 
 
-def as_episodes(
-    played: Sequence[Played], reward: Literal["episode", "turn"], centre: Literal["none", "dataset", "group"]
-) -> list[Episode]:
-    """Episodes with rewards.
+def _replay_turn(dialogue: Dialogue, turn: Sequence[Parsed]) -> None:
+    """A recorded turn. A message without calls ended it; one that ran into the step limit has none."""
+    setting = dialogue.setting
+    for parsed in turn:
+        if parsed.outcome is not Outcome.CALLS:
+            dialogue.take(Message("assistant", setting.no_more_calls, action=True), Parsed(Outcome.NO_CALLS))
+            return
+        dialogue.take(Message("assistant", setting.write(parsed.calls), action=True), parsed)
+    dialogue.close_turn()
 
-    ``turn``: each counted turn carries 1/turns or 0 on its last assistant message. ``episode``: 1 or 0 on the
-    last assistant message. Centring subtracts the mean return, of the data set or of the entry, spread evenly
-    over the rewards of the episode.
-    """
-    returns = [episode_return(p.verdict, reward) for p in played]
-    centres = _centres(played, returns, centre)
+
+def disagreements(recording: Recording, played: Sequence[Played]) -> list[str]:
+    """Ids of recorded episodes whose recorded score is not ours, by validity or type of error."""
     return [
-        Episode(
-            id=p.id,
-            group=p.dialogue.entry.id,
-            behaviour=p.behaviour,
-            messages=_rewarded(p, reward, c),
-            meta={
-                "scenario": p.dialogue.entry.scenario,
-                "category": p.dialogue.entry.category,
-                "return": value,
-                "centre": centre,
-                "centre_value": c,
-                "valid": p.verdict.valid,
-                "right_turns": p.verdict.right_turns,
-                "counted_turns": p.verdict.counted_turns,
-            },
-        )
-        for p, value, c in zip(played, returns, centres, strict=True)
+        recorded.id
+        for recorded, p in zip(recording.episodes, played, strict=True)
+        if recorded.label is not None and recorded.label != (p.verdict.error_type or VALID)
     ]
 
 
-def _centres(played: Sequence[Played], returns: Sequence[float], centre: str) -> list[float]:
-    if centre == "none" or not played:
-        return [0.0] * len(played)
-    if centre == "dataset":
-        return [fmean(returns)] * len(played)
-    groups = defaultdict(list)
-    for p, value in zip(played, returns, strict=True):
-        groups[p.dialogue.entry.id].append(value)
-    return [fmean(groups[p.dialogue.entry.id]) for p in played]
+def recording_facts(recording: Recording, played: Sequence[Played]) -> dict[str, Any]:
+    """How much of a recording could be used, and whether its scores are ours."""
+    differing = disagreements(recording, played)
+    return {
+        "episodes": len(recording.episodes),
+        "with_recorded_score": sum(r.label is not None for r in recording.episodes),
+        "scores_that_disagree": len(differing),
+        "disagreeing": differing[:SHOWN],
+        "left_out": {why: {"lines": len(at), "first": at[:SHOWN]} for why, at in recording.left_out.items() if at},
+        "of_other_scenarios": recording.others,
+    }
 
 
-def _rewarded(played: Played, reward: str, centre: float) -> tuple[Any, ...]:
-    turns, verdict = played.dialogue.turns, played.verdict
-    rewards: dict[int, float] = {}  # by index of the message
-    if reward == "episode":
-        last = turns[-1].last_message
-        assert last is not None
-        rewards[last] = float(verdict.valid) - centre
-    else:
-        for turn, right in zip(turns, verdict.turns, strict=True):
-            if right is not None and turn.last_message is not None:
-                rewards[turn.last_message] = (float(right) - centre) / verdict.counted_turns
-    return tuple(replace(m, reward=rewards[i]) if i in rewards else m for i, m in enumerate(played.dialogue.messages))
+def recording_notices(facts: dict[str, Any]) -> list[str]:
+    """What the user should know of a recording, a line each."""
+    lines = [
+        f"recorded: {what['lines']} line{'s' * (what['lines'] > 1)} left out, {why}: {', '.join(what['first'])}"
+        for why, what in facts["left_out"].items()
+    ]
+    if facts["scores_that_disagree"]:
+        named = ", ".join(facts["disagreeing"])
+        lines.append(f"recorded: {facts['scores_that_disagree']} recorded scores are not ours: {named}")
+    return lines
 
 
 def data_facts(episodes: Sequence[Episode]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,8 @@ def perturb(kind: Perturbation, entry: Entry, chance: Random) -> Script | None:
     if not turns:
         return None
     turn = chance.choice(turns)
-    spoiled = _SPOILERS[kind](entry.ground_truth[turn], entry, chance)
+    then = replace(entry, tools=entry.offered(turn))  # a tool that is still withheld is nobody's mistake
+    spoiled = _SPOILERS[kind](entry.ground_truth[turn], then, chance)
     if spoiled is None:
         return None
     return (*entry.ground_truth[:turn], spoiled, *entry.ground_truth[turn + 1 :])

@@ -1,18 +1,22 @@
-"""The reduced prompt: instruction, one line per tool, and how answers go back. Not the official prompt."""
+"""What a prompt setting decides, and the reduced one: an instruction and one line per tool."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from shiqbench.digest import digest
 from shiqbench.episode import Message
-from shiqbench_tasks.bfcl_v3.calls import Call, write
+from shiqbench_tasks.bfcl_v3.calls import Call, parse, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from shiqbench_tasks.bfcl_v3.calls import Parsed
     from shiqbench_tasks.bfcl_v3.data import Entry, ToolDocument
 
+# The official sentence that announces withheld tools.
+ANNOUNCEMENT = "I have updated some more functions you can choose from. What about now?"
 INSTRUCTION = (
     "You carry out the user's requests by calling tools. "
     "Answer with calls in a list, [name(arg=value), ...], and with [] once nothing is left to call. Tools:"
@@ -23,9 +27,91 @@ NO_MORE_CALLS = "[]"
 _TYPES = {"string": "str", "integer": "int", "boolean": "bool", "array": "list"}
 
 
+class PromptSetting(ABC):
+    """How a scenario is put to a model, and how its messages are read.
+
+    Attributes:
+        name: The setting's name.
+        no_more_calls: What a scripted turn ends with.
+        as_official: Whether limits and unreadable messages are treated as in the official loop.
+    """
+
+    name: ClassVar[str]
+    no_more_calls: ClassVar[str]
+    as_official: ClassVar[bool] = True
+
+    @property
+    def parser(self) -> str:
+        """Name of the format in which calls are written and read."""
+        return "calls"
+
+    @abstractmethod
+    def opening(self, entry: Entry) -> list[Message]:
+        """What stands before the first user message."""
+
+    def tools(self, entry: Entry, turn: int) -> tuple[ToolDocument, ...]:
+        """Documents for the chat template in a turn; empty where the messages tell of the tools."""
+        return ()
+
+    @abstractmethod
+    def announcement(self, entry: Entry, turn: int) -> str:
+        """What the user says in the turn that brings withheld tools."""
+
+    @abstractmethod
+    def answers(self, responses: Sequence[str]) -> list[Message]:
+        """The responses to one message's calls."""
+
+    @abstractmethod
+    def malformed(self, problem: str) -> str | None:
+        """The answer to a message that is no list of calls; None if it ends the turn, as it does officially."""
+
+    @abstractmethod
+    def parse(self, text: str) -> Parsed:
+        """Read a message. Total: any text gives a result, none is evaluated."""
+
+    @abstractmethod
+    def write(self, calls: Sequence[Call]) -> str:
+        """A message that makes these calls."""
+
+
+class Reduced(PromptSetting):
+    """Ours, for small models: a short instruction, a line per tool, problems are told to the model."""
+
+    name = "reduced"
+    no_more_calls = NO_MORE_CALLS
+    as_official = False
+
+    def opening(self, entry: Entry) -> list[Message]:
+        """The instruction and every tool offered so far."""
+        return [system_message(entry)]
+
+    def announcement(self, entry: Entry, turn: int) -> str:
+        """A line per new tool, and the official sentence."""
+        return "\n".join([*(tool_line(tool) for tool in entry.announced(turn)), ANNOUNCEMENT])
+
+    def answers(self, responses: Sequence[str]) -> list[Message]:
+        """One message for all of them."""
+        return [tool_message(responses)]
+
+    def malformed(self, problem: str) -> str:
+        """The problem goes back to the model."""
+        return malformed_response(problem)
+
+    def parse(self, text: str) -> Parsed:
+        """Calls in a list."""
+        return parse(text)
+
+    def write(self, calls: Sequence[Call]) -> str:
+        """Calls in a list."""
+        return write(tuple(calls))
+
+
+REDUCED = Reduced()
+
+
 def system_message(entry: Entry) -> Message:
-    """The instruction and every tool that the episode offers."""
-    return Message("system", "\n".join([INSTRUCTION, *(tool_line(tool) for tool in entry.tools)]))
+    """The instruction and every tool that the episode offers from its beginning."""
+    return Message("system", "\n".join([INSTRUCTION, *(tool_line(tool) for tool in entry.offered(0))]))
 
 
 def tool_line(tool: ToolDocument) -> str:
@@ -55,12 +141,17 @@ def malformed_response(problem: str) -> str:
     return f"Error: {problem}. Answer with [name(arg=value), ...] or []."
 
 
-def prompt_identity(kind: str, data_sha256: str) -> str:
-    """Sha256 over all that the model is told.
+def reduced_identity(data_sha256: str, *, announces: bool = False) -> str:
+    """Sha256 over all that the model is told under the reduced prompt.
 
     Tool documents are named by the data's digest, and how they are written by an example, so that this is
     known before the data are fetched.
+
+    Args:
+        data_sha256: Of the data.
+        announces: Whether any scenario withholds tools and announces them later.
     """
+    announcement = {"announcement": ANNOUNCEMENT} if announces else {}
     kinds = ["string", "integer", "float", "boolean", "array", "dict"]
     optional = {"optional": {"type": "string", "default": "x"}}
     example = {
@@ -73,7 +164,7 @@ def prompt_identity(kind: str, data_sha256: str) -> str:
     }
     return digest(
         {
-            "kind": kind,
+            "kind": "reduced",
             "instruction": INSTRUCTION,
             "tool": tool_line(example),
             "responses": tool_message(["first", "second"]).content,
@@ -81,5 +172,6 @@ def prompt_identity(kind: str, data_sha256: str) -> str:
             "calls": write([Call("f", (1,), {"a": "b"}), Call("g")]),
             "turn_end": TURN_END,
             "data": data_sha256,
+            **announcement,
         }
     )

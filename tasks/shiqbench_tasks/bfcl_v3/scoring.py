@@ -5,8 +5,9 @@ have made a call in that turn, the state must equal the ground truth's, and the 
 the ground truth's responses of that turn. The official checker stops at the first failure; here every turn is
 looked at, so that turns can be counted, and an episode is valid when all of them are right.
 
-An episode that a limit ended is invalid, and the turns that it did not finish are wrong. (Officially an
-episode that ran into the step limit in its very last turn is scored as if it had finished.)
+An episode that a limit ended is invalid, and the turns that it did not finish are wrong. Officially an
+episode that ran into the step limit in its very last turn is scored as if it had finished: so it is here, where
+the prompt setting says so.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.episode import StopReason
 from shiqbench_tasks.bfcl_v3.simulator import ToolBox, official
 
 if TYPE_CHECKING:
@@ -139,14 +139,14 @@ class Scorecard:
             return ErrorType.RESPONSE
         return None
 
-    def verdict(self, stop: StopReason) -> Verdict:
-        """The score of the episode, which has ended."""
+    def verdict(self) -> Verdict:
+        """The score of the episode, which has ended; turns that were not judged are wrong."""
         played = len(self._errors)
         turns = tuple(
             None if not counted else turn < played and self._errors[turn] is None
             for turn, counted in enumerate(self._entry.counted)
         )
-        if stop is not StopReason.FINISHED:
+        if played < len(turns):
             wrong = next((i for i, right in enumerate(turns) if right is False), played)
             return Verdict(False, ErrorType.FORCE_TERMINATED, wrong, turns)
         for turn, error in enumerate(self._errors):

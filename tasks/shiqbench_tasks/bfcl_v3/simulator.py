@@ -15,11 +15,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.errors import AssetError
+from shiqbench_tasks.bfcl_v3.data import TOOL_FILES
 from shiqbench_tasks.bfcl_v3.guards import check_cost, in_fixed_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import ModuleType
 
     from shiqbench_tasks.bfcl_v3.calls import Call
     from shiqbench_tasks.bfcl_v3.data import Entry
@@ -36,29 +38,34 @@ class Official:
         classes: Simulated classes by name.
         state_checker: Compares model instances with ground-truth instances.
         response_checker: Looks for the ground truth's responses among the model's.
+        prompts: The module that holds the texts of its prompts.
     """
 
     classes: dict[str, type[Any]]
     state_checker: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
     response_checker: Callable[[list[str], list[str], int], dict[str, Any]]
+    prompts: ModuleType
 
 
 @cache
 def official(root: Path) -> Official:
     """Import the official package from ``root`` and from nowhere else.
 
+    Its modules do not stay among the imported ones: both versions, and one that somebody else imported,
+    can be alive in one process.
+
     Raises:
-        AssetError: Another ``bfcl_eval`` is imported already, or this one cannot be.
+        AssetError: It cannot be imported.
     """
-    sys.path.insert(0, str(root))
     try:
-        with warnings.catch_warnings():  # invalid escapes in the official sources
+        with _alone(root), warnings.catch_warnings():  # invalid escapes in the official sources
             warnings.simplefilter("ignore")
             utilities = importlib.import_module(f"{_PACKAGE}.multi_turn_utils")
             checker = importlib.import_module(f"{_PACKAGE}.multi_turn_checker")
+            prompts = importlib.import_module("bfcl_eval.constants.default_prompts")
             classes = {
-                name: getattr(importlib.import_module(module), name)
-                for name, module in utilities.CLASS_FILE_PATH_MAPPING.items()
+                name: getattr(importlib.import_module(utilities.CLASS_FILE_PATH_MAPPING[name]), name)
+                for name in TOOL_FILES
             }
     except ImportError as error:
         raise AssetError(
@@ -66,15 +73,25 @@ def official(root: Path) -> Official:
             where=str(root),
             do="delete that folder and run shiqbench fetch bfcl_v3",
         ) from error
+    return Official(classes, checker.state_checker, checker.response_checker, prompts)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Let ``bfcl_eval`` be what lies under ``root``; afterwards it is what it was before."""
+    before = _forget()
+    sys.path.insert(0, str(root))
+    try:
+        yield
     finally:
         sys.path.remove(str(root))
-    if not str(checker.__file__).startswith(str(root)):
-        raise AssetError(
-            "another bfcl_eval is imported already",
-            where=str(checker.__file__),
-            do="run shiqbench in a process that does not import it",
-        )
-    return Official(classes, checker.state_checker, checker.response_checker)
+        _forget()
+        sys.modules.update(before)
+
+
+def _forget() -> dict[str, ModuleType]:
+    top = _PACKAGE.partition(".")[0]
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == top}
 
 
 class ToolBox:
@@ -96,12 +113,13 @@ class ToolBox:
             if entry.long_context:  # the large states are module globals that the classes do not copy
                 instance = copy.deepcopy(instance)
             self.instances[name] = instance
-        offered = {tool["name"] for tool in entry.tools}
+        # Every public method is a documented tool. As officially, one that is withheld or left out of the
+        # prompt can be called by whoever guesses it.
         self._methods = {
             name: method
             for instance in self.instances.values()
             for name, method in inspect.getmembers(instance, predicate=inspect.ismethod)
-            if name in offered and not name.startswith("_")
+            if not name.startswith("_")
         }
 
     def dispatch(self, call: Call) -> str:

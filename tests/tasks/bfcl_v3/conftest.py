@@ -1,4 +1,4 @@
-"""The pinned wheel and its entries."""
+"""The pinned wheels and their entries."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from shiqbench_tasks.bfcl_v3.data import Entry, load_entries
+from shiqbench_tasks.bfcl_v3.versions import V3, V4
 
-from shiqbench.assets import BFCL_V3, fetch
+from shiqbench.assets import fetch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,9 +16,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def bfcl_root() -> Path:
-    return fetch(BFCL_V3)
+    return fetch(V3.wheel)
+
+
+@pytest.fixture(scope="session")
+def v4_root() -> Path:
+    return fetch(V4.wheel)
 
 
 @pytest.fixture(scope="session")
 def entries(bfcl_root: Path) -> tuple[Entry, ...]:
     return load_entries(bfcl_root, "base")
+
+
+@pytest.fixture(scope="session")
+def miss_func(bfcl_root: Path) -> tuple[Entry, ...]:
+    return load_entries(bfcl_root, "miss_func")

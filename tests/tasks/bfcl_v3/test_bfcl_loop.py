@@ -70,9 +70,26 @@ def test_context_limit_ends_the_episode(bfcl_root: Path, entries: tuple[Entry, .
     dialogue = Dialogue(entries[1], bfcl_root)
     with pytest.raises(ValueError, match="still being played"):
         dialogue.verdict()
-    dialogue.no_room(9000)
+    dialogue.no_room(9000, 8000)
     assert dialogue.stop is StopReason.CONTEXT_LIMIT
+    assert dialogue.context_excess == 1000
     assert dialogue.verdict().turns == (False,) * 4
+
+
+def test_a_withheld_tool_is_announced_and_could_be_guessed(bfcl_root: Path, miss_func: tuple[Entry, ...]) -> None:
+    entry = miss_func[1]
+    assert entry.withheld == {2: ("mv",)}
+    dialogue = Dialogue(entry, bfcl_root)
+    assert "\nmv(" not in dialogue.messages[0].content
+    assert "\ncp(" in dialogue.messages[0].content
+    _say(dialogue, "[mv(source='a', destination='b')]")  # as officially, whoever guesses it can call it
+    assert dialogue.messages[-1].content.startswith('{"error": "mv: ')
+    _say(dialogue, "[]")
+    _say(dialogue, "[]")
+    announced = dialogue.messages[-1]
+    assert announced.role == "user"
+    assert announced.content.startswith("mv(source: str, destination: str) - Move a file")
+    assert announced.content.endswith(f"\n{prompt.ANNOUNCEMENT}")
 
 
 def test_tool_lines(entries: tuple[Entry, ...]) -> None:
@@ -91,10 +108,16 @@ def test_the_system_message_names_every_tool(entries: tuple[Entry, ...]) -> None
 
 
 def test_prompt_identity_follows_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = prompt.prompt_identity("reduced", "data")
-    assert before == prompt.prompt_identity("reduced", "data")
-    assert before != prompt.prompt_identity("reduced", "other data")
+    before = prompt.reduced_identity("data")
+    assert before == prompt.reduced_identity("data")
+    assert before != prompt.reduced_identity("other data")
+    announcing = prompt.reduced_identity("data", announces=True)
+    assert announcing != before
+    with monkeypatch.context() as patch:
+        patch.setattr(prompt, "ANNOUNCEMENT", "More tools.")
+        assert prompt.reduced_identity("data", announces=True) != announcing
+        assert prompt.reduced_identity("data") == before
     for name, value in (("INSTRUCTION", "Other words."), ("DESCRIPTION_WORDS", 11), ("TURN_END", "x")):
         with monkeypatch.context() as patch:
             patch.setattr(prompt, name, value)
-            assert prompt.prompt_identity("reduced", "data") != before
+            assert prompt.reduced_identity("data") != before

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 import pytest
+from shiqbench_tasks.bfcl_v3.calls import parse
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.perturbations import Perturbation
 from shiqbench_tasks.bfcl_v3.task import BfclTask
@@ -98,6 +99,17 @@ def test_centring_by_the_data_set(reward: str) -> None:
     assert fmean(e.total_reward for e in centred) == pytest.approx(0, abs=1e-12)
 
 
+def test_every_call_may_cost(episodes: list[Episode]) -> None:
+    for free, costly in zip(episodes, _episodes(call_penalty=0.01), strict=True):
+        calls = 0
+        for before, after in zip(free.messages, costly.messages, strict=True):
+            made = len(parse(before.content).calls) if before.action else 0
+            assert (after.reward or 0.0) == pytest.approx((before.reward or 0.0) - 0.01 * made)
+            calls += made
+        assert costly.meta["return"] == pytest.approx(free.meta["return"] - 0.01 * calls)
+        assert costly.total_reward == pytest.approx(costly.meta["return"])
+
+
 def test_centre_is_spread_evenly_over_counted_turns() -> None:
     for before, after in zip(_episodes(), _episodes(centre="dataset"), strict=True):
         shifts = {
@@ -152,7 +164,7 @@ def test_splits_share_no_scenario() -> None:
 def test_data_facts(episodes: list[Episode]) -> None:
     task = BfclTask(BfclConfig(centre="dataset"))
     task.episodes("train")
-    facts = task.data_facts()
+    facts = task.facts()["data"]
     assert facts["episodes"] == len(episodes)
     assert facts["behaviours"] == dict(Counter(e.behaviour for e in episodes))
     assert facts["mean_return"]["ground_truth"] == pytest.approx(1)
@@ -165,7 +177,10 @@ def test_data_facts(episodes: list[Episode]) -> None:
         {"behaviours": ()},
         {"behaviours": ("ground_truth", "ground_truth")},
         {"perturbations": 0},
-        {"prompt": "official"},
+        {"prompt": "short"},
+        {"call_penalty": -1},
+        {"behaviours": ("recorded",)},
+        {"recorded": "somewhere"},
     ],
 )
 def test_impossible_configurations_are_refused(values: dict[str, object]) -> None:

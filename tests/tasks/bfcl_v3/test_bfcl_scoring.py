@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import random
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from shiqbench_tasks.bfcl_v3.calls import write
+import pytest
+from official import official_verdicts, our_verdicts
+from shiqbench_tasks.bfcl_v3.calls import Call, write
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
+from shiqbench_tasks.bfcl_v3.data import load_entries
 from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits, play
 from shiqbench_tasks.bfcl_v3.offline import played_scripts
 from shiqbench_tasks.bfcl_v3.scoring import ErrorType, Verdict
+from shiqbench_tasks.bfcl_v3.versions import CATEGORIES, VERSIONS
 
+from shiqbench.assets import fetch
 from shiqbench.episode import Message, StopReason
 
 if TYPE_CHECKING:
@@ -22,28 +26,12 @@ if TYPE_CHECKING:
 
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.loop import Script
+    from shiqbench_tasks.bfcl_v3.versions import DataVersion
 
-OFFICIAL = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-from bfcl_eval.eval_checker.multi_turn_eval.multi_turn_checker import multi_turn_checker
-entries = {}
-for line in open(sys.argv[1] + "/bfcl_eval/data/BFCL_v3_multi_turn_base.json"):
-    entry = json.loads(line)
-    entries[entry["id"]] = entry
-answers = {}
-for line in open(sys.argv[1] + "/bfcl_eval/data/possible_answer/BFCL_v3_multi_turn_base.json"):
-    answer = json.loads(line)
-    answers[answer["id"]] = answer["ground_truth"]
-verdicts = []
-for number, job in enumerate(json.load(sys.stdin)):
-    truth = answers[job["id"]]
-    if job["id"] == "multi_turn_base_154":  # six answers to five questions, see data.py
-        truth = [truth[0], truth[1] + truth[2], *truth[3:]]
-    verdict = multi_turn_checker(job["model"], truth, entries[job["id"]], "multi_turn_base", f"m{number}")
-    verdicts.append([verdict["valid"], verdict.get("error_type")])
-json.dump(verdicts, sys.stdout)
-"""
+EVERY = [(version, category) for version in VERSIONS.values() for category in CATEGORIES]
+every_category = pytest.mark.parametrize(
+    ("version", "category"), EVERY, ids=[f"{v.name}-{category}" for v, category in EVERY]
+)
 
 
 def _verdicts(root: Path, entries: tuple[Entry, ...], script: Callable[[Entry], Script]) -> list[Verdict]:
@@ -69,17 +57,23 @@ def _valid(verdicts: list[Verdict]) -> int:
     return sum(v.valid for v in verdicts)
 
 
-def test_ground_truth_is_perfect_twice_and_after_bad_policies(bfcl_root: Path, entries: tuple[Entry, ...]) -> None:
-    assert _valid(_verdicts(bfcl_root, entries, _truth)) == 200
-    assert _valid(_verdicts(bfcl_root, entries, _nothing)) == 0
-    assert _valid(_verdicts(bfcl_root, entries, _last_call_dropped)) == 0
-    verdicts = _verdicts(bfcl_root, entries, _truth)
+@every_category
+def test_ground_truth_is_perfect_twice_and_after_bad_policies(version: DataVersion, category: str) -> None:
+    root = fetch(version.wheel)
+    entries = load_entries(root, category, version)
+    assert _valid(_verdicts(root, entries, _truth)) == 200
+    assert _valid(_verdicts(root, entries, _nothing)) == 0
+    assert _valid(_verdicts(root, entries, _last_call_dropped)) == 0
+    verdicts = _verdicts(root, entries, _truth)
     assert _valid(verdicts) == 200
-    assert sum(v.right_turns for v in verdicts) == sum(v.counted_turns for v in verdicts) == 742
+    counted = {"v3": 742, "v4": 731}[version.name]
+    assert sum(v.right_turns for v in verdicts) == sum(v.counted_turns for v in verdicts) == counted
 
 
-def test_doing_nothing_earns_nothing(bfcl_root: Path, entries: tuple[Entry, ...]) -> None:
-    verdicts = _verdicts(bfcl_root, entries, _nothing)
+@every_category
+def test_doing_nothing_earns_nothing(version: DataVersion, category: str) -> None:
+    root = fetch(version.wheel)
+    verdicts = _verdicts(root, load_entries(root, category, version), _nothing)
     assert sum(v.right_turns for v in verdicts) == 0
     assert {v.error_type for v in verdicts} == {ErrorType.EMPTY_TURN}
 
@@ -90,24 +84,63 @@ def test_scoring_is_fast(bfcl_root: Path, entries: tuple[Entry, ...]) -> None:
     assert time.process_time() - started < 1.5
 
 
-def test_the_official_checker_agrees(bfcl_root: Path, entries: tuple[Entry, ...]) -> None:
-    """On every entry's ground truth and perturbations, in a fresh process, by type of error."""
-    played = played_scripts(entries, bfcl_root, BfclConfig(perturbations=6, data_seed=1))
-    jobs = [
-        {
-            "id": p.dialogue.entry.id,
-            "model": [[[c.text() for c in step] for step in turn.steps] for turn in p.dialogue.turns],
-        }
-        for p in played
-    ]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", OFFICIAL, str(bfcl_root)],
-        input=json.dumps(jobs), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    ours = [[p.verdict.valid, p.verdict.error_type] for p in played]
-    assert len(ours) > 1000
-    assert 200 <= sum(valid for valid, _ in ours) < len(ours)
-    assert json.loads(done.stdout) == ours
+@pytest.mark.parametrize("version", VERSIONS.values(), ids=lambda v: v.name)
+def test_the_official_checker_agrees(version: DataVersion) -> None:
+    """On every entry's ground truth and on perturbations of it, in a fresh process, by type of error."""
+    root = fetch(version.wheel)
+    entries = [e for category in CATEGORIES for e in load_entries(root, category, version)]
+    dialogues = [p.dialogue for p in played_scripts(entries, root, BfclConfig(perturbations=2, data_seed=1))]
+    ours = our_verdicts(dialogues)
+    assert len(ours) > 2000
+    assert 800 <= sum(valid for valid, _ in ours) < len(ours)
+    assert official_verdicts(dialogues, root, version) == ours
+
+
+def _wander(entry: Entry, chance: random.Random) -> Script:
+    """A random walk: true calls, doubled and misplaced ones, any tool with any argument that occurs somewhere."""
+    pool = [v for turn in entry.ground_truth for c in turn for v in c.kwargs.values()]
+    pool += [chance.randrange(-5, 2000), chance.random() * 100, True, "", "unknown", ["a", "b"], None]
+
+    def strange() -> Call:
+        tool = chance.choice(entry.tools)
+        names = [n for n in tool["parameters"]["properties"] if chance.random() < 0.8]
+        return Call(tool["name"], kwargs={n: chance.choice(pool) for n in names})
+
+    turns = [list(calls) for calls in entry.ground_truth]
+    for _ in range(chance.randrange(4)):
+        calls = chance.choice(turns)
+        at = chance.randrange(len(calls) + 1)
+        kind = chance.randrange(4)
+        if kind == 0:
+            calls.insert(at, strange())
+        elif kind == 1 and calls:
+            calls.insert(at, chance.choice(calls))
+        elif kind == 2 and calls:
+            chance.choice(turns).append(calls.pop(chance.randrange(len(calls))))
+        elif calls:
+            calls[chance.randrange(len(calls))] = strange()
+    return tuple(map(tuple, turns))
+
+
+@pytest.mark.parametrize("version", VERSIONS.values(), ids=lambda v: v.name)
+def test_the_official_checker_agrees_on_random_calls(version: DataVersion) -> None:
+    """Two random walks an entry, each step of one call to three, in a fresh process."""
+    root, chance = fetch(version.wheel), random.Random(20260323)
+    dialogues = []
+    for entry in [e for category in CATEGORIES for e in load_entries(root, category, version)] * 2:
+        dialogue = Dialogue(entry, root, Limits(max_steps=1000))
+        for calls in _wander(entry, chance):
+            left = list(calls)
+            while left:
+                size = chance.randrange(1, 4)
+                dialogue.answer(Message("assistant", write(left[:size]), action=True))
+                left = left[size:]
+            dialogue.answer(Message("assistant", "[]", action=True))
+        dialogues.append(dialogue)
+    ours = our_verdicts(dialogues)
+    errors = Counter(error for _, error in ours)
+    assert min(errors[kind] for kind in (None, ErrorType.EMPTY_TURN, ErrorType.STATE, ErrorType.RESPONSE)) > 30
+    assert official_verdicts(dialogues, root, version) == ours
 
 
 def test_turns_are_judged_beyond_the_first_wrong_one(bfcl_root: Path, entries: tuple[Entry, ...]) -> None:

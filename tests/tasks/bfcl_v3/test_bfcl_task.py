@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scipy import stats
 from shiqbench_tasks import shiqbench_register_tasks
+from shiqbench_tasks.bfcl_v3 import playing
 from shiqbench_tasks.bfcl_v3.calls import write
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
+from shiqbench_tasks.bfcl_v3.data import split_scenarios
+from shiqbench_tasks.bfcl_v3.guards import time_limit
+from shiqbench_tasks.bfcl_v3.loop import Dialogue
+from shiqbench_tasks.bfcl_v3.metrics import student_975
+from shiqbench_tasks.bfcl_v3.playing import WAVES_PER_SEED
+from shiqbench_tasks.bfcl_v3.scoring import Scorecard
 from shiqbench_tasks.bfcl_v3.task import BfclTask
 
-from shiqbench.assets import BFCL_V3
+from shiqbench.assets import BFCL_V3, BFCL_V4
 from shiqbench.config import EvalConfig
 from shiqbench.episode import Message, StopReason
 from shiqbench.generation import Reply, Sampling
@@ -32,7 +43,12 @@ class ScriptedChat:
         self.seeds: list[int] = []
         self.waves: list[int] = []
 
-    def reply(self, conversations: Sequence[Sequence[Message]], sampling: Sampling) -> list[Reply]:
+    def prompt_tokens(self, conversation: Sequence[Message], tools: Sequence[Any] = ()) -> int:
+        return 10
+
+    def reply(
+        self, conversations: Sequence[Sequence[Message]], sampling: Sampling, tools: Sequence[Any] = ()
+    ) -> list[Reply]:
         self.seeds.append(sampling.seed)
         self.waves.append(len(conversations))
         return [self._reply(c) for c in conversations]
@@ -167,6 +183,164 @@ def test_repeats_have_their_own_seeds_and_do_not_narrow_the_interval(
     )
 
 
+class SometimesTruthful(ScriptedChat):
+    """Right in scenarios below a bound that grows with the repeat."""
+
+    def __init__(self, by_first_words: dict[str, Entry], bounds: Sequence[int]) -> None:
+        truthful = _truthful(by_first_words)
+        super().__init__(lambda c: truthful(c) if by_first_words[c[1].content].scenario < self.bound else "[]")
+        self.bounds, self.bound = bounds, 0
+
+    def reply(
+        self, conversations: Sequence[Sequence[Message]], sampling: Sampling, tools: Sequence[Any] = ()
+    ) -> list[Reply]:
+        self.bound = self.bounds[sampling.seed // WAVES_PER_SEED]
+        return super().reply(conversations, sampling, tools)
+
+
+def test_repeats_have_a_mean_two_intervals_and_pass_at_k(by_first_words: dict[str, Entry]) -> None:
+    bounds = (50, 100, 150)
+    records, metrics = _evaluate(SometimesTruthful(by_first_words, bounds), repeats=3)
+    scenarios = split_scenarios("test")
+    shares = [sum(s < bound for s in scenarios) / 50 for bound in bounds]
+    assert metrics["repeats"] == 3
+    assert metrics["valid"] == pytest.approx(fmean(shares))
+    assert metrics["pass_at_k"] == shares[2]
+    assert metrics["pass_all_k"] == shares[0]
+    assert metrics["pass_all_k_low"] < shares[0] < metrics["pass_all_k_high"] < metrics["pass_at_k_high"]
+    half = stats.t.ppf(0.975, 2) * stdev(shares) / 3**0.5
+    assert metrics["valid_repeats_sd"] == pytest.approx(stdev(shares))
+    assert metrics["valid_repeats_low"] == pytest.approx(max(0, fmean(shares) - half))
+    assert metrics["valid_repeats_high"] == pytest.approx(min(1, fmean(shares) + half))
+    assert {(r["repeat"], r["seed"]) for r in records} == {(0, 0), (1, 1), (2, 2)}
+
+
+def test_equal_repeats_leave_nothing_to_repeats(by_first_words: dict[str, Entry]) -> None:
+    _, metrics = _evaluate(SometimesTruthful(by_first_words, (100, 100)), repeats=2)
+    assert metrics["valid_repeats_sd"] == 0
+    assert metrics["valid_repeats_low"] == metrics["valid"] == metrics["valid_repeats_high"]
+    assert metrics["valid_low"] < metrics["valid"] < metrics["valid_high"]
+    assert metrics["pass_at_k"] == metrics["pass_all_k"] == metrics["valid"]
+
+
+def test_one_repeat_has_no_metrics_of_repeats() -> None:
+    _, metrics = _evaluate(ScriptedChat(lambda c: ""), examples=2)
+    assert not any("repeat" in name or "pass_" in name for name in metrics)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 19, 100])
+def test_student(freedom: int) -> None:
+    assert student_975(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=2e-3)
+
+
+def test_several_categories_have_shares_of_their_own(by_first_words: dict[str, Entry]) -> None:
+    truthful, seen = _truthful(by_first_words), set[int]()
+
+    def answer(conversation: Sequence[Message]) -> str:
+        entry = by_first_words.get(conversation[1].content)
+        if entry is None or not entry.scenario % 2:
+            return "[]"
+        seen.add(entry.scenario)
+        lost = sum(m.role == "user" for m in conversation) > len(entry.users)  # miss_param has a turn more
+        return "[]" if lost else truthful(conversation)
+
+    task = BfclTask(BfclConfig(categories=("base", "miss_param")))
+    records, metrics = _evaluate(ScriptedChat(answer), task, examples=20)
+    assert [r["category"] for r in records[:2]] == ["base", "miss_param"]
+    assert records[0]["scenario"] == records[1]["scenario"]
+    odd = {r["scenario"] for r in records if r["scenario"] % 2}
+    assert metrics["valid_base"] == len(odd) / 10
+    assert metrics["valid"] == pytest.approx((metrics["valid_base"] + metrics["valid_miss_param"]) / 2)
+    assert metrics["turn_accuracy_base"] >= metrics["turn_accuracy_miss_param"]
+    assert seen == odd
+
+
+def _crashing(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """The first scenario of the test split crashes in its second message, that often."""
+    first, left, answer = f"multi_turn_base_{split_scenarios('test')[0]}", [times], Dialogue.answer
+
+    def crash(self: Dialogue, message: Message, **more: Any) -> None:
+        if self.entry.id == first and self.assistant_messages == 1 and left[0]:
+            left[0] -= 1
+            raise RuntimeError("out of luck")
+        answer(self, message, **more)
+
+    monkeypatch.setattr(Dialogue, "answer", crash)
+
+
+def test_a_crash_of_one_episode_is_counted_and_enters_no_score(
+    by_first_words: dict[str, Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _crashing(monkeypatch, times=2)
+    records, metrics = _evaluate(ScriptedChat(_truthful(by_first_words)), examples=3)
+    assert [r["stop"] for r in records] == [StopReason.ERROR, StopReason.FINISHED, StopReason.FINISHED]
+    assert records[0]["error"] == "RuntimeError: out of luck"
+    assert (metrics["stop_error"], metrics["episodes"], metrics["valid"]) == (1, 2, 1)
+
+
+def test_an_episode_that_crashed_is_played_once_more(
+    by_first_words: dict[str, Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _crashing(monkeypatch, times=1)
+    records, metrics = _evaluate(ScriptedChat(_truthful(by_first_words)), examples=3)
+    assert [r["stop"] for r in records] == [StopReason.FINISHED] * 3
+    assert (metrics["stop_error"], metrics["valid"]) == (0, 1)
+
+
+def test_a_tool_that_hangs_ends_its_episode_alone(
+    by_first_words: dict[str, Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = f"multi_turn_base_{split_scenarios('test')[1]}"
+    monkeypatch.setattr(playing, "SECONDS_PER_MESSAGE", 0.2)
+    end_turn = Scorecard.end_turn
+
+    def hang(self: Scorecard, *more: Any) -> None:
+        if self._entry.id == hanging:
+            try:
+                time.sleep(30)
+            except Exception:
+                raise AssertionError("a tool's own handler must not see it") from None
+        end_turn(self, *more)
+
+    monkeypatch.setattr(Scorecard, "end_turn", hang)
+    records, _ = _evaluate(ScriptedChat(_truthful(by_first_words)), examples=3)
+    assert [r["stop"] for r in records] == [StopReason.FINISHED, StopReason.ERROR, StopReason.FINISHED]
+    assert records[1]["error"] == "EpisodeTimeoutError: a message took more than 0.2 seconds"
+
+
+def test_a_time_limit_leaves_an_outer_timer_running() -> None:
+    rang: list[int] = []
+    outer = signal.signal(signal.SIGALRM, lambda number, frame: rang.append(number))
+    timer = signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with time_limit(10):
+            pass
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 0.3
+        time.sleep(0.4)
+        assert rang == [signal.SIGALRM]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, outer)
+
+
+def test_in_a_long_wave_the_longest_come_first(by_first_words: dict[str, Entry]) -> None:
+    orders: list[list[int]] = []
+
+    class Watching(ScriptedChat):
+        def reply(
+            self, conversations: Sequence[Sequence[Message]], sampling: Sampling, tools: Sequence[Any] = ()
+        ) -> list[Reply]:
+            found = [by_first_words[c[1].content] for c in conversations]
+            orders.append([sum(len(calls) + 1 for calls in e.ground_truth) for e in found])
+            return super().reply(conversations, sampling, tools)
+
+    records, metrics = _evaluate(Watching(_truthful(by_first_words)), split="train")
+    assert metrics["valid"] > 0.98  # two scenarios begin with the same words
+    assert [r["scenario"] for r in records] == list(split_scenarios("train"))
+    assert orders[0] == sorted(orders[0], reverse=True)
+    assert len(orders[-1]) <= playing.SLOTS
+
+
 def test_progress_counts_up_to_all_examples(by_first_words: dict[str, Entry]) -> None:
     seen: list[tuple[int, int]] = []
     task, chat = BfclTask(BfclConfig()), ScriptedChat(_truthful(by_first_words))
@@ -189,7 +363,28 @@ def test_identity_needs_no_data() -> None:
     assert BfclTask.data_identity(BfclConfig()) == {
         "package": "bfcl-eval", "version": "2025.7.17", "sha256": BFCL_V3.sha256
     }  # fmt: skip
-    assert len(BfclTask(BfclConfig()).prompt_identity()) == 64
+    assert BfclTask.data_identity(BfclConfig(data_version="v4"))["sha256"] == BFCL_V4.sha256
+
+
+def test_the_default_setting_is_what_it_was_when_its_numbers_were_measured() -> None:
+    assert BfclTask(BfclConfig()).prompt_identity() == (
+        "2b5be3c55cc85bc6da0b6288a88bcfba035d7e99a3ca1ca9505b1caaa85e5390"
+    )
+    assert BfclConfig().setting() == {
+        "data_version": "v3", "categories": ["base"], "prompt": "reduced", "primary": "turn_accuracy"
+    }  # fmt: skip
+
+
+def test_settings_at_their_default_that_came_later_enter_no_digest() -> None:
+    before = {
+        "data_version": "v3", "categories": ["base"], "prompt": "reduced", "primary": "turn_accuracy", "reward": "turn",
+        "centre": "none", "behaviours": ["ground_truth", "perturbed"], "perturbations": 3, "data_seed": 0,
+        "scenarios": None,
+    }  # fmt: skip
+    assert BfclConfig().model_dump(mode="json") == before
+    changed = BfclConfig(call_penalty=0.5)
+    assert changed.model_dump(mode="json") == {**before, "call_penalty": 0.5}
+    assert BfclConfig.model_validate(changed.model_dump(mode="json")) == changed
 
 
 def test_every_preset_validates() -> None:

@@ -1,0 +1,173 @@
+"""From episodes to records, and from records to metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.episode import Message, StopReason
+from shiqbench.intervals import clustered_wilson
+from shiqbench_tasks.bfcl_v3.scoring import ErrorType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shiqbench.task import Record
+    from shiqbench_tasks.bfcl_v3.loop import Dialogue
+
+_SHARES = {"turn_accuracy": ("right_turns", "counted_turns"), "valid": ("valid", "episodes")}
+
+
+def record(dialogue: Dialogue, repeat: int, seed: int) -> Record:
+    """One row: the score, what it cost, and the whole transcript. No times.
+
+    Args:
+        dialogue: An episode that has ended.
+        repeat: Its number.
+        seed: That of the repeat.
+    """
+    if dialogue.stop is None:
+        raise ValueError(f"episode {dialogue.entry.id} is still being played")
+    verdict = dialogue.verdict()
+    return {
+        "id": dialogue.entry.id,
+        "scenario": dialogue.entry.scenario,
+        "category": dialogue.entry.category,
+        "repeat": repeat,
+        "seed": seed,
+        "valid": verdict.valid,
+        "error_type": verdict.error_type.value if verdict.error_type else None,
+        "first_wrong_turn": verdict.first_wrong_turn,
+        "right_turns": verdict.right_turns,
+        "counted_turns": verdict.counted_turns,
+        "turns": json.dumps(verdict.turns),
+        "stop": dialogue.stop.value,
+        "error": dialogue.error,
+        "assistant_messages": dialogue.assistant_messages,
+        "parseable_messages": dialogue.assistant_messages - dialogue.malformed_messages,
+        "calls": sum(len(step) for turn in dialogue.turns for step in turn.steps),
+        "prompt_tokens": dialogue.prompt_tokens,
+        "tokens": dialogue.tokens,
+        "context_excess": dialogue.context_excess,
+        "steps": json.dumps([[[_call_json(c) for c in step] for step in turn.steps] for turn in dialogue.turns]),
+        "transcript": json.dumps([_message_json(m) for m in dialogue.messages]),
+    }
+
+
+def _call_json(call: Any) -> list[Any]:
+    return [call.name, list(call.args), call.kwargs]
+
+
+def _message_json(message: Message) -> dict[str, Any]:
+    found: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.token_ids is not None:
+        found["token_ids"] = list(message.token_ids)
+    return found
+
+
+def summarise(records: Sequence[Record]) -> dict[str, float]:
+    """All metrics. Shares with 95 % intervals that allow for turns and repeats of one scenario being alike.
+
+    Episodes that crashed are counted (``stop_error``) and enter no score.
+    """
+    scored = [r for r in records if r["stop"] != StopReason.ERROR]
+    total = max(1, len(scored))
+    values: dict[str, float] = {}
+    for name, (part, whole) in _SHARES.items():
+        share, low, high = _share(_per_scenario(scored, part), _per_scenario(scored, whole))
+        values |= {name: share, f"{name}_low": low, f"{name}_high": high}
+    values |= {
+        "parseable": _ratio(scored, "parseable_messages", "assistant_messages"),
+        "episodes": float(len(scored)),
+        "tokens_per_episode": sum(r["tokens"] for r in scored) / total,
+        "steps_per_episode": sum(r["assistant_messages"] for r in scored) / total,
+    }
+    stops, errors = Counter(r["stop"] for r in records), Counter(r["error_type"] for r in scored)
+    values |= {f"stop_{stop}": float(stops[stop]) for stop in StopReason}
+    values |= {f"error_{kind.value.partition(':')[2]}": float(errors[kind.value]) for kind in ErrorType}
+    categories = sorted({r["category"] for r in scored})
+    if len(categories) > 1:
+        for category in categories:
+            rows = [r for r in scored if r["category"] == category]
+            for name, (part, whole) in _SHARES.items():
+                values[f"{name}_{category}"] = sum(_number(r, part) for r in rows) / max(
+                    1.0, sum(_number(r, whole) for r in rows)
+                )
+    repeats = sorted({r["repeat"] for r in records})
+    return values | (_over_repeats(scored, repeats) if len(repeats) > 1 else {})
+
+
+def _over_repeats(records: Sequence[Record], repeats: Sequence[int]) -> dict[str, float]:
+    """What k repeats say beside the mean: its interval over repeats, pass@k and pass^k.
+
+    The interval over scenarios says how the mean would move with other scenarios, the one over repeats how it
+    would with other seeds on these: Student's, on the means of the repeats.
+    """
+    values = {"repeats": float(len(repeats))}
+    for name, (part, whole) in _SHARES.items():
+        means = []
+        for repeat in repeats:
+            rows = [r for r in records if r["repeat"] == repeat]
+            means.append(sum(_number(r, part) for r in rows) / max(1.0, sum(_number(r, whole) for r in rows)))
+        half = student_975(len(means) - 1) * stdev(means) / len(means) ** 0.5
+        values |= {
+            f"{name}_repeats_sd": stdev(means),
+            f"{name}_repeats_low": max(0.0, fmean(means) - half),
+            f"{name}_repeats_high": min(1.0, fmean(means) + half),
+        }
+    valid: dict[tuple[int, str], list[bool]] = defaultdict(list)
+    for r in records:
+        valid[r["scenario"], r["category"]].append(bool(r["valid"]))
+    whole_sets = {key: found for key, found in valid.items() if len(found) == len(repeats)}
+    for metric, passed in (("pass_at_k", any), ("pass_all_k", all)):
+        successes: dict[int, float] = defaultdict(float)
+        trials: dict[int, float] = defaultdict(float)
+        for (scenario, _), found in whole_sets.items():
+            successes[scenario] += passed(found)
+            trials[scenario] += 1
+        share, low, high = _share(list(successes.values()), list(trials.values()))
+        values |= {metric: share, f"{metric}_low": low, f"{metric}_high": high}
+    return values
+
+
+def student_975(freedom: int) -> float:
+    """The 97.5 % point of Student's t; exact for one and two degrees, else to 0.2 %.
+
+    Source: M. Abramowitz, I. A. Stegun, Handbook of Mathematical Functions (1964), 26.7.5.
+    """
+    if freedom < 1:
+        raise ValueError("an interval over repeats needs two of them")
+    if freedom <= 2:
+        return (12.706204736, 4.302652730)[freedom - 1]
+    z = 1.959963984540054
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + math.fsum(term / float(freedom**power) for power, term in enumerate(terms, 1))
+
+
+def _number(row: Record, key: str) -> float:
+    return 1.0 if key == "episodes" else float(row[key])
+
+
+def _per_scenario(records: Sequence[Record], key: str) -> list[float]:
+    """Sums over the records of each scenario, in one order for every key."""
+    sums: dict[int, float] = {}
+    for row in records:
+        sums[row["scenario"]] = sums.get(row["scenario"], 0.0) + _number(row, key)
+    return list(sums.values())
+
+
+def _share(successes: Sequence[float], trials: Sequence[float]) -> tuple[float, float, float]:
+    low, high = clustered_wilson(successes, trials)
+    return sum(successes) / max(1.0, sum(trials)), low, high
+
+
+def _ratio(records: Sequence[Record], part: str, whole: str) -> float:
+    return float(sum(r[part] for r in records) / max(1, sum(r[whole] for r in records)))

@@ -1,0 +1,142 @@
+"""The model's own tool format: tools go through its chat template, calls come back as it was trained to write them."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.digest import digest
+from shiqbench.episode import Message
+from shiqbench.errors import ConfigError
+from shiqbench_tasks.bfcl_v3.formats import FORMATS
+from shiqbench_tasks.bfcl_v3.official_prompt import hinted
+from shiqbench_tasks.bfcl_v3.prompt import ANNOUNCEMENT, TURN_END, PromptSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shiqbench.rendering import Renderer
+    from shiqbench_tasks.bfcl_v3.calls import Call, Parsed
+    from shiqbench_tasks.bfcl_v3.data import Entry, ToolDocument
+    from shiqbench_tasks.bfcl_v3.formats import Format
+
+# The documents' types in JSON schema, as the leaderboard translates them.
+_TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
+_THOUGHT = "</think>"
+
+
+class NativePrompt(PromptSetting):
+    """Tools through ``tools=``, a tool message per response, no system message of ours.
+
+    Args:
+        renderer: The model's chat template.
+        parser: Name of the format, or ``auto``.
+
+    Raises:
+        ConfigError: The template ignores tools, or how it writes calls is not known.
+    """
+
+    name = "native"
+    no_more_calls = "Done."
+
+    def __init__(self, renderer: Renderer, parser: str = "auto") -> None:
+        if not renderer.supports_tools():
+            raise ConfigError(
+                "the model's chat template ignores tools",
+                where="task.prompt = native",
+                do="use a model with tool support, or task.prompt = official or reduced",
+            )
+        self._format = FORMATS[parser] if parser != "auto" else find_format(renderer)
+
+    @property
+    def parser(self) -> str:
+        """The format's name, which is that of vLLM's parser."""
+        return self._format.name
+
+    def opening(self, entry: Entry) -> list[Message]:
+        """Nothing: the template tells of the tools."""
+        return []
+
+    def tools(self, entry: Entry, turn: int) -> tuple[ToolDocument, ...]:
+        """Those offered by that turn, in JSON schema."""
+        return tuple(schema(tool) for tool in entry.offered(turn))
+
+    def announcement(self, entry: Entry, turn: int) -> str:
+        """The official sentence; the tools themselves are in the template's list from here on."""
+        return ANNOUNCEMENT
+
+    def answers(self, responses: Sequence[str]) -> list[Message]:
+        """A message for each."""
+        return [Message("tool", response) for response in responses]
+
+    def malformed(self, problem: str) -> None:
+        """The turn is over."""
+
+    def parse(self, text: str) -> Parsed:
+        """Calls in the model's format; what a thinking model thought is passed over."""
+        return self._format.read(text.rpartition(_THOUGHT)[2])
+
+    def write(self, calls: Sequence[Call]) -> str:
+        """Calls in the model's format."""
+        return self._format.write(calls)
+
+
+def native_identity(data_sha256: str) -> str:
+    """Sha256 over what the model is told beside its own chat template, which its cell's manifest names."""
+    example = {"name": "example", "description": "word", "parameters": {"type": "dict", "properties": {}}}
+    told = {
+        "kind": "native",
+        "data": data_sha256,
+        "tool": schema(example),
+        "types": _TYPES,
+        "announcement": ANNOUNCEMENT,
+        "responses": "a tool message for each call",
+        "malformed": "ends the turn",
+        "turn_end": TURN_END,
+    }
+    return digest(told)
+
+
+def schema(tool: ToolDocument) -> ToolDocument:
+    """A tool's document in the form that chat templates expect."""
+    document = hinted(tool)
+    parameters = copy.deepcopy(document["parameters"])
+    _translate(parameters)
+    return {
+        "type": "function",
+        "function": {
+            "name": document["name"],
+            "description": document["description"],
+            "parameters": parameters,
+        },
+    }
+
+
+def _translate(value: dict[str, Any]) -> None:
+    """Replace type names, down to the last property."""
+    value["type"] = _TYPES.get(value["type"], value["type"])
+    for inner in value.get("properties", {}).values():
+        _translate(inner)
+    if "items" in value:
+        _translate(value["items"])
+
+
+def find_format(renderer: Renderer) -> Format:
+    """How the template itself writes a call; else, which format its text speaks of.
+
+    Raises:
+        ConfigError: None that is known.
+    """
+    example, template = renderer.example_of_a_call(), str(renderer.tokenizer.chat_template)
+    for form in FORMATS.values():
+        if re.search(form.written, example):
+            return form
+    for form in FORMATS.values():
+        if re.search(form.described, template, re.DOTALL):
+            return form
+    raise ConfigError(
+        "how the model's chat template writes tool calls is not known here",
+        where="task.prompt = native",
+        do=f"name it, task.parser = {' or '.join(FORMATS)}, or take task.prompt = official",
+    )

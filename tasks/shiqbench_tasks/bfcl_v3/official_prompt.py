@@ -1,0 +1,113 @@
+"""The leaderboard's own text prompt, from the pinned wheel, and its loop's manners.
+
+What differs from the official text decoder, on purpose: positional arguments are kept (it drops them, so that
+the ground truth itself scores 176 of 200 through it), and arithmetic or a call inside an argument makes the
+message malformed (it hands the first to ``eval``). Either way a message that cannot be read ends the turn.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.digest import digest
+from shiqbench.episode import Message
+from shiqbench_tasks.bfcl_v3.calls import parse, write
+from shiqbench_tasks.bfcl_v3.prompt import NO_MORE_CALLS, TURN_END, PromptSetting
+from shiqbench_tasks.bfcl_v3.simulator import official
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from shiqbench_tasks.bfcl_v3.calls import Call, Parsed
+    from shiqbench_tasks.bfcl_v3.data import Entry, ToolDocument
+
+LANGUAGE_HINT = " Note that the provided function is in Python 3 syntax."  # the leaderboard adds it to descriptions
+
+
+class OfficialPrompt(PromptSetting):
+    """System prompt with every tool's document; one tool message per response.
+
+    Args:
+        root: Folder of the unpacked wheel.
+        version: ``v3`` or ``v4``.
+    """
+
+    name = "official"
+    no_more_calls = NO_MORE_CALLS
+
+    def __init__(self, root: Path, version: str) -> None:
+        self._texts: Any = official(root).prompts
+        self._system = self._system_v3 if version == "v3" else self._system_v4
+
+    def opening(self, entry: Entry) -> list[Message]:
+        """The official system prompt."""
+        return [Message("system", self._system([hinted(tool) for tool in entry.offered(0)]))]
+
+    def announcement(self, entry: Entry, turn: int) -> str:
+        """The documents of the new tools and the official sentence."""
+        text: str = self._texts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING
+        return text.format(functions=list(entry.announced(turn)))
+
+    def answers(self, responses: Sequence[str]) -> list[Message]:
+        """A message for each."""
+        return [Message("tool", response) for response in responses]
+
+    def malformed(self, problem: str) -> None:
+        """The turn is over."""
+
+    def parse(self, text: str) -> Parsed:
+        """Calls, with or without the brackets of the list or a fence of back-quotes."""
+        return read_leniently(text)
+
+    def write(self, calls: Sequence[Call]) -> str:
+        """Calls in a list."""
+        return write(tuple(calls))
+
+    def _system_v3(self, tools: list[ToolDocument]) -> str:
+        text: str = self._texts.DEFAULT_SYSTEM_PROMPT
+        return text.format(functions=tools)
+
+    def _system_v4(self, tools: list[ToolDocument]) -> str:
+        texts = self._texts
+        style = texts.PROMPT_STYLE_TEMPLATES["classic"]
+        template: str = texts.PROMPT_TEMPLATE_MAPPING["plaintext"]
+        return template.format(
+            persona=style["persona"],
+            task=style["task"],
+            tool_call_format=style["tool_call_no_tag"].format(
+                output_format=texts.OUTPUT_FORMAT_MAPPING["python"], param_types=texts.PARAM_TYPE_MAPPING["python"]
+            ),
+            multiturn_behavior=style["multiturn_behavior"],
+            available_tools=style["available_tools"].format(format="json", functions=json.dumps(tools, indent=4)),
+        )
+
+
+def official_identity(data_sha256: str) -> str:
+    """Sha256 over what the model is told; the texts themselves are pinned with the data."""
+    told = {
+        "kind": "official",
+        "data": data_sha256,
+        "hint": LANGUAGE_HINT,
+        "responses": "a tool message for each call",
+        "malformed": "ends the turn",
+        "turn_end": TURN_END,
+    }
+    return digest(told)
+
+
+def hinted(tool: ToolDocument) -> ToolDocument:
+    """A tool's document with the leaderboard's remark on its language."""
+    tool = copy.deepcopy(tool)
+    tool["description"] += LANGUAGE_HINT
+    return tool
+
+
+def read_leniently(text: str) -> Parsed:
+    """Calls as the official text decoder finds them: fences and missing brackets are forgiven, words need no quotes."""
+    text = text.strip("`\n ")
+    opened = text if text.startswith("[") else f"[{text}"
+    closed = opened if opened.endswith("]") else f"{opened}]"
+    return parse(closed if "(" in text else text, words=str)

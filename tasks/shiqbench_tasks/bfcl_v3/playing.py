@@ -1,0 +1,126 @@
+"""Many episodes at once: all that are live step together, one wave of generation after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shiqbench.episode import StopReason
+from shiqbench.errors import ConfigError
+from shiqbench.generation import Sampling
+from shiqbench_tasks.bfcl_v3.guards import EpisodeTimeoutError, time_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shiqbench.config import EvalConfig
+    from shiqbench.generation import ChatGenerator
+    from shiqbench_tasks.bfcl_v3.data import Entry
+    from shiqbench_tasks.bfcl_v3.loop import Dialogue
+
+WAVES_PER_SEED = 1_000_000  # more than any repeat has; keeps the seeds of repeats apart
+# What vLLM works on at once. Up to here the order of a wave changes nothing but the numerics of its batches.
+SLOTS = 64
+SECONDS_PER_MESSAGE = (
+    60.0  # the tools answer in milliseconds; beyond this something is wrong with the machine or with us
+)
+
+
+@dataclass(frozen=True)
+class HowToSample:
+    """Sampling of one pass over some scenarios.
+
+    Attributes:
+        max_tokens: Per message.
+        max_context: Prompt and message.
+        temperature: 0 is greedy.
+        top_p: Nucleus mass.
+        seed: Of the pass; wave i of it uses a seed derived from it and from i.
+    """
+
+    max_tokens: int
+    max_context: int
+    temperature: float
+    top_p: float
+    seed: int
+
+    @classmethod
+    def of_evaluation(cls, config: EvalConfig, repeat: int) -> HowToSample:
+        """Repeat r samples as an evaluation with the seed ``config.seed + r`` does."""
+        return cls(config.max_tokens, config.max_context, config.temperature, config.top_p, config.seed + repeat)
+
+    def wave(self, number: int) -> Sampling:
+        """Sampling of one wave."""
+        return Sampling(self.max_tokens, self.temperature, self.top_p, self.seed * WAVES_PER_SEED + number)
+
+
+def play_all(
+    entries: Sequence[Entry],
+    new: Callable[[Entry], Dialogue],
+    chat: ChatGenerator,
+    how: HowToSample,
+    finished: Callable[[int], None],
+) -> list[Dialogue]:
+    """Play every scenario to its end. One that crashes is played once more and then given up, the others go on.
+
+    Args:
+        entries: The scenarios.
+        new: Makes a fresh episode.
+        chat: The model.
+        how: Sampling.
+        finished: Called after every wave with the number of episodes that have ended.
+
+    Raises:
+        ConfigError: A first prompt does not fit the context.
+    """
+    dialogues = [new(entry) for entry in entries]
+    check_room(chat, how, dialogues)
+    _play(dialogues, chat, how, finished)
+    crashed = [i for i, d in enumerate(dialogues) if d.stop is StopReason.ERROR]
+    if crashed:
+        again = [new(entries[i]) for i in crashed]
+        _play(again, chat, how, lambda ended: None)
+        for i, dialogue in zip(crashed, again, strict=True):
+            dialogues[i] = dialogue
+    return dialogues
+
+
+def _play(
+    dialogues: Sequence[Dialogue], chat: ChatGenerator, how: HowToSample, finished: Callable[[int], None]
+) -> None:
+    wave = 0
+    while live := [d for d in dialogues if d.stop is None]:
+        if len(live) > SLOTS:
+            live.sort(key=lambda d: -d.messages_to_expect())
+        replies = chat.reply([d.messages for d in live], how.wave(wave), [d.tools for d in live])
+        for dialogue, reply in zip(live, replies, strict=True):
+            if reply.message is None:
+                dialogue.no_room(reply.prompt_tokens, how.max_context - how.max_tokens)
+                continue
+            try:
+                with time_limit(SECONDS_PER_MESSAGE):
+                    dialogue.answer(reply.message, tokens=reply.tokens, prompt_tokens=reply.prompt_tokens)
+            except (Exception, EpisodeTimeoutError) as error:
+                dialogue.crash(error)
+        wave += 1
+        finished(sum(d.stop is not None for d in dialogues))
+
+
+def check_room(chat: ChatGenerator, how: HowToSample, dialogues: Sequence[Dialogue]) -> None:
+    """Refuse a setting in which the model could not even begin.
+
+    Raises:
+        ConfigError: It says by how much the longest first prompt is too long, and what to do.
+    """
+    found = [(chat.prompt_tokens(d.messages, d.tools), d) for d in dialogues]
+    if not found:
+        return
+    tokens, dialogue = max(found, key=lambda pair: pair[0])
+    needed = tokens + how.max_tokens
+    if needed > how.max_context:
+        raise ConfigError(
+            f"the first prompt of {dialogue.entry.id} has {tokens} tokens: with {how.max_tokens} for the answer "
+            f"that is {needed - how.max_context} more than max_context {how.max_context}",
+            where=f"task.prompt = {dialogue.setting.name}",
+            do=f"raise max_context to {needed}, or take a shorter prompt setting",
+        )

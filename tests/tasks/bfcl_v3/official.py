@@ -1,0 +1,164 @@
+"""The official code in a process of its own: its checker, its loop, its scoring of result files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from shiqbench_tasks.bfcl_v3.loop import Dialogue
+    from shiqbench_tasks.bfcl_v3.versions import DataVersion
+
+SCRIPT = """
+import json, sys
+root, prefix = sys.argv[1:]
+sys.path.insert(0, root)
+from bfcl_eval.eval_checker.multi_turn_eval.multi_turn_checker import multi_turn_checker
+entries, answers = {}, {}
+for category in ("base", "miss_func", "miss_param", "long_context"):
+    name = prefix + "_multi_turn_" + category + ".json"
+    for line in open(root + "/bfcl_eval/data/" + name):
+        entry = json.loads(line)
+        entries[entry["id"]] = entry
+    for line in open(root + "/bfcl_eval/data/possible_answer/" + name):
+        answer = json.loads(line)
+        answers[answer["id"]] = answer["ground_truth"]
+if prefix == "BFCL_v3":  # six answers to five questions, see versions.py
+    truth = answers["multi_turn_base_154"]
+    answers["multi_turn_base_154"] = [truth[0], truth[1] + truth[2], *truth[3:]]
+verdicts = []
+for number, job in enumerate(json.load(sys.stdin)):
+    entry = entries[job["id"]]
+    verdict = multi_turn_checker(job["model"], answers[job["id"]], entry, job["id"].rsplit("_", 1)[0], f"m{number}")
+    verdicts.append([verdict["valid"], verdict.get("error_type")])
+json.dump(verdicts, sys.stdout)
+"""
+
+
+# Imports the whole official package: everything that it wants and is not installed is a stub.
+PRELUDE = """
+import ast, importlib.abc, importlib.machinery, json, pathlib, sys, types
+root, prefix = sys.argv[1:3]
+class Meta(type):
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Meta(name, (), {})
+    def __or__(self, other):
+        return self
+    __ror__ = __or__
+class Nothing(metaclass=Meta):
+    def __init__(self, *a, **k):
+        pass
+    def __call__(self, *a, **k):
+        return a[0] if a and callable(a[0]) else Nothing()
+    def __or__(self, other):
+        return self
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Nothing()
+class Stub(types.ModuleType):
+    __path__ = []
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in ("override", "final"):
+            return lambda function: function
+        if name == "tqdm":
+            return lambda items, *a, **k: items
+        return object if name == "EnforceOverrides" else Meta(name, (Nothing,), {})
+wanted = set()
+for file in pathlib.Path(root).rglob("*.py"):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            wanted |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            wanted.add(node.module.partition(".")[0])
+wanted -= {*sys.stdlib_module_names, "bfcl_eval", "mpmath", "filelock"}
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in wanted or name.startswith("bfcl_eval.model_handler.parser."):
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+    def create_module(self, spec):
+        return Stub(spec.name)
+    def exec_module(self, module):
+        pass
+sys.meta_path.insert(0, Finder())
+sys.path.insert(0, root)
+"""
+LOOP = (
+    PRELUDE
+    + """
+import contextlib, itertools, os
+from bfcl_eval.model_handler.local_inference.base_oss_handler import OSSHandler
+if prefix == "BFCL_v3":
+    from bfcl_eval._llm_response_generation import process_multi_turn_test_case as prepare
+else:
+    from bfcl_eval.utils import (
+        add_language_specific_hint_to_function_doc, populate_test_cases_with_predefined_functions
+    )
+    def prepare(cases):
+        return add_language_specific_hint_to_function_doc(populate_test_cases_with_predefined_functions(cases))
+class Scripted(OSSHandler):
+    def __init__(self, replies):
+        self.model_name_underline_replaced = "scripted"
+        self.replies = itertools.chain(replies, itertools.repeat("Done."))
+    def _query_prompting(self, inference_data):
+        self.seen = inference_data["message"]
+        return next(self.replies), 0.0
+    def _parse_query_response_prompting(self, reply):
+        return {
+            "model_responses": reply, "input_token": 0, "output_token": 0,
+            "model_responses_message_for_chat_history": {"role": "assistant", "content": reply},
+        }
+played = []
+for job in json.load(sys.stdin):
+    category = job["id"].rsplit("_", 1)[0]
+    for line in open(f"{root}/bfcl_eval/data/{prefix}_{category}.json"):
+        if json.loads(line)["id"] == job["id"]:
+            (entry,) = prepare([json.loads(line)])
+    handler = Scripted(job["replies"])
+    with contextlib.redirect_stdout(open(os.devnull, "w")):
+        result, _ = handler.inference_multi_turn_prompting(entry, False, True)
+    played.append({"messages": [[m["role"], m["content"]] for m in handler.seen], "result": result})
+json.dump(played, sys.stdout)
+"""
+)
+
+
+def run_official(script: str, root: Path, version: DataVersion, jobs: Any, *arguments: str, home: Path) -> Any:
+    """What a script prints as JSON, given ``jobs`` as JSON; it writes below ``home`` alone."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(root), version.prefix, *arguments],
+        input=json.dumps(jobs), capture_output=True, text=True, check=False,
+        env={**os.environ, "BFCL_PROJECT_ROOT": str(home)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+def official_verdicts(dialogues: Sequence[Dialogue], root: Path, version: DataVersion) -> list[list[Any]]:
+    """``[valid, error type]`` of every episode, from a fresh process that never saw our code."""
+    jobs = [
+        {"id": d.entry.id, "model": [[[c.text() for c in step] for step in turn.steps] for turn in d.turns]}
+        for d in dialogues
+    ]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT, str(root), version.prefix],
+        input=json.dumps(jobs), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found: list[list[Any]] = json.loads(done.stdout)
+    return found
+
+
+def our_verdicts(dialogues: Sequence[Dialogue]) -> list[list[Any]]:
+    """The same of ours."""
+    verdicts = [d.verdict() for d in dialogues]
+    return [[v.valid, v.error_type.value if v.error_type else None] for v in verdicts]
