@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shiqbench_tasks.bfcl_v3.calls import Call, Outcome
 from shiqbench_tasks.bfcl_v3.formats import FORMATS
-from support import make_tokenizer
+
+from shiqbench.testing.tiny_model import make_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path

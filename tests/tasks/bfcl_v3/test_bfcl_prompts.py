@@ -15,7 +15,6 @@ from shiqbench_tasks.bfcl_v3.native import NativePrompt
 from shiqbench_tasks.bfcl_v3.official_prompt import OfficialPrompt, read_leniently
 from shiqbench_tasks.bfcl_v3.task import BfclTask
 from shiqbench_tasks.bfcl_v3.versions import CATEGORIES, VERSIONS
-from support import CHATML, make_tokenizer
 from templates import HERMES, LLAMA3_JSON, PYTHONIC, UNKNOWN
 
 from shiqbench.assets import fetch
@@ -28,6 +27,7 @@ from shiqbench.progress import Display
 from shiqbench.rendering import Renderer
 from shiqbench.runner import run_plan
 from shiqbench.start_model import StartModel
+from shiqbench.testing.tiny_model import CHATML, make_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
