@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 WAVES_PER_SEED = 1_000_000  # more than any repeat has; keeps the seeds of repeats apart
 # What vLLM works on at once. Up to here the order of a wave changes nothing but the numerics of its batches.
 SLOTS = 64
-SECONDS_PER_MESSAGE = (
-    60.0  # the tools answer in milliseconds; beyond this something is wrong with the machine or with us
-)
+# The tools answer in milliseconds; beyond this something is wrong with the machine or with us.
+SECONDS_PER_MESSAGE = 60.0
 
 
 @dataclass(frozen=True)

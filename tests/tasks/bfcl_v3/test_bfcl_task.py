@@ -295,7 +295,10 @@ def test_a_tool_that_hangs_ends_its_episode_alone(
     end_turn = Scorecard.end_turn
 
     def hang(self: Scorecard, *more: Any) -> None:
-        if self._entry.id == hanging:
+        limited = (
+            0 < signal.getitimer(signal.ITIMER_REAL)[0] < 5
+        )  # the score of doing nothing is not: it shall not hang
+        if self._entry.id == hanging and limited:
             try:
                 time.sleep(30)
             except Exception:
