@@ -57,7 +57,7 @@ class TaskContract(StrEnum):
     RECORDS = "evaluation gives records that JSON and parquet can hold"
     PROGRESS = "evaluation reports progress up to its total"
     SETTINGS = "evaluation honours split, examples and repeats"
-    CONTEXT = "evaluation survives prompts that do not fit the context"
+    CONTEXT = "evaluation survives prompts that do not fit the context, or refuses them with a ConfigError"
     DETERMINISTIC = "evaluation and metrics are the same every time"
     METRICS = "metrics are finite, hold the primary and every column, and the primary lies in its interval"
     RESUME = "interrupted training, resumed, gives the weights of undisturbed training bit for bit"

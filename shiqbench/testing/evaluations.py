@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.digest import file_sha256
+from shiqbench.errors import ConfigError
 from shiqbench.evaluation import write_records
 from shiqbench.generation import ChatGenerator
 from shiqbench.testing.contract import TaskContract as Line
@@ -46,15 +47,22 @@ def check_evaluation(
     config = config.model_copy(update={**ROOM, "examples": EXAMPLES, "repeats": 1})
     generator = ScriptedGenerator(renderer, [*said[:50], *ODD_ANSWERS])
 
-    def play(line: Line = Line.RECORDS, **changes: Any) -> list[Record]:
+    def play(line: Line = Line.RECORDS, refusable: bool = False, **changes: Any) -> list[Record]:
         settings = config.model_copy(update=changes)
         chat = ChatGenerator(generator, renderer, settings.max_context)
         seen: list[tuple[int, int]] = []
-        records = report.attempt(
-            line,
-            f"evaluate with {changes or 'the smoke preset'}",
-            lambda: make().evaluate(chat, settings, lambda done, total: seen.append((done, total))),
-        )
+
+        def evaluate() -> list[Record] | ConfigError:
+            try:
+                return make().evaluate(chat, settings, lambda done, total: seen.append((done, total)))
+            except ConfigError as error:
+                if refusable:
+                    return error
+                raise
+
+        records = report.attempt(line, f"evaluate with {changes or 'the smoke preset'}", evaluate)
+        if isinstance(records, ConfigError):
+            raise records
         finished = bool(seen) and seen[-1][0] == seen[-1][1] and all(d <= t for d, t in seen)
         report.require(finished, Line.PROGRESS, f"(finished, total) = {seen[-3:]}")
         return records
@@ -68,7 +76,10 @@ def check_evaluation(
     splits = {split: {_key(r) for r in play(split=split)} for split in ("validation", "test")}
     both = splits["validation"] & splits["test"]
     report.require(not both, Line.SETTINGS, f"{len(both)} records are the same on validation and test")
-    cramped = play(Line.CONTEXT, max_context=1)
+    try:
+        cramped = play(Line.CONTEXT, refusable=True, max_context=1)
+    except ConfigError:
+        return  # a setting in which no example could even begin may be refused: nothing is cut in silence
     report.require(len(cramped) == len(records), Line.CONTEXT, f"{len(cramped)} records of {len(records)}")
     _check_metrics(report, make(), make().metrics(cramped))
 
