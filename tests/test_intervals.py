@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.stats import binomtest
 
-from shiqbench.intervals import clustered_wilson, effective_trials, wilson
+from shiqbench.intervals import clustered_wilson, effective_trials, student, student_quantile, wilson
 
 
 def test_wilson_known_values() -> None:
@@ -68,3 +69,16 @@ def test_empty_and_single_clusters() -> None:
     assert effective_trials([1], [4]) == 1
     with pytest.raises(ValueError, match="more successes"):
         clustered_wilson([2], [1])
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 19, 100])
+def test_student_agrees_with_scipy(freedom: int) -> None:
+    assert student_quantile(0.975, freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-10)
+    values = [0.3 * k**1.5 for k in range(freedom + 1)]
+    expected = stats.t.interval(0.95, freedom, loc=sum(values) / len(values), scale=stats.sem(values))
+    assert student(values) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_value_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="1 values have no interval"):
+        student([0.5])

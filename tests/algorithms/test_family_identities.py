@@ -36,14 +36,14 @@ def gradients(algorithm: Any, b: Batch, *names: str) -> list[torch.Tensor]:
     return list(torch.autograd.grad(algorithm.loss(b).numerator_U.sum(), tensors))
 
 
-def close(a: torch.Tensor, b: torch.Tensor) -> None:
+def assert_close(a: torch.Tensor, b: torch.Tensor) -> None:
     torch.testing.assert_close(a.detach(), b.detach(), atol=1e-11, rtol=1e-11)
 
 
 def test_rebel_is_copg_of_two_over_beta_squared() -> None:
     copg, rebel = Copg(CopgConfig(beta=0.3)), Rebel(RebelConfig(eta=1 / 0.3))
     b = full(copg)
-    close(rebel.loss(b).numerator_U, copg.loss(b).numerator_U / 0.09)
+    assert_close(rebel.loss(b).numerator_U, copg.loss(b).numerator_U / 0.09)
     assert copg.temperature == pytest.approx(rebel.temperature)
 
 
@@ -52,7 +52,7 @@ def test_the_gradient_of_copg_is_2_beta_times_that_of_leave_one_out_summed_over_
     copg, reinforce = Copg(CopgConfig(beta=0.3, k=k)), Reinforce(ReinforceConfig(beta=0.3, k=k))
     b = full(copg)
     for ours, theirs in zip(gradients(copg, b), gradients(reinforce, b), strict=True):
-        close(ours, 2 * 0.3 * theirs)
+        assert_close(ours, 2 * 0.3 * theirs)
     assert (reinforce.loss(b).denominator_U == k * b.weight_U).all()
 
 
@@ -62,7 +62,7 @@ def test_a_constant_added_to_the_rewards_of_a_group_changes_nothing(name: str) -
     b = full(algorithm)
     first = torch.zeros_like(b.reward_EA)
     first[:, 0] = 5.0
-    close(algorithm.loss(replace(b, reward_EA=b.reward_EA + first)).numerator_U, algorithm.loss(b).numerator_U)
+    assert_close(algorithm.loss(replace(b, reward_EA=b.reward_EA + first)).numerator_U, algorithm.loss(b).numerator_U)
 
 
 def test_the_truncated_ratio_weighs_each_episode_and_carries_no_gradient() -> None:
@@ -74,29 +74,29 @@ def test_the_truncated_ratio_weighs_each_episode_and_carries_no_gradient() -> No
     b = replace(b, behaviour_logp_EA=behaviour)
     ratio = torch.tensor([math.exp(-9), 0.4, 1.2, 1.5, 1.0, 1.5], dtype=torch.float64)
     for ours, theirs in zip(gradients(clipped, b), gradients(plain, b), strict=True):
-        close(ours, ratio[:, None] * theirs)
+        assert_close(ours, ratio[:, None] * theirs)
 
 
 def test_on_policy_the_ratio_is_1() -> None:
     plain, clipped = Reinforce(ReinforceConfig(beta=0.3)), Reinforce(ReinforceConfig(beta=0.3, importance_clip=1))
     b = full(plain)
     b = replace(b, behaviour_logp_EA=b.logp_EA.detach())
-    close(clipped.loss(b).numerator_U, plain.loss(b).numerator_U)
+    assert_close(clipped.loss(b).numerator_U, plain.loss(b).numerator_U)
 
 
 def test_reval_is_the_first_residual_of_shiq_and_tbrm_lacks_the_reference_value() -> None:
     b, beta = batch(), 0.3
     delta_0 = Shiq(ShiqConfig(beta=beta)).residual(b)[:, 0]
-    close(Reval(RevalConfig(beta=beta)).loss(b).numerator_U, (delta_0 / beta).square())
+    assert_close(Reval(RevalConfig(beta=beta)).loss(b).numerator_U, (delta_0 / beta).square())
     unshifted_0 = Shiq(ShiqConfig(beta=beta, shift=False)).residual(b)[:, 0]
-    close(Tbrm(TbrmConfig(beta=beta)).loss(b).numerator_U, (unshifted_0 / beta).square())
-    close(unshifted_0, delta_0 - beta * b.ref_lse_EA[:, 0])
+    assert_close(Tbrm(TbrmConfig(beta=beta)).loss(b).numerator_U, (unshifted_0 / beta).square())
+    assert_close(unshifted_0, delta_0 - beta * b.ref_lse_EA[:, 0])
 
 
 def test_a_constant_per_state_on_both_models_moves_tbrm_but_not_reval() -> None:
     plain, moved = batch(), batch(offset=True)
     reval, tbrm = Reval(RevalConfig()), Tbrm(TbrmConfig(beta=0.3))
-    close(reval.loss(plain).numerator_U, reval.loss(moved).numerator_U)
+    assert_close(reval.loss(plain).numerator_U, reval.loss(moved).numerator_U)
     assert (tbrm.loss(plain).numerator_U - tbrm.loss(moved).numerator_U).abs().max() > 1e-3
 
 
@@ -104,18 +104,18 @@ def test_dqo_is_shiq_with_a_value_head_in_place_of_the_logits_own_value() -> Non
     b, beta = batch(), 0.3
     own = beta * (b.lse_EA - b.ref_lse_EA)
     dqo = Dqo(DqoConfig(beta=beta)).loss(replace(b, value_EA=own))
-    close(dqo.numerator_U, Shiq(ShiqConfig(beta=beta)).loss(b).numerator_U)
+    assert_close(dqo.numerator_U, Shiq(ShiqConfig(beta=beta)).loss(b).numerator_U)
 
 
 def test_dqo_has_the_residual_and_the_value_gradient_of_oreo_but_the_whole_policy_gradient() -> None:
     dqo, oreo = Dqo(DqoConfig(beta=0.3)), Oreo(OreoConfig(beta=0.3))
     b = full(dqo)
-    close(oreo.loss(b).numerator_U, 2 * dqo.loss(b).numerator_U)
-    close(gradients(oreo, b, "value_EA")[0], gradients(dqo, b, "value_EA")[0])
+    assert_close(oreo.loss(b).numerator_U, 2 * dqo.loss(b).numerator_U)
+    assert_close(gradients(oreo, b, "value_EA")[0], gradients(dqo, b, "value_EA")[0])
     # Each token's gradient in oreo is its own residual's; in dqo all residuals up to it add up.
     last = b.valid_EA & ~torch.nn.functional.pad(b.valid_EA[:, 1:], (0, 1))
     own, whole = gradients(oreo, b, "logit_EA")[0], gradients(dqo, b, "logit_EA")[0]
-    close(own.cumsum(-1) * b.valid_EA, whole)
+    assert_close(own.cumsum(-1) * b.valid_EA, whole)
     assert (own - whole)[last & (b.length_E[:, None] > 1)].abs().min() > 1e-6
 
 
@@ -124,17 +124,17 @@ def test_oreo_stops_the_gradient_everywhere_but_at_the_own_token_and_the_own_val
     b = full(oreo)
     residual = (b.value_EA - suffix_sum(b.reward_EA) + beta * suffix_sum(b.logratio_EA)).detach()
     scale = 2 * residual * b.valid_EA * b.weight_U[:, None] / b.length_E[:, None]
-    close(gradients(oreo, b, "value_EA")[0], scale)
-    close(gradients(oreo, b, "logit_EA")[0], beta * scale)
-    close(gradients(oreo, b, "lse_EA")[0], -beta * scale)
+    assert_close(gradients(oreo, b, "value_EA")[0], scale)
+    assert_close(gradients(oreo, b, "logit_EA")[0], beta * scale)
+    assert_close(gradients(oreo, b, "lse_EA")[0], -beta * scale)
 
 
 def test_the_kl_term_of_oreo_is_alpha_times_the_mean_kl() -> None:
     with_kl, without = FAMILY["oreo kl"], FAMILY["oreo"]
     b = full(with_kl)
     (of_kl,) = gradients(with_kl, b, "kl_EA")
-    close(of_kl, 0.4 * b.weight_U[:, None] * b.valid_EA / b.length_E[:, None])
-    close(gradients(with_kl, b, "logit_EA")[0], gradients(without, b, "logit_EA")[0])
+    assert_close(of_kl, 0.4 * b.weight_U[:, None] * b.valid_EA / b.length_E[:, None])
+    assert_close(gradients(with_kl, b, "logit_EA")[0], gradients(without, b, "logit_EA")[0])
 
 
 def test_dro_moves_the_policy_by_a_gradient_over_tau_and_the_value_by_its_own() -> None:
@@ -146,9 +146,9 @@ def test_dro_moves_the_policy_by_a_gradient_over_tau_and_the_value_by_its_own() 
     plain = 0.5 * b.weight_U * (b.return_E - b.value_EA[:, 0].detach() - tau * b.logratio_E).square()
     (of_plain,) = torch.autograd.grad(plain.sum(), [b.logit_EA])
     found, of_value = gradients(dro, b, "logit_EA", "value_EA")
-    close(found, of_plain / tau)
-    close(found, -residual[:, None] * b.valid_EA)
-    close(of_value[:, 0], -residual)
+    assert_close(found, of_plain / tau)
+    assert_close(found, -residual[:, None] * b.valid_EA)
+    assert_close(of_value[:, 0], -residual)
     assert (of_value[:, 1:] == 0).all()
 
 
@@ -161,12 +161,12 @@ def test_each_head_of_ilql_learns_from_its_own_term_alone() -> None:
     value = (b.value_EA * b.valid_EA).detach()
     gap = q.target_EA - value
     (of_value,) = gradients(ilql, b, "value_EA")
-    close(of_value, -2 * gap * (0.2 + 0.6 * (gap > 0).double()) * weight)
+    assert_close(of_value, -2 * gap * (0.2 + 0.6 * (gap > 0).double()) * weight)
     after = torch.nn.functional.pad(value[:, 1:], (0, 1))
     of_q, of_lse = torch.autograd.grad(ilql.loss(b).numerator_U.sum(), [q.q_EA, q.lse_EA])
-    close(of_q, (2 * (q.q_EA - b.reward_EA - c.gamma * after) - c.cql_weight) * weight)
-    close(of_lse, c.cql_weight * weight)
-    close(gradients(ilql, b, "logit_EA")[0], -c.bc_weight * weight)
+    assert_close(of_q, (2 * (q.q_EA - b.reward_EA - c.gamma * after) - c.cql_weight) * weight)
+    assert_close(of_lse, c.cql_weight * weight)
+    assert_close(gradients(ilql, b, "logit_EA")[0], -c.bc_weight * weight)
     moving = q._replace(target_EA=q.target_EA.requires_grad_())
     (of_target,) = torch.autograd.grad(
         ilql.loss(replace(b, token_q=moving)).numerator_U.sum(), [moving.target_EA], allow_unused=True
@@ -213,7 +213,7 @@ def test_the_reference_point_of_kto_makes_raising_harder() -> None:
 
     assert (losses(2.0)[good] > losses(0.0)[good]).all()
     assert (losses(2.0)[~good] < losses(0.0)[~good]).all()
-    close(losses(-3.0), losses(0.0))
+    assert_close(losses(-3.0), losses(0.0))
 
 
 def binary(n: int, beta: float, ties: str, dtype: torch.dtype = torch.float64) -> tuple[float, float]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter, defaultdict
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.episode import Message, StopReason
-from shiqbench.intervals import clustered_wilson
+from shiqbench.intervals import clustered_wilson, student
 from shiqbench_tasks.bfcl_v3.scoring import ErrorType
 
 if TYPE_CHECKING:
@@ -112,11 +111,11 @@ def _over_repeats(records: Sequence[Record], repeats: Sequence[int]) -> dict[str
         for repeat in repeats:
             rows = [r for r in records if r["repeat"] == repeat]
             means.append(sum(_number(r, part) for r in rows) / max(1.0, sum(_number(r, whole) for r in rows)))
-        half = student_975(len(means) - 1) * stdev(means) / len(means) ** 0.5
+        low, high = student(means)
         values |= {
             f"{name}_repeats_sd": stdev(means),
-            f"{name}_repeats_low": max(0.0, fmean(means) - half),
-            f"{name}_repeats_high": min(1.0, fmean(means) + half),
+            f"{name}_repeats_low": max(0.0, low),
+            f"{name}_repeats_high": min(1.0, high),
         }
     valid: dict[tuple[int, str], list[bool]] = defaultdict(list)
     for r in records:
@@ -131,25 +130,6 @@ def _over_repeats(records: Sequence[Record], repeats: Sequence[int]) -> dict[str
         share, low, high = _share(list(successes.values()), list(trials.values()))
         values |= {metric: share, f"{metric}_low": low, f"{metric}_high": high}
     return values
-
-
-def student_975(freedom: int) -> float:
-    """The 97.5 % point of Student's t; exact for one and two degrees, else to 0.2 %.
-
-    Source: M. Abramowitz, I. A. Stegun, Handbook of Mathematical Functions (1964), 26.7.5.
-    """
-    if freedom < 1:
-        raise ValueError("an interval over repeats needs two of them")
-    if freedom <= 2:
-        return (12.706204736, 4.302652730)[freedom - 1]
-    z = 1.959963984540054
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + math.fsum(term / float(freedom**power) for power, term in enumerate(terms, 1))
 
 
 def _number(row: Record, key: str) -> float:

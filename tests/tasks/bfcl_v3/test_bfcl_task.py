@@ -19,7 +19,6 @@ from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import split_scenarios
 from shiqbench_tasks.bfcl_v3.guards import time_limit
 from shiqbench_tasks.bfcl_v3.loop import Dialogue
-from shiqbench_tasks.bfcl_v3.metrics import student_975
 from shiqbench_tasks.bfcl_v3.playing import WAVES_PER_SEED
 from shiqbench_tasks.bfcl_v3.scoring import Scorecard
 from shiqbench_tasks.bfcl_v3.task import BfclTask
@@ -226,11 +225,6 @@ def test_equal_repeats_leave_nothing_to_repeats(by_first_words: dict[str, Entry]
 def test_one_repeat_has_no_metrics_of_repeats() -> None:
     _, metrics = _evaluate(ScriptedChat(lambda c: ""), examples=2)
     assert not any("repeat" in name or "pass_" in name for name in metrics)
-
-
-@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 19, 100])
-def test_student(freedom: int) -> None:
-    assert student_975(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=2e-3)
 
 
 def test_several_categories_have_shares_of_their_own(by_first_words: dict[str, Entry]) -> None:
