@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.cell import held, is_done, mark_done, verified_weights, write_error
 from shiqbench.config import EvalConfig
+from shiqbench.digest import digest
 from shiqbench.errors import EngineError
 from shiqbench.files import replacing, write_json
 from shiqbench.generation import ChatGenerator
+from shiqbench.journal import JournaledGenerator
 from shiqbench.manifest import manifest, peak_memory_gb
+from shiqbench.models import architecture
 from shiqbench.rendering import Renderer
 
 if TYPE_CHECKING:
@@ -23,7 +27,8 @@ if TYPE_CHECKING:
     from shiqbench.specs import EngineSpec
     from shiqbench.task import Metrics, Record
 
-ATTEMPTS = 2  # a failure of the machine is retried once, from the start, with a new engine
+ATTEMPTS = 2  # a failure of the machine is retried once with a new engine, from the wave in which it happened
+JOURNAL = ".journal.jsonl"  # in the evaluation's folder until that is done
 
 
 class EngineHolder:
@@ -31,11 +36,11 @@ class EngineHolder:
 
     def __init__(self) -> None:
         self._engine: Generator | None = None
-        self._made: tuple[str, str, int] | None = None
+        self._made: tuple[Any, ...] | None = None
 
     def ready(self, spec: EngineSpec, weights: Path, config: EvalConfig) -> Generator:
-        """The engine with these weights: reloaded where one of the same kind runs, else built."""
-        wanted = (spec.name, config.precision, config.max_context)
+        """The engine with these weights: reloaded where one of the same kind and architecture runs, else built."""
+        wanted = (spec.name, config.precision, config.max_context, architecture(weights))
         if self._engine is not None and self._made == wanted:
             self._engine.load(weights)
             return self._engine
@@ -90,7 +95,9 @@ def _evaluate(
     if cell.task.own_policy:
         records, facts = plan.task.evaluate_weights(weights), {"engine": {"version": plan.engine_version}}
     else:
-        records, facts = _generate(plan, weights or cell.model.folder(), holder, progress)
+        identity = digest({"evaluation": plan.eval_recipe(cell), "weights": sha256})
+        journaled = partial(JournaledGenerator, path=folder / JOURNAL, identity=identity)
+        records, facts = _generate(plan, weights or cell.model.folder(), holder, journaled, progress)
     facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
     result = plan.task.metrics(records)
     config_file, manifest_file = folder / "config.json", folder / "manifest.json"
@@ -105,10 +112,15 @@ def _evaluate(
     }
     write_json(manifest_file, manifest(**facts))
     mark_done(folder, [config_file, manifest_file, records_file, metrics_file])
+    (folder / JOURNAL).unlink(missing_ok=True)
 
 
 def _generate(
-    plan: RunPlan, weights: Path, holder: EngineHolder, progress: Callable[[int, int], None]
+    plan: RunPlan,
+    weights: Path,
+    holder: EngineHolder,
+    journaled: Callable[[Generator], JournaledGenerator],
+    progress: Callable[[int, int], None],
 ) -> tuple[list[Record], dict[str, Any]]:
     """Records of a language model's evaluation, and facts for its manifest."""
     assert plan.engine is not None
@@ -118,7 +130,7 @@ def _generate(
     while True:
         started = time.perf_counter()
         try:
-            engine = holder.ready(plan.engine, weights, plan.evaluation)
+            engine = journaled(holder.ready(plan.engine, weights, plan.evaluation))
             ready = time.perf_counter()
             chat = ChatGenerator(engine, renderer, plan.evaluation.max_context)
             records = plan.task.evaluate(chat, plan.evaluation, progress)
@@ -133,6 +145,7 @@ def _generate(
         "chat_template_sha256": renderer.template_sha256,
         "task": plan.task.facts(),
         "machine_failures": failures,
+        "journal": engine.facts(),
         "seconds": {"engine": ready - started, "generation": time.perf_counter() - ready},
     }
     return records, facts

@@ -10,8 +10,18 @@ from typing import Any
 from shiqbench.digest import digest, file_sha256
 from shiqbench.embedded import EMBEDDED_MODEL, embedded_model
 from shiqbench.errors import ConfigError
+from shiqbench.files import read_json
 from shiqbench.registry import did_you_mean
 
+# What an engine is built for: weights that agree in all of it can be loaded into one that runs.
+ARCHITECTURE = (
+    "architectures",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "vocab_size",
+    "tie_word_embeddings",
+)
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -77,6 +87,12 @@ def folder_identity(folder: Path) -> str:
     ]
     files = [folder / n for n in names if (folder / n).is_file()] + weights
     return digest({f.name: file_sha256(f) for f in files})
+
+
+def architecture(folder: Path) -> tuple[str, ...]:
+    """The values of :data:`ARCHITECTURE` in a model folder, as text."""
+    config = read_json(folder / "config.json")
+    return tuple(repr(config.get(name)) for name in ARCHITECTURE)
 
 
 def check_chat_template(folder: Path) -> None:

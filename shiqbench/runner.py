@@ -117,7 +117,7 @@ def check_needs(cell: CellPlan) -> None:
 
 
 def _compute(plan: RunPlan, display: Display) -> None:
-    from shiqbench.evaluation import engine_holder, evaluate_cell
+    from shiqbench.evaluation import JOURNAL, engine_holder, evaluate_cell
 
     for cell in plan.trained:
         if not is_done(cell.folder):
@@ -130,7 +130,8 @@ def _compute(plan: RunPlan, display: Display) -> None:
             if cell.train is None:
                 _untrained(cell)
             if not is_done(plan.eval_folder(cell)):
-                display.say(f"evaluate {cell.label} with {plan.engine_version}")
+                goes_on = ", continued" if (plan.eval_folder(cell) / JOURNAL).is_file() else ""
+                display.say(f"evaluate {cell.label} with {plan.engine_version}{goes_on}")
                 with display.bar(f"evaluate {cell.label}", 0) as advance:
                     evaluate_cell(plan, cell, holder, advance)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,35 @@ def test_the_same_again_does_nothing_and_another_algorithm_shares_base_and_start
     assert {p: p.read_text() for p in before} == before
     losses = [json.loads(x)["loss"] for x in (Path(found["path"]) / "train.jsonl").read_text().splitlines()]
     assert losses[0] == pytest.approx(0.693147, abs=2e-4)
+
+
+def test_kill_9_in_an_evaluation_then_it_goes_on_with_the_wave_that_was_interrupted(
+    results: Path, tmp_path: Path
+) -> None:
+    words = ["--task", "bfcl_v3", "--preset", "smoke", "--algo", "base", "--results", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shiqbench.cli", "run", *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while sum(f.read_bytes().count(b"\n") for f in tmp_path.glob("bfcl_v3/base/*/eval/*/.journal.jsonl")) < 3:
+        assert process.poll() is None, "ended before two waves were seen"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(tmp_path.glob("bfcl_v3/base/*/eval/*/DONE"))
+    found, said = run(tmp_path, "--algo", "base")
+    assert "continued" in said
+    evaluation = Path(found["evaluation"]["path"])
+    journal = json.loads((evaluation / "manifest.json").read_text())["journal"]
+    assert journal["replayed"] >= 2
+    assert journal["waves"] > journal["replayed"]
+    assert not (evaluation / ".journal.jsonl").exists()
+    undisturbed = results / evaluation.relative_to(tmp_path)
+    assert found["metrics"] == json.loads((undisturbed / "metrics.json").read_text())["metrics"]
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(evaluation / "records.parquet"), pd.read_parquet(undisturbed / "records.parquet")
+    )
 
 
 def test_both_engines_play_the_same_episodes_in_fp32(results: Path) -> None:

@@ -7,7 +7,6 @@ every reload the prefix cache is reset: blocks computed by the old weights must 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import logging
 import os
 import warnings
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from shiqbench.errors import ConfigError, EngineError
 from shiqbench.generation import Completion, Sampling
+from shiqbench.models import ARCHITECTURE, architecture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,6 @@ ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "HF_HUB_OFFLINE": "1",
 }
-ARCHITECTURE = ("architectures", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
 class VllmEngine:
@@ -61,7 +60,7 @@ class VllmEngine:
 
         self.version = _version()
         self.precision, self.max_context = precision, max_context
-        self._architecture = _architecture(weights)
+        self._architecture = architecture(weights)
         self._gpu = torch.cuda.is_available()
         self._flags: dict[str, Any] = {
             "dtype": {"bf16": "bfloat16", "fp32": "float32"}[precision],
@@ -102,9 +101,8 @@ class VllmEngine:
             ConfigError: The folder holds another architecture.
             EngineError: vLLM could not reload, or its prefix cache could not be reset.
         """
-        found = _architecture(weights)
-        if found != self._architecture:
-            changed = [k for k in ARCHITECTURE if found.get(k) != self._architecture.get(k)]
+        both = zip(ARCHITECTURE, architecture(weights), self._architecture, strict=True)
+        if changed := [name for name, theirs, ours in both if theirs != ours]:
             raise ConfigError(
                 f"another architecture than the running engine's: {', '.join(changed)}",
                 where=str(weights),
@@ -227,11 +225,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _architecture(weights: Path) -> dict[str, Any]:
-    config = json.loads((weights / "config.json").read_text(encoding="utf-8"))
-    return {k: config.get(k) for k in ARCHITECTURE}
 
 
 def _version() -> str:
