@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.cell import is_done
 from shiqbench.files import read_json
-from shiqbench.intervals import clustered_wilson, student
+from shiqbench.intervals import clustered_wilson, sign_test, student
 from shiqbench.plan import Request, make_plan
 
 if TYPE_CHECKING:
@@ -131,13 +131,10 @@ def records(plan: RunPlan, cell: CellPlan) -> Any:
 
 def against(frames: Sequence[Any], start: Any) -> str:
     """Scenarios in which the mean over seeds is above and below the start's, and the exact sign test."""
-    from scipy.stats import binomtest  # type: ignore[import-untyped]
-
     theirs = sum(f.groupby("scenario").right_turns.sum() for f in frames) / len(frames)
     difference = theirs - start.groupby("scenario").right_turns.sum()
     better, worse = int((difference > 0).sum()), int((difference < 0).sum())
-    p = binomtest(better, better + worse).pvalue if better + worse else 1.0
-    return f"{better} / {worse}, p = {p:.2f}"
+    return f"{better} / {worse}, p = {sign_test(better, worse):.2f}"
 
 
 def row(name: str, data: str, frames: Sequence[Any], versus: str, updates: str, seconds: str) -> str:

@@ -1,4 +1,4 @@
-"""Confidence intervals for shares and means. Pure functions of counts and values."""
+"""Confidence intervals for shares and means, and the sign test. Pure functions of counts and values."""
 
 from __future__ import annotations
 
@@ -128,3 +128,15 @@ def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float]
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
     half = student_quantile((1 + level) / 2, n - 1) * deviation / math.sqrt(n)
     return mean - half, mean + half
+
+
+def sign_test(better: int, worse: int) -> float:
+    """Two-sided p-value of the exact sign test: how likely a split this uneven is if either side is as likely.
+
+    Args:
+        better: Pairs in which the one is above the other.
+        worse: Pairs in which it is below; ties count for neither.
+    """
+    n = better + worse
+    tail = sum(math.comb(n, k) for k in range(min(better, worse) + 1)) / 2**n
+    return min(1.0, 2 * tail)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.stats import binomtest
 
-from shiqbench.intervals import clustered_wilson, effective_trials, student, student_quantile, wilson
+from shiqbench.intervals import clustered_wilson, effective_trials, sign_test, student, student_quantile, wilson
 
 
 def test_wilson_known_values() -> None:
@@ -82,3 +82,10 @@ def test_student_agrees_with_scipy(freedom: int) -> None:
 def test_one_value_has_no_interval() -> None:
     with pytest.raises(ValueError, match="1 values have no interval"):
         student([0.5])
+
+
+@settings(deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_the_sign_test_agrees_with_scipy(better: int, worse: int) -> None:
+    expected = binomtest(better, better + worse).pvalue if better + worse else 1.0
+    assert sign_test(better, worse) == pytest.approx(expected, rel=1e-9)

@@ -1,0 +1,18 @@
+"""Benchmarks are run by hand; what they print where nothing has been measured is held here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def test_the_comparison_names_every_missing_cell(tmp_path: Path) -> None:
+    words = [str(BENCHMARKS / "bfcl_comparison.py"), "--table", "--seeds", "0", "1", "2", "--results", str(tmp_path)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
+    missing = done.stdout.partition("Missing cells: ")[2]
+    assert "the start" in missing
+    assert missing.count("seed 0, 1, 2") == 12
+    assert not list(tmp_path.iterdir())
