@@ -138,5 +138,5 @@ def sign_test(better: int, worse: int) -> float:
         worse: Pairs in which it is below; ties count for neither.
     """
     n = better + worse
-    tail = sum(math.comb(n, k) for k in range(min(better, worse) + 1)) / 2**n
+    tail = sum(math.comb(n, k) for k in range(min(better, worse) + 1)) / (1 << n)
     return min(1.0, 2 * tail)
