@@ -40,13 +40,13 @@ def is_done(folder: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (ValueError, KeyError, TypeError) as error:
-        raise _corrupt(folder, "DONE cannot be read") from error
+        raise corrupt(folder, "DONE cannot be read") from error
     for name, entry in files.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != entry["bytes"]:
-            raise _corrupt(folder, f"{name} is missing or has another size")
+            raise corrupt(folder, f"{name} is missing or has another size")
         if entry["bytes"] <= SMALL and file_sha256(path) != entry["sha256"]:
-            raise _corrupt(folder, f"{name} has another sha256")
+            raise corrupt(folder, f"{name} has another sha256")
     return True
 
 
@@ -56,15 +56,24 @@ def verified_weights(folder: Path) -> tuple[Path, str]:
     Raises:
         CorruptCellError: The weights are not those that DONE names.
     """
-    name = "checkpoint/model.safetensors"
+    return folder / "checkpoint", verified(folder, "checkpoint/model.safetensors")
+
+
+def verified(folder: Path, name: str) -> str:
+    """The sha256 of one file of a finished folder, whatever its size.
+
+    Raises:
+        CorruptCellError: It is not the one that DONE names.
+    """
     wanted = read_json(folder / DONE)["files"].get(name, {}).get("sha256")
     found = file_sha256(folder / name)
     if found != wanted:
-        raise _corrupt(folder, f"{name} has another sha256")
-    return folder / "checkpoint", found
+        raise corrupt(folder, f"{name} has another sha256")
+    return found
 
 
-def _corrupt(folder: Path, what: str) -> CorruptCellError:
+def corrupt(folder: Path, what: str) -> CorruptCellError:
+    """The error of a folder whose content is not what was written."""
     return CorruptCellError(what, where=str(folder), do="delete that folder to compute it again")
 
 

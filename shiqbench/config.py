@@ -36,6 +36,10 @@ class TaskConfig(Section):
         values = self.model_dump(mode="json")
         return {name: values[name] for name in self.setting_fields if name in values}
 
+    def left_open(self, evaluation: Section) -> dict[str, Any]:
+        """Values for settings that were not given, where they follow from how the preset evaluates."""
+        return {}
+
     def reduced(self) -> bool:
         """Whether the setting is easier than the official one; marked wherever its numbers are shown."""
         return False

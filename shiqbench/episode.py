@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+REFERENCE_RETURNS = "reference_returns"  # where an episode's `meta` holds them
+
 
 class StopReason(StrEnum):
     """Why an episode ended. All but ERROR are decided in steps and tokens, hence reproducible."""
@@ -51,7 +53,8 @@ class Episode:
         messages: In order of time.
         tools: Tool documents, for chat templates that take them.
         meta: Facts for tables. ``reference_returns``, if there, is a list of the returns of completions of the same
-            prompt that the reference sampled; algorithms may need it. They read nothing else of it.
+            prompt that the reference sampled, centred like the episode's own return; algorithms may need it. They
+            read nothing else of it.
     """
 
     id: str

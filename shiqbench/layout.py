@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from shiqbench.batch import Batch, TokenQ
+from shiqbench.episode import REFERENCE_RETURNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from shiqbench.data import EpisodeUnit
     from shiqbench.rendering import Rendered
     from shiqbench.statistics import TokenStatistics
-
-REFERENCE_RETURNS = "reference_returns"  # where an episode's `meta` holds them
 
 
 def make_batch(

@@ -44,8 +44,8 @@ class ModelSource:
         return self.place if self.place is not None else embedded_model()
 
 
-def find_model(text: str) -> ModelSource:
-    """Resolve ``--model`` where it names the embedded model, a folder, or a hub's model.
+def find_model(text: str, option: str = "--model") -> ModelSource:
+    """Resolve an option that names the embedded model, a folder, or a hub's model.
 
     Raises:
         ConfigError: There is no such model, or the folder holds none.
@@ -58,10 +58,10 @@ def find_model(text: str) -> ModelSource:
     if folder.is_dir():
         return ModelSource(text, {"sha256": folder_identity(folder)}, folder.resolve())
     if HUB_NAME.fullmatch(text) and not text.startswith("."):
-        return _from_hub(text)
+        return _from_hub(text, option)
     raise ConfigError(
         f"no model {text!r}{did_you_mean(text, [EMBEDDED_MODEL])}",
-        where="--model",
+        where=option,
         do=f"give a folder, a hub name like org/model, cell:DIGEST, or {EMBEDDED_MODEL}",
     )
 
@@ -111,7 +111,7 @@ def check_chat_template(folder: Path) -> None:
         )
 
 
-def _from_hub(name: str) -> ModelSource:
+def _from_hub(name: str, option: str) -> ModelSource:
     from huggingface_hub import snapshot_download
 
     try:
@@ -119,7 +119,7 @@ def _from_hub(name: str) -> ModelSource:
     except Exception as error:
         raise ConfigError(
             f"cannot get model {name}: {type(error).__name__}",
-            where="--model",
+            where=option,
             do="check the name and the connection, or download it and give its folder",
         ) from error
     return ModelSource(name, {"hub": name, "revision": folder.name, "sha256": folder_identity(folder)}, folder)

@@ -16,7 +16,7 @@ from shiqbench.errors import ConfigError, MissingDependencyError
 from shiqbench.files import read_json
 from shiqbench.models import ModelSource, find_model
 from shiqbench.registry import Registry, registry
-from shiqbench.settings import nest, parse_assignments, preset_values, sections, start_values, validate
+from shiqbench.settings import nest, parse_assignments, preset_values, sections, start_values, task_values, validate
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -218,10 +218,9 @@ def make_plan(request: Request) -> RunPlan:
     start = chosen_start
     if start is None and algorithm.trains and start_config.algorithm != "none":
         start_spec = found.algorithm(start_config.algorithm)
-        start_task = {
-            **nest(preset_values(task, request.preset, start_spec.name))["task"],
-            **start_values(merged["task"], task_config.setting_fields, start_config),
-        }
+        of_preset = nest(preset_values(task, request.preset, start_spec.name))
+        shared = start_values(merged["task"], task_config.setting_fields, start_config)
+        start_task = task_values(task, {**of_preset["task"], **shared}, of_preset["eval"], "start.task")
         checked_task = validate(task.load_config(), start_task, "start.task")
         assert isinstance(checked_task, TaskConfig)
         start = CellPlan(

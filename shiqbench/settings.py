@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shiqbench.config import Section, StartConfig, TrainConfig
+from shiqbench.config import Section, StartConfig, TaskConfig, TrainConfig
 from shiqbench.errors import ConfigError
 from shiqbench.registry import did_you_mean
 
@@ -120,6 +120,18 @@ def start_values(task_values: Mapping[str, Any], setting: Sequence[str], start: 
     return {**{k: v for k, v in task_values.items() if k in setting}, **start.task}
 
 
+def task_values(
+    task: TaskSpec, values: Mapping[str, Any], evaluation: Mapping[str, Any], section: str
+) -> dict[str, Any]:
+    """Task values, and with them those that the task takes from how the preset evaluates.
+
+    Raises:
+        ConfigError: As in :func:`validate`.
+    """
+    config: TaskConfig = validate(task.load_config(), values, section)
+    return {**values, **config.left_open(validate(task.load_sections()[1], evaluation, "eval"))}
+
+
 def sections(
     algorithm: AlgorithmSpec, task: TaskSpec, preset: str, typed: Mapping[str, Any]
 ) -> tuple[Values, BaseModel, BaseModel, Section, Section, StartConfig]:
@@ -139,7 +151,9 @@ def sections(
                     where="--set",
                     do="leave it out",
                 )
-    merged = nest({**preset_values(task, preset, algorithm.name), **typed})
+    of_preset = preset_values(task, preset, algorithm.name)
+    merged = nest({**of_preset, **typed})
+    merged["task"] = task_values(task, merged["task"], nest(of_preset)["eval"], "task")
     if typed.get("train.tokens") is not None and "train.updates" not in typed:
         merged["train"]["updates"] = None
     algo = validate(algorithm.load_config(), merged["algo"], "algo")

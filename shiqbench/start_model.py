@@ -1,14 +1,30 @@
-"""The model that training starts from, as a task may use it: its chat template, its identity."""
+"""The model that training starts from, as a task may use it: its chat template, its identity, its answers."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from shiqbench.config import EvalConfig
+    from shiqbench.generation import Generator
     from shiqbench.rendering import Renderer
+
+
+class Bar(Protocol):
+    """Shows progress: a context that yields ``advance(done, total)``."""
+
+    def __call__(self, name: str, total: int) -> AbstractContextManager[Callable[[int, int], None]]:
+        """Begin a step of known length."""
+
+
+@contextmanager
+def _no_bar(name: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    yield lambda done, total: None
 
 
 class StartModel:
@@ -17,10 +33,11 @@ class StartModel:
     Args:
         folder: The weights that training starts from.
         weights_sha256: Their identity, where it is known.
+        bar: Shows the progress of what is done with it.
     """
 
-    def __init__(self, folder: Path, weights_sha256: str = "") -> None:
-        self.folder, self.weights_sha256 = folder, weights_sha256
+    def __init__(self, folder: Path, weights_sha256: str = "", bar: Bar = _no_bar) -> None:
+        self.folder, self.weights_sha256, self.bar = folder, weights_sha256, bar
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -28,3 +45,12 @@ class StartModel:
         from shiqbench.rendering import Renderer
 
         return Renderer(self.folder)
+
+    @contextmanager
+    def engine(self, config: EvalConfig) -> Iterator[Generator]:
+        """An engine with its weights, built as for such an evaluation, and closed before training needs the memory."""
+        from shiqbench.evaluation import engine_holder
+        from shiqbench.registry import registry
+
+        with engine_holder() as holder:
+            yield holder.ready(registry().engine(config.engine), self.folder, config)

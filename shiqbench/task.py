@@ -63,8 +63,8 @@ class Task(ABC):
 
     trainable: ClassVar[bool] = True
     evaluable: ClassVar[bool] = True
-    offers: ClassVar[frozenset[Need]] = frozenset()
-    """What its data, or its own policy, provides of what algorithms may need."""
+    offers: frozenset[Need] = frozenset()
+    """What its data, or its own policy, provides of what algorithms may need; set in ``__init__`` if that depends."""
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()
     """Extra columns of the comparison table: (metric name, heading, format spec)."""
 

@@ -12,10 +12,10 @@ from shiqbench.cell import held, is_done, mark_done, verified_weights, write_err
 from shiqbench.config import TrainConfig
 from shiqbench.data import make_units
 from shiqbench.digest import digest, file_sha256
+from shiqbench.episode import REFERENCE_RETURNS
 from shiqbench.errors import ConfigError
 from shiqbench.files import replacing_folder, write_json
 from shiqbench.heads import fold_q
-from shiqbench.layout import REFERENCE_RETURNS
 from shiqbench.manifest import manifest, peak_memory_gb
 from shiqbench.memory import keeping_freed_memory
 from shiqbench.mismatched import mismatched
@@ -91,7 +91,7 @@ def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
     task = cell.task.load()(cell.task_config)
     algorithm = cell.algorithm.load()(cell.algo)
     with display.stage("episodes"):
-        start = StartModel(weights, weights_sha256)
+        start = StartModel(weights, weights_sha256, display.bar)
         task.meet(start)
         offered = task.episodes("train")
         episodes = algorithm.select(offered)

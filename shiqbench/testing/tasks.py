@@ -100,7 +100,7 @@ def _maker(report: Report, spec: TaskSpec, settings: Any) -> Callable[[], Task]:
     found = isinstance(kind, type) and issubclass(kind, Task)
     report.require(found, Line.STATEMENTS, f"{spec.target} is no Task")
     report.require(kind.trainable or kind.evaluable, Line.STATEMENTS, "neither trainable nor evaluable")
-    unknown = sorted(kind.offers - set(get_args(Need)))
+    unknown = sorted(kind(settings).offers - set(get_args(Need)))
     report.require(not unknown, Line.STATEMENTS, f"offers {unknown}")
     report.require(
         bool(spec.version and spec.summary and "\n" not in spec.summary),

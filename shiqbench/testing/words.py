@@ -7,7 +7,7 @@ Reward: 1 for the word, half of it for saying ok afterwards.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from shiqbench.config import TaskConfig
 from shiqbench.episode import Episode, Message
@@ -32,7 +32,7 @@ class WordsTask(Task):
     """Two turns, each worth one half, with everything that data can offer."""
 
     evaluable = False
-    offers: ClassVar[frozenset[Need]] = frozenset({"reference_returns", "behaviour_logp"})
+    offers: frozenset[Need] = frozenset({"reference_returns", "behaviour_logp"})
 
     @classmethod
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:

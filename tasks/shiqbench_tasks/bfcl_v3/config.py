@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from shiqbench.config import TaskConfig
+from shiqbench.config import EvalConfig, TaskConfig
 from shiqbench_tasks.bfcl_v3.versions import Category  # noqa: TC001 - pydantic reads it
 
-Behaviour = Literal["ground_truth", "perturbed", "recorded"]
+if TYPE_CHECKING:
+    from shiqbench.config import Section
+
+Behaviour = Literal["ground_truth", "perturbed", "recorded", "rollout"]
 # Fields that came after the first published numbers: at their default they are left out of what digests are
 # computed from, so that cells made before are still found.
-ADDED = ("parser", "call_penalty", "recorded")
+ADDED = (
+    "parser",
+    "call_penalty",
+    "recorded",
+    "rollout_samples",
+    "rollout_model",
+    "rollout_temperature",
+    "rollout_seed",
+    "rollout_engine",
+    "rollout_precision",
+    "rollout_max_steps",
+    "rollout_max_tokens",
+    "rollout_max_episode_tokens",
+    "rollout_max_context",
+)
+# Rollouts are sampled as the preset evaluates, unless a setting says otherwise.
+AS_EVALUATED = ("engine", "precision", "max_steps", "max_tokens", "max_episode_tokens", "max_context")
 
 
 class BfclConfig(TaskConfig):
@@ -45,7 +64,7 @@ class BfclConfig(TaskConfig):
     behaviours: tuple[Behaviour, ...] = Field(
         default=("ground_truth", "perturbed"),
         min_length=1,
-        description="offline episodes to learn from: ground_truth, perturbed, recorded",
+        description="offline episodes to learn from: ground_truth, perturbed, recorded, rollout",
     )
     recorded: str | None = Field(
         default=None, description="folder of recorded episodes in the leaderboard's layout, result/<model>/..."
@@ -53,6 +72,18 @@ class BfclConfig(TaskConfig):
     perturbations: int = Field(default=3, ge=1, description="perturbed episodes per scenario")
     data_seed: int = Field(default=0, description="chooses the perturbations")
     scenarios: int | None = Field(default=None, gt=0, description="only the first N training scenarios")
+    rollout_samples: int = Field(default=4, ge=1, description="rollouts per scenario")
+    rollout_model: str | None = Field(
+        default=None, description="folder, hub name or embedded model that is sampled; null: what training starts from"
+    )
+    rollout_temperature: float = Field(default=1.0, gt=0, description="at 1 alone rollouts are the model's own policy")
+    rollout_seed: int = Field(default=0, description="of sampling")
+    rollout_engine: str = Field(default="vllm", description="this and what follows: as the preset evaluates")
+    rollout_precision: Literal["bf16", "fp32"] = "bf16"
+    rollout_max_steps: int = Field(default=20, gt=0, description="model steps per user turn")
+    rollout_max_tokens: int = Field(default=512, gt=0, description="tokens per message")
+    rollout_max_episode_tokens: int = Field(default=8192, gt=0, description="generated tokens per episode")
+    rollout_max_context: int = Field(default=8192, gt=0, description="prompt and completion")
 
     @model_validator(mode="after")
     def _no_repeats(self) -> BfclConfig:
@@ -69,6 +100,15 @@ class BfclConfig(TaskConfig):
         return self
 
     @model_validator(mode="after")
+    def _rollout_settings_need_rollouts(self) -> BfclConfig:
+        given = sorted(name for name in self.model_fields_set if name.startswith("rollout_"))
+        if given and not self.has_rollouts:
+            raise ValueError(f"{given[0]} cannot be honoured without behaviour rollout")
+        if self.rollout_model is not None and self.rollout_model.startswith("cell:"):
+            raise ValueError("rollout_model takes no cell:DIGEST; give the folder checkpoint/ of that cell")
+        return self
+
+    @model_validator(mode="after")
     def _a_parser_is_for_native_calls(self) -> BfclConfig:
         if self.parser != "auto" and self.prompt != "native":
             raise ValueError(f"parser {self.parser} cannot be honoured under prompt {self.prompt}")
@@ -80,6 +120,21 @@ class BfclConfig(TaskConfig):
         kind = type(self).model_fields
         unset = [n for n in ADDED if getattr(self, n) == kind[n].get_default(call_default_factory=True)]
         return {name: value for name, value in values.items() if name not in unset}
+
+    @property
+    def has_rollouts(self) -> bool:
+        """Whether a model is sampled for the training data."""
+        return "rollout" in self.behaviours
+
+    def left_open(self, evaluation: Section) -> dict[str, Any]:
+        """How rollouts are sampled, where no setting says so."""
+        names = {f"rollout_{name}": name for name in AS_EVALUATED} if self.has_rollouts else {}
+        return {key: getattr(evaluation, name) for key, name in names.items() if key not in self.model_fields_set}
+
+    def sampling(self) -> EvalConfig:
+        """How rollouts are sampled."""
+        given = {name: getattr(self, f"rollout_{name}") for name in (*AS_EVALUATED, "temperature", "seed")}
+        return EvalConfig(split="train", **given)
 
     def reduced(self) -> bool:
         """The reduced prompt is not the official one."""

@@ -152,7 +152,7 @@ def data_facts(episodes: Sequence[Episode]) -> dict[str, Any]:
         "groups": len({e.group for e in episodes}),
         "behaviours": {name: len(found) for name, found in sorted(by_behaviour.items())},
         "mean_return": {name: fmean(e.meta["return"] for e in found) for name, found in sorted(by_behaviour.items())},
-        "perturbed_yet_valid": sum(e.meta["valid"] for e in episodes if e.behaviour != GROUND_TRUTH),
+        "perturbed_yet_valid": sum(e.meta["valid"] for e in episodes if e.behaviour.startswith("perturbed:")),
         "centre": episodes[0].meta["centre"] if episodes else "none",
         "centre_value": centres.pop() if len(centres) == 1 else None,  # None: one per group
     }

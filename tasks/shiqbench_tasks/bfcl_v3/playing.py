@@ -63,7 +63,7 @@ def play_all(
     """Play every scenario to its end. One that crashes is played once more and then given up, the others go on.
 
     Args:
-        entries: The scenarios.
+        entries: The scenarios; one that stands there k times is played k times.
         new: Makes a fresh episode.
         chat: The model.
         how: Sampling.
@@ -74,20 +74,25 @@ def play_all(
     """
     dialogues = [new(entry) for entry in entries]
     check_room(chat, how, dialogues)
-    _play(dialogues, chat, how, finished)
+    waves = _play(dialogues, chat, how, finished)
     crashed = [i for i, d in enumerate(dialogues) if d.stop is StopReason.ERROR]
     if crashed:
         again = [new(entries[i]) for i in crashed]
-        _play(again, chat, how, lambda ended: None)
+        # With seeds of its own, so that it repeats no other sample of its scenario.
+        _play(again, chat, how, lambda ended: None, waves)
         for i, dialogue in zip(crashed, again, strict=True):
             dialogues[i] = dialogue
     return dialogues
 
 
 def _play(
-    dialogues: Sequence[Dialogue], chat: ChatGenerator, how: HowToSample, finished: Callable[[int], None]
-) -> None:
-    wave = 0
+    dialogues: Sequence[Dialogue],
+    chat: ChatGenerator,
+    how: HowToSample,
+    finished: Callable[[int], None],
+    wave: int = 0,
+) -> int:
+    """Play from a wave's number on; the number after the last."""
     while live := [d for d in dialogues if d.stop is None]:
         if len(live) > SLOTS:
             live.sort(key=lambda d: -d.messages_to_expect())
@@ -103,6 +108,7 @@ def _play(
                 dialogue.crash(error)
         wave += 1
         finished(sum(d.stop is not None for d in dialogues))
+    return wave
 
 
 def check_room(chat: ChatGenerator, how: HowToSample, dialogues: Sequence[Dialogue]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from shiqbench.episode import Episode, Message
+from shiqbench.episode import REFERENCE_RETURNS, Episode, Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Reward = Literal["episode", "turn"]
 Centre = Literal["none", "dataset", "group"]
+ROLLOUT = "rollout"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,15 @@ def as_episodes(played: Sequence[Played], reward: Reward, centre: Centre, call_p
         )
         for p, value, c in zip(played, returns, centres, strict=True)
     ]
+
+
+def with_reference_returns(episodes: Sequence[Episode]) -> list[Episode]:
+    """The same episodes, each with the returns of its scenario's rollouts, centred as its own return is."""
+    returns: dict[str, list[float]] = defaultdict(list)
+    for episode in episodes:
+        if episode.behaviour == ROLLOUT:
+            returns[episode.group].append(episode.total_reward)
+    return [replace(e, meta={**e.meta, REFERENCE_RETURNS: returns[e.group]}) for e in episodes]
 
 
 def _centres(played: Sequence[Played], returns: Sequence[float], centre: Centre) -> list[float]:

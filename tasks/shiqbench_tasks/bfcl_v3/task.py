@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from shiqbench.assets import fetch, say
 from shiqbench.task import Metrics, Primary, Task
-from shiqbench_tasks.bfcl_v3 import offline, prompt
+from shiqbench_tasks.bfcl_v3 import offline, prompt, rollouts
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import load_entries, split_entries
 from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits, play
@@ -22,7 +22,7 @@ from shiqbench_tasks.bfcl_v3.native import NativePrompt, native_identity
 from shiqbench_tasks.bfcl_v3.official_prompt import OfficialPrompt, official_identity
 from shiqbench_tasks.bfcl_v3.playing import HowToSample, play_all
 from shiqbench_tasks.bfcl_v3.recorded import read_recording, recording_sha256
-from shiqbench_tasks.bfcl_v3.rewards import as_episodes
+from shiqbench_tasks.bfcl_v3.rewards import as_episodes, with_reference_returns
 from shiqbench_tasks.bfcl_v3.versions import VERSIONS
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from shiqbench.task import Record, Split
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.prompt import PromptSetting
+    from shiqbench_tasks.bfcl_v3.rewards import Played
 
 
 class BfclTask(Task):
@@ -51,9 +52,11 @@ class BfclTask(Task):
 
     def __init__(self, config: TaskConfig) -> None:
         super().__init__(config)
+        self.offers = rollouts.offers(self.config)
         self.version = VERSIONS[self.config.data_version]
         self._facts: dict[str, Any] = {}
         self._native: PromptSetting | None = None
+        self._model: StartModel | None = None
 
     @classmethod
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
@@ -64,11 +67,12 @@ class BfclTask(Task):
 
     @classmethod
     def offline_identity(cls, config: TaskConfig) -> dict[str, str]:
-        """The recorded folder."""
+        """The recorded folder; what samples rollouts."""
         assert isinstance(config, BfclConfig)
-        if config.recorded is None:
-            return {}
-        return {"recorded": recording_sha256(Path(config.recorded).expanduser())}
+        found = rollouts.identity(config)
+        if config.recorded is not None:
+            found["recorded"] = recording_sha256(Path(config.recorded).expanduser())
+        return found
 
     def fetch(self) -> None:
         """Get the pinned wheel into the cache."""
@@ -79,9 +83,11 @@ class BfclTask(Task):
         return fetch(self.version.wheel)
 
     def meet(self, model: StartModel) -> None:
-        """Under ``native`` the chat template decides how tools and calls are written."""
+        """Under ``native`` the chat template decides how tools and calls are written; rollouts need a model."""
         if self.config.prompt == "native":
             self._native = NativePrompt(model.renderer, self.config.parser)
+        if self.config.has_rollouts:
+            self._model = rollouts.sampled_model(self.config, model)
 
     @property
     def _setting(self) -> PromptSetting:
@@ -107,7 +113,7 @@ class BfclTask(Task):
         return prompt.reduced_identity(sha256, announces="miss_func" in self.config.categories)
 
     def episodes(self, split: Split) -> list[Episode]:
-        """Ground truth and perturbed episodes, the same in every process."""
+        """The episodes of every behaviour that was asked for, the same in every process."""
         entries = self._entries(split)
         if split == "train" and self.config.scenarios is not None:
             entries = entries[: self.config.scenarios * len(self.config.categories)]
@@ -121,9 +127,26 @@ class BfclTask(Task):
             for line in offline.recording_notices(facts["recorded"]):
                 say(line, None)
             played += again
+        if config.has_rollouts:
+            sampled, facts["rollout"] = self._rollouts(entries)
+            played += sampled
         found = as_episodes(played, config.reward, config.centre, config.call_penalty)
+        if "reference_returns" in self.offers:
+            found = with_reference_returns(found)
         self._facts = {**offline.data_facts(found), **facts}
         return found
+
+    def _rollouts(self, entries: Sequence[Entry]) -> tuple[list[Played], dict[str, Any]]:
+        if self._model is None:
+            raise RuntimeError("rollouts need a model; call meet() first")
+        made_of = {**self.data_identity(self.config), "prompt": self.prompt_identity()}
+        new = partial(self._dialogue, self.config.sampling(), self._setting)
+        return rollouts.played_rollouts(entries, new, self._model, self.config, made_of)
+
+    def _dialogue(self, config: EvalConfig, setting: PromptSetting, entry: Entry) -> Dialogue:
+        """A fresh episode with the limits of an evaluation."""
+        limits = Limits(config.max_steps, config.max_episode_tokens, setting.as_official)
+        return Dialogue(entry, self._root, limits, setting)
 
     def _entries(self, split: Split) -> list[Entry]:
         return split_entries(self._root, self.config.categories, split, self.version)
@@ -143,12 +166,12 @@ class BfclTask(Task):
         if self.config.prompt == "native":  # the evaluated model may be another than the one met before
             self._native = NativePrompt(chat.renderer, self.config.parser)
         entries, setting = self._entries(config.split)[: config.examples], self._setting
-        limits = Limits(config.max_steps, config.max_episode_tokens, setting.as_official)
+        new = partial(self._dialogue, config, setting)
         records: list[Record] = []
         for repeat in range(config.repeats):
             report = partial(_report, progress, len(records), len(entries) * config.repeats)
             how = HowToSample.of_evaluation(config, repeat)
-            dialogues = play_all(entries, lambda e: Dialogue(e, self._root, limits, setting), chat, how, report)
+            dialogues = play_all(entries, new, chat, how, report)
             records += [record(dialogue, repeat, how.seed) for dialogue in dialogues]
         return records
 

@@ -15,10 +15,9 @@ from safetensors.torch import load_file, save, save_file
 
 from shiqbench.config import TrainConfig
 from shiqbench.data import EpisodeUnit
-from shiqbench.episode import Episode
+from shiqbench.episode import REFERENCE_RETURNS, Episode
 from shiqbench.errors import ConfigError
 from shiqbench.files import replacing, replacing_folder
-from shiqbench.layout import REFERENCE_RETURNS
 from shiqbench.mismatched import mismatched
 from shiqbench.policy import Policy
 from shiqbench.reference import ReferenceCache, not_computed

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class MdpTask(Task):
     """MDPs small enough to solve exactly; the policy is a table of logits, or a tiny transformer."""
 
-    offers: ClassVar[frozenset[Need]] = frozenset(
+    offers: frozenset[Need] = frozenset(
         {"values", "token_q", "mismatched", "reference_returns", "behaviour_logp", "kl"}
     )
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (

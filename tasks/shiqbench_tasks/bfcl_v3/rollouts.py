@@ -1,0 +1,226 @@
+"""Rollouts: episodes that a model plays on training scenarios, sampled once and kept in the cache.
+
+What is kept is what the model answered: ids, their log-probabilities, text. Episodes are made of it by playing it
+again through the loop, also right after sampling, so that rewards and tools' answers are always ours, and one way
+only leads to them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.assets import cache_dir, say
+from shiqbench.cell import corrupt, held, is_done, mark_done, verified
+from shiqbench.digest import digest, short
+from shiqbench.episode import Message, StopReason
+from shiqbench.errors import ConfigError
+from shiqbench.files import read_json, write_json, write_text
+from shiqbench.generation import ChatGenerator
+from shiqbench.journal import JournaledGenerator
+from shiqbench.models import find_model
+from shiqbench.plan import engine_version
+from shiqbench.registry import registry
+from shiqbench.start_model import StartModel
+from shiqbench_tasks.bfcl_v3.playing import HowToSample, play_all
+from shiqbench_tasks.bfcl_v3.rewards import ROLLOUT, Played
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from shiqbench.algorithm import Need
+    from shiqbench_tasks.bfcl_v3.config import BfclConfig
+    from shiqbench_tasks.bfcl_v3.data import Entry
+    from shiqbench_tasks.bfcl_v3.loop import Dialogue
+
+SCHEMA = 1  # of what is kept; another number samples again
+ROWS, FACTS, JOURNAL = "rollouts.jsonl", "facts.json", ".journal.jsonl"
+
+Row = dict[str, Any]
+
+
+def offers(config: BfclConfig) -> frozenset[Need]:
+    """What rollouts provide to algorithms; at another temperature than 1 they are not the model's own policy."""
+    found: set[Need] = set()
+    if config.has_rollouts and config.rollout_temperature == 1:
+        if config.behaviours == (ROLLOUT,):
+            found.add("behaviour_logp")
+        if config.rollout_model is None:  # what training starts from is the reference
+            found.add("reference_returns")
+    return frozenset(found)
+
+
+def identity(config: BfclConfig) -> dict[str, str]:
+    """What rollouts depend on beside the configuration and the model that training starts from.
+
+    Raises:
+        ConfigError: There is no such engine or model.
+    """
+    if not config.has_rollouts:
+        return {}
+    found = {"rollout_engine": _version(config)}
+    if config.rollout_model is not None:
+        found["rollout_model"] = digest(find_model(config.rollout_model, "task.rollout_model").identity)
+    return found
+
+
+def _version(config: BfclConfig) -> str:
+    return engine_version(registry().engine(config.rollout_engine))
+
+
+def sampled_model(config: BfclConfig, start: StartModel) -> StartModel:
+    """The model that is sampled.
+
+    Raises:
+        ConfigError: Its tokens or its chat template are not those of the model that is trained.
+    """
+    if config.rollout_model is None:
+        return start
+    source = find_model(config.rollout_model, "task.rollout_model")
+    other = StartModel(source.folder(), digest(source.identity), start.bar)
+    ours, theirs = start.renderer, other.renderer
+    if ours.template_sha256 != theirs.template_sha256 or ours.tokenizer.get_vocab() != theirs.tokenizer.get_vocab():
+        raise ConfigError(
+            "it has another vocabulary or chat template than the model that is trained, so its tokens mean other text",
+            where=f"task.rollout_model = {config.rollout_model}",
+            do="sample a model of the same family",
+        )
+    return other
+
+
+def played_rollouts(
+    entries: Sequence[Entry],
+    new: Callable[[Entry], Dialogue],
+    model: StartModel,
+    config: BfclConfig,
+    made_of: dict[str, str],
+) -> tuple[list[Played], dict[str, Any]]:
+    """The rollouts of some scenarios: from the cache, or sampled into it.
+
+    Args:
+        entries: The scenarios.
+        new: Makes a fresh episode, with the limits of sampling.
+        model: What is sampled.
+        config: How often, how, and with which engine.
+        made_of: Identity of the data and of the prompt.
+
+    Returns:
+        The episodes that did not crash, and facts for the manifest.
+
+    Raises:
+        CorruptCellError: What was kept is damaged, or does not play as it did; the error says what to delete.
+    """
+    key = {
+        "schema": SCHEMA,
+        "model": model.weights_sha256,
+        "template": model.renderer.template_sha256,
+        "parser": config.parser,
+        "made_of": made_of,
+        "entries": [entry.id for entry in entries],
+        "samples": config.rollout_samples,
+        "sampling": config.sampling().model_dump(mode="json"),
+        "engine": _version(config),
+    }
+    folder = cache_dir() / "rollouts" / short(digest(key))
+    with held(folder):
+        kept = is_done(folder)
+        if kept:
+            say(f"rollouts: read from {folder}", None)
+        else:
+            _sample(folder, key, entries, new, model, config)
+        rows = _rows(folder)
+    by_id = {entry.id: entry for entry in entries}
+    played = []
+    for row in rows:
+        if row["stop"] == StopReason.ERROR:
+            continue
+        dialogue = _played_again(row, new(by_id[row["entry"]]), folder)
+        played.append(Played(f"{row['entry']}/{row['sample']}-{ROLLOUT}", ROLLOUT, dialogue, dialogue.verdict()))
+    facts = {"from_cache": kept, **read_json(folder / FACTS)}
+    if facts["crashed"]:
+        say(f"rollouts: {facts['crashed']} of {len(rows)} crashed and are left out: {facts['errors'][0]}", None)
+    return played, facts
+
+
+def _sample(
+    folder: Path,
+    key: dict[str, Any],
+    entries: Sequence[Entry],
+    new: Callable[[Entry], Dialogue],
+    model: StartModel,
+    config: BfclConfig,
+) -> None:
+    """Play every scenario as often as asked for, all at once, and keep what the model answered."""
+    how = config.sampling()
+    wanted = [entry for entry in entries for _ in range(config.rollout_samples)]
+    goes_on = ", continued" if (folder / JOURNAL).is_file() else ""
+    say(f"rollouts: sampling {len(wanted)} with {key['engine']}{goes_on}", None)
+    started = time.perf_counter()
+    with model.engine(how) as engine, model.bar("rollouts", len(wanted)) as advance:
+        ready = time.perf_counter()
+        journal = JournaledGenerator(engine, folder / JOURNAL, digest(key))
+        chat = ChatGenerator(journal, model.renderer, how.max_context)
+        dialogues = play_all(
+            wanted, new, chat, HowToSample.of_evaluation(how, 0), lambda ended: advance(ended, len(wanted))
+        )
+        described = engine.describe()
+    rows = [_row(dialogue, i % config.rollout_samples) for i, dialogue in enumerate(dialogues)]
+    errors = [row["error"] for row in rows if row["stop"] == StopReason.ERROR]
+    facts = {
+        "sampled": len(rows),
+        "crashed": len(errors),
+        "errors": errors,
+        "stops": Counter(row["stop"] for row in rows),
+        "tokens": sum(dialogue.tokens for dialogue in dialogues),
+        "seconds": {"engine": ready - started, "sampling": time.perf_counter() - ready},
+        "engine": described,
+        "journal": journal.facts(),
+        "identity": key,
+    }
+    write_text(folder / ROWS, "".join(f"{json.dumps(row)}\n" for row in rows))
+    write_json(folder / FACTS, facts)
+    mark_done(folder, [folder / ROWS, folder / FACTS])
+    (folder / JOURNAL).unlink()
+
+
+def _row(dialogue: Dialogue, sample: int) -> Row:
+    said = [(m.content, m.token_ids, m.behaviour_logp) for m in dialogue.messages if m.action]
+    return {
+        "entry": dialogue.entry.id,
+        "sample": sample,
+        "stop": dialogue.stop,
+        "error": dialogue.error,
+        "transcript": _transcript(dialogue),
+        "said": said,
+    }
+
+
+def _transcript(dialogue: Dialogue) -> str:
+    """Sha256 over the whole conversation: what the model saw when it answered."""
+    return digest([[m.role, m.content] for m in dialogue.messages])
+
+
+def _rows(folder: Path) -> list[Row]:
+    verified(folder, ROWS)
+    with (folder / ROWS).open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _played_again(row: Row, dialogue: Dialogue, folder: Path) -> Dialogue:
+    """Give a fresh episode the answers that were sampled.
+
+    Raises:
+        CorruptCellError: It goes another way than when they were sampled, as with another version of the tools.
+    """
+    for text, ids, logp in row["said"]:
+        if dialogue.stop is None:
+            message = Message("assistant", text, action=True, token_ids=tuple(ids), behaviour_logp=tuple(logp))
+            dialogue.answer(message, tokens=len(ids))
+    if row["stop"] == StopReason.CONTEXT_LIMIT and dialogue.stop is None:
+        dialogue.no_room(0, 0)
+    if (dialogue.stop, _transcript(dialogue)) != (row["stop"], row["transcript"]):
+        raise corrupt(folder, f"rollout {row['sample']} of {row['entry']} does not play as it did when it was sampled")
+    return dialogue
