@@ -43,15 +43,15 @@ def check_optimum(report: Report, spec: AlgorithmSpec, config: Any) -> None:
     algorithm = next(_with_temperature(spec, config, beta), None)
     if algorithm is None:
         algorithm, beta = spec.load()(config), claimed
-    missing = sorted(algorithm.needs - task.load().offers)
-    if missing:
-        report.skip(Line.OPTIMUM, f"it needs {', '.join(missing)}, which the exact task does not offer")
-        return
     typed = {"task.beta": beta, "task.seeds": INSTANCES}
     if "gamma" in type(config).model_fields:
         typed["task.gamma"] = config.gamma  # the claim is that of the discounted objective
     _, _, task_config, train, _, _ = sections(spec, task, "cpu", typed)
     exact = task.load()(task_config)
+    missing = sorted(algorithm.needs - exact.offers)
+    if missing:
+        report.skip(Line.OPTIMUM, f"it needs {', '.join(missing)}, which the exact task does not offer")
+        return
     report.attempt(Line.OPTIMUM, f"asking {EXACT_TASK} to take it", lambda: exact.check(algorithm))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from shiqbench.config import EvalConfig, TaskConfig
+from shiqbench.errors import ConfigError
 from shiqbench_tasks.bfcl_v3.versions import Category  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
@@ -103,9 +104,17 @@ class BfclConfig(TaskConfig):
     def _rollout_settings_need_rollouts(self) -> BfclConfig:
         given = sorted(name for name in self.model_fields_set if name.startswith("rollout_"))
         if given and not self.has_rollouts:
-            raise ValueError(f"{given[0]} cannot be honoured without behaviour rollout")
+            raise ConfigError(
+                f"task.{given[0]} cannot be honoured without behaviour rollout",
+                where="--set",
+                do='leave it out, or add "rollout" to task.behaviours',
+            )
         if self.rollout_model is not None and self.rollout_model.startswith("cell:"):
-            raise ValueError("rollout_model takes no cell:DIGEST; give the folder checkpoint/ of that cell")
+            raise ConfigError(
+                "a task does not know where cells are",
+                where=f"task.rollout_model = {self.rollout_model}",
+                do="give the folder checkpoint/ of that cell, a hub name, or the embedded model",
+            )
         return self
 
     @model_validator(mode="after")

@@ -131,7 +131,9 @@ def played_rollouts(
             say(f"rollouts: read from {folder}", None)
         else:
             _sample(folder, key, entries, new, model, config)
-        rows = _rows(folder)
+        sha256 = verified(folder, ROWS)
+        with (folder / ROWS).open(encoding="utf-8") as lines:
+            rows: list[Row] = [json.loads(line) for line in lines]
     by_id = {entry.id: entry for entry in entries}
     played = []
     for row in rows:
@@ -139,7 +141,8 @@ def played_rollouts(
             continue
         dialogue = _played_again(row, new(by_id[row["entry"]]), folder)
         played.append(Played(f"{row['entry']}/{row['sample']}-{ROLLOUT}", ROLLOUT, dialogue, dialogue.verdict()))
-    facts = {"from_cache": kept, **read_json(folder / FACTS)}
+    # Text from another machine may differ under one identity: its sha256 shows it.
+    facts = {"from_cache": kept, "sha256": sha256, **read_json(folder / FACTS)}
     if facts["crashed"]:
         say(f"rollouts: {facts['crashed']} of {len(rows)} crashed and are left out: {facts['errors'][0]}", None)
     return played, facts
@@ -201,12 +204,6 @@ def _row(dialogue: Dialogue, sample: int) -> Row:
 def _transcript(dialogue: Dialogue) -> str:
     """Sha256 over the whole conversation: what the model saw when it answered."""
     return digest([[m.role, m.content] for m in dialogue.messages])
-
-
-def _rows(folder: Path) -> list[Row]:
-    verified(folder, ROWS)
-    with (folder / ROWS).open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def _played_again(row: Row, dialogue: Dialogue, folder: Path) -> Dialogue:
