@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 SCENARIOS, SAMPLES = 2, 3
 SMALL: dict[str, Any] = {
-    "scenarios": SCENARIOS, "behaviours": ("rollout",), "rollout_samples": SAMPLES, "rollout_max_context": 60_000, "rollout_max_tokens": 400,
-    "rollout_max_episode_tokens": 4000, "rollout_max_steps": 3,
+    "scenarios": SCENARIOS, "behaviours": ("rollout",), "rollout_samples": SAMPLES, "rollout_max_steps": 3,
+    "rollout_max_tokens": 400, "rollout_max_episode_tokens": 4000, "rollout_max_context": 60_000,
 }  # fmt: skip
 SETTINGS = [name for name in BfclConfig.model_fields if name.startswith("rollout_")]
 
