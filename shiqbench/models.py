@@ -59,10 +59,11 @@ def find_model(text: str, option: str = "--model") -> ModelSource:
         return ModelSource(text, {"sha256": folder_identity(folder)}, folder.resolve())
     if HUB_NAME.fullmatch(text) and not text.startswith("."):
         return _from_hub(text, option)
+    cells = ", cell:DIGEST" if option == "--model" else ""
     raise ConfigError(
         f"no model {text!r}{did_you_mean(text, [EMBEDDED_MODEL])}",
         where=option,
-        do=f"give a folder, a hub name like org/model, cell:DIGEST, or {EMBEDDED_MODEL}",
+        do=f"give a folder, a hub name like org/model{cells}, or {EMBEDDED_MODEL}",
     )
 
 
