@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from shiqbench.task import Record, Split
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.prompt import PromptSetting
+    from shiqbench_tasks.bfcl_v3.recorded import Recording
     from shiqbench_tasks.bfcl_v3.rewards import Played
 
 
@@ -75,8 +76,10 @@ class BfclTask(Task):
         return found
 
     def fetch(self) -> None:
-        """Get the pinned wheel into the cache."""
+        """Get the pinned wheel into the cache, and read the recording: a wrong one stops here, before any training."""
         _ = self._root
+        if self.config.recorded is not None:
+            self._recording(self._training_entries())
 
     @cached_property
     def _root(self) -> Path:
@@ -114,14 +117,12 @@ class BfclTask(Task):
 
     def episodes(self, split: Split) -> list[Episode]:
         """The episodes of every behaviour that was asked for, the same in every process."""
-        entries = self._entries(split)
-        if split == "train" and self.config.scenarios is not None:
-            entries = entries[: self.config.scenarios * len(self.config.categories)]
+        entries = self._training_entries() if split == "train" else self._entries(split)
         config = self.config
         played = offline.played_scripts(entries, self._root, config, self._setting)
         facts: dict[str, Any] = {}
         if config.recorded is not None:
-            recording = read_recording(Path(config.recorded).expanduser(), self._root, self.version, entries)
+            recording = self._recording(entries)
             again = offline.played_recording(recording, self._root, self._setting)
             facts = {"recorded": offline.recording_facts(recording, again)}
             for line in offline.recording_notices(facts["recorded"]):
@@ -150,6 +151,14 @@ class BfclTask(Task):
 
     def _entries(self, split: Split) -> list[Entry]:
         return split_entries(self._root, self.config.categories, split, self.version)
+
+    def _training_entries(self) -> list[Entry]:
+        limit = self.config.scenarios
+        return self._entries("train")[: limit * len(self.config.categories) if limit is not None else None]
+
+    def _recording(self, entries: Sequence[Entry]) -> Recording:
+        assert self.config.recorded is not None
+        return read_recording(Path(self.config.recorded).expanduser(), self._root, self.version, entries)
 
     def facts(self) -> dict[str, Any]:
         """The data's sha256 by category, how calls are read, and what the episodes last made consist of."""

@@ -21,6 +21,9 @@ from support import SHARED
 
 from shiqbench.episode import StopReason
 from shiqbench.errors import ConfigError
+from shiqbench.plan import Request, make_plan
+from shiqbench.progress import Display
+from shiqbench.runner import run_plan
 
 if TYPE_CHECKING:
     from shiqbench_tasks.bfcl_v3.data import Entry
@@ -206,6 +209,19 @@ def test_another_version_is_refused_by_its_hash(bfcl_root: Path, entries: tuple[
     folder = _write(tmp_path / "nine", [{"id": entries[0].id, "result": TRUE}], version="v9")
     with pytest.raises(ConfigError, match=r"v9 .*not known here"):
         read_recording(folder, bfcl_root, V3, entries)
+
+
+def test_a_wrong_recording_stops_the_run_before_its_start_is_trained(
+    entries: tuple[Entry, ...], tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = _write(tmp_path / "four", [{"id": entries[0].id, "result": TRUE}])
+    chosen = ('task.behaviours=["recorded"]', f"task.recorded={folder}")
+    request = Request(
+        "shiq", "bfcl_v3", str(tiny_model), assignments=chosen, engine="transformers", results=tmp_path / "results"
+    )
+    with pytest.raises(ConfigError, match=r"recorded on BFCL v4 .* this run uses v3"):
+        run_plan(make_plan(request), Display())
+    assert not (tmp_path / "results").exists()
 
 
 def test_another_ground_truth_is_refused_by_its_hash(v4_root: Path, v4_base: tuple[Entry, ...], tmp_path: Path) -> None:
