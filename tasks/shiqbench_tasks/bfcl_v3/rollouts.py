@@ -16,7 +16,7 @@ from shiqbench.assets import cache_dir, say
 from shiqbench.cell import corrupt, held, is_done, mark_done, verified
 from shiqbench.digest import digest, short
 from shiqbench.episode import Message, StopReason
-from shiqbench.errors import ConfigError
+from shiqbench.errors import ConfigError, RunError
 from shiqbench.files import read_json, write_json, write_text
 from shiqbench.generation import ChatGenerator
 from shiqbench.journal import JournaledGenerator
@@ -172,6 +172,8 @@ def _sample(
         described = engine.describe()
     rows = [_row(dialogue, i % config.rollout_samples) for i, dialogue in enumerate(dialogues)]
     errors = [row["error"] for row in rows if row["stop"] == StopReason.ERROR]
+    if len(errors) == len(rows):
+        raise RunError(f"every rollout crashed: {errors[0]}", where=str(folder), do="mend that and run again")
     facts = {
         "sampled": len(rows),
         "crashed": len(errors),

@@ -20,7 +20,7 @@ from shiqbench.config import EvalConfig
 from shiqbench.digest import file_sha256
 from shiqbench.embedded import EMBEDDED_MODEL, embedded_model
 from shiqbench.episode import REFERENCE_RETURNS, Message
-from shiqbench.errors import ConfigError, CorruptCellError, EngineError
+from shiqbench.errors import ConfigError, CorruptCellError, EngineError, RunError
 from shiqbench.files import read_json
 from shiqbench.plan import Request, make_plan
 from shiqbench.progress import Display
@@ -241,6 +241,9 @@ def test_a_crashed_rollout_is_counted_said_and_left_out(
     episodes, facts = made(model, scenarios=1, rollout_samples=2)  # both crash once, and are played once more
     assert len(episodes) == 2
     assert len(model.machines[0].asked) == sum(model.machines[0].asked.values())
+    left[0] = 4
+    with pytest.raises(RunError, match="every rollout crashed: RuntimeError: bad luck"):
+        made(Model(tiny_model, truth, weights="hopeless"), scenarios=1, rollout_samples=2)
     left[0] = 3  # one of them twice
     episodes, facts = made(Model(tiny_model, truth, weights="other"), scenarios=1, rollout_samples=2)
     assert (len(episodes), facts["rollout"]["crashed"]) == (1, 1)
