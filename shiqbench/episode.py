@@ -51,8 +51,8 @@ class Episode:
         messages: In order of time.
         tools: Tool documents, for chat templates that take them.
         meta: Facts for tables. ``reference_returns``, if there, is a list of the returns of completions of the same
-            prompt that the reference sampled; algorithms may need it. They read nothing else of it. ``shiqbench show TASK
-            --data`` shows ``calls``, ``centre`` and ``centre_value``, if there.
+            prompt that the reference sampled; algorithms may need it. They read nothing else of it. ``calls``,
+            ``centre`` and ``centre_value``, if there, are shown by ``shiqbench show TASK --data``.
     """
 
     id: str

@@ -72,6 +72,7 @@ def spoiled(entries: Sequence[Entry], root: Path) -> list[Dialogue]:
     return [played.dialogue for played in offline.played_scripts(entries, root, config)]
 
 
+@pytest.mark.slow
 @every_version
 def test_the_leaderboards_tools_score_every_export_as_we_do(version: DataVersion, tmp_path: Path) -> None:
     """All scenarios of all categories: the ground truth, then a perturbation of each, as two repeats."""
