@@ -235,7 +235,8 @@ def _some(ids: Sequence[str]) -> str:
 def _commands(runs: dict[int, Run], target: Path, model: str, version: DataVersion) -> list[str]:
     categories = ",".join(f"multi_turn_{category}" for category in _categories(runs))
     partial = " --partial-eval" if version.scores_parts else ""
-    return [f"pip install {version.wheel.requirement}  # in an environment of its own"] + [
+    # One of its dependencies imports soundfile without asking for it.
+    return [f"pip install {version.wheel.requirement} soundfile  # in an environment of its own"] + [
         f"BFCL_PROJECT_ROOT={shlex.quote(str(target / f'run-{number}'))} bfcl evaluate --model {model} "
         f"--test-category {categories}{partial}"
         for number in runs

@@ -269,7 +269,7 @@ def test_the_next_command_is_told(tmp_path: Path, v4_root: Path) -> None:
     records = records_of([play(Dialogue(entry, v4_root), entry.ground_truth)])
     _, commands = export(records, tmp_path, V4, NAMES[1])
     assert commands == [
-        "pip install bfcl-eval==2026.3.23  # in an environment of its own",
+        "pip install bfcl-eval==2026.3.23 soundfile  # in an environment of its own",
         f"BFCL_PROJECT_ROOT={tmp_path}/run-0 bfcl evaluate --model {NAMES[1]} "
         "--test-category multi_turn_miss_func --partial-eval",
     ]
