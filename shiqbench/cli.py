@@ -108,15 +108,51 @@ def list_(
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="An algorithm, task or engine, or a cell's folder or digest.")],
+    data: Annotated[bool, typer.Option("--data", help="Describe a task's training episodes instead.")] = False,
+    algo: Annotated[str | None, typer.Option(help="With --data: what this algorithm makes of them.")] = None,
+    model: Annotated[str | None, typer.Option(help="With --data: whose tokens are counted.")] = None,
+    preset: Annotated[str | None, typer.Option(help="With --data: of the task; cpu if left out.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="With --data: section.key=value.")] = None,
     results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
     plugin: PluginFiles = None,
     as_json: Json = False,
 ) -> None:
-    """Show a component's settings and defaults, or a cell's configuration and results."""
+    """Show a component's settings and defaults, a task's data, or a cell's configuration and results."""
+    if data:
+        _show_data(name, algo, model, preset or "cpu", tuple(assign or ()), results, tuple(plugin or ()), as_json)
+        return
+    for option, value in (("--algo", algo), ("--model", model), ("--preset", preset), ("--set", assign)):
+        if value:
+            raise ConfigError(f"{option} goes with --data", where=f"show {name}", do="add --data, or leave it out")
     from shiqbench.listing import show_anything
 
     found = show_anything(name, results, tuple(plugin or ()))
     emit(found) if as_json else typer.echo(_readable(found))
+
+
+def _show_data(
+    task: str,
+    algo: str | None,
+    model: str | None,
+    preset: str,
+    assignments: tuple[str, ...],
+    results: Path,
+    plugins: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    from shiqbench.data_statistics import as_tables, training_data
+
+    found = training_data(
+        task, algo, model=model, preset=preset, assignments=assignments, results=results, plugins=plugins
+    )
+    if as_json:
+        emit(found)
+        return
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    for part in as_tables(found):
+        console.print(part)
 
 
 @app.command()
@@ -144,6 +180,33 @@ def fetch(
     from shiqbench.listing import fetch_asset
 
     typer.echo(fetch_asset(name, tuple(plugin or ())))
+
+
+@app.command()
+def export(
+    cell: Annotated[str, typer.Argument(help="A finished cell's folder or digest.")],
+    form: Annotated[str, typer.Option("--format", help="What the cell's task offers; bfcl_v3 offers bfcl.")],
+    output: Annotated[Path | None, typer.Option(help="A new folder; named after the cell if left out.")] = None,
+    evaluation: Annotated[str | None, typer.Option(help="Which one, by its digest, if there are several.")] = None,
+    name: Annotated[str | None, typer.Option(help="What the model is called there.")] = None,
+    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    plugin: PluginFiles = None,
+    as_json: Json = False,
+) -> None:
+    """Write a cell's evaluation in the layout of other tools, such as a leaderboard's."""
+    from shiqbench.export import export as write
+
+    done = write(
+        cell, form, output=output, evaluation=evaluation, name=name, results=results, plugins=tuple(plugin or ())
+    )
+    for line in done.notices:
+        typer.echo(f"note: {line}", err=True)
+    if as_json:
+        emit(done.as_json())
+        return
+    typer.echo(f"{done.folder} holds {len(done.files)} file{'s' * (len(done.files) != 1)}; next:")
+    for command in done.commands:
+        typer.echo(f"  {command}")
 
 
 @app.command()

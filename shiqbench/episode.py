@@ -54,7 +54,8 @@ class Episode:
         tools: Tool documents, for chat templates that take them.
         meta: Facts for tables. ``reference_returns``, if there, is a list of the returns of completions of the same
             prompt that the reference sampled, centred like the episode's own return; algorithms may need it. They
-            read nothing else of it.
+            read nothing else of it. ``calls``, ``centre`` and ``centre_value``, if there, are shown by
+            ``shiqbench show TASK --data``.
     """
 
     id: str

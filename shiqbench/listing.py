@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from shiqbench.specs import Spec
+    from shiqbench.specs import Spec, TaskSpec
 
 KINDS = ("algorithms", "tasks", "engines", "plugins")
 
@@ -69,11 +69,20 @@ def show_anything(name: str, results: Path, files: tuple[Path, ...]) -> dict[str
             "train": fields(train),
             "eval": fields(evaluation),
             "presets": {k: dict(v) for k, v in task.presets.items()},
+            **_data_hint(task),
         }
     if name in found.engines:
         engine = found.engine(name)
         return {**_entry(found, "engine", engine), "install": engine.install}
     return _show_cell(name, results, [*found.algorithms, *found.tasks, *found.engines])
+
+
+def _data_hint(task: TaskSpec) -> dict[str, str]:
+    """How to see a task's episodes. That it trains shows in its presets; its class may be heavy to import."""
+    trains = any(key.startswith("train.") for preset in task.presets.values() for key in preset)
+    if task.own_policy or not trains:
+        return {}
+    return {"training episodes": f"shiqbench show {task.name} --data"}
 
 
 def _show_cell(name: str, results: Path, known: list[str]) -> dict[str, Any]:

@@ -67,6 +67,8 @@ class Task(ABC):
     """What its data, or its own policy, provides of what algorithms may need; set in ``__init__`` if that depends."""
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()
     """Extra columns of the comparison table: (metric name, heading, format spec)."""
+    formats: ClassVar[tuple[str, ...]] = ()
+    """What ``shiqbench export`` can write its records as."""
 
     def __init__(self, config: TaskConfig) -> None:
         self.config = config
@@ -165,3 +167,23 @@ class Task(ABC):
     def metrics(self, records: Sequence[Record]) -> Metrics:
         """Aggregate records."""
         raise TypeError(f"{type(self).__name__} declares evaluable but has no metrics")
+
+    def export(
+        self, records: Sequence[Record], form: str, folder: Path, target: Path, name: str | None
+    ) -> tuple[list[str], list[str]]:
+        """Write the records of an evaluation in one of :attr:`formats`.
+
+        Args:
+            records: As :meth:`evaluate` returned them.
+            form: The format.
+            folder: An empty folder.
+            target: Where it will be once it is complete.
+            name: What the model is called there; None takes the format's default.
+
+        Returns:
+            What a reader of the files must know, and what to type next, a line each.
+
+        Raises:
+            ConfigError: The name does not suit the format.
+        """
+        raise TypeError(f"{type(self).__name__} declares formats but does not export")

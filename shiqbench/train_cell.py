@@ -11,6 +11,7 @@ from shiqbench.assets import cache_dir
 from shiqbench.cell import held, is_done, mark_done, verified_weights, write_error
 from shiqbench.config import TrainConfig
 from shiqbench.data import make_units
+from shiqbench.data_statistics import data_facts
 from shiqbench.digest import digest, file_sha256
 from shiqbench.episode import REFERENCE_RETURNS
 from shiqbench.errors import ConfigError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from shiqbench.algorithm import Algorithm
     from shiqbench.config import AlgorithmConfig
-    from shiqbench.episode import Episode
     from shiqbench.plan import CellPlan
     from shiqbench.progress import Display
     from shiqbench.rendering import Rendered, Renderer
@@ -189,28 +189,6 @@ def _check_data(algorithm: Algorithm[AlgorithmConfig], rendered: Sequence[Render
                     where="training data",
                     do="leave such episodes out by a setting of the task, or choose another algorithm",
                 )
-
-
-def data_facts(
-    offered: Sequence[Episode], used: Sequence[Episode], rendered: Sequence[Rendered], units: int
-) -> dict[str, Any]:
-    """Counts and mean returns of the training data, by behaviour."""
-    behaviours = sorted({e.behaviour for e in offered})
-    by_behaviour = {}
-    for name in behaviours:
-        returns = [e.total_reward for e in offered if e.behaviour == name]
-        by_behaviour[name] = {
-            "episodes": len(returns),
-            "used": sum(e.behaviour == name for e in used),
-            "mean_return": sum(returns) / len(returns),
-        }
-    tokens = sum(r.tokens for r in rendered)
-    return {
-        "behaviours": by_behaviour,
-        "units": units,
-        "tokens_per_episode": tokens / max(1, len(rendered)),
-        "action_tokens_per_episode": sum(r.actions for r in rendered) / max(1, len(rendered)),
-    }
 
 
 def save_weights(policy: Policy, source: Path, renderer: Renderer, target: Path, q_weight: float = 0.0) -> None:

@@ -34,6 +34,8 @@ UNKNOWN = "no such scenario"
 REPEATED = "scenario occurs twice in the file"
 ERROR_TEXT = "holds a server's error instead of calls"
 STRANGE = "not in the leaderboard's layout"
+CUT_AT_ONCE = "ended by a limit in its first turn"
+NOT_EVALUATED = "not evaluated"  # the result of a scenario that was not played, in files that must be whole
 
 
 @dataclass(frozen=True)
@@ -184,8 +186,10 @@ def _problem(row: dict[str, Any], known: set[str], seen: set[str]) -> str | None
     if identity in seen:
         return REPEATED
     if isinstance(result, str):
-        return ERROR_TEXT
-    if not isinstance(result, list) or not result or not all(isinstance(turn, list) for turn in result):
+        return NOT_EVALUATED if result == NOT_EVALUATED else ERROR_TEXT
+    if result == []:
+        return CUT_AT_ONCE
+    if not isinstance(result, list) or not all(isinstance(turn, list) for turn in result):
         return STRANGE
     return None
 

@@ -74,6 +74,7 @@ def as_episodes(played: Sequence[Played], reward: Reward, centre: Centre, call_p
                 "valid": p.verdict.valid,
                 "right_turns": p.verdict.right_turns,
                 "counted_turns": p.verdict.counted_turns,
+                "calls": p.calls,
             },
         )
         for p, value, c in zip(played, returns, centres, strict=True)

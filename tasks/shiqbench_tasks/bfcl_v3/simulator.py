@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.errors import AssetError
 from shiqbench_tasks.bfcl_v3.data import TOOL_FILES
-from shiqbench_tasks.bfcl_v3.guards import check_cost, in_fixed_order
+from shiqbench_tasks.bfcl_v3.guards import RefusedError, check_cost, in_fixed_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,6 +134,17 @@ class ToolBox:
                 return in_fixed_order(call.name, _response(method(*args, **kwargs)))
         except Exception as error:  # whatever a simulated tool raises is its answer, as it is officially
             return f"Error during execution: {error}"
+
+    def reached(self, call: Call) -> Callable[..., Any] | None:
+        """The method that a call would run now; None where there is no such tool or its cost is refused."""
+        method = self._methods.get(call.name)
+        if method is None:
+            return None
+        try:
+            check_cost(call, method)
+        except RefusedError:
+            return None
+        return method
 
     def snapshot(self) -> dict[str, Any]:
         """Copies of the instances that hold what the official state check compares, and nothing else."""

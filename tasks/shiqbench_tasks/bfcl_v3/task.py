@@ -16,6 +16,7 @@ from shiqbench.task import Metrics, Primary, Task
 from shiqbench_tasks.bfcl_v3 import offline, prompt, rollouts
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import load_entries, split_entries
+from shiqbench_tasks.bfcl_v3.leaderboard import write_runs
 from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits, play
 from shiqbench_tasks.bfcl_v3.metrics import record, summarise
 from shiqbench_tasks.bfcl_v3.native import NativePrompt, native_identity
@@ -49,6 +50,7 @@ class BfclTask(Task):
         ("tokens_per_episode", "tokens", ".0f"),
         ("steps_per_episode", "steps", ".1f"),
     )
+    formats: ClassVar[tuple[str, ...]] = ("bfcl",)
     config: BfclConfig
 
     def __init__(self, config: TaskConfig) -> None:
@@ -189,6 +191,12 @@ class BfclTask(Task):
         values = {**summarise(records), "do_nothing": self._do_nothing(records)}
         name = self.config.primary
         return Metrics(Primary(name, values[name], values[f"{name}_low"], values[f"{name}_high"]), values)
+
+    def export(
+        self, records: Sequence[Record], form: str, folder: Path, target: Path, name: str | None
+    ) -> tuple[list[str], list[str]]:
+        """The leaderboard's own layout."""
+        return write_runs(records, folder, target, self._root, self.version, name)
 
     def _do_nothing(self, records: Sequence[Record]) -> float:
         """Share of right turns of a policy that answers ``[]`` to everything, on the same examples."""

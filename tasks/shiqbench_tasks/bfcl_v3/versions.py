@@ -25,12 +25,16 @@ class DataVersion:
         wheel: The pinned distribution that holds them.
         sha256: Category to the sha256 of its entries and of its ground truth.
         merged_answers: (category, scenario) to the turn of the ground truth that takes in the next.
+        result_folder: Where below a model's folder the leaderboard keeps multi-turn results.
+        scores_parts: Whether its tools score a file that holds a part of a category's scenarios.
     """
 
     name: str
     wheel: Wheel
     sha256: Mapping[str, tuple[str, str]]
     merged_answers: Mapping[tuple[str, int], int]
+    result_folder: str
+    scores_parts: bool
 
     @property
     def prefix(self) -> str:
@@ -67,6 +71,8 @@ V3 = DataVersion(
         ),
     },
     {("base", 154): 1},
+    result_folder="",
+    scores_parts=False,
 )
 V4 = DataVersion(
     "v4",
@@ -90,5 +96,7 @@ V4 = DataVersion(
         ),
     },
     {},
+    result_folder="multi_turn",
+    scores_parts=True,
 )
 VERSIONS: dict[str, DataVersion] = {"v3": V3, "v4": V4}

@@ -131,6 +131,33 @@ for job in json.load(sys.stdin):
 json.dump(played, sys.stdout)
 """
 )
+# What `bfcl evaluate` does to a folder of results, but for its tables, which want numpy and pandas.
+EVALUATE = (
+    PRELUDE
+    + """
+import contextlib, os
+from bfcl_eval.eval_checker import eval_runner
+eval_runner.update_leaderboard_table_with_local_score_file = lambda *a: None
+eval_runner.generate_leaderboard_csv = lambda *a: None
+job = json.load(sys.stdin)
+with contextlib.redirect_stdout(open(os.devnull, "w")):
+    eval_runner.main([job["model"]], job["categories"], None, None, **job["options"])
+scores = {}
+for file in pathlib.Path(os.environ["BFCL_PROJECT_ROOT"], "score").rglob("*_score.json"):
+    summary, *failures = [json.loads(line) for line in open(file)]
+    scores[file.name] = [summary, {f["id"]: f["error"]["error_type"] for f in failures}]
+json.dump(scores, sys.stdout)
+"""
+)
+DECODE = (
+    PRELUDE
+    + """
+from bfcl_eval.eval_checker.eval_runner import get_handler
+job = json.load(sys.stdin)
+options = {} if prefix == "BFCL_v3" else {"has_tool_call_tag": False}
+json.dump([get_handler(name).decode_execute(job["step"], **options) for name in job["names"]], sys.stdout)
+"""
+)
 
 
 def run_official(script: str, root: Path, version: DataVersion, jobs: Any, *arguments: str, home: Path) -> Any:
