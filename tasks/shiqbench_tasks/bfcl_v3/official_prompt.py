@@ -7,7 +7,6 @@ message malformed (it hands the first to ``eval``). Either way a message that ca
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -100,9 +99,7 @@ def official_identity(data_sha256: str) -> str:
 
 def hinted(tool: ToolDocument) -> ToolDocument:
     """A tool's document with the leaderboard's remark on its language."""
-    tool = copy.deepcopy(tool)
-    tool["description"] += LANGUAGE_HINT
-    return tool
+    return {**tool, "description": tool["description"] + LANGUAGE_HINT}
 
 
 def read_leniently(text: str) -> Parsed:

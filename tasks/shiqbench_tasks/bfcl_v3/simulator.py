@@ -116,10 +116,9 @@ class ToolBox:
         # Every public method is a documented tool. As officially, one that is withheld or left out of the
         # prompt can be called by whoever guesses it.
         self._methods = {
-            name: method
+            name: getattr(instance, name)
             for instance in self.instances.values()
-            for name, method in inspect.getmembers(instance, predicate=inspect.ismethod)
-            if not name.startswith("_")
+            for name in _tool_names(type(instance))
         }
 
     def dispatch(self, call: Call) -> str:
@@ -149,6 +148,12 @@ class ToolBox:
     def snapshot(self) -> dict[str, Any]:
         """Copies of the instances that hold what the official state check compares, and nothing else."""
         return {name: _public_copy(instance) for name, instance in self.instances.items()}
+
+
+@cache
+def _tool_names(kind: type[Any]) -> tuple[str, ...]:
+    """The public methods of a simulated class."""
+    return tuple(n for n, _ in inspect.getmembers(kind, inspect.isfunction) if not n.startswith("_"))
 
 
 def _own_arguments(method: Callable[..., Any], call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:

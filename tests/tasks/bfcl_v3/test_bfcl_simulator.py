@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import decimal
+import inspect
 import time
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,17 @@ import mpmath
 import pytest
 from shiqbench_tasks.bfcl_v3 import guards
 from shiqbench_tasks.bfcl_v3.calls import Call
+from shiqbench_tasks.bfcl_v3.data import load_entries
 from shiqbench_tasks.bfcl_v3.simulator import ToolBox, official
+from shiqbench_tasks.bfcl_v3.versions import VERSIONS
+
+from shiqbench.assets import fetch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from shiqbench_tasks.bfcl_v3.data import Entry
+    from shiqbench_tasks.bfcl_v3.versions import DataVersion
 
 
 def _entry_with(entries: tuple[Entry, ...], name: str) -> Entry:
@@ -48,6 +54,15 @@ def test_only_offered_tools_can_be_called(bfcl_root: Path, entries: tuple[Entry,
     before = _state(toolbox)
     assert toolbox.dispatch(Call(name, ({},))) == f"Error during execution: name '{name}' is not defined"
     assert _state(toolbox) == before
+
+
+@pytest.mark.parametrize("version", VERSIONS.values(), ids=lambda v: v.name)
+def test_the_public_methods_are_the_documented_tools(version: DataVersion) -> None:
+    root = fetch(version.wheel)
+    for entry in load_entries(root, "base", version):
+        toolbox = ToolBox(entry, root)
+        assert set(toolbox._methods) == {tool["name"] for tool in entry.tools}
+        assert all(inspect.ismethod(method) for method in toolbox._methods.values())
 
 
 def test_an_episode_leaves_nothing_behind(bfcl_root: Path, entries: tuple[Entry, ...]) -> None:
