@@ -41,6 +41,10 @@ class TaskConfig(Section):
         return False
 
 
+class RewardConfig(Section):
+    """Base of every reward model's settings."""
+
+
 class TrainConfig(Section):
     """Training, as the loop understands it.
 

@@ -128,3 +128,19 @@ def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float]
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
     half = student_quantile((1 + level) / 2, n - 1) * deviation / math.sqrt(n)
     return mean - half, mean + half
+
+
+def student_ratio(values: Sequence[float], weights: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of ``sum(values) / sum(weights)`` over independent pairs, such as nats per token.
+
+    The linearised variance of a ratio (W. G. Cochran, Sampling Techniques, 1977, section 2.11).
+
+    Raises:
+        ValueError: Fewer than two pairs, the two differ in length, or the weights sum to nothing.
+    """
+    total = math.fsum(weights)
+    if total <= 0:
+        raise ValueError("the weights sum to nothing")
+    ratio, mean = math.fsum(values) / total, total / len(weights)
+    low, high = student([(v - ratio * w) / mean for v, w in zip(values, weights, strict=True)], level)
+    return ratio + low, ratio + high
