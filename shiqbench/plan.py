@@ -95,7 +95,8 @@ class CellPlan:
         task_class: type[Task] = self.task.load()
         trains = self.train is not None
         offline = task_class.offline_identity(self.task_config) if trains else {}
-        task_values = self.task_config.model_dump(mode="json") if trains else self.task_config.setting()
+        values = self.task_config.model_dump(mode="json") if trains else self.task_config.setting()
+        task_values = {k: v for k, v in values.items() if k not in self.task_config.judging_fields}
         return {
             "schema": SCHEMA,
             "algorithm": {

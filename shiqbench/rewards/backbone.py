@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from torch import Tensor
+
     from shiqbench.reward import Pair
     from shiqbench.rewards.config import BradleyTerryFullConfig
 
@@ -50,8 +52,8 @@ def train(source: Path, pairs: Sequence[Pair], config: BradleyTerryFullConfig, t
                 with torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                     states_BD = encoder.at_end(encoder.hidden(model.base_model, group), group)
                 reward_B = model.score(states_BD.float())[:, 0]
-                loss = torch.nn.functional.softplus(reward_B[1] - reward_B[0]) / len(update)
-                loss.backward()
+                loss: Tensor = torch.nn.functional.softplus(reward_B[1] - reward_B[0]) / len(update)
+                torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
     model.save_pretrained(target)

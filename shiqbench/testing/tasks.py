@@ -95,7 +95,7 @@ def _skip(report: Report, lines: Sequence[Line], why: str) -> None:
         report.skip(line, why)
 
 
-def _maker(report: Report, spec: TaskSpec, settings: Any, found: Registry) -> Callable[[], Task]:
+def _maker(report: Report, spec: TaskSpec, settings: Any, registered: Registry) -> Callable[[], Task]:
     kind = spec.load()
     found = isinstance(kind, type) and issubclass(kind, Task)
     report.require(found, Line.STATEMENTS, f"{spec.target} is no Task")
@@ -110,7 +110,7 @@ def _maker(report: Report, spec: TaskSpec, settings: Any, found: Registry) -> Ca
 
     def make() -> Task:
         task: Task = kind(settings)
-        report.attempt(Line.STATEMENTS, "equip", lambda: task.equip(found))
+        report.attempt(Line.STATEMENTS, "equip", lambda: task.equip(registered))
         return task
 
     return make

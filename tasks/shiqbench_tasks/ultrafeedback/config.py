@@ -39,6 +39,8 @@ class UltraFeedbackConfig(TaskConfig):
         "held_out_pairs",
     )
 
+    judging_fields: ClassVar[tuple[str, ...]] = ("reward_model", "reward", "held_out_pairs")
+
     data: str = Field(default=HUB, description="a hub name, or a local folder, .jsonl, .json or .parquet file")
     revision: str | None = Field(default=None, description="of a hub's data set; null takes the newest")
     columns: dict[str, str] = Field(

@@ -66,9 +66,7 @@ def _suffixes() -> str:
 
 def _from_hub(name: str, revision: str | None) -> Source:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars
 
-    disable_progress_bars()
     patterns = [f"*{suffix}" for suffix in BUILDERS] + ["README.md"]
     try:
         folder = Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=patterns))

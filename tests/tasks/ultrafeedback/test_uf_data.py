@@ -53,7 +53,7 @@ def test_a_file_is_read_in_either_format_and_split_by_the_prompts_hash(tmp_path:
     assert min(sizes["validation"], sizes["test"]) >= 8
     assert data.prompts == load(write(tmp_path / "reversed.jsonl", paired(200)[::-1])).prompts
     first = data.prompts["train"][0]
-    assert [(a.who, a.rating) for a in first.answers][0] == ("chosen", 8.0)
+    assert (first.answers[0].who, first.answers[0].rating) == ("chosen", 8.0)
 
 
 def test_a_folder_keeps_its_own_test_split_and_no_prompt_is_in_two(tmp_path: Path) -> None:
@@ -113,6 +113,7 @@ def test_any_names_of_columns_will_do(tmp_path: Path) -> None:
     ("change", "settings", "what"),
     [
         ({"drop": "rejected"}, {}, "no column for rejected, looked for rejected; found prompt, chosen, metadata"),
+        ({"drop": "metadata"}, {}, "no column for score_chosen, .*found prompt, chosen, rejected .*returns=preference"),
         ({}, {"columns": {"prompt": "promt"}}, "no column 'promt' for prompt, did you mean 'prompt'"),
         ({}, {"columns": {"response": "x"}}, "role response cannot be honoured: these data have a chosen and"),
         ({"metadata": {"score_chosen": 11.0, "score_rejected": 1.0}}, {}, r"a rating is 11, outside \[1, 10\] \(rows,"),
@@ -189,7 +190,7 @@ def test_rows_of_one_prompt_are_merged() -> None:
 
 
 def test_too_little_data_for_three_splits_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="no prompt for (validation|test) among 2 rows"):
+    with pytest.raises(ConfigError, match=r"no prompt for (train|validation|test) among 2 rows"):
         from_rows(paired(2))
 
 
