@@ -159,6 +159,26 @@ def test_what_is_not_there_is_said_in_a_line(tmp_path: Path, data: str, settings
     assert "\n" not in caught.value.line()
 
 
+def test_a_hub_is_asked_for_data_files_and_known_by_the_commit_that_it_gave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "snapshots" / "0123abcd"
+    write(folder / "train.jsonl", paired(40))
+    asked: dict[str, Any] = {}
+
+    def download(name: str, **options: Any) -> str:
+        asked.update(options, name=name)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    source = locate("org/name", "v1")
+    assert source.identity == {"hub": "org/name", "revision": "0123abcd"}
+    assert asked["name"] == "org/name"
+    assert (asked["repo_type"], asked["revision"]) == ("dataset", "v1")
+    assert {"*.jsonl", "*.parquet"} <= set(asked["allow_patterns"])
+    assert len(list(rows(source))) == 40
+
+
 def test_the_identity_is_of_the_content_and_not_of_the_place(tmp_path: Path) -> None:
     one, two = write(tmp_path / "a" / "x.jsonl", paired(5)), write(tmp_path / "b" / "x.jsonl", paired(5))
     assert locate(str(one), None).identity == locate(str(two), None).identity
