@@ -72,7 +72,7 @@ _BFCL_PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 _ULTRAFEEDBACK_CPU: dict[str, Any] = {
-    "task.longest_prompt": 600,
+    "task.longest_prompt": 1000,
     "task.longest_answer": 1200,
     "task.centre": "dataset",
     "task.scale": "deviation",

@@ -33,7 +33,6 @@ class UltraFeedbackConfig(TaskConfig):
         "rating_low",
         "rating_high",
         "longest_prompt",
-        "longest_answer",
         "reward_model",
         "reward",
         "held_out_pairs",
@@ -63,7 +62,7 @@ class UltraFeedbackConfig(TaskConfig):
         default=None, gt=0, description="leave out prompts of more characters, in every split; counted"
     )
     longest_answer: int | None = Field(
-        default=None, gt=0, description="leave out recorded answers of more characters outside test; counted"
+        default=None, gt=0, description="leave out answers of more characters from what is trained on; counted"
     )
     prompts: int | None = Field(default=None, gt=0, description="only N training prompts, chosen by their hash")
     reward_model: str = Field(default="bradley_terry", description="see `shiqbench list rewards`")

@@ -7,7 +7,6 @@ import json
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.episode import Message
@@ -141,10 +140,6 @@ def _within_limits(merged: dict[str, Prompt], config: UltraFeedbackConfig, count
         if config.longest_prompt is not None and length > config.longest_prompt:
             counts["long_prompts"] += 1
             continue
-        if config.longest_answer is not None and prompt.split != "test":
-            short = tuple(a for a in prompt.answers if len(a.text) <= config.longest_answer)
-            counts["long_answers"] += len(prompt.answers) - len(short)
-            prompt = replace(prompt, answers=short)
         if not prompt.answers:
             counts["prompts_without_answers"] += 1
             continue
@@ -158,10 +153,6 @@ def _within_limits(merged: dict[str, Prompt], config: UltraFeedbackConfig, count
             )
         counts[f"{split}_prompts"] = len(found)
         counts[f"{split}_answers"] = sum(len(p.answers) for p in found)
-    everyone = prompts["train"]
-    counts["tied_pairs"] = sum(
-        a.earns(config.returns) == b.earns(config.returns) for p in everyone for a, b in combinations(p.answers, 2)
-    )
     return Data(prompts, dict(counts))
 
 

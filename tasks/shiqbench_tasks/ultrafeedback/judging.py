@@ -70,7 +70,7 @@ class Judge:
                 raise ConfigError(
                     f"no pair of differing ratings in {what}, for the reward model",
                     where="task.data",
-                    do="give more data, or raise task.longest_prompt and task.longest_answer",
+                    do="give more data, or raise task.longest_prompt",
                 )
         self.model.fetch()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING
@@ -47,6 +47,19 @@ def transformation(training: Sequence[Prompt], config: UltraFeedbackConfig) -> T
         if scale == 0:
             raise ConfigError("all answers earn the same", where="task.scale=deviation", do="--set task.scale=none")
     return Transformation(centre, scale)
+
+
+def without_long_answers(prompts: Sequence[Prompt], longest: int | None) -> list[Prompt]:
+    """Prompts without the answers that have more characters, and without those that have no other."""
+    if longest is None:
+        return list(prompts)
+    found = [replace(p, answers=tuple(a for a in p.answers if len(a.text) <= longest)) for p in prompts]
+    return [p for p in found if p.answers]
+
+
+def tied_pairs(prompts: Sequence[Prompt], returns: str) -> int:
+    """Pairs of one prompt's answers that earned the same: pair-based algorithms do not see them."""
+    return sum(a.earns(returns) == b.earns(returns) for p in prompts for a, b in combinations(p.answers, 2))
 
 
 def as_episodes(prompts: Sequence[Prompt], config: UltraFeedbackConfig, how: Transformation) -> list[Episode]:

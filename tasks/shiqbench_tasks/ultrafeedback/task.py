@@ -23,7 +23,14 @@ from shiqbench_tasks.ultrafeedback.data import read
 from shiqbench_tasks.ultrafeedback.judging import Judge
 from shiqbench_tasks.ultrafeedback.metrics import summarise
 from shiqbench_tasks.ultrafeedback.playing import answer_all
-from shiqbench_tasks.ultrafeedback.returns import as_episodes, chosen, pairs, transformation
+from shiqbench_tasks.ultrafeedback.returns import (
+    as_episodes,
+    chosen,
+    pairs,
+    tied_pairs,
+    transformation,
+    without_long_answers,
+)
 from shiqbench_tasks.ultrafeedback.sources import locate, rows
 
 if TYPE_CHECKING:
@@ -57,7 +64,7 @@ class UltraFeedbackTask(Task):
     def __init__(self, config: TaskConfig) -> None:
         super().__init__(config)
         self._judge: Judge | None = None
-        self._transformation: dict[str, Any] = {}
+        self._facts: dict[str, Any] = {}
 
     @classmethod
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
@@ -103,15 +110,23 @@ class UltraFeedbackTask(Task):
 
     def episodes(self, split: Split) -> list[Episode]:
         """The recorded answers, with returns."""
-        how = transformation(self._prompts("train"), self.config)
-        self._transformation = asdict(how)
-        return as_episodes(self._prompts(split), self.config, how)
+        config, everyone = self.config, self._prompts(split)
+        how = transformation(without_long_answers(self._prompts("train"), config.longest_answer), config)
+        prompts = without_long_answers(everyone, config.longest_answer)
+        found = as_episodes(prompts, config, how)
+        self._facts = {
+            "episodes": len(found),
+            "long_answers": sum(len(p.answers) for p in everyone) - len(found),
+            "tied_pairs": tied_pairs(prompts, config.returns),
+            "returns": {"of": config.returns, **asdict(how)},
+        }
+        return found
 
     def facts(self) -> dict[str, Any]:
-        """Counts of what was read and left out, how returns were made, and which model judges."""
+        """Counts of what was read and left out, of the episodes last made, how returns came about, and who judges."""
         return {
             "data": self._data.counts,
-            "returns": {"of": self.config.returns, **self._transformation},
+            "episodes": self._facts,
             "reward_model": self._judge.facts() if self._judge else None,
         }
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import Data, read, split_of
-from shiqbench_tasks.ultrafeedback.returns import as_episodes, chosen, pairs, transformation
+from shiqbench_tasks.ultrafeedback.returns import as_episodes, chosen, pairs, tied_pairs, transformation
 from shiqbench_tasks.ultrafeedback.sources import locate, rows
 from support import SHARED
 from uf_rows import Row, conversations, paired, rated, write
@@ -93,10 +93,10 @@ def test_four_completions_make_a_group_of_four_and_up_to_six_pairs(tmp_path: Pat
     assert len(episodes) == 4 * len(prompts)
     assert {e.behaviour for e in episodes} == {f"model-{k}" for k in range(4)}
     # Ratings of one prompt are 2 + (i, i + 2, i + 4, i + 6) mod 6: one tie each.
-    assert data.counts["tied_pairs"] == len(prompts)
+    assert tied_pairs(prompts, "rating") == len(prompts)
     assert len(pairs(prompts, "rating")) == 5 * len(prompts)
     other = load(tmp_path / "openbmb.jsonl", columns={"score": "fine-grained_score"})
-    assert other.counts["tied_pairs"] == 6 * len(prompts)
+    assert tied_pairs(other.prompts["train"], "rating") == 6 * len(prompts)
 
 
 def test_any_names_of_columns_will_do(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_the_identity_is_of_the_content_and_not_of_the_place(tmp_path: Path) -> 
     assert locate(str(one), None).identity != locate(str(two), None).identity
 
 
-def test_empty_and_long_texts_are_left_out_and_counted() -> None:
+def test_empty_texts_and_long_prompts_are_left_out_and_counted() -> None:
     found = paired(200)
     found[0]["chosen"] = " \n"
     found[1] |= {"chosen": "", "rejected": None}
@@ -197,10 +197,7 @@ def test_empty_and_long_texts_are_left_out_and_counted() -> None:
     assert data.counts["prompts_without_answers"] == 1
     assert data.counts["empty_prompts"] == 1
     assert sum(data.counts[f"{s}_prompts"] for s in data.prompts) == 198
-    shorter = from_rows(found, longest_prompt=len("question 99"), longest_answer=len("bad answer 99"))
-    assert shorter.counts["long_prompts"] == 100
-    assert all(a.who == "rejected" for s in ("train", "validation") for p in shorter.prompts[s] for a in p.answers)  # type: ignore[index]
-    assert any(a.who == "chosen" for p in shorter.prompts["test"] for a in p.answers)
+    assert from_rows(found, longest_prompt=len("question 99")).counts["long_prompts"] == 100
 
 
 def test_rows_of_one_prompt_are_merged() -> None:
@@ -251,10 +248,6 @@ def test_the_real_data_come_out_as_their_readme_says() -> None:
     assert data.counts["rows"] == 1200
     assert data.counts["empty_answers"] == 2
     assert len(data.prompts["test"]) == 200
-    ties = sum(
-        len({a.rating for a in p.answers}) == 1 and len(p.answers) == 2
-        for s in ("train", "validation")
-        for p in data.prompts[s]  # type: ignore[index]
-    )
-    assert ties == 111
+    assert tied_pairs(data.prompts["train"] + data.prompts["validation"], "rating") == 111
+    assert tied_pairs(data.prompts["test"], "rating") == 25
     assert "rows_of_another_split" not in data.counts

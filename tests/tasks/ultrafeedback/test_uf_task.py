@@ -79,7 +79,7 @@ def test_dpo_from_a_folder_to_metrics(data: Path, tiny_model: Path, results: Pat
     assert values["reward_accuracy"] == values["length_accuracy"] == 1.0
     manifest = json.loads((found.path / "manifest.json").read_text())
     assert manifest["task"]["data"]["rows"] == 110
-    returns = manifest["task"]["returns"]
+    returns = manifest["task"]["episodes"]["returns"]
     assert returns["of"] == "rating"
     assert (returns["centre"], returns["scale"]) == pytest.approx((6.0, 2.4), abs=0.5)
     losses = [json.loads(line)["loss"] for line in (found.path / "train.jsonl").read_text().splitlines()]
@@ -181,7 +181,8 @@ def test_what_is_wrong_is_said_before_anything_is_planned(
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["task.longest_answer=13"], "no pair of differing ratings in validation, for the reward model"),
+        (["task.data={ties}"], "no pair of differing ratings in validation, for the reward model"),
+        (["task.data={ties}", "task.reward_model=bradley_terry"], "no pair of differing ratings in train, for the"),
         (["task.rating_high=7"], r"a rating is 8, outside \[1, 7\]"),
         (["task.columns.chosen=good"], "no column 'good' for chosen"),
         (["task.reward_model=classifier", "task.reward.model={model}"], "LlamaForCausalLM, no sequence classifier"),
@@ -191,9 +192,10 @@ def test_what_the_data_or_the_reward_model_lack_is_said_before_anything_is_writt
     data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], what: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    made = plan(data, tiny_model, *(w.format(model=tiny_model) for w in words))
+    tied = paired(80, metadata={"score_chosen": 5.0, "score_rejected": 5.0})
+    ties = write(tmp_path / "ties.jsonl", tied)
     with pytest.raises(ConfigError, match=what):
-        prepare(made)
+        prepare(plan(data, tiny_model, *(w.format(model=tiny_model, ties=ties) for w in words)))
     assert not (tmp_path / "results").exists()
 
 
@@ -216,11 +218,20 @@ def test_ties_are_for_algorithms_that_use_rewards_and_not_for_those_that_use_pai
         row["metadata"] = {"score_chosen": 5.0, "score_rejected": 5.0}
     task = UltraFeedbackTask(UltraFeedbackConfig(data=str(write(tmp_path / "x.jsonl", found))))
     episodes = task.episodes("train")
-    tied = task.facts()["data"]["tied_pairs"]
+    tied = task.facts()["episodes"]["tied_pairs"]
     groups = len(episodes) // 2
     assert 0 < tied < groups
     assert len(make_units(Dpo(DpoConfig()), episodes)) == groups - tied
     assert len(make_units(Copg(CopgConfig()), episodes)) == groups
+
+
+def test_long_answers_are_left_out_of_what_is_trained_on_alone_and_counted(data: Path) -> None:
+    task = UltraFeedbackTask(UltraFeedbackConfig(data=str(data), longest_answer=13))
+    whole = UltraFeedbackTask(UltraFeedbackConfig(data=str(data))).episodes("train")
+    short = task.episodes("train")
+    assert {e.behaviour for e in short} == {"rejected"}
+    assert task.facts()["episodes"]["long_answers"] == len(whole) - len(short) == len(whole) // 2
+    assert len(task._pairs[0]) == len(whole) // 2
 
 
 def test_few_prompts_are_those_of_the_smallest_hashes(data: Path) -> None:
