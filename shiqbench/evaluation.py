@@ -167,13 +167,9 @@ def _generate(
 
 def _beside(plan: RunPlan, cell: CellPlan, weights: Path, holder: EngineHolder, renderer: Renderer) -> Beside:
     """The reference of a cell is what its training started from; an untrained model is its own."""
-    reference: Literal["self", "base", "start"]
+    reference: Literal["self", "base", "start"] = "start" if cell.start is not None else "base"
     if cell.train is None:
-        reference, folder = "self", weights
-    elif cell.start is not None:
-        reference, folder = "start", verified_weights(cell.start.folder)[0]
-    else:
-        reference, folder = "base", cell.model.folder()
+        reference = "self"
 
     def under(model: Path, sequences: Sequence[TokenSequence]) -> list[list[float]]:
         assert plan.engine is not None
@@ -183,9 +179,14 @@ def _beside(plan: RunPlan, cell: CellPlan, weights: Path, holder: EngineHolder, 
 
     def logprobs(sequences: Sequence[TokenSequence]) -> tuple[list[list[float]], list[list[float]]]:
         own = under(weights, sequences)
-        return own, own if folder == weights else under(folder, sequences)
+        if reference == "self":
+            return own, own
+        return own, under(verified_weights(cell.start.folder)[0] if cell.start else cell.model.folder(), sequences)
 
-    return Beside(renderer, reference, logprobs, None if cell.digest == plan.base.digest else _base_records(plan))
+    def base() -> list[Record] | None:
+        return None if cell.digest == plan.base.digest else _base_records(plan)
+
+    return Beside(renderer, reference, logprobs, base)
 
 
 def _base_records(plan: RunPlan) -> list[Record]:

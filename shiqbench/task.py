@@ -65,13 +65,13 @@ class Beside:
         reference: Which weights training started from: ``self`` for an untrained model, ``base``, or ``start``.
         logprobs: Log-probability of every action token of some sequences (nats, temperature 1), under the evaluated
             weights and under the reference's, both by the evaluation's engine. Loads the reference when called.
-        base: The untrained model's finished records under the same setting; None while that itself is evaluated.
+        base: Reads the untrained model's finished records under the same setting; None while that itself is evaluated.
     """
 
     renderer: Renderer
     reference: Literal["self", "base", "start"]
     logprobs: Callable[[Sequence[TokenSequence]], tuple[list[list[float]], list[list[float]]]]
-    base: Sequence[Record] | None
+    base: Callable[[], Sequence[Record] | None]
 
 
 class Task(ABC):

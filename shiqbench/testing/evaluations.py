@@ -180,7 +180,7 @@ def _beside(renderer: Renderer, base: list[Record] | None) -> Beside:
     def logprobs(sequences: Sequence[TokenSequence]) -> tuple[list[list[float]], list[list[float]]]:
         return [[-1.0] * len(s.actions) for s in sequences], [[-1.0 - away] * len(s.actions) for s in sequences]
 
-    return Beside(renderer, "self" if base is None else "base", logprobs, base)
+    return Beside(renderer, "self" if base is None else "base", logprobs, lambda: base)
 
 
 def _key(record: Record) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.assets import say
-from shiqbench.errors import ConfigError
+from shiqbench.errors import ConfigError, RunError
 from shiqbench.reward import Answered, RewardModel, held_out_accuracy
 from shiqbench.settings import validate
 
@@ -87,10 +88,21 @@ class Judge:
         return self._held_out
 
     def score(self, answered: Sequence[Answered]) -> list[float]:
-        """Rewards; only of what was not judged before."""
+        """Rewards; only what was not judged before is computed.
+
+        Raises:
+            RunError: One is not a finite number.
+        """
         new = list(dict.fromkeys(a for a in answered if a not in self._known))
-        if new:
-            self._known.update(zip(new, self.model.score(new), strict=True))
+        scores = self.model.score(new) if new else []
+        for each, score in zip(new, scores, strict=True):
+            if not math.isfinite(score):
+                raise RunError(
+                    f"{self.identity['name']} gives {score} to an answer",
+                    where=f"{each.answer[:40]!r}",
+                    do="take another reward model or precision",
+                )
+        self._known.update(zip(new, scores, strict=True))
         return [self._known[a] for a in answered]
 
     def facts(self) -> dict[str, Any]:

@@ -170,7 +170,8 @@ class UltraFeedbackTask(Task):
         best = [chosen(p, returns) for p in prompts]
         mine = self.judge.score([Answered(p.messages, r["answer"]) for p, r in zip(prompts, records, strict=True)])
         theirs = self.judge.score([Answered(p.messages, b) for p, b in zip(prompts, best, strict=True)])
-        base = {(r["id"], r["repeat"]): r for r in (records if beside.base is None else beside.base)}
+        untrained = beside.base()
+        base = {(r["id"], r["repeat"]): r for r in (records if untrained is None else untrained)}
         for r, reward, text, reward_of_chosen in zip(records, mine, best, theirs, strict=True):
             r |= {"reward": reward, "chosen_reward": reward_of_chosen}
             r["win_chosen"] = _win(r["answer"], reward, text, reward_of_chosen)

@@ -13,6 +13,7 @@ import pytest
 from shiqbench_algorithms.copg import Copg, CopgConfig
 from shiqbench_algorithms.dpo import Dpo, DpoConfig
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
+from shiqbench_tasks.ultrafeedback.judging import Judge
 from shiqbench_tasks.ultrafeedback.metrics import correlation, distinct, summarise
 from shiqbench_tasks.ultrafeedback.task import UltraFeedbackTask, _win
 from support import HERE
@@ -20,8 +21,10 @@ from uf_rows import paired, write
 
 from shiqbench.api import run
 from shiqbench.data import make_units
-from shiqbench.errors import ConfigError, PluginError
+from shiqbench.errors import ConfigError, PluginError, RunError
 from shiqbench.plan import Request, RunPlan, make_plan
+from shiqbench.registry import registry
+from shiqbench.reward import Answered
 from shiqbench.runner import RunResult, prepare
 
 WORDS = HERE / "toy" / "rewards.py"
@@ -232,6 +235,21 @@ def test_long_answers_are_left_out_of_what_is_trained_on_alone_and_counted(data:
     assert {e.behaviour for e in short} == {"rejected"}
     assert task.facts()["episodes"]["long_answers"] == len(whole) - len(short) == len(whole) // 2
     assert len(task._pairs[0]) == len(whole) // 2
+
+
+def test_a_reward_that_is_no_number_fails_and_an_answer_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Judge(UltraFeedbackConfig(data="x", reward_model="words"), registry((WORDS,)))
+    asked: list[list[str]] = []
+
+    def score(answered: Sequence[Answered]) -> list[float]:
+        asked.append([a.answer for a in answered])
+        return [math.nan if a.answer == "odd" else 1.0 for a in answered]
+
+    monkeypatch.setattr(judge.model, "score", score)
+    assert judge.score([Answered((), "a"), Answered((), "a"), Answered((), "b")]) == [1.0, 1.0, 1.0]
+    with pytest.raises(RunError, match="words gives nan to an answer"):
+        judge.score([Answered((), "a"), Answered((), "odd")])
+    assert asked == [["a", "b"], ["odd"]]
 
 
 def test_few_prompts_are_those_of_the_smallest_hashes(data: Path) -> None:
