@@ -4,7 +4,7 @@ $$ L = - \sum_{(w, l)} \ln \sigma(r(w) - r(l)) + \frac{\lambda}{2} \|u\|^2 $$
 
 ``bradley_terry``: r is linear in frozen features of a language model: the state after a middle layer, averaged over
 the answer's tokens, and that of its last token, both standardised; u are its weights. The problem is convex and solved
-to the end in seconds, so the cost is one forward pass of half the layers over a limited number of pairs.
+to the end in seconds, so the cost is one forward pass of some of the layers over a limited number of pairs.
 ``bradley_terry_full``: the whole backbone and a linear head on the last token are trained, without the penalty.
 Both are kept in the user cache under the digest of settings, weights and pairs.
 

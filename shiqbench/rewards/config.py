@@ -27,14 +27,15 @@ class PairsConfig(EncoderConfig):
     """What is trained, and on how much."""
 
     model: str = Field(default=EMBEDDED_MODEL, description="folder or hub name of a causal language model")
-    pairs: int | None = Field(default=600, gt=0, description="only the first N training pairs; null takes all")
+    pairs: int | None = Field(default=400, gt=0, description="only the first N training pairs; null takes all")
 
 
 class BradleyTerryConfig(PairsConfig):
     """Of the linear head; the defaults are ours."""
 
-    layer: int | None = Field(default=15, gt=0, description="features are taken after this layer; null is the last")
-    l2: float = Field(default=1.0, gt=0, description="penalty on the weights of standardised features")
+    precision: Literal["bf16", "fp32"] = "bf16"
+    layer: int | None = Field(default=10, gt=0, description="features are taken after this layer; null is the last")
+    l2: float = Field(default=100.0, gt=0, description="penalty on the weights of standardised features")
 
 
 class BradleyTerryFullConfig(PairsConfig):

@@ -134,7 +134,7 @@ def test_bradley_terry_learns_an_order_and_is_kept_in_the_cache(
 def test_bradley_terry_without_a_fit_or_with_too_high_a_layer_says_so(tiny_model: Path, own_cache: Path) -> None:
     with pytest.raises(RuntimeError, match="fitted first"):
         BradleyTerry(BradleyTerryConfig(model=str(tiny_model))).score(ASKED)
-    with pytest.raises(ConfigError, match=r"the model has 2 layers \(task.reward.layer = 15\)"):
+    with pytest.raises(ConfigError, match=r"the model has 2 layers \(task.reward.layer = 10\)"):
         BradleyTerry(BradleyTerryConfig(model=str(tiny_model))).fit(pairs(4))
     assert not list((own_cache / "rewards").glob("bradley_terry-*"))
 
