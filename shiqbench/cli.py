@@ -76,6 +76,8 @@ def run(
         return
     result = run_plan(plan, display)
     if as_json:
+        for line in plan.task.notes(result.metrics):
+            display.say(line)
         emit(result.as_json())
         return
     from rich.console import Console
@@ -88,7 +90,9 @@ def run(
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="algorithms, tasks, engines or plugins; all if left out.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="algorithms, tasks, engines, rewards or plugins; all if left out.")
+    ] = None,
     plugin: PluginFiles = None,
     as_json: Json = False,
 ) -> None:
@@ -107,7 +111,9 @@ def list_(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="An algorithm, task or engine, or a cell's folder or digest.")],
+    name: Annotated[
+        str, typer.Argument(help="An algorithm, task, engine or reward model, or a cell's folder or digest.")
+    ],
     data: Annotated[bool, typer.Option("--data", help="Describe a task's training episodes instead.")] = False,
     algo: Annotated[str | None, typer.Option(help="With --data: what this algorithm makes of them.")] = None,
     model: Annotated[str | None, typer.Option(help="With --data: whose tokens are counted.")] = None,

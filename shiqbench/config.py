@@ -30,6 +30,8 @@ class TaskConfig(Section):
     """
 
     setting_fields: ClassVar[tuple[str, ...]] = ()
+    judging_fields: ClassVar[tuple[str, ...]] = ()
+    """Those of the setting that decide how answers are judged alone, so that another choice trains nothing anew."""
 
     def setting(self) -> dict[str, Any]:
         """The fields that every compared cell must share."""
@@ -43,6 +45,10 @@ class TaskConfig(Section):
     def reduced(self) -> bool:
         """Whether the setting is easier than the official one; marked wherever its numbers are shown."""
         return False
+
+
+class RewardConfig(Section):
+    """Base of every reward model's settings."""
 
 
 class TrainConfig(Section):

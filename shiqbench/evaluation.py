@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from shiqbench.cell import held, is_done, mark_done, verified_weights, write_error
 from shiqbench.config import EvalConfig
@@ -17,6 +17,7 @@ from shiqbench.journal import JournaledGenerator
 from shiqbench.manifest import manifest, peak_memory_gb
 from shiqbench.models import architecture
 from shiqbench.rendering import Renderer
+from shiqbench.task import Beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from shiqbench.generation import Generator
     from shiqbench.plan import CellPlan, RunPlan
+    from shiqbench.rendering import TokenSequence
     from shiqbench.specs import EngineSpec
     from shiqbench.task import Metrics, Record
 
@@ -97,7 +99,12 @@ def _evaluate(
     else:
         identity = digest({"evaluation": plan.eval_recipe(cell), "weights": sha256})
         journaled = partial(JournaledGenerator, path=folder / JOURNAL, identity=identity)
-        records, facts = _generate(plan, weights or cell.model.folder(), holder, journaled, progress)
+        loaded = weights or cell.model.folder()
+
+        def finish(records: list[Record], renderer: Renderer) -> list[Record]:
+            return plan.task.finish(records, _beside(plan, cell, loaded, holder, renderer))
+
+        records, facts = _generate(plan, loaded, holder, journaled, progress, finish)
     facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
     result = plan.task.metrics(records)
     config_file, manifest_file = folder / "config.json", folder / "manifest.json"
@@ -121,6 +128,7 @@ def _generate(
     holder: EngineHolder,
     journaled: Callable[[Generator], JournaledGenerator],
     progress: Callable[[int, int], None],
+    finish: Callable[[list[Record], Renderer], list[Record]],
 ) -> tuple[list[Record], dict[str, Any]]:
     """Records of a language model's evaluation, and facts for its manifest."""
     assert plan.engine is not None
@@ -134,6 +142,8 @@ def _generate(
             ready = time.perf_counter()
             chat = ChatGenerator(engine, renderer, plan.evaluation.max_context)
             records = plan.task.evaluate(chat, plan.evaluation, progress)
+            generated = time.perf_counter()
+            records = finish(records, renderer)
             break
         except EngineError as error:
             failures.append(str(error))
@@ -146,9 +156,45 @@ def _generate(
         "task": plan.task.facts(),
         "machine_failures": failures,
         "journal": engine.facts(),
-        "seconds": {"engine": ready - started, "generation": time.perf_counter() - ready},
+        "seconds": {
+            "engine": ready - started,
+            "generation": generated - ready,
+            "finish": time.perf_counter() - generated,
+        },
     }
     return records, facts
+
+
+def _beside(plan: RunPlan, cell: CellPlan, weights: Path, holder: EngineHolder, renderer: Renderer) -> Beside:
+    """The reference of a cell is what its training started from; an untrained model is its own."""
+    reference: Literal["self", "base", "start"] = "start" if cell.start is not None else "base"
+    if cell.train is None:
+        reference = "self"
+
+    def under(model: Path, sequences: Sequence[TokenSequence]) -> list[list[float]]:
+        assert plan.engine is not None
+        assert isinstance(plan.evaluation, EvalConfig)
+        scores = holder.ready(plan.engine, model, plan.evaluation).score([s.ids for s in sequences])
+        return [[logp[p] for p in s.actions] for logp, s in zip(scores, sequences, strict=True)]
+
+    def logprobs(sequences: Sequence[TokenSequence]) -> tuple[list[list[float]], list[list[float]]]:
+        own = under(weights, sequences)
+        if reference == "self":
+            return own, own
+        return own, under(verified_weights(cell.start.folder)[0] if cell.start else cell.model.folder(), sequences)
+
+    def base() -> list[Record] | None:
+        return None if cell.digest == plan.base.digest else _base_records(plan)
+
+    return Beside(renderer, reference, logprobs, base)
+
+
+def _base_records(plan: RunPlan) -> list[Record]:
+    """What the evaluation of the untrained model left, which always comes first."""
+    import pandas as pd
+
+    frame = pd.read_parquet(plan.eval_folder(plan.base) / "records.parquet")
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 def metrics_json(result: Metrics, plan: RunPlan) -> dict[str, Any]:

@@ -140,3 +140,19 @@ def sign_test(better: int, worse: int) -> float:
     n = better + worse
     tail = sum(math.comb(n, k) for k in range(min(better, worse) + 1)) / (1 << n)
     return min(1.0, 2 * tail)
+
+
+def student_ratio(values: Sequence[float], weights: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of ``sum(values) / sum(weights)`` over independent pairs, such as nats per token.
+
+    The linearised variance of a ratio (W. G. Cochran, Sampling Techniques, 1977, section 2.11).
+
+    Raises:
+        ValueError: Fewer than two pairs, the two differ in length, or the weights sum to nothing.
+    """
+    total = math.fsum(weights)
+    if total <= 0:
+        raise ValueError("the weights sum to nothing")
+    ratio, mean = math.fsum(values) / total, total / len(weights)
+    low, high = student([(v - ratio * w) / mean for v, w in zip(values, weights, strict=True)], level)
+    return ratio + low, ratio + high

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from shiqbench.specs import Spec, TaskSpec
 
-KINDS = ("algorithms", "tasks", "engines", "plugins")
+KINDS = ("algorithms", "tasks", "engines", "rewards", "plugins")
 
 
 def listing(kind: str | None, files: tuple[Path, ...]) -> dict[str, list[dict[str, Any]]]:
@@ -30,7 +30,12 @@ def listing(kind: str | None, files: tuple[Path, ...]) -> dict[str, list[dict[st
             f"cannot list {kind!r}{did_you_mean(kind, KINDS)}", where="list", do=f"one of {', '.join(KINDS)}"
         )
     found = registry(files)
-    specs: dict[str, Any] = {"algorithms": found.algorithms, "tasks": found.tasks, "engines": found.engines}
+    specs: dict[str, Any] = {
+        "algorithms": found.algorithms,
+        "tasks": found.tasks,
+        "engines": found.engines,
+        "rewards": found.rewards,
+    }
     everything = {
         name: [_entry(found, name[:-1], spec) for _, spec in sorted(table.items())] for name, table in specs.items()
     }
@@ -74,7 +79,10 @@ def show_anything(name: str, results: Path, files: tuple[Path, ...]) -> dict[str
     if name in found.engines:
         engine = found.engine(name)
         return {**_entry(found, "engine", engine), "install": engine.install}
-    return _show_cell(name, results, [*found.algorithms, *found.tasks, *found.engines])
+    if name in found.rewards:
+        reward = found.reward(name)
+        return {**_entry(found, "reward", reward), "task.reward": fields(reward.load_config())}
+    return _show_cell(name, results, [*found.algorithms, *found.tasks, *found.engines, *found.rewards])
 
 
 def _data_hint(task: TaskSpec) -> dict[str, str]:

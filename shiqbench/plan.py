@@ -95,7 +95,8 @@ class CellPlan:
         task_class: type[Task] = self.task.load()
         trains = self.train is not None
         offline = task_class.offline_identity(self.task_config) if trains else {}
-        task_values = self.task_config.model_dump(mode="json") if trains else self.task_config.setting()
+        values = self.task_config.model_dump(mode="json") if trains else self.task_config.setting()
+        task_values = {k: v for k, v in values.items() if k not in self.task_config.judging_fields}
         return {
             "schema": SCHEMA,
             "algorithm": {
@@ -175,6 +176,7 @@ class RunPlan:
             "eval": self.evaluation.model_dump(mode="json"),
             "engine": self.engine_version,
             "prompt": self.task.prompt_identity(),
+            **self.task.scoring_identity(),
         }
 
     def eval_recipe(self, cell: CellPlan) -> dict[str, Any]:
@@ -255,7 +257,9 @@ def make_plan(request: Request) -> RunPlan:
         start=None,
         origins=_origins(found, base_spec, task),
     )
-    return RunPlan(cell, base, evaluation, engine, version, task.load()(task_config), found)
+    played: Task = task.load()(task_config)
+    played.equip(found)
+    return RunPlan(cell, base, evaluation, engine, version, played, found)
 
 
 def _refuse_model_options(request: Request, task: TaskSpec) -> None:
@@ -341,5 +345,5 @@ def engine_version(engine: EngineSpec) -> str:
 
 def _origins(found: Registry, algorithm: AlgorithmSpec, task: TaskSpec) -> dict[str, str]:
     """Plugin files enter digests by their sha256; distributions by the versions that specs state."""
-    owners = {"algorithm": found.owners["algorithm", algorithm.name], "task": found.owners["task", task.name]}
-    return {kind: p.version for kind, p in owners.items() if p.version.startswith("sha256:")}
+    origins = {"algorithm": found.origin("algorithm", algorithm.name), "task": found.origin("task", task.name)}
+    return {kind: sha256 for kind, sha256 in origins.items() if sha256 is not None}

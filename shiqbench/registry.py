@@ -25,6 +25,7 @@ SPEC_TYPES: dict[str, type[specs.Spec]] = {
     "algorithm": specs.AlgorithmSpec,
     "task": specs.TaskSpec,
     "engine": specs.EngineSpec,
+    "reward": specs.RewardSpec,
 }
 
 
@@ -54,6 +55,7 @@ class Registry:
         algorithms: By name.
         tasks: By name.
         engines: By name.
+        rewards: By name.
         owners: ``(kind, name)`` -> the plugin that registered it.
         plugins: What was loaded.
         failures: What was not, with its error.
@@ -63,6 +65,7 @@ class Registry:
     algorithms: dict[str, specs.AlgorithmSpec] = field(default_factory=dict)
     tasks: dict[str, specs.TaskSpec] = field(default_factory=dict)
     engines: dict[str, specs.EngineSpec] = field(default_factory=dict)
+    rewards: dict[str, specs.RewardSpec] = field(default_factory=dict)
     owners: dict[tuple[str, str], Plugin] = field(default_factory=dict)
     plugins: list[Plugin] = field(default_factory=list)
     failures: list[PluginFailure] = field(default_factory=list)
@@ -84,9 +87,18 @@ class Registry:
         """The engine of that name; errors as in :meth:`algorithm`."""
         return self._find("engine", self.engines, name)
 
-    def _find(self, kind: str, known: Mapping[str, S], name: str) -> S:
+    def reward(self, name: str) -> specs.RewardSpec:
+        """The reward model of that name; errors as in :meth:`algorithm`."""
+        return self._find("reward", self.rewards, name, where="task.reward_model")
+
+    def origin(self, kind: str, name: str) -> str | None:
+        """The sha256 of the plugin file that a component came from; None if a distribution registered it."""
+        version = self.owners[kind, name].version
+        return version if version.startswith("sha256:") else None
+
+    def _find(self, kind: str, known: Mapping[str, S], name: str, where: str = "") -> S:
         if (kind, name) in self.clashes:
-            raise PluginError(self.clashes[kind, name], where=f"--{kind}", do="uninstall one of them")
+            raise PluginError(self.clashes[kind, name], where=where or f"--{kind}", do="uninstall one of them")
         if name in known:
             return known[name]
         failed = "".join(f"; plugin {f.name} did not load: {f.error}" for f in self.failures)
@@ -102,6 +114,7 @@ class Registry:
             "algorithm": self.algorithms,
             "task": self.tasks,
             "engine": self.engines,
+            "reward": self.rewards,
         }
         for spec in offered:
             if not isinstance(spec, SPEC_TYPES[kind]):
@@ -160,11 +173,8 @@ def _entry_points() -> list[tuple[importlib.metadata.EntryPoint, importlib.metad
 def _register(manager: pluggy.PluginManager, found: Registry, plugin: Plugin, module: Any) -> None:
     """Collect everything before adding anything, so that a plugin that fails adds nothing."""
     manager.register(module, name=f"{plugin.distribution}:{plugin.name}")
-    callers = {
-        "algorithm": manager.subset_hook_caller("shiqbench_register_algorithms", _others(manager, module)),
-        "task": manager.subset_hook_caller("shiqbench_register_tasks", _others(manager, module)),
-        "engine": manager.subset_hook_caller("shiqbench_register_engines", _others(manager, module)),
-    }
+    others = [p for p in manager.get_plugins() if p is not module]
+    callers = {kind: manager.subset_hook_caller(f"shiqbench_register_{kind}s", others) for kind in SPEC_TYPES}
     try:
         trial = Registry()
         offered = {kind: [s for part in caller() for s in part] for kind, caller in callers.items()}
@@ -176,10 +186,6 @@ def _register(manager: pluggy.PluginManager, found: Registry, plugin: Plugin, mo
     for kind, items in offered.items():
         found.add(plugin, kind, items)
     found.plugins.append(plugin)
-
-
-def _others(manager: pluggy.PluginManager, module: Any) -> list[Any]:
-    return [p for p in manager.get_plugins() if p is not module]
 
 
 def _import_file(path: Path) -> Any:

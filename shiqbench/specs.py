@@ -1,4 +1,4 @@
-"""What a plugin registers: frozen specs with lazy targets, and the three hooks.
+"""What a plugin registers: frozen specs with lazy targets, and the four hooks.
 
 Specs name their classes as ``"package.module:Class"`` so that listing and
 validating import neither torch nor pandas.
@@ -118,6 +118,21 @@ class EngineSpec(Spec):
     install: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class RewardSpec(Spec):
+    """A reward model: a :class:`shiqbench.reward.RewardModel`.
+
+    Attributes:
+        config: Lazy :class:`shiqbench.config.RewardConfig` subclass; its module must not import torch.
+    """
+
+    config: str
+
+    def load_config(self) -> Any:
+        """Import the configuration class."""
+        return load_target(self.config, self.name)
+
+
 @hookspec
 def shiqbench_register_algorithms() -> list[AlgorithmSpec]:  # type: ignore[empty-body]
     """Return the algorithms that this plugin offers."""
@@ -131,3 +146,8 @@ def shiqbench_register_tasks() -> list[TaskSpec]:  # type: ignore[empty-body]
 @hookspec
 def shiqbench_register_engines() -> list[EngineSpec]:  # type: ignore[empty-body]
     """Return the engines that this plugin offers."""
+
+
+@hookspec
+def shiqbench_register_rewards() -> list[RewardSpec]:  # type: ignore[empty-body]
+    """Return the reward models that this plugin offers."""

@@ -140,6 +140,11 @@ def title(plan: RunPlan) -> str:
     return f"{plan.cell.task.name}, {how}; {reduced}* this cell"
 
 
+def _said(plan: RunPlan, rows: Sequence[Row]) -> list[str]:
+    """What the task says of the numbers, each line once."""
+    return list(dict.fromkeys(line for row in rows for line in plan.task.notes(row.metrics["metrics"])))
+
+
 def comparison(plan: RunPlan) -> Table:
     """The table for a terminal."""
     from rich.table import Table
@@ -147,7 +152,7 @@ def comparison(plan: RunPlan) -> Table:
     rows = comparable(plan)
     notes = differences(rows)
     primary = rows[0].metrics["primary"]["name"] if rows else "primary"
-    table = Table(title=title(plan), title_justify="left")
+    table = Table(title=title(plan), title_justify="left", caption="\n".join(_said(plan, rows)), caption_justify="left")
     for heading in [*headings(plan, primary), "differs in"]:
         table.add_column(heading, overflow="fold", justify="left")
     for row, note in zip(rows, notes, strict=True):
@@ -165,4 +170,4 @@ def markdown(plan: RunPlan) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row, note in zip(rows, differences(rows), strict=True):
         lines.append("| " + " | ".join([*cells(row, plan.task.columns), note]) + " |")
-    return "\n".join([*lines, "", title(plan).replace("; * this cell", "")])
+    return "\n".join([*lines, "", title(plan).replace("; * this cell", ""), *_said(plan, rows)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pydantic import BaseModel
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from shiqbench.config import AlgorithmConfig, EvalConfig, TaskConfig
     from shiqbench.episode import Episode
     from shiqbench.generation import ChatGenerator
+    from shiqbench.registry import Registry
+    from shiqbench.rendering import Renderer, TokenSequence
     from shiqbench.start_model import StartModel
 
 Split = Literal["train", "validation", "test"]
@@ -52,6 +54,24 @@ class Metrics:
 
     primary: Primary
     metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside the evaluated weights, for :meth:`Task.finish`.
+
+    Attributes:
+        renderer: The evaluated model's tokenizer and chat template.
+        reference: Which weights training started from: ``self`` for an untrained model, ``base``, or ``start``.
+        logprobs: Log-probability of every action token of some sequences (nats, temperature 1), under the evaluated
+            weights and under the reference's, both by the evaluation's engine. Loads the reference when called.
+        base: Reads the untrained model's finished records under the same setting; None while that itself is evaluated.
+    """
+
+    renderer: Renderer
+    reference: Literal["self", "base", "start"]
+    logprobs: Callable[[Sequence[TokenSequence]], tuple[list[list[float]], list[list[float]]]]
+    base: Callable[[], Sequence[Record] | None]
 
 
 class Task(ABC):
@@ -97,6 +117,17 @@ class Task(ABC):
             ConfigError: The task's setting cannot be honoured with this model.
         """
 
+    def equip(self, found: Registry) -> None:  # noqa: B027 - most tasks need no other plugin
+        """Take what it needs of what is registered, such as a reward model; called where a run is planned.
+
+        Raises:
+            ConfigError: That is not there, or its settings are wrong.
+        """
+
+    def scoring_identity(self) -> dict[str, Any]:
+        """What scores depend on beside the setting and the answers, such as a reward model; enters the digest."""
+        return {}
+
     def prompt_identity(self) -> str:
         """Sha256 over what the model is told; enters the evaluation's digest."""
         return ""
@@ -130,6 +161,15 @@ class Task(ABC):
             progress: Called with (finished, total) examples.
         """
         raise TypeError(f"{type(self).__name__} declares evaluable but does not evaluate")
+
+    def finish(self, records: list[Record], beside: Beside) -> list[Record]:
+        """Complete the records with what needs more than the evaluated model.
+
+        Args:
+            records: From :meth:`evaluate`.
+            beside: The reference's log-probabilities, the untrained model's records.
+        """
+        return records
 
     def train(
         self,
@@ -187,3 +227,7 @@ class Task(ABC):
             ConfigError: The name does not suit the format.
         """
         raise TypeError(f"{type(self).__name__} declares formats but does not export")
+
+    def notes(self, metrics: Mapping[str, float]) -> list[str]:
+        """What must be said wherever these metrics are shown, a line each."""
+        return []

@@ -144,13 +144,16 @@ def test_no_registry_is_one_clear_line(tmp_path: Path) -> None:
 def test_list_as_json_is_one_object() -> None:
     done = shiqbench("list", "--json")
     assert done.returncode == 0
-    names = {e["name"] for e in json.loads(done.stdout)["algorithms"]}
-    assert {"base", "sft", "dpo", "shiq"} <= names
+    found = json.loads(done.stdout)
+    assert {"base", "sft", "dpo", "shiq"} <= {e["name"] for e in found["algorithms"]}
+    assert {"bradley_terry", "classifier"} <= {e["name"] for e in found["rewards"]}
+    assert list(json.loads(shiqbench("list", "rewards", "--json").stdout)) == ["rewards"]
 
 
 def test_show_tells_settings_and_a_cell(tmp_path: Path) -> None:
     assert "beta: float = 0.02" in shiqbench("show", "shiq").stdout
     assert json.loads(shiqbench("show", "bfcl_v3", "--json").stdout)["presets"]["cpu"]
+    assert "l2: float = 100.0" in shiqbench("show", "bradley_terry").stdout
     assert "nothing is called 'shik', did you mean 'shiq'" in shiqbench("show", "shik", cwd=tmp_path).stderr
 
 
@@ -160,6 +163,8 @@ LIGHT = [
     ["run", "--help"],
     ["run", "--algo", "shiq", "--task", "bfcl_v3", "--set", "algo.bta=1"],
     ["run", "--algo", "shik", "--task", "bfcl_v3"],
+    ["show", "bradley_terry"],
+    ["run", "--algo", "dpo", "--task", "ultrafeedback", "--set", "task.data=/nowhere"],
 ]
 
 

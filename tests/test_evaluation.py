@@ -71,7 +71,7 @@ def play(model: Path, folder: Path, fails_at: Sequence[int]) -> tuple[list[str],
     plan: Any = SimpleNamespace(engine=object(), evaluation=EvalConfig(engine="failing"), task=ThreeWaves())
     holder: Any = Holder(fails_at)
     journaled: Any = partial(JournaledGenerator, path=folder / "journal", identity="x")
-    records, facts = _generate(plan, model, holder, journaled, lambda done, total: None)
+    records, facts = _generate(plan, model, holder, journaled, lambda done, total: None, lambda records, _: records)
     return [r["text"] for r in records], facts, holder
 
 

@@ -15,6 +15,7 @@ import typer
 from shiqbench.cli import app
 from shiqbench.config import EvalConfig, StartConfig, TrainConfig
 from shiqbench.registry import registry
+from shiqbench.reward import Answered
 
 ROOT = Path(__file__).parent.parent
 CORE = sorted((ROOT / "shiqbench").rglob("*.py"))
@@ -72,9 +73,9 @@ def test_every_command_and_option_is_in_the_docs() -> None:
                 assert option == "--help" or f"`{option}`" in text, option
 
 
-def test_every_algorithm_and_task_has_its_docs() -> None:
+def test_every_algorithm_task_and_reward_model_has_its_docs() -> None:
     text = documented()
-    for name in [*registry().algorithms, *registry().tasks]:
+    for name in [*registry().algorithms, *registry().tasks, *registry().rewards]:
         assert f"`{name}`" in text or f"# {name}" in text
 
 
@@ -82,7 +83,9 @@ def test_every_setting_is_shown_with_its_default() -> None:
     from shiqbench.listing import fields
 
     kinds = [TrainConfig, EvalConfig, StartConfig]
-    kinds += [s.load_config() for s in [*registry().algorithms.values(), *registry().tasks.values()]]
+    found = registry()
+    specs = [*found.algorithms.values(), *found.tasks.values(), *found.rewards.values()]
+    kinds += [s.load_config() for s in specs]
     for kind in kinds:
         assert set(fields(kind)) == set(kind.model_fields)
         assert all(" = " in text for text in fields(kind).values())
@@ -101,3 +104,11 @@ def test_the_plugin_of_the_readme_loads(tmp_path: Path) -> None:
     file.write_text(block)
     spec = registry((file,)).algorithm("weighted")
     assert spec.load()(spec.load_config()()).unit == "episode"
+
+
+def test_the_reward_model_of_the_docs_loads(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)\n```", (ROOT / "docs" / "plugins.md").read_text(), re.DOTALL)
+    file = tmp_path / "brief.py"
+    file.write_text(next(b for b in blocks if "RewardModel" in b))
+    spec = registry((file,)).reward("brief")
+    assert spec.load()(spec.load_config()()).score([Answered((), "ab")]) == [-2]

@@ -14,6 +14,7 @@ from shiqbench.digest import file_sha256
 from shiqbench.errors import ConfigError
 from shiqbench.evaluation import write_records
 from shiqbench.generation import ChatGenerator
+from shiqbench.task import Beside
 from shiqbench.testing.contract import TaskContract as Line
 from shiqbench.testing.generator import ODD_ANSWERS, ScriptedGenerator
 from shiqbench.testing.training import Interrupted, log_lines
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from shiqbench.algorithm import Algorithm
     from shiqbench.config import AlgorithmConfig, EvalConfig, Section
-    from shiqbench.rendering import Renderer
+    from shiqbench.rendering import Renderer, TokenSequence
     from shiqbench.task import Metrics, Record, Task
     from shiqbench.testing.contract import Report
 
@@ -47,14 +48,18 @@ def check_evaluation(
     config = config.model_copy(update={**ROOM, "examples": EXAMPLES, "repeats": 1})
     generator = ScriptedGenerator(renderer, [*said[:50], *ODD_ANSWERS])
 
-    def play(line: Line = Line.RECORDS, refusable: bool = False, **changes: Any) -> list[Record]:
+    def play(
+        line: Line = Line.RECORDS, refusable: bool = False, base: list[Record] | None = None, **changes: Any
+    ) -> list[Record]:
         settings = config.model_copy(update=changes)
         chat = ChatGenerator(generator, renderer, settings.max_context)
         seen: list[tuple[int, int]] = []
 
         def evaluate() -> list[Record] | ConfigError:
             try:
-                return make().evaluate(chat, settings, lambda done, total: seen.append((done, total)))
+                task = make()
+                records = task.evaluate(chat, settings, lambda done, total: seen.append((done, total)))
+                return task.finish(records, _beside(renderer, base))
             except ConfigError as error:
                 if refusable:
                     return error
@@ -69,6 +74,7 @@ def check_evaluation(
 
     records, again = play(), play()
     check_records(report, make(), records, again)
+    check_records(report, make(), play(base=records), play(base=records))
     report.require(len(records) <= EXAMPLES, Line.SETTINGS, f"{len(records)} records with examples = {EXAMPLES}")
     twice = play(repeats=2)
     found = f"{len(twice)} records with repeats = 2, {len(records)} with 1"
@@ -165,6 +171,16 @@ def _check_metrics(report: Report, task: Task, found: Metrics) -> None:
     )
     absent = [column for column, _, _ in task.columns if column not in found.metrics]
     report.require(not absent, Line.METRICS, f"no metric for the columns {absent}")
+
+
+def _beside(renderer: Renderer, base: list[Record] | None) -> Beside:
+    """An untrained model, or with the records of one a trained one that is a quarter of a nat per token away."""
+    away = 0.0 if base is None else 0.25
+
+    def logprobs(sequences: Sequence[TokenSequence]) -> tuple[list[list[float]], list[list[float]]]:
+        return [[-1.0] * len(s.actions) for s in sequences], [[-1.0 - away] * len(s.actions) for s in sequences]
+
+    return Beside(renderer, "self" if base is None else "base", logprobs, lambda: base)
 
 
 def _key(record: Record) -> str:

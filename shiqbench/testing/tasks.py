@@ -60,7 +60,7 @@ def check_task(
     trainer = found.algorithm(algorithm if spec.own_policy else "base")
     merged, algo, _, train, evaluation, _ = sections(trainer, spec, "smoke", typed)
     settings = check_config(report, Line.CONFIG, spec.load_config(), merged["task"], TaskConfig)
-    make = _maker(report, spec, settings)
+    make = _maker(report, spec, settings, found)
     report.attempt(Line.STATEMENTS, "fetch", make().fetch)
     _check_identity(report, spec, settings, make)
     if spec.own_policy:
@@ -95,7 +95,7 @@ def _skip(report: Report, lines: Sequence[Line], why: str) -> None:
         report.skip(line, why)
 
 
-def _maker(report: Report, spec: TaskSpec, settings: Any) -> Callable[[], Task]:
+def _maker(report: Report, spec: TaskSpec, settings: Any, registered: Registry) -> Callable[[], Task]:
     kind = spec.load()
     found = isinstance(kind, type) and issubclass(kind, Task)
     report.require(found, Line.STATEMENTS, f"{spec.target} is no Task")
@@ -107,7 +107,13 @@ def _maker(report: Report, spec: TaskSpec, settings: Any) -> Callable[[], Task]:
         Line.STATEMENTS,
         "no version, or no summary of one line",
     )
-    return lambda: kind(settings)
+
+    def make() -> Task:
+        task: Task = kind(settings)
+        report.attempt(Line.STATEMENTS, "equip", lambda: task.equip(registered))
+        return task
+
+    return make
 
 
 def _check_presets(report: Report, spec: TaskSpec, found: Registry, typed: dict[str, Any]) -> None:

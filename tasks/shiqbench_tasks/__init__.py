@@ -71,6 +71,53 @@ _BFCL_PRESETS: dict[str, dict[str, Any]] = {
         "start.train": {"updates": 100, "batch_episodes": 16, "micro_tokens": 16384, "lr": 1e-5},
     },
 }
+_ULTRAFEEDBACK_CPU: dict[str, Any] = {
+    "task.longest_prompt": 1000,
+    "task.longest_answer": 1200,
+    "task.centre": "dataset",
+    "task.scale": "deviation",
+    "train.updates": 30,
+    "train.batch_episodes": 8,
+    "train.micro_tokens": 2048,
+    "train.lr": 2e-4,
+    "train.lora_rank": 16,
+    "train.top_layers": 15,
+    "train.precision": "fp32",
+    # The KL to the reference is estimated on the answers themselves if they are sampled like this.
+    "eval.temperature": 1.0,
+    "eval.engine": "vllm",
+    "eval.precision": "fp32",
+    "eval.max_tokens": 192,
+    "eval.max_context": 2048,
+}
+_ULTRAFEEDBACK_PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {
+        **_ULTRAFEEDBACK_CPU,
+        "task.longest_prompt": 200,
+        "task.longest_answer": 400,
+        "task.held_out_pairs": 20,
+        "train.updates": 2,
+        "train.batch_episodes": 4,
+        "eval.examples": 8,
+        "eval.max_tokens": 32,
+    },
+    "cpu": _ULTRAFEEDBACK_CPU,
+    "full": {
+        "task.centre": "dataset",
+        "task.scale": "deviation",
+        "task.reward_model": "bradley_terry_full",
+        "task.held_out_pairs": 2000,
+        "train.updates": 500,
+        "train.batch_episodes": 64,
+        "train.micro_tokens": 16384,
+        "train.lr": 1e-6,
+        "eval.engine": "vllm",
+        "eval.temperature": 1.0,
+        "eval.examples": 1000,
+        "eval.max_tokens": 1024,
+        "eval.max_context": 8192,
+    },
+}
 _WITH_BETA = ("shiq", "dpo", "ipo", "kto", "copg", "qrpo", "reinforce", "tbrm", "reval", "oreo", "dqo")
 # Every loss is given the objective's beta, task.beta = 0.5.
 _MDP_CPU: dict[str, Any] = {
@@ -96,6 +143,14 @@ def shiqbench_register_tasks() -> list[TaskSpec]:
             target="shiqbench_tasks.bfcl_v3.task:BfclTask",
             config="shiqbench_tasks.bfcl_v3.config:BfclConfig",
             presets=_BFCL_PRESETS,
+        ),
+        TaskSpec(
+            name="ultrafeedback",
+            version="1",
+            summary="answer instructions, judged by a reward model (UltraFeedback, or any rated or preference data)",
+            target="shiqbench_tasks.ultrafeedback.task:UltraFeedbackTask",
+            config="shiqbench_tasks.ultrafeedback.config:UltraFeedbackConfig",
+            presets=_ULTRAFEEDBACK_PRESETS,
         ),
         TaskSpec(
             name="mdp",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support import HERE
 
 from shiqbench.registry import registry
 from shiqbench.testing import check_task
@@ -14,10 +18,24 @@ from shiqbench.testing.contract import TaskContract as Line
 BROKEN = Path(__file__).parent / "broken_tasks.py"
 
 
+def ultrafeedback(folder: Path) -> tuple[dict[str, Any], tuple[Path]]:
+    """Its data are given by the user; a reward model that needs no language model."""
+    rows = [
+        {"prompt": f"question {i}", "chosen": f"good {i} and more", "rejected": f"bad {i}", "score": [8, i % 8 + 1]}
+        for i in range(80)
+    ]
+    text = [json.dumps({**r, "score_chosen": r["score"][0], "score_rejected": r["score"][1]}) for r in rows]  # type: ignore[index]
+    (folder / "data.jsonl").write_text("\n".join(text))
+    return {"data": str(folder / "data.jsonl"), "reward_model": "words"}, (HERE / "toy" / "rewards.py",)
+
+
+SETTINGS: dict[str, Callable[[Path], Any]] = {"ultrafeedback": ultrafeedback}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(registry().tasks))
-def test_every_built_in_task_keeps_the_contract(name: str) -> None:
-    report = check_task(name)
+def test_every_built_in_task_keeps_the_contract(name: str, tmp_path: Path) -> None:
+    report = check_task(name, *SETTINGS.get(name, lambda _: ())(tmp_path))
     assert set(report.held) | set(report.skipped) == set(Line)
     assert not set(report.held) & set(report.skipped)
 

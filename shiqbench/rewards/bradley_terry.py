@@ -1,0 +1,130 @@
+r"""bradley_terry and bradley_terry_full: reward models trained here, on the task's own training pairs.
+
+$$ L = - \sum_{(w, l)} \ln \sigma(r(w) - r(l)) + \frac{\lambda}{2} \|u\|^2 $$
+
+``bradley_terry``: r is linear in frozen features of a language model: the state after a middle layer, averaged over
+the answer's tokens, and that of its last token, both standardised; u are its weights. The problem is convex and solved
+to the end in seconds, so the cost is one forward pass of some of the layers over a limited number of pairs.
+``bradley_terry_full``: the whole backbone and a linear head on the last token are trained, without the penalty.
+Both are kept in the user cache under the digest of settings, weights and pairs.
+
+Bradley and Terry (1952), Biometrika 39, 324-345; as a reward for language models Ouyang et al. 2022, arXiv 2203.02155.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from shiqbench.assets import cache_dir, is_sealed, locked, say, seal
+from shiqbench.digest import digest, short
+from shiqbench.files import read_json, replacing_folder, write_json
+from shiqbench.models import find_model
+from shiqbench.reward import Answered, Pair, RewardModel
+from shiqbench.rewards.config import BradleyTerryConfig, BradleyTerryFullConfig, PairsConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+P = TypeVar("P", bound=PairsConfig)
+VERSION = 1  # of what is in the cache
+HEAD = "head.json"
+
+
+class Trained(RewardModel[P]):
+    """Trained on pairs once; what it learned is kept in a folder."""
+
+    trains: ClassVar[bool] = True
+    kind: ClassVar[str]
+
+    def __init__(self, config: P) -> None:
+        super().__init__(config)
+        self._folder: Path | None = None
+        self._facts: dict[str, Any] = {}
+
+    @property
+    def source(self) -> Path:
+        """The language model's folder."""
+        return find_model(self.config.model).folder()
+
+    @property
+    def folder(self) -> Path:
+        """What was learned."""
+        if self._folder is None:
+            raise RuntimeError(f"{self.kind} must be fitted first")
+        return self._folder
+
+    def identity(self) -> dict[str, Any]:
+        """The language model's."""
+        return find_model(self.config.model).identity
+
+    def fetch(self) -> None:
+        """Get the language model."""
+        _ = self.source
+
+    def fit(self, pairs: Sequence[Pair]) -> None:
+        """Train on the first ``config.pairs`` of them, or find what was trained on the same ones."""
+        used = list(pairs[: self.config.pairs])
+        recipe = {
+            "kind": self.kind,
+            "version": VERSION,
+            "config": self.config.model_dump(mode="json"),
+            "model": self.identity(),
+            "pairs": digest([[[(m.role, m.content) for m in p.prompt], p.better, p.worse] for p in used]),
+        }
+        identity = digest(recipe)
+        self._folder = cache_dir() / "rewards" / f"{self.kind}-{short(identity)}"
+        self._facts = {"pairs": len(used), "pairs_offered": len(pairs), "folder": self._folder.name}
+        with locked(self._folder):
+            if is_sealed(self._folder, identity):
+                return
+            say(f"training {self.kind} on {len(used)} pairs, once", None)
+            with replacing_folder(self._folder) as folder:
+                self.train(used, folder)
+                seal(folder, identity)
+
+    @abstractmethod
+    def train(self, pairs: Sequence[Pair], folder: Path) -> None:
+        """Write what is learned into an empty folder, the same every time."""
+
+    def facts(self) -> dict[str, Any]:
+        """How many pairs it was trained on, and where in the cache it is."""
+        return self._facts
+
+
+class BradleyTerry(Trained[BradleyTerryConfig]):
+    """A linear head on frozen features."""
+
+    kind = "bradley_terry"
+
+    def train(self, pairs: Sequence[Pair], folder: Path) -> None:
+        """Solve for the head."""
+        from shiqbench.rewards.head import fit, frozen_features
+
+        answers = [Answered(p.prompt, a) for p in pairs for a in (p.better, p.worse)]
+        write_json(folder / HEAD, fit(frozen_features(self.source, answers, self.config), self.config.l2))
+
+    def score(self, answered: Sequence[Answered]) -> list[float]:
+        """Differences are logits of being preferred."""
+        from shiqbench.rewards.head import apply, frozen_features
+
+        return apply(read_json(self.folder / HEAD), frozen_features(self.source, answered, self.config))
+
+
+class BradleyTerryFull(Trained[BradleyTerryFullConfig]):
+    """A whole model."""
+
+    kind = "bradley_terry_full"
+
+    def train(self, pairs: Sequence[Pair], folder: Path) -> None:
+        """Fine-tune a sequence classifier."""
+        from shiqbench.rewards.backbone import train
+
+        train(self.source, pairs, self.config, folder)
+
+    def score(self, answered: Sequence[Answered]) -> list[float]:
+        """Differences are logits of being preferred."""
+        from shiqbench.rewards.classifier import classify
+
+        return classify(self.folder, answered, self.config)

@@ -1,0 +1,95 @@
+"""classifier: a Hugging Face sequence classifier with one output is the reward.
+
+The score of a conversation is the classifier's linear head on the last token of the answer's turn, which is what
+``AutoModelForSequenceClassification`` computes for decoder models. A model with several outputs (ArmoRM's objectives),
+or with code of its own, is refused: which of them is the reward would be a guess.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.errors import ConfigError
+from shiqbench.files import read_json
+from shiqbench.models import find_model
+from shiqbench.reward import RewardModel
+from shiqbench.rewards.config import ClassifierConfig, EncoderConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from shiqbench.reward import Answered
+
+WHERE = "task.reward.model"
+
+
+class Classifier(RewardModel[ClassifierConfig]):
+    """A reward model from a folder or a hub."""
+
+    def identity(self) -> dict[str, Any]:
+        """The model's."""
+        if not self.config.model:
+            raise ConfigError("no model", where=WHERE, do="--set task.reward.model=FOLDER or a hub's org/name")
+        return find_model(self.config.model).identity
+
+    def fetch(self) -> None:
+        """Look at its configuration alone."""
+        check_one_score(find_model(self.config.model).folder())
+
+    def score(self, answered: Sequence[Answered]) -> list[float]:
+        """Its logits."""
+        return classify(find_model(self.config.model).folder(), answered, self.config)
+
+
+def check_one_score(folder: Path) -> None:
+    """Refuse what is no classifier with one output.
+
+    Raises:
+        ConfigError: It says what the model is instead.
+    """
+    config = read_json(folder / "config.json")
+    kind = ", ".join(config.get("architectures") or ["of unknown kind"])
+    if not kind.endswith("ForSequenceClassification"):
+        raise ConfigError(f"the model is {kind}, no sequence classifier", where=str(folder), do=f"give another {WHERE}")
+    outputs = len(config.get("id2label") or {0: "", 1: ""})  # two, where transformers writes nothing
+    if outputs != 1:
+        raise ConfigError(
+            f"the classifier has {outputs} outputs, a reward is one", where=str(folder), do=f"give another {WHERE}"
+        )
+
+
+def classify(folder: Path, answered: Sequence[Answered], config: EncoderConfig) -> list[float]:
+    """Scores by a classifier in a folder.
+
+    Args:
+        folder: In the transformers format, with a tokenizer and a chat template.
+        answered: What to judge.
+        config: How it reads.
+
+    Raises:
+        ConfigError: The folder cannot be loaded, or holds another kind of head.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from shiqbench.rewards import encoder
+
+    try:
+        model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype=encoder.dtype(config.precision))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot load the reward model: {error}", where=str(folder), do="check it") from error
+    head = getattr(model, "score", None)
+    if not isinstance(head, torch.nn.Linear) or head.out_features != 1:
+        raise ConfigError(
+            f"{type(model).__name__} has no linear head `score` with one output", where=str(folder), do="give a decoder"
+        )
+    model = model.to(encoder.device()).eval()
+    sequences = encoder.render(folder, answered, int(model.config.max_position_embeddings))
+    scores: dict[int, float] = {}
+    with torch.inference_mode():
+        for members in encoder.batches(sequences, config.batch_tokens):
+            group = [sequences[i] for i in members]
+            states_BD = encoder.at_end(encoder.hidden(model.base_model, group), group)
+            scores.update(zip(members, head(states_BD)[:, 0].float().tolist(), strict=True))
+    return [scores[i] for i in range(len(sequences))]

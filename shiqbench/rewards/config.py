@@ -1,0 +1,48 @@
+"""Settings of the built-in reward models; importing them costs nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from shiqbench.config import RewardConfig
+from shiqbench.embedded import EMBEDDED_MODEL
+
+
+class EncoderConfig(RewardConfig):
+    """How a language model reads conversations."""
+
+    precision: Literal["bf16", "fp32"] = "fp32"
+    batch_tokens: int = Field(default=2048, gt=0, description="tokens of a forward pass, padding included")
+
+
+class ClassifierConfig(EncoderConfig):
+    """Which model."""
+
+    model: str = Field(default="", description="folder or hub name of a sequence classifier with one output")
+
+
+class PairsConfig(EncoderConfig):
+    """What is trained, and on how much."""
+
+    model: str = Field(default=EMBEDDED_MODEL, description="folder or hub name of a causal language model")
+    pairs: int | None = Field(default=400, gt=0, description="only the first N training pairs; null takes all")
+
+
+class BradleyTerryConfig(PairsConfig):
+    """Of the linear head; the defaults are ours."""
+
+    precision: Literal["bf16", "fp32"] = "bf16"
+    layer: int | None = Field(default=10, gt=0, description="features are taken after this layer; null is the last")
+    l2: float = Field(default=100.0, gt=0, description="penalty on the weights of standardised features")
+
+
+class BradleyTerryFullConfig(PairsConfig):
+    """Of the whole backbone; the defaults are ours."""
+
+    pairs: int | None = Field(default=None, gt=0, description="only the first N training pairs; null takes all")
+    lr: float = Field(default=1e-5, gt=0)
+    epochs: int = Field(default=1, gt=0, description="passes over the pairs")
+    batch_pairs: int = Field(default=8, gt=0, description="pairs per update")
+    seed: int = Field(default=0, description="of the new head and of the order")

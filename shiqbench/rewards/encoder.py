@@ -1,0 +1,95 @@
+"""Conversations through a causal backbone: hidden states of the answers, a batch at a time.
+
+Rows are padded on the right without a mask: under causal attention no real token sees a pad.
+
+Legend: B answers of a forward pass, T tokens, D hidden size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from shiqbench.episode import Episode, Message
+from shiqbench.errors import ConfigError
+from shiqbench.rendering import Renderer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from shiqbench.rendering import TokenSequence
+    from shiqbench.reward import Answered
+
+
+def device() -> torch.device:
+    """Where an engine would be too."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def dtype(precision: str) -> torch.dtype:
+    """Of weights and activations."""
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def render(folder: Path, answered: Sequence[Answered], longest: int) -> list[TokenSequence]:
+    """Each conversation with its answer, through the model's own chat template, to the end of the answer's turn.
+
+    Args:
+        folder: Of the model.
+        answered: What to render.
+        longest: Tokens that the model can read.
+
+    Raises:
+        ConfigError: One is longer; nothing is cut.
+    """
+    renderer = Renderer(folder)
+    found = []
+    for number, each in enumerate(answered):
+        messages = (*each.prompt, Message("assistant", each.answer, action=True))
+        sequence = renderer.render(Episode(str(number), "", "", messages)).sequences[-1]
+        if len(sequence.ids) > longest:
+            raise ConfigError(
+                f"a conversation has {len(sequence.ids)} tokens, the reward model reads {longest}",
+                where=f"{each.prompt[-1].content[:40]!r}...",
+                do="take another reward model, or leave long prompts out",
+            )
+        found.append(sequence)
+    return found
+
+
+def batches(sequences: Sequence[TokenSequence], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of sequences that share a forward pass, alike in length; one sequence always fits."""
+    group: list[int] = []
+    for i in sorted(range(len(sequences)), key=lambda i: (len(sequences[i].ids), sequences[i].ids)):
+        if group and (len(group) + 1) * len(sequences[i].ids) > batch_tokens:
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
+
+
+def hidden(body: Any, sequences: Sequence[TokenSequence]) -> Tensor:
+    """Final hidden states, [B, T, D]."""
+    where = next(body.parameters()).device
+    ids_BT = torch.zeros(len(sequences), max(len(s.ids) for s in sequences), dtype=torch.long)
+    for row, s in enumerate(sequences):
+        ids_BT[row, : len(s.ids)] = torch.tensor(s.ids)
+    states: Tensor = body(input_ids=ids_BT.to(where), use_cache=False).last_hidden_state
+    return states
+
+
+def at_end(states_BTD: Tensor, sequences: Sequence[TokenSequence]) -> Tensor:
+    """The state of each conversation's last token, [B, D]."""
+    last = torch.tensor([len(s.ids) - 1 for s in sequences], device=states_BTD.device)
+    return states_BTD[torch.arange(len(sequences), device=states_BTD.device), last]
+
+
+def features(states_BTD: Tensor, sequences: Sequence[TokenSequence]) -> Tensor:
+    """The mean state of each answer's tokens beside the state of its last one, [B, 2 D], fp32."""
+    means = [states_BTD[row, list(s.actions)].float().mean(0) for row, s in enumerate(sequences)]
+    return torch.cat([torch.stack(means), at_end(states_BTD, sequences).float()], dim=1)

@@ -1,0 +1,92 @@
+"""Configuration of the task; importing it costs nothing."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from shiqbench.config import TaskConfig
+
+HUB = "HuggingFaceH4/ultrafeedback_binarized"
+ROLES = (
+    "prompt",
+    "chosen",
+    "rejected",
+    "score_chosen",
+    "score_rejected",
+    "completions",
+    "response",
+    "score",
+    "model",
+)
+
+
+class UltraFeedbackConfig(TaskConfig):
+    """Where the data are, what they earn, and which reward model judges the answers."""
+
+    setting_fields: ClassVar[tuple[str, ...]] = (
+        "data",
+        "revision",
+        "columns",
+        "returns",
+        "rating_low",
+        "rating_high",
+        "longest_prompt",
+        "reward_model",
+        "reward",
+        "held_out_pairs",
+    )
+
+    judging_fields: ClassVar[tuple[str, ...]] = ("reward_model", "reward", "held_out_pairs")
+
+    data: str = Field(default=HUB, description="a hub name, or a local folder, .jsonl, .json or .parquet file")
+    revision: str | None = Field(default=None, description="of a hub's data set; null takes the newest")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description=f"role -> column, dots go into structures; roles are {', '.join(ROLES)}; "
+        "what is not named is looked for under the names of the known sources",
+    )
+    returns: Literal["rating", "preference"] = Field(
+        default="rating", description="what an answer earns: its rating, or 1 if chosen and 0 if rejected"
+    )
+    centre: Literal["none", "dataset", "group"] = Field(
+        default="none", description="subtract the mean return of the training answers, or of the prompt's answers"
+    )
+    scale: Literal["none", "range", "deviation"] = Field(
+        default="none", description="divide by rating_high - rating_low, or by the training answers' standard deviation"
+    )
+    rating_low: float = Field(default=1.0, description="lowest rating there is; a lower one is an error")
+    rating_high: float = Field(default=10.0, description="highest rating there is; a higher one is an error")
+    longest_prompt: int | None = Field(
+        default=None, gt=0, description="leave out prompts of more characters, in every split; counted"
+    )
+    longest_answer: int | None = Field(
+        default=None, gt=0, description="leave out answers of more characters from what is trained on; counted"
+    )
+    prompts: int | None = Field(default=None, gt=0, description="only N training prompts, chosen by their hash")
+    reward_model: str = Field(default="bradley_terry", description="see `shiqbench list rewards`")
+    reward: dict[str, Any] = Field(default_factory=dict, description="the reward model's own settings")
+    held_out_pairs: int = Field(
+        default=200, gt=0, description="validation pairs on which the reward model's accuracy is measured, at most"
+    )
+
+    @field_validator("columns")
+    @classmethod
+    def _known_roles(cls, columns: dict[str, str]) -> dict[str, str]:
+        strange = [role for role in columns if role not in ROLES]
+        if strange:
+            raise ValueError(f"unknown role {strange[0]}; roles are {', '.join(ROLES)}")
+        return columns
+
+    @model_validator(mode="after")
+    def _range_is_one(self) -> UltraFeedbackConfig:
+        if self.rating_low >= self.rating_high:
+            raise ValueError("rating_low must be below rating_high")
+        if self.scale == "range" and self.returns == "preference":
+            raise ValueError("scale range is of ratings; returns preference is in [0, 1] already")
+        return self
+
+    def reduced(self) -> bool:
+        """Whether prompts were left out for their length."""
+        return self.longest_prompt is not None

@@ -1,0 +1,87 @@
+"""Answer the prompts of a split, in waves, and note what was said."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from shiqbench.episode import StopReason
+from shiqbench.errors import ConfigError
+from shiqbench.generation import ChatGenerator, Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shiqbench.config import EvalConfig
+    from shiqbench.generation import Reply
+    from shiqbench.task import Record
+    from shiqbench_tasks.ultrafeedback.data import Prompt
+
+WAVE = 64  # prompts that are answered together, and lost together if the machine fails
+
+
+def answer_all(
+    prompts: Sequence[Prompt],
+    chat: ChatGenerator,
+    config: EvalConfig,
+    repeat: int,
+    report: Callable[[int], None],
+) -> list[Record]:
+    """One record per prompt.
+
+    Where answers are not sampled from the whole distribution at temperature 1, each prompt gets a second answer
+    that is, from which the distance to the reference is estimated.
+
+    Args:
+        prompts: What is asked.
+        chat: The model.
+        config: Sampling and limits.
+        repeat: Its number.
+        report: Called with the number of finished prompts after every wave.
+
+    Raises:
+        ConfigError: Not one of the prompts fits the context.
+    """
+    # Scoring a sequence asks the engine for one token more than it has.
+    room = ChatGenerator(chat.generator, chat.renderer, chat.max_context - 1)
+    whole = config.temperature == 1 and config.top_p == 1
+    records: list[Record] = []
+    for start in range(0, len(prompts), WAVE):
+        wave = prompts[start : start + WAVE]
+        asked = [p.messages for p in wave]
+        seed = wave_seed(config.seed + repeat, start)
+        replies = room.reply(asked, Sampling(config.max_tokens, config.temperature, config.top_p, seed))
+        samples = replies if whole else room.reply(asked, Sampling(config.max_tokens, 1.0, 1.0, seed))
+        records += [_record(p, repeat, seed, r, s) for p, r, s in zip(wave, replies, samples, strict=True)]
+        report(len(records))
+    if all(r["stop"] == StopReason.CONTEXT_LIMIT for r in records):
+        raise ConfigError(
+            f"none of {len(records)} prompts leaves room for {config.max_tokens} tokens in {config.max_context}",
+            where="eval.max_context",
+            do="raise it, or lower eval.max_tokens",
+        )
+    return records
+
+
+def wave_seed(seed: int, start: int) -> int:
+    """A seed of its own for every wave of a repeat."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{start}".encode()).digest()[:4], "big") % 2**31
+
+
+def _record(prompt: Prompt, repeat: int, seed: int, reply: Reply, sample: Reply) -> Record:
+    said, sampled = reply.message, sample.message
+    stop = StopReason.TOKEN_LIMIT if reply.cut else StopReason.FINISHED
+    if said is None:
+        stop = StopReason.CONTEXT_LIMIT
+    return {
+        "id": prompt.id,
+        "repeat": repeat,
+        "seed": seed,
+        "prompt": json.dumps([[m.role, m.content] for m in prompt.messages]),
+        "answer": None if said is None else said.content,
+        "stop": stop.value,
+        "tokens": reply.tokens,
+        "prompt_tokens": reply.prompt_tokens,
+        "sample_ids": json.dumps([] if sampled is None else list(sampled.token_ids or ())),
+    }

@@ -1,0 +1,114 @@
+"""Where the data are: a hub's data set, a local folder, or one file; read through ``datasets``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.assets import cache_dir
+from shiqbench.digest import digest, file_sha256
+from shiqbench.errors import ConfigError
+from shiqbench_tasks.ultrafeedback.config import HUB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUILDERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+GIVE_A_PATH = "give a local folder or file, as in --set task.data=PATH"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Data on this machine.
+
+    Attributes:
+        path: Folder or file.
+        identity: The sha256 of a local file or of a folder's data files; a hub's name and commit.
+    """
+
+    path: Path
+    identity: dict[str, str]
+
+
+def locate(data: str, revision: str | None) -> Source:
+    """Find the data, getting them from the hub if they are a hub's and not in its cache.
+
+    Raises:
+        ConfigError: There is nothing of that name, or the hub cannot be reached.
+    """
+    path = Path(data).expanduser()
+    if path.exists():
+        if revision is not None:
+            raise ConfigError(f"a local path has no revision {revision!r}", where="task.revision", do="leave it out")
+        return Source(path, {"sha256": _sha256(path)})
+    if HUB_NAME.fullmatch(data) and not data.startswith("."):
+        return _from_hub(data, revision)
+    raise ConfigError(f"no data at {data!r}", where="task.data", do=f"give a folder, a file, or a hub name like {HUB}")
+
+
+def _sha256(path: Path) -> str:
+    if path.is_file():
+        if path.suffix not in BUILDERS:
+            raise ConfigError(f"cannot read {path.suffix or 'this'} files", where=str(path), do="give " + _suffixes())
+        return file_sha256(path)
+    files = sorted(f for f in path.rglob("*") if f.suffix in BUILDERS and f.is_file())
+    if not files:
+        raise ConfigError("no data files", where=str(path), do="give a folder that holds " + _suffixes())
+    return digest({str(f.relative_to(path)): file_sha256(f) for f in files})
+
+
+def _suffixes() -> str:
+    return ", ".join(BUILDERS)
+
+
+def _from_hub(name: str, revision: str | None) -> Source:
+    from huggingface_hub import snapshot_download
+
+    patterns = [f"*{suffix}" for suffix in BUILDERS] + ["README.md"]
+    try:
+        folder = Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=patterns))
+    except Exception as error:  # whatever stands between here and the hub
+        raise ConfigError(
+            f"cannot get the data set {name} from the hub: {type(error).__name__}", where="task.data", do=GIVE_A_PATH
+        ) from error
+    return Source(folder, {"hub": name, "revision": folder.name})
+
+
+def rows(source: Source) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Split name, number and content of every row.
+
+    Where a source has splits for preferences among others (``train_prefs``, ``train_sft``), those alone are read.
+
+    Raises:
+        ConfigError: ``datasets`` cannot read it.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    where = {"cache_dir": str(cache_dir() / "datasets")}
+    try:
+        if source.path.is_file():
+            kind = BUILDERS[source.path.suffix]
+            found = datasets.load_dataset(kind, data_files={_split(source.path): str(source.path)}, **where)
+        else:
+            found = datasets.load_dataset(str(source.path), **where)
+    except Exception as error:  # what a reader raises depends on the format
+        cause = error.__cause__ or error
+        raise ConfigError(
+            f"cannot read the data: {type(cause).__name__}: {str(cause)[:200]}",
+            where=str(source.path),
+            do="give JSON lines or parquet with one row per prompt",
+        ) from error
+    preferences = [name for name in found if name.endswith("_prefs")]
+    for name in preferences or list(found):
+        for number, row in enumerate(found[name]):
+            yield name, number, row
+
+
+def _split(file: Path) -> str:
+    """A single file is a training file, unless its name says otherwise."""
+    name = file.stem.partition("-")[0]
+    return name if re.fullmatch(r"\w+", name) and name.startswith(("test", "eval", "val", "dev")) else "train"

@@ -1,0 +1,213 @@
+"""The task.
+
+Dataset: prompts with rated answers (UltraFeedback and its like), split by prompt.
+Metric: mean reward of sampled answers, by a reward model whose held-out accuracy stands beside it.
+Reward: an answer's rating, or 1 if it was chosen; centred or scaled only where asked.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from shiqbench.episode import Message, StopReason
+from shiqbench.errors import ConfigError
+from shiqbench.kl import k1, k3
+from shiqbench.rendering import TokenSequence
+from shiqbench.reward import Answered
+from shiqbench.task import Metrics, Primary, Task
+from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
+from shiqbench_tasks.ultrafeedback.data import read
+from shiqbench_tasks.ultrafeedback.judging import Judge
+from shiqbench_tasks.ultrafeedback.metrics import summarise
+from shiqbench_tasks.ultrafeedback.playing import answer_all
+from shiqbench_tasks.ultrafeedback.returns import (
+    as_episodes,
+    chosen,
+    pairs,
+    tied_pairs,
+    transformation,
+    without_long_answers,
+)
+from shiqbench_tasks.ultrafeedback.sources import locate, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from shiqbench.config import EvalConfig, TaskConfig
+    from shiqbench.episode import Episode
+    from shiqbench.generation import ChatGenerator
+    from shiqbench.registry import Registry
+    from shiqbench.rendering import Renderer
+    from shiqbench.reward import Pair
+    from shiqbench.task import Beside, Record, Split
+    from shiqbench_tasks.ultrafeedback.data import Data, Prompt
+
+
+class UltraFeedbackTask(Task):
+    """Answering instructions, judged by a reward model."""
+
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("win_base", "wins base", ".2f"),
+        ("win_chosen", "wins chosen", ".2f"),
+        ("kl_k3", "KL nats", ".3g"),
+        ("tokens_per_answer", "tokens", ".0f"),
+        ("distinct_2", "distinct-2", ".2f"),
+        ("reward_accuracy", "reward model's accuracy", ".3f"),
+        ("reward_accuracy_low", "low", ".3f"),
+        ("reward_accuracy_high", "high", ".3f"),
+    )
+    config: UltraFeedbackConfig
+
+    def __init__(self, config: TaskConfig) -> None:
+        super().__init__(config)
+        self._judge: Judge | None = None
+        self._facts: dict[str, Any] = {}
+
+    @classmethod
+    def data_identity(cls, config: TaskConfig) -> dict[str, str]:
+        """The sha256 of local data, the name and commit of a hub's."""
+        assert isinstance(config, UltraFeedbackConfig)
+        return locate(config.data, config.revision).identity
+
+    def equip(self, found: Registry) -> None:
+        """Find the reward model."""
+        self._judge = Judge(self.config, found)
+
+    @property
+    def judge(self) -> Judge:
+        """The reward model."""
+        if self._judge is None:
+            raise RuntimeError("no reward model; call equip() first")
+        return self._judge
+
+    def scoring_identity(self) -> dict[str, Any]:
+        """The data, and the reward model."""
+        return {"data": self.data_identity(self.config), "reward": self.judge.identity}
+
+    def fetch(self) -> None:
+        """Read the data and look at the reward model, so that what is wrong is said before anything is written."""
+        training, validation = self._pairs
+        if self._judge is not None:
+            self._judge.check(training, validation)
+
+    @cached_property
+    def _data(self) -> Data:
+        source = locate(self.config.data, self.config.revision)
+        return read(rows(source), self.config, self.config.data)
+
+    @cached_property
+    def _pairs(self) -> tuple[list[Pair], list[Pair]]:
+        """For the reward model: to learn from, and to be measured on."""
+        data, returns = self._data.prompts, self.config.returns
+        return pairs(data["train"], returns), pairs(data["validation"], returns)
+
+    def _prompts(self, split: Split) -> list[Prompt]:
+        found = self._data.prompts[split]
+        return found[: self.config.prompts] if split == "train" else found
+
+    def episodes(self, split: Split) -> list[Episode]:
+        """The recorded answers, with returns."""
+        config, everyone = self.config, self._prompts(split)
+        how = transformation(without_long_answers(self._prompts("train"), config.longest_answer), config)
+        prompts = without_long_answers(everyone, config.longest_answer)
+        found = as_episodes(prompts, config, how)
+        self._facts = {
+            "episodes": len(found),
+            "long_answers": sum(len(p.answers) for p in everyone) - len(found),
+            "tied_pairs": tied_pairs(prompts, config.returns),
+            "returns": {"of": config.returns, **asdict(how)},
+        }
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Counts of what was read and left out, of the episodes last made, how returns came about, and who judges."""
+        return {
+            "data": self._data.counts,
+            "episodes": self._facts,
+            "reward_model": self._judge.facts() if self._judge else None,
+        }
+
+    def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Record]:
+        """Answer every prompt of the split, once per repeat."""
+        if config.split == "train" and self.judge.model.trains:
+            raise ConfigError(
+                f"{self.config.reward_model} is trained on this split", where="eval.split=train", do="take another one"
+            )
+        prompts = self._prompts(config.split)[: config.examples]
+        if len(prompts) < 2:
+            raise ConfigError("one prompt has no interval", where="eval.examples", do="give two or more")
+        records: list[Record] = []
+        for repeat in range(config.repeats):
+            before, total = len(records), len(prompts) * config.repeats
+            records += answer_all(prompts, chat, config, repeat, lambda n, b=before, t=total: progress(b + n, t))  # type: ignore[misc]
+        return records
+
+    def finish(self, records: list[Record], beside: Beside) -> list[Record]:
+        """Distance to the reference, rewards, and wins."""
+        answered = [r for r in records if r["stop"] != StopReason.CONTEXT_LIMIT]
+        self._add_divergence(answered, beside)
+        self._add_rewards(answered, beside)
+        return records
+
+    def _add_divergence(self, records: Sequence[Record], beside: Beside) -> None:
+        sequences = [_sampled(r, beside.renderer) for r in records]
+        for r, policy, reference in zip(records, *beside.logprobs(sequences), strict=True):
+            r |= {
+                "reference": beside.reference,
+                "sample_tokens": len(policy),
+                "k1": k1(policy, reference),
+                "k3": k3(policy, reference),
+            }
+
+    def _add_rewards(self, records: Sequence[Record], beside: Beside) -> None:
+        returns = self.config.returns
+        held_out = self.judge.prepare(*self._pairs)
+        known = {p.id: p for found in self._data.prompts.values() for p in found}
+        prompts = [known[r["id"]] for r in records]
+        best = [chosen(p, returns) for p in prompts]
+        mine = self.judge.score([Answered(p.messages, r["answer"]) for p, r in zip(prompts, records, strict=True)])
+        theirs = self.judge.score([Answered(p.messages, b) for p, b in zip(prompts, best, strict=True)])
+        untrained = beside.base()
+        base = {(r["id"], r["repeat"]): r for r in (records if untrained is None else untrained)}
+        for r, reward, text, reward_of_chosen in zip(records, mine, best, theirs, strict=True):
+            r |= {"reward": reward, "chosen_reward": reward_of_chosen}
+            r["win_chosen"] = _win(r["answer"], reward, text, reward_of_chosen)
+        for r in records:
+            other = base[r["id"], r["repeat"]]
+            r["base_reward"] = other["reward"]
+            r["win_base"] = _win(r["answer"], r["reward"], other["answer"], other["reward"])
+            r |= {f"held_out_{name}": value for name, value in asdict(held_out).items()}
+
+    def metrics(self, records: Sequence[Record]) -> Metrics:
+        """The mean reward, and what it takes to read it."""
+        values = summarise(records)
+        return Metrics(Primary("reward", values["reward"], values["reward_low"], values["reward_high"]), values)
+
+    def notes(self, metrics: Mapping[str, float]) -> list[str]:
+        """What the reward model is worth."""
+        low, high = metrics["reward_accuracy_low"], metrics["reward_accuracy_high"]
+        accuracy, longer = metrics["reward_accuracy"], metrics["length_accuracy"]
+        worth = (
+            f"reward model {self.config.reward_model}: accuracy {accuracy:.3f} [{low:.3f}, {high:.3f}] on "
+            f"{metrics['reward_accuracy_pairs']:.0f} held-out pairs; preferring the longer answer {longer:.3f}"
+        )
+        if metrics["reward_meaningless"]:
+            worth += "; no better than chance: every reward and win rate here is MEANINGLESS"
+        return [worth]
+
+
+def _sampled(record: Record, renderer: Renderer) -> TokenSequence:
+    """Prompt and sampled ids of a record."""
+    prompt = renderer.prompt([Message(role, content) for role, content in json.loads(record["prompt"])])
+    ids = json.loads(record["sample_ids"])
+    return TokenSequence((*prompt, *ids), tuple(range(len(prompt), len(prompt) + len(ids))))
+
+
+def _win(mine: str, my_reward: float, theirs: str, their_reward: float) -> float:
+    """1, 0, or one half for equal rewards; the same text is equal whatever rounding says."""
+    if mine == theirs or my_reward == their_reward:
+        return 0.5
+    return float(my_reward > their_reward)

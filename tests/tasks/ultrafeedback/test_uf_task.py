@@ -1,0 +1,327 @@
+"""The task from data to metrics, with a tiny model and plain transformers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from shiqbench_algorithms.copg import Copg, CopgConfig
+from shiqbench_algorithms.dpo import Dpo, DpoConfig
+from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
+from shiqbench_tasks.ultrafeedback.judging import Judge
+from shiqbench_tasks.ultrafeedback.metrics import correlation, distinct, summarise
+from shiqbench_tasks.ultrafeedback.task import UltraFeedbackTask, _win
+from support import HERE
+from uf_rows import paired, write
+
+from shiqbench.api import run
+from shiqbench.data import make_units
+from shiqbench.errors import ConfigError, PluginError, RunError
+from shiqbench.plan import Request, RunPlan, make_plan
+from shiqbench.registry import registry
+from shiqbench.reward import Answered
+from shiqbench.runner import RunResult, prepare
+
+WORDS = HERE / "toy" / "rewards.py"
+SETTINGS: dict[str, Any] = {
+    "task.reward_model": "words",
+    "eval.engine": "transformers",
+    "eval.max_tokens": 12,
+    "eval.max_context": 400,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uf")
+    write(folder / "train.jsonl", paired(100))
+    write(folder / "eval.jsonl", paired(10, start=1000))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for all tests here, and not the user's."""
+    monkeypatch.setenv("SHIQBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "uf-cache"))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results")
+
+
+def carry_out(algo: str, data: Path, model: Path, results: Path, **changes: Any) -> RunResult:
+    training = {} if algo == "base" else {"train.top_layers": 1}
+    settings = {**SETTINGS, **training, "task.data": str(data), **{k.replace("__", "."): v for k, v in changes.items()}}
+    settings = {k: v for k, v in settings.items() if v is not None}
+    return run(algo, "ultrafeedback", model=str(model), preset="smoke", set=settings, plugins=(WORDS,), results=results)
+
+
+def records(result: RunResult) -> Any:
+    return pd.read_parquet(Path(result.evaluation["path"]) / "records.parquet")
+
+
+@pytest.mark.slow
+def test_dpo_from_a_folder_to_metrics(data: Path, tiny_model: Path, results: Path) -> None:
+    found = carry_out("dpo", data, tiny_model, results)
+    values = found.metrics
+    assert found.primary["name"] == "reward"
+    assert found.primary["low"] <= found.primary["value"] <= found.primary["high"]
+    rows = records(found)
+    assert len(rows) == values["prompts"] == 8
+    assert list(rows["reward"]) == [len(a.split()) for a in rows["answer"]]
+    assert list(rows["chosen_reward"]) == [6.0] * 8  # "good answer 1001 with more words"
+    assert values["kl_k3"] > 0
+    assert values["kl_k3_per_token"] == pytest.approx(values["kl_k3"] / 12)
+    assert values["reward_per_nat"] == pytest.approx(values["reward_gain"] / values["kl_k3"])
+    assert values["reward_accuracy"] == values["length_accuracy"] == 1.0
+    manifest = json.loads((found.path / "manifest.json").read_text())
+    assert manifest["task"]["data"]["rows"] == 110
+    returns = manifest["task"]["episodes"]["returns"]
+    assert returns["of"] == "rating"
+    assert (returns["centre"], returns["scale"]) == pytest.approx((6.0, 2.4), abs=0.5)
+    losses = [json.loads(line)["loss"] for line in (found.path / "train.jsonl").read_text().splitlines()]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-6)
+    evaluation = json.loads((Path(found.evaluation["path"]) / "manifest.json").read_text())
+    assert evaluation["task"]["reward_model"]["name"] == "words"
+    assert evaluation["task"]["reward_model"]["plugin"].startswith("sha256:")
+
+
+@pytest.mark.slow
+def test_the_base_is_no_distance_from_itself_and_beats_itself_half_the_time(
+    data: Path, tiny_model: Path, results: Path
+) -> None:
+    values = carry_out("base", data, tiny_model, results).metrics
+    assert values["kl_k1"] == values["kl_k3"] == values["kl_k1_high"] == 0
+    assert values["win_base"] == 0.5
+    assert values["reward_gain"] == 0
+    assert "reward_per_nat" not in values
+
+
+@pytest.mark.slow
+def test_weights_that_did_not_move_are_exactly_the_base_though_loaded_anew(
+    data: Path, tiny_model: Path, results: Path
+) -> None:
+    still = carry_out("sft", data, tiny_model, results, train__lr=1e-30, train__lora_rank=0)
+    values = still.metrics
+    assert values["kl_k1"] == values["kl_k3"] == 0
+    assert values["win_base"] == 0.5
+    base = carry_out("base", data, tiny_model, results)
+    assert list(records(still)["answer"]) == list(records(base)["answer"])
+    assert set(records(still)["reference"]) == {"base"}
+    assert set(records(base)["reference"]) == {"self"}
+
+
+@pytest.mark.slow
+def test_the_distance_is_from_the_start_where_there_is_one(data: Path, tiny_model: Path, results: Path) -> None:
+    found = carry_out("dpo", data, tiny_model, results, **{"start.algorithm": "sft", "start.train": {"updates": 2}})
+    assert set(records(found)["reference"]) == {"start"}
+    assert "reward_per_nat" not in found.metrics  # gained over the base, away from the start
+    starts = list(results.glob("ultrafeedback/sft/*/eval/*/records.parquet"))
+    assert {r for s in starts for r in pd.read_parquet(s)["reference"]} == {"base"}
+
+
+@pytest.mark.slow
+def test_greedy_answers_leave_the_distance_to_samples_of_their_own(data: Path, tiny_model: Path, results: Path) -> None:
+    found = carry_out("base", data, tiny_model, results, eval__temperature=0.0)
+    texts = records(found)
+    assert len(texts) == 8
+    sampled = [bytes(i - 3 for i in json.loads(ids) if i > 2) for ids in texts["sample_ids"]]
+    assert len(set(sampled)) > 1
+    assert all(r["sample_tokens"] == len(json.loads(r["sample_ids"])) for r in texts.to_dict("records"))
+    whole = carry_out("base", data, tiny_model, results)
+    assert list(records(whole)["sample_ids"]) == list(texts["sample_ids"])  # the same seeds
+    assert list(records(whole)["answer"]) != list(texts["answer"])
+
+
+@pytest.mark.slow
+def test_bradley_terry_judges_by_what_it_learned_from_other_prompts(
+    data: Path, tiny_model: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"task.reward_model": None, "task.reward": {"model": str(tiny_model), "layer": 1}}
+    found = carry_out("base", data, tiny_model, results, **settings)
+    said = capsys.readouterr().err
+    assert "training bradley_terry on" in said
+    assert f"orders {found.metrics['reward_accuracy_pairs']:.0f} of" in said
+    assert found.metrics["reward_accuracy"] == 1.0
+    assert found.metrics["reward_accuracy_low"] < 1.0
+    with pytest.raises(ConfigError, match="bradley_terry is trained on this split"):
+        carry_out("base", data, tiny_model, results, eval__split="train", **settings)
+
+
+def plan(data: Path | str, model: Path, *words: str, algo: str = "dpo") -> RunPlan:
+    values = {"task.data": str(data), "eval.engine": "transformers", "task.reward_model": "words"}
+    assignments = (*(f"{k}={v}" for k, v in values.items()), *words)
+    request = Request(algo, "ultrafeedback", str(model), preset="smoke", assignments=assignments, plugins=(WORDS,))
+    return make_plan(request)
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["task.reward_model=bradley_tery"], "unknown reward 'bradley_tery', did you mean 'bradley_terry'"),
+        (["task.reward.woth=2"], "unknown setting 'task.reward.woth', did you mean 'task.reward.worth'"),
+        (["task.reward.worth=much"], 'task.reward.worth = "much": input should be a valid number'),
+        (["task.reward_model=classifier"], "no model .*task.reward.model"),
+        (["task.reward_model=classifier", "task.reward.model=/nowhere"], "no model '/nowhere'"),
+        (["task.rating_low=20"], "rating_low must be below rating_high"),
+        (["task.scale=range", "task.returns=preference"], "scale range is of ratings"),
+        (["task.data=/nowhere"], "no data at '/nowhere'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_planned(
+    data: Path, tiny_model: Path, words: list[str], what: str
+) -> None:
+    with pytest.raises((ConfigError, PluginError), match=what):
+        plan(data, tiny_model, *words).cell.digest  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["task.data={ties}"], "no pair of differing ratings in validation, for the reward model"),
+        (["task.data={ties}", "task.reward_model=bradley_terry"], "no pair of differing ratings in train, for the"),
+        (["task.rating_high=7"], r"a rating is 8, outside \[1, 7\]"),
+        (["task.columns.chosen=good"], "no column 'good' for chosen"),
+        (["task.reward_model=classifier", "task.reward.model={model}"], "LlamaForCausalLM, no sequence classifier"),
+    ],
+)
+def test_what_the_data_or_the_reward_model_lack_is_said_before_anything_is_written(
+    data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tied = paired(80, metadata={"score_chosen": 5.0, "score_rejected": 5.0})
+    ties = write(tmp_path / "ties.jsonl", tied)
+    with pytest.raises(ConfigError, match=what):
+        prepare(plan(data, tiny_model, *(w.format(model=tiny_model, ties=ties) for w in words)))
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_evaluation_is_named_by_data_and_reward_model_and_training_is_not_by_the_latter(
+    data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    one, two = plan(data, tiny_model), plan(data, tiny_model, "task.reward.worth=2")
+    assert one.setting != two.setting
+    assert one.eval_folder(one.cell).name != two.eval_folder(two.cell).name
+    assert one.setting["reward"]["plugin"].startswith("sha256:")
+    assert one.setting["data"] == one.cell.recipe["task"]["data"]
+    assert one.cell.digest == two.cell.digest
+    moved = plan(write(tmp_path / "train.jsonl", paired(100)).parent, tiny_model)
+    assert moved.cell.digest != one.cell.digest
+
+
+def test_ties_are_for_algorithms_that_use_rewards_and_not_for_those_that_use_pairs(tmp_path: Path) -> None:
+    found = paired(70)
+    for row in found[::2]:
+        row["metadata"] = {"score_chosen": 5.0, "score_rejected": 5.0}
+    task = UltraFeedbackTask(UltraFeedbackConfig(data=str(write(tmp_path / "x.jsonl", found))))
+    episodes = task.episodes("train")
+    tied = task.facts()["episodes"]["tied_pairs"]
+    groups = len(episodes) // 2
+    assert 0 < tied < groups
+    assert len(make_units(Dpo(DpoConfig()), episodes)) == groups - tied
+    assert len(make_units(Copg(CopgConfig()), episodes)) == groups
+
+
+def test_long_answers_are_left_out_of_what_is_trained_on_alone_and_counted(data: Path) -> None:
+    task = UltraFeedbackTask(UltraFeedbackConfig(data=str(data), longest_answer=13))
+    whole = UltraFeedbackTask(UltraFeedbackConfig(data=str(data))).episodes("train")
+    short = task.episodes("train")
+    assert {e.behaviour for e in short} == {"rejected"}
+    assert task.facts()["episodes"]["long_answers"] == len(whole) - len(short) == len(whole) // 2
+    assert len(task._pairs[0]) == len(whole) // 2
+
+
+def test_a_reward_that_is_no_number_fails_and_an_answer_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Judge(UltraFeedbackConfig(data="x", reward_model="words"), registry((WORDS,)))
+    asked: list[list[str]] = []
+
+    def score(answered: Sequence[Answered]) -> list[float]:
+        asked.append([a.answer for a in answered])
+        return [math.nan if a.answer == "odd" else 1.0 for a in answered]
+
+    monkeypatch.setattr(judge.model, "score", score)
+    assert judge.score([Answered((), "a"), Answered((), "a"), Answered((), "b")]) == [1.0, 1.0, 1.0]
+    with pytest.raises(RunError, match="words gives nan to an answer"):
+        judge.score([Answered((), "a"), Answered((), "odd")])
+    assert asked == [["a", "b"], ["odd"]]
+
+
+def test_few_prompts_are_those_of_the_smallest_hashes(data: Path) -> None:
+    def groups(**settings: Any) -> list[str]:
+        task = UltraFeedbackTask(UltraFeedbackConfig(data=str(data), **settings))
+        return list(dict.fromkeys(e.group for e in task.episodes("train")))
+
+    assert groups(prompts=7) == groups()[:7] == sorted(groups())[:7]
+
+
+def example(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": str(number),
+        "repeat": 0,
+        "answer": f"words of {number}",
+        "stop": "finished",
+        "tokens": 10 + number,
+        "sample_tokens": 10 + number,
+        "k1": 1.0,
+        "k3": 2.0,
+        "reference": "base",
+        "reward": float(number),
+        "chosen_reward": 3.0,
+        "base_reward": 0.0,
+        "win_chosen": 1.0,
+        "win_base": 0.5,
+        "held_out_right": 60,
+        "held_out_longer": 55,
+        "held_out_pairs": 100,
+        **changes,
+    }
+
+
+def test_repeats_of_a_prompt_are_one_observation() -> None:
+    once = summarise([example(i) for i in range(10)])
+    twice = summarise([example(i, repeat=r) for i in range(10) for r in range(2)])
+    for name in ("reward", "reward_low", "reward_high", "kl_k3_per_token_low", "win_base_low", "prompts"):
+        assert once[name] == pytest.approx(twice[name])
+    assert once["reward"] == 4.5
+    assert once["length_correlation"] == pytest.approx(1.0)
+
+
+def test_prompts_that_did_not_fit_are_counted_and_enter_nothing() -> None:
+    absent = {"reward": None, "answer": None, "stop": "context_limit", "k1": None, "held_out_right": None}
+    values = summarise([example(99, **absent), *(example(i) for i in range(10))])
+    assert values["stop_context_limit"] == 1
+    assert values["prompts"] == 10
+    assert values["reward"] == 4.5
+
+
+@pytest.mark.parametrize(("right", "meaningless"), [(59, True), (61, False), (40, True), (30, True)])
+def test_a_reward_model_that_may_be_guessing_is_said_to_be_meaningless(right: int, meaningless: bool) -> None:
+    values = summarise([example(i, held_out_right=right) for i in range(4)])
+    assert values["reward_meaningless"] == meaningless
+    task = UltraFeedbackTask(UltraFeedbackConfig(data="x"))
+    (line,) = task.notes(values)
+    assert f"accuracy {right / 100:.3f} [" in line
+    assert ("MEANINGLESS" in line) == meaningless
+
+
+def test_the_same_text_is_a_tie_whatever_rounding_says() -> None:
+    assert _win("a", 1.0, "a", 1.1) == _win("a", 1.0, "b", 1.0) == 0.5
+    assert (_win("a", 1.1, "b", 1.0), _win("a", 1.0, "b", 1.1)) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("texts", "n", "wanted"), [(["a b a", "b"], 1, 0.5), (["a b a b"], 2, 2 / 3), (["a"], 2, 0.0), ([], 1, 0.0)]
+)
+def test_distinct_is_types_over_tokens(texts: Sequence[str], n: int, wanted: float) -> None:
+    assert distinct(texts, n) == pytest.approx(wanted)
+
+
+def test_what_does_not_vary_correlates_with_nothing() -> None:
+    assert correlation([1, 1, 1], [1, 2, 3]) == 0
+    assert correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
