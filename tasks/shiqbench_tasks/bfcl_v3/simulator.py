@@ -122,7 +122,7 @@ class ToolBox:
             self.instances[name] = instance
         # Every public method is a documented tool. As officially, one that is withheld or left out of the
         # prompt can be called by whoever guesses it.
-        self._methods = {
+        self._methods: dict[str, Callable[..., Any]] = {
             tool: getattr(instance, tool) for name, instance in self.instances.items() for tool in tools[name]
         }
 
