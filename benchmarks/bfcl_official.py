@@ -37,6 +37,24 @@ REQUIREMENTS = ("bfcl-eval==2025.7.17", "soundfile", "transformers>=5.16.1,<5.20
 # For both: what our engine sets for itself.
 SHARED = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1"}
 
+# ``vllm serve`` asks for its own version under the name of the GPU distribution; the CPU one goes by
+# another, and is known by the end of its version.
+SERVER = """#!{python}
+import importlib.metadata as metadata
+version = metadata.version
+def found(name):
+    try:
+        return version(name)
+    except metadata.PackageNotFoundError:
+        if name != "vllm":
+            raise
+        return version("vllm-cpu") + "+cpu"
+metadata.version = found
+from vllm.entrypoints.cli.main import main
+if __name__ == "__main__":
+    main()
+"""
+
 
 def isolated_python(folder: Path) -> Path:
     """The interpreter of the official environment, which is made if need be."""
@@ -145,14 +163,20 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def compare(python: Path, job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def compare(python: Path, job: dict[str, Any], threads: int) -> dict[str, dict[str, Any]]:
     """Both reports, the official one first."""
     here = Path(__file__).resolve()
     environment = {**os.environ, **SHARED}
     official = {k: v for k, v in environment.items() if k != "PYTHONPATH"}
-    official |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NO_PROXY": "127.0.0.1"}
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        server = Path(first, "bin", "vllm")
+        server.parent.mkdir()
+        server.write_text(SERVER.format(python=sys.executable), encoding="utf-8")
+        server.chmod(0o700)
+        official |= {"PATH": f"{server.parent}:{os.environ['PATH']}", "NO_PROXY": "127.0.0.1"}
         official |= {"BFCL_PROJECT_ROOT": first, "VLLM_ENDPOINT": "127.0.0.1", "VLLM_PORT": free_port()}
+        if threads:  # left alone, the server keeps a core for its HTTP side, which is half of a machine with two
+            official["OMP_NUM_THREADS"] = str(threads)
         client = [str(python), str(here.with_name("bfcl_official_client.py"))]
         return {
             "official": in_a_process(client, job, official, Path(first)),
@@ -185,11 +209,8 @@ def table(reports: dict[str, dict[str, Any]]) -> None:
     ids = list(official["episodes"])
     differing = [i for i in ids if official["episodes"][i]["texts"] != mine["episodes"][i]["texts"]]
     verdicts = [i for i in ids if official["episodes"][i]["valid"] != mine["episodes"][i]["valid"]]
-    say(
-        "ratio", "", f"{official['wall'] / mine['wall']:.2f}", f"{official['start'] / mine['start']:.2f}",
-        f"{official['generation'] / mine['generation']:.2f}", "", "", "",
-        f"{len(ids) - len(verdicts)} of {len(ids)} equal",
-    )  # fmt: skip
+    ratios = [f"{official[key] / mine[key]:.2f}" for key in ("wall", "start", "generation")]
+    say("ratio", "", *ratios, "", "", "", f"{len(ids) - len(verdicts)} of {len(ids)} equal")
     sys.stdout.write(f"\nevery message equal in {len(ids) - len(differing)} of {len(ids)} scenarios\n")
     for name in differing:
         pairs = zip(_flat(official["episodes"][name]), _flat(mine["episodes"][name]), strict=False)
@@ -211,6 +232,7 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=128, help="per message")
     parser.add_argument("--precision", choices=list(DTYPES), default="fp32")
     parser.add_argument("--environment", type=Path, default=cache_dir() / "bfcl-official", help="of the official code")
+    parser.add_argument("--server-threads", type=int, default=len(os.sched_getaffinity(0)), help="0: its own choice")
     parser.add_argument("--reports", type=Path, help="also write both reports there")
     parser.add_argument("--ours", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -227,7 +249,7 @@ def main() -> None:
         "precision": chosen.precision,
         "dtype": DTYPES[chosen.precision],
     }
-    reports = compare(python, job)
+    reports = compare(python, job, chosen.server_threads)
     if chosen.reports:
         chosen.reports.write_text(json.dumps(reports, indent=1), encoding="utf-8")
     table(reports)

@@ -18,7 +18,6 @@ from bfcl_eval.constants.eval_config import POSSIBLE_ANSWER_PATH, PROMPT_PATH, R
 from bfcl_eval.eval_checker.eval_runner import multi_turn_runner
 from bfcl_eval.model_handler.local_inference.quick_testing_oss import QuickTestingOSSHandler
 from bfcl_eval.utils import load_file
-from overrides import override
 
 CATEGORY = "multi_turn_base"
 FILE = f"BFCL_v3_{CATEGORY}.json"
@@ -33,21 +32,16 @@ class Handler(QuickTestingOSSHandler):  # type: ignore[misc]
         self.dtype = dtype
         self.asked: list[float] = []
         self.answered: list[float] = []
-        self.tokens = 0
         create = self.client.completions.create
 
         def limited(**request: Any) -> Any:
             request["max_tokens"] = min(max_tokens, request["max_tokens"])
-            return create(**request)
+            self.asked.append(time.time())
+            found = create(**request)
+            self.answered.append(time.time())
+            return found
 
         self.client.completions.create = limited
-
-    @override  # type: ignore[untyped-decorator]
-    def _query_prompting(self, inference_data: dict[str, Any]) -> Any:
-        self.asked.append(time.time())
-        found = super()._query_prompting(inference_data)
-        self.answered.append(time.time())
-        return found
 
 
 def chosen(folder: Path, ids: list[str]) -> list[dict[str, Any]]:

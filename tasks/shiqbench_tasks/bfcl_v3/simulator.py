@@ -36,12 +36,14 @@ class Official:
 
     Attributes:
         classes: Simulated classes by name.
+        tools: Names of their public methods.
         state_checker: Compares model instances with ground-truth instances.
         response_checker: Looks for the ground truth's responses among the model's.
         prompts: The module that holds the texts of its prompts.
     """
 
     classes: dict[str, type[Any]]
+    tools: dict[str, tuple[str, ...]]
     state_checker: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
     response_checker: Callable[[list[str], list[str], int], dict[str, Any]]
     prompts: ModuleType
@@ -73,7 +75,12 @@ def official(root: Path) -> Official:
             where=str(root),
             do="delete that folder and run shiqbench fetch bfcl_v3",
         ) from error
-    return Official(classes, checker.state_checker, checker.response_checker, prompts)
+    tools = {name: tuple(_public_methods(kind)) for name, kind in classes.items()}
+    return Official(classes, tools, checker.state_checker, checker.response_checker, prompts)
+
+
+def _public_methods(kind: type[Any]) -> list[str]:
+    return [name for name, _ in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")]
 
 
 @contextmanager
@@ -103,7 +110,7 @@ class ToolBox:
     """
 
     def __init__(self, entry: Entry, root: Path) -> None:
-        classes = official(root).classes
+        classes, tools = official(root).classes, official(root).tools
         self.instances: dict[str, Any] = {}
         for name in entry.classes:
             instance = classes[name]()
@@ -115,10 +122,8 @@ class ToolBox:
             self.instances[name] = instance
         # Every public method is a documented tool. As officially, one that is withheld or left out of the
         # prompt can be called by whoever guesses it.
-        self._methods = {
-            name: getattr(instance, name)
-            for instance in self.instances.values()
-            for name in _tool_names(type(instance))
+        self._methods: dict[str, Callable[..., Any]] = {
+            tool: getattr(instance, tool) for name, instance in self.instances.items() for tool in tools[name]
         }
 
     def dispatch(self, call: Call) -> str:
@@ -148,12 +153,6 @@ class ToolBox:
     def snapshot(self) -> dict[str, Any]:
         """Copies of the instances that hold what the official state check compares, and nothing else."""
         return {name: _public_copy(instance) for name, instance in self.instances.items()}
-
-
-@cache
-def _tool_names(kind: type[Any]) -> tuple[str, ...]:
-    """The public methods of a simulated class."""
-    return tuple(n for n, _ in inspect.getmembers(kind, inspect.isfunction) if not n.startswith("_"))
 
 
 def _own_arguments(method: Callable[..., Any], call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
