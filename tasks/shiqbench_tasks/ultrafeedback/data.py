@@ -14,7 +14,7 @@ from shiqbench.errors import ConfigError
 from shiqbench_tasks.ultrafeedback.columns import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from shiqbench.task import Split
     from shiqbench_tasks.ultrafeedback.columns import Columns
@@ -75,23 +75,28 @@ class Data:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def split_of(prompt_sha256: str, source_split: str, has_test: bool) -> Split:
-    """The split of a prompt: the source's own test split, or else by the prompt's hash.
+def own_split(source_split: str) -> Split | None:
+    """What a source's split is for, where its name says so."""
+    if source_split.startswith(("test", "eval")):
+        return "test"
+    return "validation" if source_split.startswith(("val", "dev")) else None
 
-    A tenth is for validation, unless the source has such a split, and a tenth for test where it has none.
+
+def split_of(prompt_sha256: str, source_split: str, owned: Collection[Split | None]) -> Split:
+    """The split of a prompt: the source's own, or else by the prompt's hash.
+
+    Args:
+        prompt_sha256: Decides for prompts of a source's training split: a tenth goes to test and a tenth to
+            validation, where the source has no such split itself.
+        source_split: Where the prompt was found.
+        owned: What the source has splits for.
     """
-    if _is_test(source_split):
-        return "test"
-    if source_split.startswith(("val", "dev")):
-        return "validation"
-    share = int(prompt_sha256[:8], 16) % 10
-    if share == 0 and not has_test:
-        return "test"
-    return "validation" if share == 1 else "train"
-
-
-def _is_test(source_split: str) -> bool:
-    return source_split.startswith(("test", "eval"))
+    own = own_split(source_split)
+    if own is not None:
+        return own
+    by_hash: dict[int, Split] = {0: "test", 1: "validation"}
+    split = by_hash.get(int(prompt_sha256[:8], 16) % 10, "train")
+    return "train" if split in owned else split
 
 
 def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: UltraFeedbackConfig, where: str) -> Data:
@@ -107,9 +112,10 @@ def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: UltraFeedbackC
     """
     counts: Counter[str] = Counter()
     merged: dict[str, Prompt] = {}
-    kept = sorted(rows, key=lambda r: not _is_test(r[0]))
+    first: list[Split | None] = ["test", "validation", None]  # keeps a prompt that is in several splits
+    kept = sorted(rows, key=lambda r: first.index(own_split(r[0])))
     columns = resolve([row for _, _, row in kept], config, where)
-    has_test = any(_is_test(name) for name, _, _ in kept)
+    owned = {own_split(name) for name, _, _ in kept}
     for name, number, row in kept:
         counts["rows"] += 1
         place = f"{where}, {name} row {number}"
@@ -121,7 +127,7 @@ def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: UltraFeedbackC
         full = [a for a in answers if a.text.strip()]
         counts["empty_answers"] += len(answers) - len(full)
         sha256 = _sha256(prompt)
-        made = Prompt(sha256[:16], prompt, tuple(full), split_of(sha256, name, has_test))
+        made = Prompt(sha256[:16], prompt, tuple(full), split_of(sha256, name, owned))
         known = merged.get(sha256)
         if known is None:
             merged[sha256] = made
@@ -129,7 +135,7 @@ def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: UltraFeedbackC
             counts["merged_rows"] += 1
             merged[sha256] = replace(known, answers=known.answers + made.answers)
         else:
-            counts["rows_of_another_split"] += 1  # the earlier one, test before all others, keeps the prompt
+            counts["rows_of_another_split"] += 1  # which keeps the prompt
     return _within_limits(merged, config, counts, where)
 
 

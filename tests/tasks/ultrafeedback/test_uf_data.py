@@ -67,6 +67,13 @@ def test_a_folder_keeps_its_own_test_split_and_no_prompt_is_in_two(tmp_path: Pat
     assert len(data.prompts["train"]) + len(data.prompts["validation"]) == 100
 
 
+def test_a_prompt_in_several_splits_is_first_for_test_then_for_validation() -> None:
+    rows_of = {"train": paired(80), "valid": paired(8), "test": paired(4)}
+    data = read([(s, i, r) for s, found in rows_of.items() for i, r in enumerate(found)], UltraFeedbackConfig(), "rows")
+    assert {s: len(found) for s, found in data.prompts.items()} == {"train": 72, "validation": 4, "test": 4}
+    assert data.counts["rows_of_another_split"] == 12
+
+
 def test_of_several_kinds_of_splits_the_preferences_are_read(tmp_path: Path) -> None:
     for name, start, count in (("train_prefs", 0, 60), ("test_prefs", 100, 10), ("train_sft", 200, 30)):
         folder = tmp_path / "d" / "data"
@@ -213,10 +220,12 @@ def test_too_little_data_for_three_splits_is_an_error() -> None:
 
 def test_the_split_is_a_function_of_the_prompt_alone() -> None:
     sha256 = "00000001" + "0" * 56
-    assert split_of(sha256, "train", has_test=False) == "validation"
-    assert split_of("0" * 64, "train", has_test=False) == "test"
-    assert split_of("0" * 64, "train", has_test=True) == "train"
-    assert split_of("f" * 64, "test_prefs", has_test=True) == split_of("f" * 64, "evaluation", has_test=True) == "test"
+    assert split_of(sha256, "train", {None}) == split_of(sha256, "train", {None, "test"}) == "validation"
+    assert split_of(sha256, "train", {None, "validation"}) == "train"
+    assert split_of("0" * 64, "train", {None}) == "test"
+    assert split_of("0" * 64, "train", {None, "test"}) == "train"
+    assert split_of("f" * 64, "test_prefs", {"test"}) == split_of("f" * 64, "evaluation", {"test"}) == "test"
+    assert split_of("f" * 64, "validation", {"validation"}) == "validation"
 
 
 @pytest.mark.parametrize(
