@@ -14,8 +14,9 @@ from shiqbench.testing.contract import TaskContract as Line
 BROKEN = Path(__file__).parent / "broken_tasks.py"
 
 
+# lm_eval's default data are on a hub; with local ones it is checked in tests/tasks/lm_eval.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(registry().tasks))
+@pytest.mark.parametrize("name", sorted(set(registry().tasks) - {"lm_eval"}))
 def test_every_built_in_task_keeps_the_contract(name: str) -> None:
     report = check_task(name)
     assert set(report.held) | set(report.skipped) == set(Line)
