@@ -164,6 +164,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
         """Log-probability of each text as a whole, in windows of the context where it is longer, as lm-eval defines."""
+        self._check([2] * len(requests), requests)  # the smallest window
         found = []
         for request in requests:
             (text,) = request.args

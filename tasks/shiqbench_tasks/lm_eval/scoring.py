@@ -137,6 +137,6 @@ def _add_group(metrics: dict[str, float], name: str, aggregated: dict[str, Any])
         metric, comma, rule = key.partition(",")
         if comma and not metric.endswith("_stderr"):
             error = aggregated.get(f"{metric}_stderr,{rule}")
-            known = isinstance(error, float) and error > 0
-            interval = (value - Z_95 * error, value + Z_95 * error) if known else None
-            _add(metrics, _label(name, metric, rule), float(value), interval, error if known else 0.0)
+            error = error if isinstance(error, float) else 0.0
+            interval = (value - Z_95 * error, value + Z_95 * error) if error else None
+            _add(metrics, _label(name, metric, rule), float(value), interval, error)

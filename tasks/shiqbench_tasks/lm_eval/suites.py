@@ -170,9 +170,11 @@ def _set_split(name: str, task: Any, split: Split) -> None:
 
 @contextmanager
 def as_lm_eval() -> Iterator[None]:
-    """Its warnings are for its authors, its prints no results, and its suites draw from a seeded global generator."""
+    """Its warnings are for its authors and its prints no results; verifiers draw at random, from seeds given here."""
     state = random.getstate()
     random.seed(0)
+    if language := sys.modules.get("langdetect"):  # draws too: unseeded, IFEval's verdicts differ from run to run
+        language.DetectorFactory.seed = 0
     try:
         with warnings.catch_warnings(), redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")

@@ -115,7 +115,7 @@ class LmEvalTask(Task):
                     apply_chat_template=self.config.apply_chat_template,
                     fewshot_as_multiturn=self.config.apply_chat_template,
                 )
-            records += _records(found["samples"], model, repeat)
+            records += _records(found["samples"], model, config.split, repeat)
             counts += model.counts
         self._facts = {
             "lm_eval": importlib.metadata.version("lm-eval"),
@@ -151,14 +151,14 @@ def _need_greedy(suites: Suites) -> frozenset[str]:
     )
 
 
-def _records(samples: dict[str, list[dict[str, Any]]], model: EngineLM, repeat: int) -> list[Record]:
+def _records(samples: dict[str, list[dict[str, Any]]], model: EngineLM, split: Split, repeat: int) -> list[Record]:
     records = []
     for name, rows in samples.items():
         for row in rows:
             answers = model.answers.get((name, row["doc_id"]), [])
             records.append(
                 {
-                    "id": f"{name}/{row['doc_id']}/{row['filter']}/{repeat}",
+                    "id": f"{name}/{split}/{row['doc_id']}/{row['filter']}/{repeat}",
                     "suite": name,
                     "doc": row["doc_id"],
                     "filter": row["filter"],
