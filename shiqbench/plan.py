@@ -206,12 +206,6 @@ def make_plan(request: Request) -> RunPlan:
     """
     found = registry(request.plugins)
     algorithm, task = found.algorithm(request.algo), found.task(request.task)
-    if algorithm.trains and not task.load().trainable:
-        raise ConfigError(
-            f"{task.name} only evaluates, and {algorithm.name} trains",
-            where="--task",
-            do=f"give --algo base --model cell:DIGEST, or train on another task with --also {task.name}",
-        )
     typed = parse_assignments(request.assignments)
     if task.own_policy:
         _refuse_model_options(request, task)
@@ -222,6 +216,12 @@ def make_plan(request: Request) -> RunPlan:
     }
     merged, algo, task_config, train, evaluation, start_config = sections(algorithm, task, request.preset, typed)
     assert isinstance(task_config, TaskConfig)
+    if algorithm.trains and not task.load().trainable:
+        raise ConfigError(
+            f"{task.name} only evaluates, and {algorithm.name} trains",
+            where="--task",
+            do=f"give --algo base --model cell:DIGEST, or train on another task with --also {task.name}",
+        )
     engine: EngineSpec | None
     if task.own_policy:
         engine, version = None, OWN_POLICY_ENGINE

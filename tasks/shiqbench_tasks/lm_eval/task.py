@@ -37,6 +37,7 @@ class LmEvalTask(Task):
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("examples", "n", ".0f"),
         ("answers_cut", "cut", ".0f"),
+        ("answers_reduced", "cut by us", ".0f"),
     )
     config: LmEvalConfig
 
@@ -47,7 +48,7 @@ class LmEvalTask(Task):
 
     def table_columns(self) -> tuple[tuple[str, str, str], ...]:
         """The further suites' headlines beside the first."""
-        return (*((suite, suite, ".3f") for suite in self.config.suites[1:]), *self.columns)
+        return (*((suite, suite, ".4g") for suite in self.config.suites[1:]), *self.columns)
 
     @classmethod
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
