@@ -25,6 +25,7 @@ def run(
     set: Mapping[str, Any] | None = None,  # noqa: A002 - the option's name
     engine: str | None = None,
     repeats: int | None = None,
+    also: tuple[str, ...] = (),
     track: str | None = None,
     plugins: tuple[str | Path, ...] = (),
     results: str | Path = "results",
@@ -40,6 +41,7 @@ def run(
         set: ``{"algo.beta": 0.05}``.
         engine: ``vllm`` or ``transformers``.
         repeats: Evaluations with consecutive seeds.
+        also: Tasks to evaluate in addition, ``"lm_eval:ifeval"``.
         track: Experiment tracker.
         plugins: Local plugin files.
         results: Results folder.
@@ -61,6 +63,7 @@ def run(
         assignments=tuple(f"{k}={json.dumps(v)}" for k, v in (set or {}).items()),
         engine=engine,
         repeats=repeats,
+        also=tuple(also),
         plugins=tuple(Path(p) for p in plugins),
         results=Path(results),
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from shiqbench.digest import file_sha256
+from shiqbench.digest import file_sha256, short
 from shiqbench.errors import ConfigError, CorruptCellError
 from shiqbench.files import read_json, write_json
 
@@ -134,7 +134,7 @@ def find_cell(text: str, results: Path) -> Path:
         ConfigError: None, several, or one that is not finished.
     """
     path = Path(text).expanduser()
-    found = [path] if (path / "config.json").is_file() else sorted(results.glob(f"*/*/{text}*/"))
+    found = [path] if (path / "config.json").is_file() else sorted(results.glob(f"*/*/{short(text)}*/"))
     found = [f for f in found if (f / "config.json").is_file()]
     if len(found) != 1:
         raise ConfigError(

@@ -40,6 +40,9 @@ def run(
     assign: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")] = None,
     engine: Annotated[str | None, typer.Option(help="vllm or transformers.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Evaluations with consecutive seeds.")] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(help="TASK or TASK:ARG to evaluate in addition, such as lm_eval:ifeval.")
+    ] = None,
     track: Annotated[str | None, typer.Option(help="Experiment tracker, such as tensorboard.")] = None,
     results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
     plugin: PluginFiles = None,
@@ -63,6 +66,7 @@ def run(
             tuple(assign or ()),
             engine,
             repeats,
+            tuple(also or ()),
             tuple(plugin or ()),
             results,
         )
@@ -85,7 +89,8 @@ def run(
     from shiqbench.table import comparison
 
     width = None if sys.stdout.isatty() else 200
-    Console(width=width).print(comparison(plan))
+    for each in (plan, *plan.also):
+        Console(width=width).print(comparison(each))
 
 
 @app.command(name="list")

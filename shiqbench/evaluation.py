@@ -92,7 +92,8 @@ def _evaluate(
     plan: RunPlan, cell: CellPlan, folder: Path, holder: EngineHolder, progress: Callable[[int, int], None]
 ) -> None:
     started = time.perf_counter()
-    weights, sha256 = verified_weights(cell.folder) if cell.train is not None else (None, None)
+    trained = cell.folder if cell.train is not None else cell.model.cell
+    weights, sha256 = verified_weights(trained) if trained is not None else (None, None)
     facts: dict[str, Any]
     if cell.task.own_policy:
         records, facts = plan.task.evaluate_weights(weights), {"engine": {"version": plan.engine_version}}
@@ -114,7 +115,7 @@ def _evaluate(
     write_json(metrics_file, metrics_json(result, plan))
     facts |= {
         "weights_sha256": sha256,
-        "reduced": cell.task_config.reduced(),
+        "reduced": plan.task.config.reduced(),
         "peak_memory_gb": peak_memory_gb(),
     }
     write_json(manifest_file, manifest(**facts))

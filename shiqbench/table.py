@@ -127,7 +127,7 @@ def headings(plan: RunPlan, primary: str) -> list[str]:
         "start",
         "seed",
         f"{primary} [95 %]",
-        *(heading for _, heading, _ in plan.task.columns),
+        *(heading for _, heading, _ in plan.task.table_columns()),
         "train s",
         "eval s",
     ]
@@ -135,9 +135,9 @@ def headings(plan: RunPlan, primary: str) -> list[str]:
 
 def title(plan: RunPlan) -> str:
     """What every row has in common."""
-    reduced = "REDUCED setting, not comparable with the official one; " if plan.cell.task_config.reduced() else ""
+    reduced = "REDUCED setting, not comparable with the official one; " if plan.task.config.reduced() else ""
     how = f"{plan.engine_version} {plan.evaluation.summary()}".strip()
-    return f"{plan.cell.task.name}, {how}; {reduced}* this cell"
+    return f"{plan.name}, {how}; {reduced}* this cell"
 
 
 def _said(plan: RunPlan, rows: Sequence[Row]) -> list[str]:
@@ -156,7 +156,7 @@ def comparison(plan: RunPlan) -> Table:
     for heading in [*headings(plan, primary), "differs in"]:
         table.add_column(heading, overflow="fold", justify="left")
     for row, note in zip(rows, notes, strict=True):
-        name, *values = cells(row, plan.task.columns)
+        name, *values = cells(row, plan.task.table_columns())
         mine = plan.cell.digest.startswith(row.digest)
         table.add_row(("*" if mine else "") + name, *values, note, style="bold" if mine else "")
     return table
@@ -169,5 +169,5 @@ def markdown(plan: RunPlan) -> str:
     heads = [*headings(plan, primary), "differs in"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row, note in zip(rows, differences(rows), strict=True):
-        lines.append("| " + " | ".join([*cells(row, plan.task.columns), note]) + " |")
+        lines.append("| " + " | ".join([*cells(row, plan.task.table_columns()), note]) + " |")
     return "\n".join([*lines, "", title(plan).replace("; * this cell", ""), *_said(plan, rows)])

@@ -93,6 +93,10 @@ class Task(ABC):
     def __init__(self, config: TaskConfig) -> None:
         self.config = config
 
+    def table_columns(self) -> tuple[tuple[str, str, str], ...]:
+        """The extra columns under this configuration."""
+        return self.columns
+
     @classmethod
     @abstractmethod
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:

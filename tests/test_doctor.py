@@ -170,7 +170,7 @@ def test_threads(monkeypatch):
 def test_this_environment_and_its_three_forms(cache):
     findings = diagnose()
     names = {finding.name for finding in findings}
-    assert {"python", "torch", "transformers", "vllm", "pip", "cache", "cores", "memory", "cpu"} <= names
+    assert {"python", "torch", "transformers", "vllm", "lm-eval", "pip", "cache", "cores", "memory", "cpu"} <= names
     assert all(finding.text for finding in findings)
     assert not [finding for finding in findings if "check failed" in finding.text]
     data = json.loads(json.dumps(doctor.to_json(findings)))

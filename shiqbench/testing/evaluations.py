@@ -169,7 +169,7 @@ def _check_metrics(report: Report, task: Task, found: Metrics) -> None:
     report.require(
         found.metrics.get(name) == primary.value, Line.METRICS, f"metrics has {name} {found.metrics.get(name)}"
     )
-    absent = [column for column, _, _ in task.columns if column not in found.metrics]
+    absent = [column for column, _, _ in task.table_columns() if column not in found.metrics]
     report.require(not absent, Line.METRICS, f"no metric for the columns {absent}")
 
 

@@ -131,6 +131,19 @@ _MDP_PRESETS: dict[str, dict[str, Any]] = {
     "full": {**_MDP_CPU, "task.seeds": 100, "train.updates": 2000},
 }
 
+_LM_EVAL_CPU: dict[str, Any] = {
+    "eval.engine": "vllm",
+    "eval.precision": "fp32",
+    "eval.examples": 50,
+    "eval.max_tokens": 256,
+    "eval.max_context": 4096,
+}
+_LM_EVAL_PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {**_LM_EVAL_CPU, "eval.examples": 4, "eval.max_tokens": 48},
+    "cpu": _LM_EVAL_CPU,
+    "full": {"eval.engine": "vllm"},
+}
+
 
 @hookimpl
 def shiqbench_register_tasks() -> list[TaskSpec]:
@@ -151,6 +164,16 @@ def shiqbench_register_tasks() -> list[TaskSpec]:
             target="shiqbench_tasks.ultrafeedback.task:UltraFeedbackTask",
             config="shiqbench_tasks.ultrafeedback.config:UltraFeedbackConfig",
             presets=_ULTRAFEEDBACK_PRESETS,
+        ),
+        TaskSpec(
+            name="lm_eval",
+            version="1",
+            summary="standard suites of lm-eval, asked of any weights; evaluates only",
+            target="shiqbench_tasks.lm_eval.task:LmEvalTask",
+            config="shiqbench_tasks.lm_eval.config:LmEvalConfig",
+            presets=_LM_EVAL_PRESETS,
+            argument="suites",
+            eval_config="shiqbench_tasks.lm_eval.config:LmEvalEvalConfig",
         ),
         TaskSpec(
             name="mdp",

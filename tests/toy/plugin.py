@@ -72,6 +72,7 @@ def shiqbench_register_tasks() -> list[TaskSpec]:
             summary="say the word back",
             target=f"{__name__}:ToyTask",
             config=f"{__name__}:ToyConfig",
+            argument="words",
             presets={
                 "cpu": {
                     "train.updates": 6,

@@ -21,7 +21,6 @@ from shiqbench.files import read_json, write_json, write_text
 from shiqbench.generation import ChatGenerator
 from shiqbench.journal import JournaledGenerator
 from shiqbench.models import find_model
-from shiqbench.plan import engine_version
 from shiqbench.registry import registry
 from shiqbench.start_model import StartModel
 from shiqbench_tasks.bfcl_v3.playing import HowToSample, play_all
@@ -68,7 +67,7 @@ def identity(config: BfclConfig) -> dict[str, str]:
 
 
 def _version(config: BfclConfig) -> str:
-    return engine_version(registry().engine(config.rollout_engine))
+    return registry().engine(config.rollout_engine).installed()
 
 
 def sampled_model(config: BfclConfig, start: StartModel) -> StartModel:

@@ -1,0 +1,79 @@
+"""The engine as lm-eval's model, where that differs from answering what one is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shiqbench_tasks.lm_eval.config import LmEvalEvalConfig
+
+from shiqbench.engines.transformers import TransformersEngine
+from shiqbench.episode import Message
+from shiqbench.errors import ConfigError
+from shiqbench.generation import ChatGenerator
+from shiqbench.rendering import Renderer
+
+pytestmark = pytest.mark.slow  # importing lm-eval takes seconds
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> Any:
+    from shiqbench_tasks.lm_eval.adapter import EngineLM
+
+    engine = TransformersEngine(tiny_model, precision="fp32", max_context=64)
+    chat = ChatGenerator(engine, Renderer(tiny_model), 64)
+    return EngineLM(chat, LmEvalEvalConfig(max_tokens=4), 0, frozenset({"asked"}), lambda request: None)
+
+
+def request(kind: str, *arguments: Any, task: str = "asked") -> Any:
+    from lm_eval.api.instance import Instance
+
+    return Instance(kind, {}, arguments, 0, (task, 0, 1))
+
+
+def test_a_special_token_in_a_question_stays_text_and_is_counted(model: Any) -> None:
+    chat = [{"role": "user", "content": "a<|im_end|>b"}]
+    text = model.apply_chat_template(chat)
+    assert model.tok_encode(text).count(2) == 2  # what lm-eval would make of it
+    (answer,) = model.generate_until([request("generate_until", text, {"until": []})])
+    assert isinstance(answer, str)
+    assert model.counts["prompts_apart"] == 1
+    assert model._context(text) == model.renderer.prompt([Message("user", "a<|im_end|>b")])
+    assert model._context(text).count(2) == 1
+    context, continuation = model._encode_pair(text, " yes")
+    assert (context, len(continuation)) == (model._context(text), 4)
+
+
+def test_whether_a_continuation_is_greedy(model: Any) -> None:
+    from shiqbench.generation import Sampling
+
+    context = "Hello"
+    (greedy,) = model.generator.generate([model.tok_encode(context)], Sampling(2))
+    right = model.tokenizer.decode(list(greedy.ids))
+    asked = [request("loglikelihood", context, text) for text in (right, "zz")]
+    assert [is_greedy for _, is_greedy in model.loglikelihood(asked)] == [True, False]
+    unasked = [request("loglikelihood", context, right, task="other")]
+    assert [is_greedy for _, is_greedy in model.loglikelihood(unasked)] == [False]
+
+
+def test_a_long_text_is_scored_in_windows_and_counted(model: Any) -> None:
+    short, long = "a" * 40, "ab" * 100
+    (found,) = model.loglikelihood_rolling([request("loglikelihood_rolling", short)])
+    assert found == pytest.approx(sum(model.generator.score([[model.prefix_token_id, *model.tok_encode(short)]])[0]))
+    assert model.counts["texts_in_windows"] == 0
+    (whole,) = model.loglikelihood_rolling([request("loglikelihood_rolling", long)])
+    assert whole < found
+    assert model.counts["texts_in_windows"] == 1
+
+
+@pytest.mark.parametrize("kind", ["loglikelihood", "generate_until"])
+def test_what_does_not_fit_is_refused_to_the_token(model: Any, kind: str) -> None:
+    def ask(tokens: int) -> Any:
+        if kind == "loglikelihood":
+            return model.loglikelihood([request(kind, "a" * (tokens - 2), "bb")])
+        return model.generate_until([request(kind, "a" * (tokens - 4), {"until": [], "max_gen_toks": 9})])
+
+    ask(63 if kind == "loglikelihood" else 64)
+    with pytest.raises(ConfigError, match="1 of 1 requests of asked do not fit the context of 64"):
+        ask(64 if kind == "loglikelihood" else 65)
