@@ -1,7 +1,7 @@
 """Our evaluation and the leaderboard's own pipeline: same model, prompt, limits, machine and vLLM.
 
-    python benchmarks/bfcl_official.py                    # the embedded model, 46 scenarios
-    python benchmarks/bfcl_official.py --model FOLDER --scenarios 20 --max-tokens 64
+    python benchmarks/bfcl_official.py                    # the embedded model, 20 scenarios
+    python benchmarks/bfcl_official.py --model FOLDER --scenarios 46 --max-tokens 128
 
 The official code gets an environment of its own, made once under the cache folder with the user's pip: its
 requirements conflict with ours. The server that it starts is the vLLM installed here. Scenarios are those of ``base``
@@ -228,8 +228,8 @@ def main() -> None:
     """Measure and print, or be the process that is measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a model folder; the embedded model without it")
-    parser.add_argument("--scenarios", type=int, default=46)
-    parser.add_argument("--max-tokens", type=int, default=128, help="per message")
+    parser.add_argument("--scenarios", type=int, default=20)
+    parser.add_argument("--max-tokens", type=int, default=64, help="per message")
     parser.add_argument("--precision", choices=list(DTYPES), default="fp32")
     parser.add_argument("--environment", type=Path, default=cache_dir() / "bfcl-official", help="of the official code")
     parser.add_argument("--server-threads", type=int, default=len(os.sched_getaffinity(0)), help="0: its own choice")

@@ -50,6 +50,7 @@ def _watched(root: Path, folder: Path, count: int, *hole: str) -> dict[str, Any]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # 40 s of one core; the machine may be busy
 def test_ten_thousand_hostile_messages_leave_no_trace(bfcl_root: Path, tmp_path: Path) -> None:
     report = _watched(bfcl_root, tmp_path, 10_000)
     assert report["texts"] == 10_000
