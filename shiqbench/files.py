@@ -1,7 +1,8 @@
-"""Writes that are whole or absent: temporary name, flush, rename."""
+"""Writes that are whole or absent: temporary name, flush, rename; and lines that tell whether they are whole."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -61,3 +62,18 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def checked_line(content: dict[str, Any]) -> bytes:
+    """A line for a file that grows, which tells by itself whether it is whole."""
+    text = json.dumps(content, separators=(",", ":"))
+    return f"{hashlib.sha256(text.encode()).hexdigest()} {text}\n".encode()
+
+
+def checked_content(line: bytes) -> dict[str, Any] | None:
+    """What :func:`checked_line` wrote; None if the line is cut off or damaged."""
+    sha256, _, text = line.partition(b" ")
+    if not line.endswith(b"\n") or hashlib.sha256(text[:-1]).hexdigest().encode() != sha256:
+        return None
+    content: dict[str, Any] = json.loads(text)
+    return content

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.files import checked_content, checked_line
 from shiqbench.generation import Completion
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class JournaledGenerator:
         self.name, self.version = generator.name, generator.version
         self.waves = self.replayed = self.discarded = 0
         self._kept: deque[_Wave] = deque()
-        header = _line({"identity": identity})
+        header = checked_line({"identity": identity})
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
         if lines and lines[0] == header:
             end = len(header) + self._read(lines[1:], len(header))
@@ -54,7 +55,7 @@ class JournaledGenerator:
         """Keep the waves that are whole; the bytes that they take."""
         size = 0
         for number, line in enumerate(lines):
-            entry = _content(line)
+            entry = checked_content(line)
             if entry is None:
                 self.discarded = len(lines) - number
                 break
@@ -81,7 +82,7 @@ class JournaledGenerator:
             os.truncate(self.path, at)
         completions = self.generator.generate(prompts, sampling)
         with self.path.open("ab") as stream:
-            stream.write(_line({"asked": asked, "completions": [astuple(c) for c in completions]}))
+            stream.write(checked_line({"asked": asked, "completions": [astuple(c) for c in completions]}))
             stream.flush()
             os.fsync(stream.fileno())
         return completions
@@ -109,18 +110,3 @@ def _asked(prompts: Sequence[Sequence[int]], sampling: Sampling) -> str:
     for prompt in prompts:
         found.update(array("q", [len(prompt), *prompt]).tobytes())
     return found.hexdigest()
-
-
-def _line(content: dict[str, Any]) -> bytes:
-    """A line that tells by itself whether it is whole."""
-    text = json.dumps(content, separators=(",", ":"))
-    return f"{hashlib.sha256(text.encode()).hexdigest()} {text}\n".encode()
-
-
-def _content(line: bytes) -> dict[str, Any] | None:
-    """What :func:`_line` wrote; None if the line is cut off or damaged."""
-    sha256, _, text = line.partition(b" ")
-    if not line.endswith(b"\n") or hashlib.sha256(text[:-1]).hexdigest().encode() != sha256:
-        return None
-    content: dict[str, Any] = json.loads(text)
-    return content
