@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from shiqbench.config import TaskConfig
+from shiqbench.judge import JudgeConfig  # noqa: TC001 - pydantic reads it
 
 HUB = "HuggingFaceH4/ultrafeedback_binarized"
 ROLES = (
@@ -38,7 +39,7 @@ class UltraFeedbackConfig(TaskConfig):
         "held_out_pairs",
     )
 
-    judging_fields: ClassVar[tuple[str, ...]] = ("reward_model", "reward", "held_out_pairs")
+    judging_fields: ClassVar[tuple[str, ...]] = ("reward_model", "reward", "held_out_pairs", "judge")
 
     data: str = Field(default=HUB, description="a hub name, or a local folder, .jsonl, .json or .parquet file")
     revision: str | None = Field(default=None, description="of a hub's data set; null takes the newest")
@@ -69,6 +70,9 @@ class UltraFeedbackConfig(TaskConfig):
     reward: dict[str, Any] = Field(default_factory=dict, description="the reward model's own settings")
     held_out_pairs: int = Field(
         default=200, gt=0, description="validation pairs on which the reward model's accuracy is measured, at most"
+    )
+    judge: JudgeConfig | None = Field(
+        default=None, description="a language model that compares answers too: task.judge.url, task.judge.model, ..."
     )
 
     @field_validator("columns")

@@ -1,110 +1,104 @@
-"""The reward model of a run: found in the registry, fitted to training pairs, measured on held-out ones."""
+"""Wins in the eyes of a language model: a judge's opinions as columns of records, and as metrics."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import json
+from collections import defaultdict
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.assets import say
-from shiqbench.errors import ConfigError, RunError
-from shiqbench.reward import Answered, RewardModel, held_out_accuracy
-from shiqbench.settings import validate
+from shiqbench.assets import cache_dir
+from shiqbench.cell import held
+from shiqbench.digest import digest, short
+from shiqbench.judge import Judge, Opinion, Pair, identity
+from shiqbench.preference import length_controlled, win_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from shiqbench.registry import Registry
-    from shiqbench.reward import Pair
-    from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
+    from shiqbench.judge import JudgeConfig
+    from shiqbench.task import Record
+    from shiqbench_tasks.ultrafeedback.data import Prompt
 
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What the reward model is worth on pairs that it was not trained on.
-
-    Attributes:
-        right: Pairs that it orders as the data do.
-        longer: Pairs whose better answer is the longer one: what length alone would get.
-        pairs: All of them.
-    """
-
-    right: int
-    longer: int
-    pairs: int
+SAME = Opinion(0.5, (0.5, 0.5))  # the same text twice; nobody needs to be asked
+OPPONENTS = ("chosen", "base")
 
 
-class Judge:
-    """A reward model with its standing; scores are remembered, so that the same answer has the same score.
-
-    Args:
-        config: The task's.
-        found: What is registered.
+def check(config: JudgeConfig) -> None:
+    """Refuse a judge that is not there, before anything is written.
 
     Raises:
-        ConfigError: There is no such reward model, or its settings are wrong.
+        ConfigError: The endpoint does not answer, or does not serve the model.
     """
+    Judge(config, _folder(config) / "replies.jsonl").check()
 
-    def __init__(self, config: UltraFeedbackConfig, found: Registry) -> None:
-        self._spec, name = found.reward(config.reward_model), config.reward_model
-        settings = validate(self._spec.load_config(), config.reward, "task.reward")
-        self.model: RewardModel[Any] = self._spec.load()(settings)
-        self.identity = {
-            "name": name,
-            "version": self._spec.version,
-            "config": settings.model_dump(mode="json"),
-            "model": self.model.identity(),
-            "plugin": found.origin("reward", name),
-        }
-        self._held_out_pairs = config.held_out_pairs
-        self._held_out: HeldOut | None = None
-        self._known: dict[Answered, float] = {}
 
-    def check(self, training: Sequence[Pair], validation: Sequence[Pair]) -> None:
-        """What can be known before anything is written.
+def _folder(config: JudgeConfig) -> Any:
+    return cache_dir() / "judge" / short(digest(identity(config)))
 
-        Raises:
-            ConfigError: There is no pair to measure the model on, or to fit it to, or the model is of no use.
-        """
-        for what, offered in (("train", training), ("validation", validation)):
-            if not offered and (self.model.trains or what == "validation"):
-                raise ConfigError(
-                    f"no pair of differing ratings in {what}, for the reward model",
-                    where="task.data",
-                    do="give more data, or raise task.longest_prompt",
-                )
-        self.model.fetch()
 
-    def prepare(self, training: Sequence[Pair], validation: Sequence[Pair]) -> HeldOut:
-        """Fit the model to training pairs and measure it on validation pairs; once."""
-        if self._held_out is not None:
-            return self._held_out
-        self.model.fit(training)
-        held = list(validation[: self._held_out_pairs])
-        right, pairs = held_out_accuracy(self.model, held)
-        longer = sum(len(p.better) > len(p.worse) for p in held)
-        self._held_out = HeldOut(right, longer, pairs)
-        say(f"{self.identity['name']} orders {right} of {pairs} held-out pairs as the data do", None)
-        return self._held_out
+def add_opinions(
+    config: JudgeConfig, records: Sequence[Record], prompts: Sequence[Prompt], others: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """Ask for every record, against each opponent; what was asked before, by whichever cell, is not asked again.
 
-    def score(self, answered: Sequence[Answered]) -> list[float]:
-        """Rewards; only what was not judged before is computed.
+    Args:
+        config: The judge.
+        records: Those with an answer; they are given the columns.
+        prompts: What each of them answers.
+        others: Opponent to its answers.
 
-        Raises:
-            RunError: One is not a finite number.
-        """
-        new = list(dict.fromkeys(a for a in answered if a not in self._known))
-        scores = self.model.score(new) if new else []
-        for each, score in zip(new, scores, strict=True):
-            if not math.isfinite(score):
-                raise RunError(
-                    f"{self.identity['name']} gives {score} to an answer",
-                    where=f"{each.answer[:40]!r}",
-                    do="take another reward model or precision",
-                )
-        self._known.update(zip(new, scores, strict=True))
-        return [self._known[a] for a in answered]
+    Returns:
+        How many replies were asked for, kept from before, failed or unreadable, and what they cost.
+    """
+    folder = _folder(config)
+    with held(folder):  # two processes must not write one file
+        judge = Judge(config, folder / "replies.jsonl")
+        for name, answers in others.items():
+            asked = [r["answer"] != other for r, other in zip(records, answers, strict=True)]
+            pairs = [
+                Pair(_text(p), r["answer"], other)
+                for r, p, other, ask in zip(records, prompts, answers, asked, strict=True)
+                if ask
+            ]
+            opinions = iter(judge.compare(pairs))
+            for r, other, ask in zip(records, answers, asked, strict=True):
+                opinion = next(opinions) if ask else SAME
+                r |= {
+                    f"judged_{name}": opinion.preference,
+                    f"judged_{name}_first": opinion.orders[0],
+                    f"judged_{name}_second": opinion.orders[1],
+                    f"judged_{name}_by_order": opinion.by_order,
+                    f"judged_{name}_problems": json.dumps(opinion.problems),
+                    f"longer_{name}": len(r["answer"]) - len(other),
+                }
+    return judge.facts
 
-    def facts(self) -> dict[str, Any]:
-        """For manifests."""
-        return {**self.identity, "facts": self.model.facts()}
+
+def _text(prompt: Prompt) -> str:
+    if len(prompt.messages) == 1:
+        return prompt.messages[0].content
+    return "\n\n".join(f"{m.role}: {m.content}" for m in prompt.messages)
+
+
+def judged(records: Sequence[Record]) -> dict[str, float]:
+    """Win rates with intervals over prompts, plain and at equal length; pairs without an opinion are counted."""
+    values: dict[str, float] = {}
+    for name in OPPONENTS:
+        if f"judged_{name}" not in records[0]:
+            continue
+        preferences: dict[str, list[float]] = defaultdict(list)
+        longer: dict[str, list[float]] = defaultdict(list)
+        for r in records:
+            if r[f"judged_{name}"] is not None:
+                preferences[r["id"]].append(r[f"judged_{name}"])
+                longer[r["id"]].append(r[f"longer_{name}"])
+        means, differences = [fmean(v) for v in preferences.values()], [fmean(v) for v in longer.values()]
+        for metric, found in (
+            (f"judge_win_{name}", win_rate(means)),
+            (f"judge_win_{name}_at_equal_length", length_controlled(means, differences)),
+        ):
+            values |= dict(zip((metric, f"{metric}_low", f"{metric}_high"), found, strict=True))
+        values[f"judge_{name}_failed"] = float(sum(r[f"judged_{name}"] is None for r in records))
+        values[f"judge_{name}_by_order"] = fmean(float(r[f"judged_{name}_by_order"]) for r in records)
+    return values

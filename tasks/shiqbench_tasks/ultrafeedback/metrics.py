@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from shiqbench.episode import StopReason
 from shiqbench.intervals import clustered_wilson, student, student_ratio, wilson
+from shiqbench_tasks.ultrafeedback.judging import judged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ def summarise(records: Sequence[Record]) -> dict[str, float]:
         **_share("win_base", answered, lambda r: r["win_base"]),
         **_divergence(answered),
         **_reward_model(answered),
+        **judged(answered),
         "tokens_per_answer": fmean(r["tokens"] for r in answered),
         "words_per_answer": fmean(len(r["answer"].split()) for r in answered),
         "empty_answers": float(sum(not r["answer"].strip() for r in answered)),

@@ -12,15 +12,16 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from shiqbench import judge
 from shiqbench.episode import Message, StopReason
 from shiqbench.errors import ConfigError
 from shiqbench.kl import k1, k3
 from shiqbench.rendering import TokenSequence
 from shiqbench.reward import Answered
 from shiqbench.task import Metrics, Primary, Task
+from shiqbench_tasks.ultrafeedback import judging
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import read
-from shiqbench_tasks.ultrafeedback.judging import Judge
 from shiqbench_tasks.ultrafeedback.metrics import summarise
 from shiqbench_tasks.ultrafeedback.playing import answer_all
 from shiqbench_tasks.ultrafeedback.returns import (
@@ -31,6 +32,7 @@ from shiqbench_tasks.ultrafeedback.returns import (
     transformation,
     without_long_answers,
 )
+from shiqbench_tasks.ultrafeedback.scoring import Scorer
 from shiqbench_tasks.ultrafeedback.sources import locate, rows
 
 if TYPE_CHECKING:
@@ -59,12 +61,22 @@ class UltraFeedbackTask(Task):
         ("reward_accuracy_low", "low", ".3f"),
         ("reward_accuracy_high", "high", ".3f"),
     )
+    judge_columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("judge_win_base", "judged: wins base", ".2f"),
+        ("judge_win_chosen", "wins chosen", ".2f"),
+        ("judge_chosen_failed", "failed", ".0f"),
+    )
     config: UltraFeedbackConfig
 
     def __init__(self, config: TaskConfig) -> None:
         super().__init__(config)
-        self._judge: Judge | None = None
+        self._scorer: Scorer | None = None
         self._facts: dict[str, Any] = {}
+        self._judge_facts: dict[str, float] | None = None
+
+    def table_columns(self) -> tuple[tuple[str, str, str], ...]:
+        """The judge's too, if there is one."""
+        return self.columns if self.config.judge is None else (*self.columns, *self.judge_columns)
 
     @classmethod
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
@@ -74,24 +86,27 @@ class UltraFeedbackTask(Task):
 
     def equip(self, found: Registry) -> None:
         """Find the reward model."""
-        self._judge = Judge(self.config, found)
+        self._scorer = Scorer(self.config, found)
 
     @property
-    def judge(self) -> Judge:
+    def scorer(self) -> Scorer:
         """The reward model."""
-        if self._judge is None:
+        if self._scorer is None:
             raise RuntimeError("no reward model; call equip() first")
-        return self._judge
+        return self._scorer
 
     def scoring_identity(self) -> dict[str, Any]:
-        """The data, and the reward model."""
-        return {"data": self.data_identity(self.config), "reward": self.judge.identity}
+        """The data, the reward model, and the judge if there is one."""
+        found = {"data": self.data_identity(self.config), "reward": self.scorer.identity}
+        return found if self.config.judge is None else {**found, "judge": judge.identity(self.config.judge)}
 
     def fetch(self) -> None:
         """Read the data and look at the reward model, so that what is wrong is said before anything is written."""
         training, validation = self._pairs
-        if self._judge is not None:
-            self._judge.check(training, validation)
+        if self._scorer is not None:
+            self._scorer.check(training, validation)
+        if self.config.judge is not None:
+            judging.check(self.config.judge)
 
     @cached_property
     def _data(self) -> Data:
@@ -127,12 +142,13 @@ class UltraFeedbackTask(Task):
         return {
             "data": self._data.counts,
             "episodes": self._facts,
-            "reward_model": self._judge.facts() if self._judge else None,
+            "reward_model": self._scorer.facts() if self._scorer else None,
+            "judge": self._judge_facts,
         }
 
     def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Record]:
         """Answer every prompt of the split, once per repeat."""
-        if config.split == "train" and self.judge.model.trains:
+        if config.split == "train" and self.scorer.model.trains:
             raise ConfigError(
                 f"{self.config.reward_model} is trained on this split", where="eval.split=train", do="take another one"
             )
@@ -164,12 +180,12 @@ class UltraFeedbackTask(Task):
 
     def _add_rewards(self, records: Sequence[Record], beside: Beside) -> None:
         returns = self.config.returns
-        held_out = self.judge.prepare(*self._pairs)
+        held_out = self.scorer.prepare(*self._pairs)
         known = {p.id: p for found in self._data.prompts.values() for p in found}
         prompts = [known[r["id"]] for r in records]
         best = [chosen(p, returns) for p in prompts]
-        mine = self.judge.score([Answered(p.messages, r["answer"]) for p, r in zip(prompts, records, strict=True)])
-        theirs = self.judge.score([Answered(p.messages, b) for p, b in zip(prompts, best, strict=True)])
+        mine = self.scorer.score([Answered(p.messages, r["answer"]) for p, r in zip(prompts, records, strict=True)])
+        theirs = self.scorer.score([Answered(p.messages, b) for p, b in zip(prompts, best, strict=True)])
         untrained = beside.base()
         base = {(r["id"], r["repeat"]): r for r in (records if untrained is None else untrained)}
         for r, reward, text, reward_of_chosen in zip(records, mine, best, theirs, strict=True):
@@ -180,6 +196,9 @@ class UltraFeedbackTask(Task):
             r["base_reward"] = other["reward"]
             r["win_base"] = _win(r["answer"], r["reward"], other["answer"], other["reward"])
             r |= {f"held_out_{name}": value for name, value in asdict(held_out).items()}
+        if self.config.judge is not None:
+            others = {"chosen": best, "base": [base[r["id"], r["repeat"]]["answer"] for r in records]}
+            self._judge_facts = judging.add_opinions(self.config.judge, records, prompts, others)
 
     def metrics(self, records: Sequence[Record]) -> Metrics:
         """The mean reward, and what it takes to read it."""

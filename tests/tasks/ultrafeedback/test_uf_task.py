@@ -10,11 +10,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from judge_server import serving
 from shiqbench_algorithms.copg import Copg, CopgConfig
 from shiqbench_algorithms.dpo import Dpo, DpoConfig
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
-from shiqbench_tasks.ultrafeedback.judging import Judge
 from shiqbench_tasks.ultrafeedback.metrics import correlation, distinct, summarise
+from shiqbench_tasks.ultrafeedback.scoring import Scorer
 from shiqbench_tasks.ultrafeedback.task import UltraFeedbackTask, _win
 from support import HERE
 from uf_rows import paired, write
@@ -238,17 +239,17 @@ def test_long_answers_are_left_out_of_what_is_trained_on_alone_and_counted(data:
 
 
 def test_a_reward_that_is_no_number_fails_and_an_answer_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = Judge(UltraFeedbackConfig(data="x", reward_model="words"), registry((WORDS,)))
+    scorer = Scorer(UltraFeedbackConfig(data="x", reward_model="words"), registry((WORDS,)))
     asked: list[list[str]] = []
 
     def score(answered: Sequence[Answered]) -> list[float]:
         asked.append([a.answer for a in answered])
         return [math.nan if a.answer == "odd" else 1.0 for a in answered]
 
-    monkeypatch.setattr(judge.model, "score", score)
-    assert judge.score([Answered((), "a"), Answered((), "a"), Answered((), "b")]) == [1.0, 1.0, 1.0]
+    monkeypatch.setattr(scorer.model, "score", score)
+    assert scorer.score([Answered((), "a"), Answered((), "a"), Answered((), "b")]) == [1.0, 1.0, 1.0]
     with pytest.raises(RunError, match="words gives nan to an answer"):
-        judge.score([Answered((), "a"), Answered((), "odd")])
+        scorer.score([Answered((), "a"), Answered((), "odd")])
     assert asked == [["a", "b"], ["odd"]]
 
 
@@ -325,3 +326,47 @@ def test_distinct_is_types_over_tokens(texts: Sequence[str], n: int, wanted: flo
 def test_what_does_not_vary_correlates_with_nothing() -> None:
     assert correlation([1, 1, 1], [1, 2, 3]) == 0
     assert correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+
+
+@pytest.mark.slow
+def test_a_judge_compares_with_the_chosen_answer_and_with_the_base_and_is_asked_nothing_twice(
+    data: Path, tiny_model: Path, results: Path
+) -> None:
+    """It takes whatever comes first, save that it always prefers the data's answer."""
+
+    def reply(text: str, number: int) -> str:
+        first, second = text.split("# Answer B\n")
+        if "good answer" in first + second:
+            return "[[A]]" if "good answer" in first else "[[B]]"
+        return "[[A]]"
+
+    with serving(reply) as server:
+        chosen = {"task.judge.url": server.url, "task.judge.model": "m", "task.judge.retries": 0}
+        plain = carry_out("dpo", data, tiny_model, results)
+        found = carry_out("dpo", data, tiny_model, results, **chosen)
+        asked = sum(server.asked.values())
+        assert max(server.asked.values()) == 1
+        again = carry_out("dpo", data, tiny_model, results, **{**chosen, "task.held_out_pairs": 5})
+        assert sum(server.asked.values()) == asked  # another evaluation of the same answers
+    assert found.cell == plain.cell
+    assert found.evaluation["digest"] != plain.evaluation["digest"] != again.evaluation["digest"]
+    values = found.metrics
+    assert values["judge_win_chosen"] == 0.0
+    assert values["judge_win_chosen_high"] < 0.5
+    differing = (records(found)["judged_base_by_order"]).sum()
+    assert values["judge_win_base"] == 0.5
+    assert values["judge_base_by_order"] == pytest.approx(differing / 8)
+    assert values["judge_chosen_failed"] == values["judge_base_failed"] == 0
+    assert not any(name.startswith("judge_") for name in plain.metrics)
+    judge = json.loads((Path(found.evaluation["path"]) / "manifest.json").read_text())["task"]["judge"]
+    assert judge["asked"] > 0
+    assert judge["prompt_tokens"] == 100 * judge["asked"]
+
+
+def test_a_judge_that_is_not_there_stops_the_run_before_anything_is_written(
+    data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    nobody = {"task.judge.url": "http://127.0.0.1:9/v1", "task.judge.model": "m"}
+    with pytest.raises(ConfigError, match="judge's endpoint does not answer"):
+        carry_out("dpo", data, tiny_model, tmp_path / "results", **nobody)
+    assert not (tmp_path / "results").exists()
