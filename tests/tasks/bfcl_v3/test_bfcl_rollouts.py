@@ -405,4 +405,4 @@ def test_what_vllm_samples_is_as_likely_under_the_policy_and_is_sampled_once(
         rendered = start.renderer.render(episode)
         assert rendered.behaviour_logp is not None
         (found,) = policy(rendered.sequences)
-        assert (found.logit_N - found.lse_N).tolist() == pytest.approx(rendered.behaviour_logp, abs=2e-3)
+        assert (found.logit_N - found.lse_N).tolist() == pytest.approx(rendered.behaviour_logp, abs=5e-4)  # 3e-5 seen
