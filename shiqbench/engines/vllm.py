@@ -73,6 +73,10 @@ class VllmEngine:
         }
         if self._gpu:
             self._flags |= {"gpu_memory_utilization": 0.6, "enable_sleep_mode": True}
+        else:
+            # Only whole blocks are kept, the rest of a prefix is computed anew at every step of an episode; on a
+            # CPU vLLM's own choice is 128 tokens, and 32 is its smallest.
+            self._flags["block_size"] = 32
         threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
         try:
             with _quiet():
