@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, json.dumps({"id": "1", "object": "x", "choices": [choice], "usage": usage}).encode())
 
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        try:
+        with suppress(OSError):  # the client's patience ended first
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -66,8 +66,6 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
-        except OSError:
-            pass  # the client's patience ended first
 
 
 @contextmanager
