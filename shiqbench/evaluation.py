@@ -11,7 +11,7 @@ from shiqbench.cell import held, is_done, mark_done, verified_weights, write_err
 from shiqbench.config import EvalConfig
 from shiqbench.digest import digest
 from shiqbench.errors import EngineError
-from shiqbench.files import replacing, write_json
+from shiqbench.files import read_records, replacing, write_json
 from shiqbench.generation import ChatGenerator
 from shiqbench.journal import JournaledGenerator
 from shiqbench.manifest import manifest, peak_memory_gb
@@ -185,17 +185,10 @@ def _beside(plan: RunPlan, cell: CellPlan, weights: Path, holder: EngineHolder, 
         return own, under(verified_weights(cell.start.folder)[0] if cell.start else cell.model.folder(), sequences)
 
     def base() -> list[Record] | None:
-        return None if cell.digest == plan.base.digest else _base_records(plan)
+        """What the evaluation of the untrained model left, which always comes first."""
+        return None if cell.digest == plan.base.digest else read_records(plan.eval_folder(plan.base))
 
     return Beside(renderer, reference, logprobs, base)
-
-
-def _base_records(plan: RunPlan) -> list[Record]:
-    """What the evaluation of the untrained model left, which always comes first."""
-    import pandas as pd
-
-    frame = pd.read_parquet(plan.eval_folder(plan.base) / "records.parquet")
-    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 def metrics_json(result: Metrics, plan: RunPlan) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.cell import find_cell, is_done
 from shiqbench.errors import ConfigError
-from shiqbench.files import read_json, replacing_folder
+from shiqbench.files import read_json, read_records, replacing_folder
 from shiqbench.registry import did_you_mean, registry
 from shiqbench.settings import validate
 
 if TYPE_CHECKING:
     from shiqbench.specs import TaskSpec
-    from shiqbench.task import Record
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def export(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError("it is there already", where=f"--output {target}", do="name another folder, or delete it")
     with replacing_folder(target) as temporary:
-        notices, commands = task.export(_records(chosen), form, temporary, target, name)
+        notices, commands = task.export(read_records(chosen), form, temporary, target, name)
     files = sorted(str(f.relative_to(target)) for f in target.rglob("*") if f.is_file())
     return Exported(target, tuple(files), tuple(notices), tuple(commands))
 
@@ -116,10 +115,3 @@ def _setting(evaluation: Path, spec: TaskSpec) -> dict[str, Any]:
         )
     setting: dict[str, Any] = config["setting"]
     return setting
-
-
-def _records(evaluation: Path) -> list[Record]:
-    import pyarrow.parquet as pq
-
-    records: list[Record] = pq.read_table(evaluation / "records.parquet").to_pylist()
-    return records

@@ -77,3 +77,11 @@ def checked_content(line: bytes) -> dict[str, Any] | None:
         return None
     content: dict[str, Any] = json.loads(text)
     return content
+
+
+def read_records(evaluation: Path) -> list[dict[str, Any]]:
+    """The records of a finished evaluation's folder, one per example."""
+    import pyarrow.parquet as pq
+
+    records: list[dict[str, Any]] = pq.read_table(evaluation / "records.parquet").to_pylist()
+    return records
