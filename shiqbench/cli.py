@@ -51,8 +51,6 @@ def run(
 ) -> None:
     """Train and evaluate one cell; what is already done is not done again."""
     from shiqbench.plan import Request, make_plan
-    from shiqbench.progress import Display
-    from shiqbench.runner import describe, missing, run_plan
 
     if track is not None:
         check_tracker(track)
@@ -71,6 +69,10 @@ def run(
             results,
         )
     )
+    # Imported once the request is known to be right, so that a wrong one is answered at once.
+    from shiqbench.progress import Display
+    from shiqbench.runner import describe, missing, run_plan
+
     display = Display(track)
     for line in describe(plan):
         display.say(line)
