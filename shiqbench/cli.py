@@ -69,12 +69,14 @@ def run(
             results,
         )
     )
-    # Imported once the request is known to be right, so that a wrong one is answered at once.
-    from shiqbench.progress import Display
     from shiqbench.runner import describe, missing, run_plan
 
+    lines = describe(plan)
+    # Imported once the request is known to be right, so that a wrong one is answered at once.
+    from shiqbench.progress import Display
+
     display = Display(track)
-    for line in describe(plan):
+    for line in lines:
         display.say(line)
     if dry_run:
         if as_json:
