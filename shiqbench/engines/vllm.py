@@ -77,6 +77,9 @@ class VllmEngine:
             # Only whole blocks are kept, the rest of a prefix is computed anew at every step of an episode; on a
             # CPU vLLM's own choice is 128 tokens, and 32 is its smallest.
             self._flags["block_size"] = 32
+            # A prompt cut in two draws a token to throw away, and takes it back from the seed's generator: vLLM's
+            # CPU build cannot, and dies. Whole prompts only.
+            self._flags["enable_chunked_prefill"] = False
         threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
         try:
             with _quiet():

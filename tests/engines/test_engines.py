@@ -106,6 +106,18 @@ def test_scores_are_log_probabilities(vllm_engine: Any, hf_engine: TransformersE
         assert a == pytest.approx(b, abs=2e-3)
 
 
+def test_more_prompts_than_one_step_reads_are_sampled_by_their_seeds(vllm_engine: Any, renderer: Renderer) -> None:
+    """VLLM cuts the prompt at which a step's tokens end, and on a CPU fails where such a one has a seed."""
+    sampling = Sampling(max_tokens=8, temperature=1.0, seed=7)
+    many = [renderer.prompt([Message("user", f"{q} I am number {i}. " * 60)]) for i, q in enumerate(QUESTIONS)]
+    end_of_first_step = next(i for i in range(len(many)) if sum(map(len, many[: i + 1])) > 4096)
+    together = vllm_engine.generate(many, sampling)
+    few = [renderer.prompt([Message("user", q)]) for q in QUESTIONS[:end_of_first_step]]
+    in_one_step = vllm_engine.generate([*few, many[end_of_first_step]], sampling)
+    assert together[end_of_first_step].ids == in_one_step[-1].ids
+    assert len({c.ids for c in together}) > 1
+
+
 def fresh_scores(weights: Path, sequences: list[list[int]], folder: Path) -> list[list[float]]:
     """Scores of an engine built on these weights in a process of its own."""
     question = folder / "sequences.json"
