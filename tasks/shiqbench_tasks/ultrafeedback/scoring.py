@@ -35,7 +35,7 @@ class HeldOut:
 
 
 class Scorer:
-    """A reward model with its standing; scores are remembered, so that the same answer has the same score.
+    """A reward model; scores are remembered, so that the same answer has the same score.
 
     Args:
         config: The task's.
@@ -57,7 +57,6 @@ class Scorer:
             "plugin": found.origin("reward", name),
         }
         self._held_out_pairs = config.held_out_pairs
-        self._held_out: HeldOut | None = None
         self._known: dict[Answered, float] = {}
 
     def check(self, training: Sequence[Pair], validation: Sequence[Pair]) -> None:
@@ -75,17 +74,17 @@ class Scorer:
                 )
         self.model.fetch()
 
-    def prepare(self, training: Sequence[Pair], validation: Sequence[Pair]) -> HeldOut:
-        """Fit the model to training pairs and measure it on validation pairs; once."""
-        if self._held_out is not None:
-            return self._held_out
+    def fit(self, training: Sequence[Pair]) -> None:
+        """Fit the model to training pairs, or find it fitted to them."""
         self.model.fit(training)
+
+    def measure(self, validation: Sequence[Pair]) -> HeldOut:
+        """What the fitted model is worth on validation pairs."""
         held = list(validation[: self._held_out_pairs])
         right, pairs = held_out_accuracy(self.model, held)
         longer = sum(len(p.better) > len(p.worse) for p in held)
-        self._held_out = HeldOut(right, longer, pairs)
         say(f"{self.identity['name']} orders {right} of {pairs} held-out pairs as the data do", None)
-        return self._held_out
+        return HeldOut(right, longer, pairs)
 
     def score(self, answered: Sequence[Answered]) -> list[float]:
         """Rewards; only what was not judged before is computed.

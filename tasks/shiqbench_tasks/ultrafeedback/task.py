@@ -8,7 +8,7 @@ Reward: an answer's rating, or 1 if it was chosen; centred or scaled only where 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,7 +32,7 @@ from shiqbench_tasks.ultrafeedback.returns import (
     transformation,
     without_long_answers,
 )
-from shiqbench_tasks.ultrafeedback.scoring import Scorer
+from shiqbench_tasks.ultrafeedback.scoring import HeldOut, Scorer
 from shiqbench_tasks.ultrafeedback.sources import locate, rows
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from shiqbench.reward import Pair
     from shiqbench.task import Beside, Record, Split
     from shiqbench_tasks.ultrafeedback.data import Data, Prompt
+
+STANDING = tuple(f"held_out_{f.name}" for f in fields(HeldOut))
 
 
 class UltraFeedbackTask(Task):
@@ -179,26 +181,35 @@ class UltraFeedbackTask(Task):
             }
 
     def _add_rewards(self, records: Sequence[Record], beside: Beside) -> None:
-        returns = self.config.returns
-        held_out = self.scorer.prepare(*self._pairs)
         known = {p.id: p for found in self._data.prompts.values() for p in found}
         prompts = [known[r["id"]] for r in records]
-        best = [chosen(p, returns) for p in prompts]
-        mine = self.scorer.score([Answered(p.messages, r["answer"]) for p, r in zip(prompts, records, strict=True)])
-        theirs = self.scorer.score([Answered(p.messages, b) for p, b in zip(prompts, best, strict=True)])
+        best = [chosen(p, self.config.returns) for p in prompts]
+        self.scorer.fit(self._pairs[0])
         untrained = beside.base()
-        base = {(r["id"], r["repeat"]): r for r in (records if untrained is None else untrained)}
-        for r, reward, text, reward_of_chosen in zip(records, mine, best, theirs, strict=True):
-            r |= {"reward": reward, "chosen_reward": reward_of_chosen}
-            r["win_chosen"] = _win(r["answer"], reward, text, reward_of_chosen)
-        for r in records:
+        if untrained is None:
+            untrained = records
+            self._add_standing(records, prompts, best)
+        base = {(r["id"], r["repeat"]): r for r in untrained}
+        mine = self.scorer.score([Answered(p.messages, r["answer"]) for p, r in zip(prompts, records, strict=True)])
+        for r, reward in zip(records, mine, strict=True):
+            r["reward"] = reward
+        for r, text in zip(records, best, strict=True):
             other = base[r["id"], r["repeat"]]
+            # What does not depend on the weights was measured once, for the untrained model under the same setting.
+            r |= {name: value for name, value in other.items() if name == "chosen_reward" or name in STANDING}
+            r["win_chosen"] = _win(r["answer"], r["reward"], text, r["chosen_reward"])
             r["base_reward"] = other["reward"]
             r["win_base"] = _win(r["answer"], r["reward"], other["answer"], other["reward"])
-            r |= {f"held_out_{name}": value for name, value in asdict(held_out).items()}
         if self.config.judge is not None:
             others = {"chosen": best, "base": [base[r["id"], r["repeat"]]["answer"] for r in records]}
             self._judge_facts = judging.add_opinions(self.config.judge, records, prompts, others)
+
+    def _add_standing(self, records: Sequence[Record], prompts: Sequence[Prompt], best: Sequence[str]) -> None:
+        """What the reward model is worth, and its rewards of the data's best answers."""
+        held_out = {f"held_out_{name}": value for name, value in asdict(self.scorer.measure(self._pairs[1])).items()}
+        theirs = self.scorer.score([Answered(p.messages, b) for p, b in zip(prompts, best, strict=True)])
+        for r, reward in zip(records, theirs, strict=True):
+            r |= {"chosen_reward": reward, **held_out}
 
     def metrics(self, records: Sequence[Record]) -> Metrics:
         """The mean reward, and what it takes to read it."""
