@@ -95,6 +95,26 @@ def test_the_same_as_lm_evals_own_model(tiny_model: Path, suites: Path, tmp_path
                 assert found == pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.vllm
+def test_vllm_answers_as_transformers_do(suites: Path, tmp_path: Path) -> None:
+    """In fp32 on the embedded model: no verdict differs, at most one of the greedy texts."""
+    found = {}
+    for engine in ("vllm", "transformers"):
+        values = settings(suites, **{"eval.engine": engine, "eval.precision": "fp32"})
+        result = shiqbench.run("base", "lm_eval", results=tmp_path, set=values)
+        records = pd.read_parquet(Path(result.evaluation["path"]) / "records.parquet")
+        found[engine] = records.set_index(["suite", "doc"]).sort_index()
+    ours, theirs = found["vllm"], found["transformers"]
+    assert list(ours.index) == list(theirs.index)
+    assert len(ours) == 4 * 6
+    texts = ours.index.get_level_values("suite") == "small_answer"
+    assert sum(ours.answer[texts] != theirs.answer[texts]) <= 1
+    for a, b in zip(ours.output[~texts], theirs.output[~texts], strict=True):
+        assert _numbers(json.loads(a)) == pytest.approx(_numbers(json.loads(b)), abs=2e-3)
+    verdicts = [[json.loads(m).get("acc") for m in frame.metrics] for frame in (ours, theirs)]
+    assert verdicts[0] == verdicts[1]
+
+
 def _numbers(value: Any) -> list[float]:
     return [x for inner in value for x in _numbers(inner)] if isinstance(value, list | tuple) else [float(value)]
 
