@@ -26,6 +26,7 @@ def run(
     engine: str | None = None,
     repeats: int | None = None,
     also: tuple[str, ...] = (),
+    eval_every: int | None = None,
     track: str | None = None,
     plugins: tuple[str | Path, ...] = (),
     results: str | Path = "results",
@@ -42,6 +43,7 @@ def run(
         engine: ``vllm`` or ``transformers``.
         repeats: Evaluations with consecutive seeds.
         also: Tasks to evaluate in addition, ``"lm_eval:ifeval"``.
+        eval_every: Updates between two evaluations of a learning curve on validation.
         track: Experiment tracker.
         plugins: Local plugin files.
         results: Results folder.
@@ -64,6 +66,7 @@ def run(
         engine=engine,
         repeats=repeats,
         also=tuple(also),
+        eval_every=eval_every,
         plugins=tuple(Path(p) for p in plugins),
         results=Path(results),
     )

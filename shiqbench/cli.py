@@ -43,6 +43,9 @@ def run(
     also: Annotated[
         list[str] | None, typer.Option(help="TASK or TASK:ARG to evaluate in addition, such as lm_eval:ifeval.")
     ] = None,
+    eval_every: Annotated[
+        int | None, typer.Option(help="Also evaluate on validation every N updates: a learning curve.")
+    ] = None,
     track: Annotated[str | None, typer.Option(help="Experiment tracker, such as tensorboard.")] = None,
     results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
     plugin: PluginFiles = None,
@@ -65,6 +68,7 @@ def run(
             engine,
             repeats,
             tuple(also or ()),
+            eval_every,
             tuple(plugin or ()),
             results,
         )
@@ -90,11 +94,13 @@ def run(
         return
     from rich.console import Console
 
-    from shiqbench.table import comparison
+    from shiqbench.table import comparison, curve_table
 
     width = None if sys.stdout.isatty() else 200
     for each in (plan, *plan.also):
         Console(width=width).print(comparison(each))
+    if plan.curve is not None:
+        Console(width=width).print(curve_table(plan.curve))
 
 
 @app.command(name="list")

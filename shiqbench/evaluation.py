@@ -17,6 +17,7 @@ from shiqbench.journal import JournaledGenerator
 from shiqbench.manifest import manifest, peak_memory_gb
 from shiqbench.models import architecture
 from shiqbench.rendering import Renderer
+from shiqbench.snapshots import as_model
 from shiqbench.task import Beside
 
 if TYPE_CHECKING:
@@ -68,37 +69,66 @@ def engine_holder() -> Iterator[EngineHolder]:
         holder.close()
 
 
-def evaluate_cell(plan: RunPlan, cell: CellPlan, holder: EngineHolder, progress: Callable[[int, int], None]) -> bool:
+def evaluate_cell(
+    plan: RunPlan,
+    cell: CellPlan,
+    holder: EngineHolder,
+    progress: Callable[[int, int], None],
+    update: int | None = None,
+) -> bool:
     """Evaluate one cell unless that is done.
+
+    Args:
+        plan: How.
+        cell: Whose weights.
+        holder: Of the engine.
+        progress: Told (done, total).
+        update: Take the weights as they were after this update; None takes the final ones.
 
     Returns:
         True if it was already there.
     """
-    folder = plan.eval_folder(cell)
+    folder = plan.eval_folder(cell, update)
     if is_done(folder):
         return True
     with held(folder):
         if is_done(folder):  # another process finished it meanwhile
             return True
         try:
-            _evaluate(plan, cell, folder, holder, progress)
+            with _weights(cell, update) as (weights, sha256):
+                _evaluate(plan, cell, update, weights, sha256, holder, progress)
         except Exception as error:
             write_error(folder, error)
             raise
     return False
 
 
-def _evaluate(
-    plan: RunPlan, cell: CellPlan, folder: Path, holder: EngineHolder, progress: Callable[[int, int], None]
-) -> None:
-    started = time.perf_counter()
+@contextmanager
+def _weights(cell: CellPlan, update: int | None) -> Iterator[tuple[Path | None, str | None]]:
+    """Folder and sha256 of trained weights; None and None for a model that nobody trained here."""
+    if update is not None:
+        with as_model(cell, update) as found:
+            yield found
+        return
     trained = cell.folder if cell.train is not None else cell.model.cell
-    weights, sha256 = verified_weights(trained) if trained is not None else (None, None)
+    yield verified_weights(trained) if trained is not None else (None, None)
+
+
+def _evaluate(
+    plan: RunPlan,
+    cell: CellPlan,
+    update: int | None,
+    weights: Path | None,
+    sha256: str | None,
+    holder: EngineHolder,
+    progress: Callable[[int, int], None],
+) -> None:
+    started, folder = time.perf_counter(), plan.eval_folder(cell, update)
     facts: dict[str, Any]
     if cell.task.own_policy:
         records, facts = plan.task.evaluate_weights(weights), {"engine": {"version": plan.engine_version}}
     else:
-        identity = digest({"evaluation": plan.eval_recipe(cell), "weights": sha256})
+        identity = digest({"evaluation": plan.eval_recipe(cell, update), "weights": sha256})
         journaled = partial(JournaledGenerator, path=folder / JOURNAL, identity=identity)
         loaded = weights or cell.model.folder()
 
@@ -110,7 +140,7 @@ def _evaluate(
     result = plan.task.metrics(records)
     config_file, manifest_file = folder / "config.json", folder / "manifest.json"
     records_file, metrics_file = folder / "records.parquet", folder / "metrics.json"
-    write_json(config_file, plan.eval_recipe(cell))
+    write_json(config_file, plan.eval_recipe(cell, update))
     write_records(records_file, records)
     write_json(metrics_file, metrics_json(result, plan))
     facts |= {

@@ -18,6 +18,7 @@ from shiqbench.settings import nest, parse_assignments, preset_values, sections,
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from shiqbench.curve import Curve
     from shiqbench.specs import AlgorithmSpec, EngineSpec, TaskSpec
     from shiqbench.task import Task
 
@@ -41,6 +42,7 @@ class Request:
         engine: Overrides ``eval.engine``.
         repeats: Overrides ``eval.repeats``.
         also: ``TASK`` or ``TASK:ARG``, evaluated in addition.
+        eval_every: Updates between two evaluations of a learning curve; None for no curve.
         plugins: Local plugin files.
         results: Results folder.
     """
@@ -54,6 +56,7 @@ class Request:
     engine: str | None = None
     repeats: int | None = None
     also: tuple[str, ...] = ()
+    eval_every: int | None = None
     plugins: tuple[Path, ...] = ()
     results: Path = Path("results")
 
@@ -146,6 +149,7 @@ class RunPlan:
         name: What is evaluated, as typed.
         added: Spec of the task that is evaluated, where that is not the cell's own (``--also``).
         also: Plans of the same cells, each with another task to evaluate.
+        curve: The learning curve over checkpoints, if one was asked for.
     """
 
     cell: CellPlan
@@ -158,6 +162,7 @@ class RunPlan:
     name: str
     added: TaskSpec | None = None
     also: tuple[RunPlan, ...] = ()
+    curve: Curve | None = None
 
     @property
     def trained(self) -> list[CellPlan]:
@@ -191,13 +196,14 @@ class RunPlan:
         plugin = {"plugin": owner} if owner.startswith("sha256:") else {}
         return {**shared, "data": self.task.data_identity(config), **plugin}
 
-    def eval_recipe(self, cell: CellPlan) -> dict[str, Any]:
-        """What an evaluation's digest is computed from."""
-        return {"schema": SCHEMA, "train": cell.digest, **self.setting}
+    def eval_recipe(self, cell: CellPlan, update: int | None = None) -> dict[str, Any]:
+        """What an evaluation's digest is computed from; ``update`` names a snapshot taken during training."""
+        weights = {"train": cell.digest} if update is None else {"train": cell.digest, "update": update}
+        return {"schema": SCHEMA, **weights, **self.setting}
 
-    def eval_folder(self, cell: CellPlan) -> Path:
+    def eval_folder(self, cell: CellPlan, update: int | None = None) -> Path:
         """Where an evaluation lives."""
-        return cell.folder / "eval" / short(digest(self.eval_recipe(cell)))
+        return cell.folder / "eval" / short(digest(self.eval_recipe(cell, update)))
 
 
 def make_plan(request: Request) -> RunPlan:
@@ -281,8 +287,10 @@ def make_plan(request: Request) -> RunPlan:
     played.equip(found)
     plan = RunPlan(cell, base, evaluation, engine, version, played, found, task.name)
     from shiqbench.also import also_plans
+    from shiqbench.curve import make_curve
 
-    return replace(plan, also=also_plans(plan, request, merged["also"]))
+    curve = make_curve(plan, request.eval_every)
+    return replace(plan, also=also_plans(plan, request, merged["also"]), curve=curve)
 
 
 def _refuse_model_options(request: Request, task: TaskSpec) -> None:

@@ -64,6 +64,10 @@ class RewardModel(ABC, Generic[C]):
     def fit(self, pairs: Sequence[Pair]) -> None:
         """Learn from pairs, or find in the cache what was learned from the same ones."""
 
+    def learns_from(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
+        """Those of the pairs that :meth:`fit` learns from, the first ones; it may be measured on the rest."""
+        return pairs if self.trains else ()
+
     @abstractmethod
     def score(self, answered: Sequence[Answered]) -> list[float]:
         """One number per answer, higher for a better one.

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.cell import check_writable, held, is_done, mark_done
+from shiqbench.curve import Point
 from shiqbench.digest import short
 from shiqbench.errors import ConfigError
 from shiqbench.files import read_json, write_json
+from shiqbench.snapshots import of_cell
 from shiqbench.start_model import StartModel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from shiqbench.curve import Curve
+    from shiqbench.evaluation import EngineHolder
     from shiqbench.plan import CellPlan, RunPlan
     from shiqbench.progress import Display
 
@@ -36,6 +40,7 @@ class RunResult:
         metrics: Every metric.
         budget: What training spent; None for ``base``.
         also: What ``--also`` evaluated, as typed -> evaluation, primary, metrics.
+        curve: What ``--eval-every`` evaluated: update, evaluation, primary, metrics.
     """
 
     cell: str
@@ -47,6 +52,7 @@ class RunResult:
     metrics: dict[str, float]
     budget: dict[str, int] | None
     also: dict[str, dict[str, Any]]
+    curve: list[dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -56,10 +62,22 @@ class RunResult:
 def missing(plan: RunPlan) -> list[str]:
     """What a run of this plan would compute, in words; empty if nothing."""
     todo = [f"train {c.label}" for c in plan.trained if not is_done(c.folder)]
+    if is_done(plan.cell.folder) and _weights_to_keep(plan):
+        todo.append(f"train {plan.cell.label} once more, for its weights along the way")
     for each in (plan, *plan.also):
         on = f" on {each.name}" if each.added else ""
         todo += [f"evaluate {c.label}{on}" for c in each.evaluated if not is_done(each.eval_folder(c))]
+    if plan.curve is not None:
+        todo += [f"evaluate {p.cell.label} at update {p.update}" for p in plan.curve.points if not is_done(p.folder)]
     return todo
+
+
+def _weights_to_keep(plan: RunPlan) -> tuple[int, ...]:
+    """The updates whose weights the curve still needs and the cell did not keep."""
+    if plan.curve is None:
+        return ()
+    lacking = tuple(p.snapshot for p in plan.curve.points if p.snapshot is not None and not is_done(p.folder))
+    return () if not lacking or of_cell(plan.cell, lacking).complete() else lacking
 
 
 def run_plan(plan: RunPlan, display: Display) -> RunResult:
@@ -79,15 +97,15 @@ def run_plan(plan: RunPlan, display: Display) -> RunResult:
         path=plan.cell.folder,
         state="done",
         cached=cached,
-        **_evaluated(plan),
+        **_evaluated(plan.eval_folder(plan.cell)),
         budget=read_json(manifest).get("budget") if plan.cell.train else None,
-        also={each.name: _evaluated(each) for each in plan.also},
+        also={each.name: _evaluated(each.eval_folder(each.cell)) for each in plan.also},
+        curve=[{"update": p.update, **_evaluated(p.folder)} for p in plan.curve.points] if plan.curve else [],
     )
 
 
-def _evaluated(plan: RunPlan) -> dict[str, Any]:
-    """What the cell's evaluation under this plan gave."""
-    folder = plan.eval_folder(plan.cell)
+def _evaluated(folder: Path) -> dict[str, Any]:
+    """What an evaluation gave."""
     metrics = read_json(folder / "metrics.json")
     evaluation = {"digest": folder.name, "path": str(folder)}
     return {"evaluation": evaluation, "primary": metrics["primary"], "metrics": metrics["metrics"]}
@@ -130,11 +148,12 @@ def _compute(plan: RunPlan, display: Display) -> None:
     from shiqbench.evaluation import JOURNAL, engine_holder, evaluate_cell
 
     for cell in plan.trained:
-        if not is_done(cell.folder):
+        keep = _weights_to_keep(plan) if cell is plan.cell else ()
+        if keep or not is_done(cell.folder):
             from shiqbench.train_cell import train_cell
 
             display.say(f"train {cell.label}")
-            train_cell(cell, display)
+            train_cell(cell, display, keep)
     with engine_holder() as holder:
         for each in (plan, *plan.also):
             on = f" on {each.name}" if each.added else ""
@@ -146,6 +165,24 @@ def _compute(plan: RunPlan, display: Display) -> None:
                     display.say(f"evaluate {cell.label}{on} with {each.engine_version}{goes_on}")
                     with display.bar(f"evaluate {cell.label}", 0) as advance:
                         evaluate_cell(each, cell, holder, advance)
+        if plan.curve is not None:
+            _evaluate_curve(plan.curve, display, holder)
+
+
+def _evaluate_curve(curve: Curve, display: Display, holder: EngineHolder) -> None:
+    """Every point that is missing; the untrained model first, because tasks may compare with it."""
+    from shiqbench.evaluation import evaluate_cell
+
+    base = curve.plan.base
+    untrained = Point(0, base, None, curve.plan.eval_folder(base))
+    for point in {p.folder: p for p in (untrained, *curve.points)}.values():
+        if point.cell.train is None:
+            _untrained(point.cell)
+        if not is_done(point.folder):
+            what = f"evaluate {point.cell.label} at update {point.update} on validation"
+            display.say(f"{what} with {curve.plan.engine_version}")
+            with display.bar(what, 0) as advance:
+                evaluate_cell(curve.plan, point.cell, holder, advance, point.snapshot)
 
 
 def _untrained(cell: CellPlan) -> None:
@@ -175,6 +212,9 @@ def describe(plan: RunPlan) -> list[str]:
     for each in plan.also:
         where = f"evaluation {each.eval_folder(cell).name}"
         lines.append(f"also evaluates {each.name} with {each.engine_version} {each.evaluation.summary()}; {where}")
+    if plan.curve is not None:
+        at = ", ".join(str(p.update) for p in plan.curve.points)
+        lines.append(f"also evaluates on validation at updates {at}")
     todo = missing(plan)
     lines.append("to do: " + (", ".join(todo) if todo else "nothing, all of it is done"))
     return lines

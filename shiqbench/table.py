@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from shiqbench.curve import Curve
     from shiqbench.plan import RunPlan
 
 Column = tuple[str, str, str]  # metric, heading, format
@@ -171,3 +172,23 @@ def markdown(plan: RunPlan) -> str:
     for row, note in zip(rows, differences(rows), strict=True):
         lines.append("| " + " | ".join([*cells(row, plan.task.table_columns()), note]) + " |")
     return "\n".join([*lines, "", title(plan).replace("; * this cell", ""), *_said(plan, rows)])
+
+
+def curve_table(curve: Curve) -> Table:
+    """The learning curve for a terminal."""
+    from rich.table import Table
+
+    plan = curve.plan
+    table = Table(title=f"{plan.cell.label} {plan.evaluation.summary()}, along its training", title_justify="left")
+    columns = plan.task.table_columns()
+    read = [(p.update, read_json(p.folder / "metrics.json")) for p in curve.points]
+    for heading in ("updates", f"{read[0][1]['primary']['name']} [95 %]", *(heading for _, heading, _ in columns)):
+        table.add_column(heading, overflow="fold", justify="left")
+    for update, found in read:
+        primary, values = found["primary"], found["metrics"]
+        table.add_row(
+            str(update),
+            f"{_short(primary['value'])} [{_short(primary['low'])}, {_short(primary['high'])}]",
+            *(format(values[name], spec) if name in values else "-" for name, _, spec in columns),
+        )
+    return table

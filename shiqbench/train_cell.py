@@ -22,6 +22,8 @@ from shiqbench.memory import keeping_freed_memory
 from shiqbench.mismatched import mismatched
 from shiqbench.policy import Policy, load_model, plain
 from shiqbench.reference import ReferenceCache, not_computed
+from shiqbench.snapshots import FOLDER as SNAPSHOTS
+from shiqbench.snapshots import REPLAY, Snapshots, adopt, of_cell
 from shiqbench.start_model import StartModel
 from shiqbench.training import Trainer, plan_training
 
@@ -37,31 +39,58 @@ if TYPE_CHECKING:
     from shiqbench.statistics import TokenStatistics
 
 
-def train_cell(cell: CellPlan, display: Display) -> bool:
+def train_cell(cell: CellPlan, display: Display, keep: tuple[int, ...] = ()) -> bool:
     """Train a cell unless that is done; its start must be.
 
+    Args:
+        cell: What to train.
+        display: Progress.
+        keep: Updates after which the weights are kept for a learning curve. A finished cell that did not keep
+            them is trained once more, beside itself.
+
     Returns:
-        True if it was already there.
+        True if everything was already there.
     """
-    if is_done(cell.folder):
+    if there(cell, keep):
         return True
     with held(cell.folder):
-        if is_done(cell.folder):  # another process finished it meanwhile
+        if there(cell, keep):  # another process finished it meanwhile
             return True
         try:
             with keeping_freed_memory():
-                _train(cell, display)
+                if not is_done(cell.folder):
+                    _train(cell, display, keep)
+                if not there(cell, keep):
+                    display.say(f"{cell.label} did not keep its weights along the way; training once more for them")
+                    _train_again(cell, display, keep)
         except Exception as error:
             write_error(cell.folder, error)
             raise
     return False
 
 
-def _train(cell: CellPlan, display: Display) -> None:
+def there(cell: CellPlan, keep: tuple[int, ...]) -> bool:
+    """Trained, with the weights at these updates."""
+    return is_done(cell.folder) and (not keep or of_cell(cell, keep).complete())
+
+
+def _train_again(cell: CellPlan, display: Display, keep: tuple[int, ...]) -> None:
+    """In a folder of its own, which goes once the snapshots are taken over."""
+    folder = cell.folder / REPLAY
+    folder.mkdir(exist_ok=True)
+    _train_language_model(cell, folder, display, keep)
+    adopt(folder, cell)
+
+
+def _train(cell: CellPlan, display: Display, keep: tuple[int, ...]) -> None:
     assert cell.seed is not None
     started = time.perf_counter()
     write_json(cell.folder / "config.json", cell.recipe)
-    facts = _train_own_policy(cell, display) if cell.task.own_policy else _train_language_model(cell, display)
+    facts = (
+        _train_own_policy(cell, display)
+        if cell.task.own_policy
+        else _train_language_model(cell, cell.folder, display, keep)
+    )
     facts |= {
         "model": cell.model.text,
         "start": cell.start.label if cell.start else None,
@@ -83,11 +112,12 @@ def _train_own_policy(cell: CellPlan, display: Display) -> dict[str, Any]:
     return facts
 
 
-def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
-    config, folder = cell.train, cell.folder
+def _train_language_model(cell: CellPlan, folder: Path, display: Display, keep: tuple[int, ...] = ()) -> dict[str, Any]:
+    """Train into a folder; returns facts for the manifest."""
+    config = cell.train
     assert isinstance(config, TrainConfig)
     assert cell.seed is not None
-    weights, weights_sha256 = _start_weights(cell)
+    weights, weights_sha256 = start_weights(cell)
     task = cell.task.load()(cell.task_config)
     algorithm = cell.algorithm.load()(cell.algo)
     with display.stage("episodes"):
@@ -108,10 +138,12 @@ def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
     policy = Policy(load_model(weights, config, cell.seed), config, algorithm.needs)
     visited = [*(rendered[i] for i in plan.rows), *joined]
     reference, reference_facts = _reference(algorithm, weights_sha256, policy, visited, display)
-    trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder)
+    snapshots = Snapshots(folder / SNAPSHOTS, keep)
+    trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder, keep=snapshots.keep)
     resumed_at = trainer.done
     with display.training(cell.label, folder) as reporter:
         trainer.run(reporter)
+    snapshots.seal()
     save_weights(policy, weights, renderer, folder / "checkpoint", algorithm.sampling_q_weight)
     return {
         "start_weights_sha256": weights_sha256,
@@ -135,7 +167,7 @@ def _kept(file: Path) -> bool:
     return file.is_file() and not file.name.startswith(".") and file.name not in ("DONE", "error.json")
 
 
-def _start_weights(cell: CellPlan) -> tuple[Path, str]:
+def start_weights(cell: CellPlan) -> tuple[Path, str]:
     """Folder and sha256 of the weights that the cell starts from; they are the reference too."""
     if cell.start is not None:
         return verified_weights(cell.start.folder)

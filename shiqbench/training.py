@@ -110,6 +110,7 @@ class Trainer:
         seed: For whatever the model itself draws.
         folder: Holds ``checkpoint/`` and ``train.jsonl``.
         measure: Called after each update with the number of updates done; what it returns joins the log's line.
+        keep: Called after each update with the number of updates done and what is trained, by the main process.
     """
 
     def __init__(
@@ -123,8 +124,9 @@ class Trainer:
         seed: int,
         folder: Path,
         measure: Callable[[int], dict[str, float]] | None = None,
+        keep: Callable[[int, Callable[[], dict[str, Any]]], None] | None = None,
     ) -> None:
-        self.measure = measure
+        self.measure, self.keep = measure, keep
         self.algorithm, self.rendered, self.reference = algorithm, rendered, reference
         self.plan, self.config, self.folder = plan, config, folder
         torch.manual_seed(seed)
@@ -158,6 +160,8 @@ class Trainer:
                 log.write(json.dumps(line) + "\n")
                 log.flush()
                 self.done = index + 1
+                if self.keep is not None and self.accelerator.is_main_process:
+                    self.keep(self.done, self._trained_state)
                 reporter.update(line, total)
                 if self.done % self.config.save_every == 0 and self.done < total:
                     self._save()
@@ -263,16 +267,18 @@ class Trainer:
             return
         state = {
             "done": self.done,
-            "model": {k: v for k, v in self._plain_policy().state_dict().items() if self._trained(k)},
+            "model": self._trained_state(),
             "optimizer": self.optimizer.state_dict(),
             "torch": torch.get_rng_state(),
         }
         with replacing(self.folder / "checkpoint" / STATE) as temporary:
             torch.save(state, temporary)
 
-    def _trained(self, name: str) -> bool:
-        """With LoRA only adapters and heads change; the rest is loaded from the model itself."""
-        return not self.config.lora_rank or "lora_" in name or name.startswith("heads.")
+    def _trained_state(self) -> dict[str, Any]:
+        """What training changes: with LoRA adapters and heads, the rest is loaded from the model itself."""
+        whole = not self.config.lora_rank
+        state = self._plain_policy().state_dict()
+        return {k: v for k, v in state.items() if whole or "lora_" in k or k.startswith("heads.")}
 
     def _resume(self) -> int:
         """Load the newest checkpoint, if any, and drop the log lines that came after it."""

@@ -190,5 +190,16 @@ def test_a_tracker_writes_its_files(tiny_model: Path, tmp_path: Path) -> None:
 def test_json_is_one_object_and_everything_else_is_on_standard_error(tiny_model: Path, tmp_path: Path) -> None:
     done = subprocess.run([*command(tiny_model, tmp_path / "r"), "--json"], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
-    assert set(found) == {"cell", "path", "state", "cached", "evaluation", "primary", "metrics", "budget", "also"}
+    assert set(found) == {
+        "cell",
+        "path",
+        "state",
+        "cached",
+        "evaluation",
+        "primary",
+        "metrics",
+        "budget",
+        "also",
+        "curve",
+    }
     assert "train shiq/" in done.stderr

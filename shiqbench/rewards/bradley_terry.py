@@ -63,9 +63,13 @@ class Trained(RewardModel[P]):
         """Get the language model."""
         _ = self.source
 
+    def learns_from(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
+        """The first ``config.pairs``."""
+        return pairs[: self.config.pairs]
+
     def fit(self, pairs: Sequence[Pair]) -> None:
         """Train on the first ``config.pairs`` of them, or find what was trained on the same ones."""
-        used = list(pairs[: self.config.pairs])
+        used = list(self.learns_from(pairs))
         recipe = {
             "kind": self.kind,
             "version": VERSION,

@@ -35,7 +35,7 @@ class BradleyTerryConfig(PairsConfig):
 
     precision: Literal["bf16", "fp32"] = "bf16"
     layer: int | None = Field(default=10, gt=0, description="features are taken after this layer; null is the last")
-    l2: float = Field(default=100.0, gt=0, description="penalty on the weights of standardised features")
+    l2: float = Field(default=1000.0, gt=0, description="penalty on the weights of standardised features")
 
 
 class BradleyTerryFullConfig(PairsConfig):

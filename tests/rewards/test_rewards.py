@@ -117,6 +117,7 @@ def test_bradley_terry_learns_an_order_and_is_kept_in_the_cache(
     model.fit(pairs(80))
     right, count = held_out_accuracy(model, pairs(200)[120:])
     assert right / count > 0.9
+    assert list(model.learns_from(pairs(80))) == pairs(60)
     assert model.facts()["pairs"] == 60
     assert model.facts()["pairs_offered"] == 80
     (folder,) = (own_cache / "rewards").glob("bradley_terry-*")

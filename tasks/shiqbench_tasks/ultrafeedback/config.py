@@ -69,7 +69,10 @@ class UltraFeedbackConfig(TaskConfig):
     reward_model: str = Field(default="bradley_terry", description="see `shiqbench list rewards`")
     reward: dict[str, Any] = Field(default_factory=dict, description="the reward model's own settings")
     held_out_pairs: int = Field(
-        default=200, gt=0, description="validation pairs on which the reward model's accuracy is measured, at most"
+        default=300,
+        gt=0,
+        description="pairs on which the reward model's accuracy is measured, at most: of validation, then of training "
+        "where it did not learn from them",
     )
     judge: JudgeConfig | None = Field(
         default=None, description="a language model that compares answers too: task.judge.url, task.judge.model, ..."

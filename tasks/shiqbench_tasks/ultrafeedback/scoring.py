@@ -78,9 +78,10 @@ class Scorer:
         """Fit the model to training pairs, or find it fitted to them."""
         self.model.fit(training)
 
-    def measure(self, validation: Sequence[Pair]) -> HeldOut:
-        """What the fitted model is worth on validation pairs."""
-        held = list(validation[: self._held_out_pairs])
+    def measure(self, training: Sequence[Pair], validation: Sequence[Pair]) -> HeldOut:
+        """What the fitted model is worth on validation pairs, then on training pairs that it did not learn from."""
+        unseen = training[len(self.model.learns_from(training)) :]
+        held = [*validation, *unseen][: self._held_out_pairs]
         right, pairs = held_out_accuracy(self.model, held)
         longer = sum(len(p.better) > len(p.worse) for p in held)
         say(f"{self.identity['name']} orders {right} of {pairs} held-out pairs as the data do", None)

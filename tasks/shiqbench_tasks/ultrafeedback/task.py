@@ -206,7 +206,7 @@ class UltraFeedbackTask(Task):
 
     def _add_standing(self, records: Sequence[Record], prompts: Sequence[Prompt], best: Sequence[str]) -> None:
         """What the reward model is worth, and its rewards of the data's best answers."""
-        held_out = {f"held_out_{name}": value for name, value in asdict(self.scorer.measure(self._pairs[1])).items()}
+        held_out = {f"held_out_{name}": value for name, value in asdict(self.scorer.measure(*self._pairs)).items()}
         theirs = self.scorer.score([Answered(p.messages, b) for p, b in zip(prompts, best, strict=True)])
         for r, reward in zip(records, theirs, strict=True):
             r |= {"chosen_reward": reward, **held_out}

@@ -151,6 +151,13 @@ def test_bradley_terry_judges_by_what_it_learned_from_other_prompts(
     assert f"orders {found.metrics['reward_accuracy_pairs']:.0f} of" in said
     assert found.metrics["reward_accuracy"] == 1.0
     assert found.metrics["reward_accuracy_low"] < 1.0
+    # The smoke preset measures on 20 pairs: those of validation, then training pairs that it did not learn from.
+    every = carry_out("base", data, tiny_model, results, task__held_out_pairs=1000, **settings)
+    few = {**settings, "task.reward": {**settings["task.reward"], "pairs": 50}}
+    more = carry_out("base", data, tiny_model, results, task__held_out_pairs=1000, **few)
+    trained_on = json.loads((Path(every.evaluation["path"]) / "manifest.json").read_text())
+    offered = trained_on["task"]["reward_model"]["facts"]["pairs_offered"]
+    assert more.metrics["reward_accuracy_pairs"] == every.metrics["reward_accuracy_pairs"] + offered - 50
     with pytest.raises(ConfigError, match="bradley_terry is trained on this split"):
         carry_out("base", data, tiny_model, results, eval__split="train", **settings)
 
