@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.cell import is_done
 from shiqbench.files import read_json
 from shiqbench.plan import Request, make_plan
+from shiqbench.runner import missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ class Line:
         data: What it learns from, where lines differ in that.
         algo: The algorithm.
         assignments: Its ``--set``.
+        eval_every: Updates between the points of its learning curve; None for none.
         plans: Seed to plan.
     """
 
@@ -39,6 +41,7 @@ class Line:
     data: str
     algo: str
     assignments: tuple[str, ...]
+    eval_every: int | None
     plans: dict[int, RunPlan]
 
 
@@ -58,13 +61,18 @@ class Comparison:
     seeds: tuple[int, ...]
     results: Path
 
-    def line(self, name: str, algo: str, assignments: tuple[str, ...], data: str = "") -> Line:
+    def line(
+        self, name: str, algo: str, assignments: tuple[str, ...], data: str = "", eval_every: int | None = None
+    ) -> Line:
         """One line, planned."""
-        plans = {
-            s: make_plan(Request(algo, self.task, None, s, self.preset, assignments, results=self.results))
-            for s in self.seeds
+        shared: dict[str, Any] = {
+            "preset": self.preset,
+            "assignments": assignments,
+            "eval_every": eval_every,
+            "results": self.results,
         }
-        return Line(name, data, algo, assignments, plans)
+        plans = {s: make_plan(Request(algo, self.task, seed=s, **shared)) for s in self.seeds}
+        return Line(name, data, algo, assignments, eval_every, plans)
 
     def command(self, line: Line, seed: int) -> list[str]:
         """What a user would type for one cell."""
@@ -72,6 +80,8 @@ class Comparison:
         words += ["--preset", self.preset, "--results", str(self.results)]
         for assignment in line.assignments:
             words += ["--set", assignment]
+        if line.eval_every is not None:
+            words += ["--eval-every", str(line.eval_every)]
         return words
 
     def run_missing(self, lines: Sequence[Line]) -> list[str]:
@@ -84,7 +94,7 @@ class Comparison:
         for seed in self.seeds:
             for line in lines:
                 plan = line.plans[seed]
-                if finished(plan, plan.cell):
+                if not missing(plan):
                     continue
                 words = self.command(line, seed)
                 say("$ shiqbench " + shlex.join(words))

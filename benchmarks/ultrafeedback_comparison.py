@@ -3,6 +3,7 @@
     python benchmarks/ultrafeedback_comparison.py --data FOLDER                   # one seed
     python benchmarks/ultrafeedback_comparison.py --data FOLDER --seeds 0 1 2     # the whole matrix; continues
     python benchmarks/ultrafeedback_comparison.py --data FOLDER --table > results/tables/ultrafeedback_comparison.md
+    python benchmarks/ultrafeedback_comparison.py --data FOLDER --betas 0.3 1 3 --eval-every 10   # for fronts
 
 A cell is one ``shiqbench run``, printed before it starts. What is done is not done again, a cell that fails costs
 only itself, and the table names the cells that are missing.
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 TASK = "ultrafeedback"
 ALGORITHMS = ("sft", "dpo", "copg", "dro", "shiq")
+# What ties each to its reference; sft has no tie, its front is made of checkpoints alone.
+STRENGTH = {"dpo": "beta", "copg": "beta", "dro": "tau", "shiq": "beta"}
 COLUMNS = ("id", "reward", "base_reward", "win_base", "win_chosen", "k1", "k3", "tokens")
 HEAD = (
     "| algorithm | seeds | reward [95 %, prompts] | [95 %, seeds] | gained over base [95 %, prompts] "
@@ -37,7 +40,23 @@ HEAD = (
 def planned(chosen: argparse.Namespace) -> tuple[Comparison, list[Line]]:
     """Every line."""
     comparison = Comparison(TASK, chosen.preset, tuple(chosen.seeds), chosen.results)
-    return comparison, [comparison.line(a, a, (f"task.data={chosen.data}",)) for a in ALGORITHMS]
+    data = f"task.data={chosen.data}"
+    lines = [comparison.line(a, a, (data,), eval_every=chosen.eval_every) for a in ALGORITHMS]
+    for algorithm, key in STRENGTH.items():
+        default = getattr(lines[0].plans[chosen.seeds[0]].found.algorithm(algorithm).load_config()(), key)
+        for value in (default * factor for factor in chosen.betas if factor != 1):
+            words = (data, f"algo.{key}={value:g}")
+            lines.append(comparison.line(f"{algorithm}, {key} {value:g}", algorithm, words, "", chosen.eval_every))
+    return comparison, lines
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Of this comparison alone."""
+    parser.add_argument("--data", required=True, help="what task.data names")
+    parser.add_argument(
+        "--betas", type=float, nargs="+", default=[], help="also at these multiples of the default beta or tau"
+    )
+    parser.add_argument("--eval-every", type=int, help="a learning curve on validation, every N updates")
 
 
 def by_prompt(frames: Sequence[Any]) -> Any:
@@ -103,11 +122,4 @@ def table(comparison: Comparison, lines: Sequence[Line]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(
-        command_line(
-            __doc__,
-            planned,
-            table,
-            lambda parser: parser.add_argument("--data", required=True, help="what task.data names"),
-        )
-    )
+    sys.exit(command_line(__doc__, planned, table, options))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from shiqbench import cli_results
+from shiqbench.cli_common import Json, PluginFiles, emit
 from shiqbench.errors import ConfigError, ExitCode, ShiqbenchError
 
 app = typer.Typer(
@@ -19,8 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, the rest on standard error.")]
-PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="A local plugin file; repeatable.")]
+app.add_typer(cli_results.app)
 
 
 @app.callback()
@@ -260,11 +260,6 @@ def check_tracker(name: str) -> None:
         )
     if importlib.util.find_spec(known[name]) is None:
         raise ConfigError(f"{name} is not installed", where="--track", do=f"pip install {known[name]}")
-
-
-def emit(value: Any) -> None:
-    """Exactly one JSON object on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def _readable(value: Any, indent: int = 0) -> str:

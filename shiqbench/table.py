@@ -84,13 +84,14 @@ def differences(rows: Sequence[Row]) -> list[str]:
         peers = [_settings(r) for r in rows if r.recipe["algorithm"]["name"] == row.recipe["algorithm"]["name"]]
         mine = _settings(row)
         keys = [k for k in sorted(mine) if any(canonical_json(p.get(k)) != canonical_json(mine[k]) for p in peers)]
-        texts.append(" ".join(f"{k.partition('.')[2]}={_brief(mine[k])}" for k in keys))
+        texts.append(" ".join(f"{k.partition('.')[2]}={brief(mine[k])}" for k in keys))
     return texts
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
+    """A setting's value in a few characters."""
     if isinstance(value, list):
-        return "+".join(_brief(v) for v in value)
+        return "+".join(brief(v) for v in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

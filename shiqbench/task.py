@@ -57,6 +57,25 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class FrontAxes:
+    """Which columns of a task's records make a front: what is gained for the distance that was moved.
+
+    Attributes:
+        unit: Names the example; its repeats are averaged.
+        distance: From what training started from, never negative in the mean.
+        value: Higher is better.
+        distance_name: For the figure, with its unit.
+        value_name: For the figure.
+    """
+
+    unit: str
+    distance: str
+    value: str
+    distance_name: str
+    value_name: str
+
+
+@dataclass(frozen=True)
 class Beside:
     """What stands beside the evaluated weights, for :meth:`Task.finish`.
 
@@ -87,6 +106,8 @@ class Task(ABC):
     """What its data, or its own policy, provides of what algorithms may need; set in ``__init__`` if that depends."""
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()
     """Extra columns of the comparison table: (metric name, heading, format spec)."""
+    front: ClassVar[FrontAxes | None] = None
+    """Which columns of its records ``shiqbench front`` draws; None where none measures a distance."""
     formats: ClassVar[tuple[str, ...]] = ()
     """What ``shiqbench export`` can write its records as."""
 

@@ -18,7 +18,7 @@ from shiqbench.errors import ConfigError
 from shiqbench.kl import k1, k3
 from shiqbench.rendering import TokenSequence
 from shiqbench.reward import Answered
-from shiqbench.task import Metrics, Primary, Task
+from shiqbench.task import FrontAxes, Metrics, Primary, Task
 from shiqbench_tasks.ultrafeedback import judging
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import read
@@ -67,6 +67,9 @@ class UltraFeedbackTask(Task):
         ("judge_win_base", "judged: wins base", ".2f"),
         ("judge_win_chosen", "wins chosen", ".2f"),
         ("judge_chosen_failed", "failed", ".0f"),
+    )
+    front: ClassVar[FrontAxes | None] = FrontAxes(
+        "id", "k3", "reward", "KL from the reference, nats an answer (k3)", "mean reward"
     )
     config: UltraFeedbackConfig
 
