@@ -282,7 +282,9 @@ def main(arguments: list[str] | None = None) -> None:
     except ShiqbenchError as error:
         if debug:
             raise
-        sys.exit(_fail(error.line(), error.exit_code))
+        for line in error.lines()[:-1]:
+            _fail(line, error.exit_code)
+        sys.exit(_fail(error.lines()[-1], error.exit_code))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_fail("interrupted; the same command continues", ExitCode.INTERRUPTED))
     except Exception as error:

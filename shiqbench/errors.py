@@ -7,6 +7,10 @@ caller would expect, so ``except ValueError`` and ``except ShiqbenchError`` both
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class ExitCode(IntEnum):
@@ -33,6 +37,10 @@ class ShiqbenchError(Exception):
         self.what, self.where, self.do = what, where, do
         super().__init__(self.line())
 
+    def lines(self) -> list[str]:
+        """What is shown: one line, or more where several things are wrong."""
+        return [self.line()]
+
     def line(self) -> str:
         """The message in its one-line form, ``what (where); what to do``."""
         text = self.what + (f" ({self.where})" if self.where else "")
@@ -43,6 +51,19 @@ class ConfigError(ShiqbenchError, ValueError):
     """The request is wrong or cannot be met: nothing has been written."""
 
     exit_code = ExitCode.USAGE
+
+
+class ConfigListError(ConfigError):
+    """Several things that are wrong, all of them known before anything was written; each is a line of its own."""
+
+    def __init__(self, errors: Sequence[ConfigError]) -> None:
+        self.errors = tuple(errors)
+        first = self.errors[0]
+        super().__init__(first.what, where=first.where, do=first.do)
+
+    def lines(self) -> list[str]:
+        """One line each."""
+        return [e.line() for e in self.errors]
 
 
 class PluginError(ConfigError):
