@@ -225,6 +225,19 @@ def export(
 
 
 @app.command()
+def watch(
+    results: Annotated[Path, typer.Argument(help="Results folder.")] = Path("results"),
+    once: Annotated[bool, typer.Option("--once", help="Show them as they are now, and end.")] = False,
+) -> None:
+    """Show the matrices that run in a results folder, until none does."""
+    from rich.console import Console
+
+    from shiqbench.watch import watch as show_live
+
+    show_live(results, Console(), once=once)
+
+
+@app.command()
 def new(
     kind: Annotated[str, typer.Argument(help="algorithm or task.")],
     name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits, underscores.")],

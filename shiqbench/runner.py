@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ from shiqbench.digest import short
 from shiqbench.errors import ConfigError
 from shiqbench.files import read_json, write_json
 from shiqbench.start_model import StartModel
+from shiqbench.workbench import workbench
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from shiqbench.plan import CellPlan, RunPlan
     from shiqbench.progress import Display
+    from shiqbench.workbench import Workbench
 
 # What a language model under training can provide, whatever the task.
 LANGUAGE_MODEL_OFFERS = frozenset({"values", "token_q", "mismatched", "best"})
@@ -53,17 +56,44 @@ class RunResult:
         return {**self.__dict__, "path": str(self.path)}
 
 
-def missing(plan: RunPlan) -> list[str]:
-    """What a run of this plan would compute, in words; empty if nothing."""
-    todo = [f"train {c.label}" for c in plan.trained if not is_done(c.folder)]
+@dataclass(frozen=True)
+class Step:
+    """One thing that a run may have to compute; runs that share it find it done.
+
+    Attributes:
+        text: What is done, in words.
+        folder: Its result, finished by DONE.
+        cell: Which cell is trained or evaluated.
+        evaluation: How it is evaluated; None where it is trained.
+    """
+
+    text: str
+    folder: Path
+    cell: CellPlan
+    evaluation: RunPlan | None = None
+
+
+def steps(plan: RunPlan) -> list[Step]:
+    """Everything that a run of this plan consists of, in order, done or not."""
+    found = [Step(f"train {c.label}", c.folder, c) for c in plan.trained]
     for each in (plan, *plan.also):
         on = f" on {each.name}" if each.added else ""
-        todo += [f"evaluate {c.label}{on}" for c in each.evaluated if not is_done(each.eval_folder(c))]
-    return todo
+        found += [Step(f"evaluate {c.label}{on}", each.eval_folder(c), c, each) for c in each.evaluated]
+    return found
 
 
-def run_plan(plan: RunPlan, display: Display) -> RunResult:
+def missing(plan: RunPlan) -> list[str]:
+    """What a run of this plan would compute, in words; empty if nothing."""
+    return [step.text for step in steps(plan) if not is_done(step.folder)]
+
+
+def run_plan(plan: RunPlan, display: Display, bench: Workbench | None = None) -> RunResult:
     """Train and evaluate whatever is missing, then read the result back.
+
+    Args:
+        plan: What is wanted.
+        display: Told about progress.
+        bench: What this process keeps for its next run; nothing is kept without one.
 
     Raises:
         ConfigError: Before anything was written.
@@ -72,7 +102,13 @@ def run_plan(plan: RunPlan, display: Display) -> RunResult:
     cached = not missing(plan)
     if not cached:
         prepare(plan)
-        _compute(plan, display)
+        with nullcontext(bench) if bench else workbench() as kept:
+            _compute(plan, display, kept)
+    return result_of(plan, cached=cached)
+
+
+def result_of(plan: RunPlan, *, cached: bool) -> RunResult:
+    """Read back what a finished run has left."""
     manifest = plan.cell.folder / "manifest.json"
     return RunResult(
         cell=plan.cell.digest,
@@ -126,26 +162,27 @@ def check_needs(cell: CellPlan) -> None:
     task.check(algorithm)
 
 
-def _compute(plan: RunPlan, display: Display) -> None:
-    from shiqbench.evaluation import JOURNAL, engine_holder, evaluate_cell
-
-    for cell in plan.trained:
-        if not is_done(cell.folder):
+def _compute(plan: RunPlan, display: Display, bench: Workbench) -> None:
+    for step in steps(plan):
+        if step.evaluation is not None and step.cell.train is None:
+            _untrained(step.cell)
+        if is_done(step.folder):
+            continue
+        if step.evaluation is None:
             from shiqbench.train_cell import train_cell
 
-            display.say(f"train {cell.label}")
-            train_cell(cell, display)
-    with engine_holder() as holder:
-        for each in (plan, *plan.also):
-            on = f" on {each.name}" if each.added else ""
-            for cell in each.evaluated:
-                if cell.train is None:
-                    _untrained(cell)
-                if not is_done(each.eval_folder(cell)):
-                    goes_on = ", continued" if (each.eval_folder(cell) / JOURNAL).is_file() else ""
-                    display.say(f"evaluate {cell.label}{on} with {each.engine_version}{goes_on}")
-                    with display.bar(f"evaluate {cell.label}", 0) as advance:
-                        evaluate_cell(each, cell, holder, advance)
+            with display.step(step.text, step.folder):
+                train_cell(step.cell, display, bench)
+            continue
+        from shiqbench.evaluation import JOURNAL, evaluate_cell
+
+        goes_on = ", continued" if (step.folder / JOURNAL).is_file() else ""
+        with (
+            display.step(f"{step.text} with {step.evaluation.engine_version}{goes_on}", step.folder),
+            display.bar(f"evaluate {step.cell.label}", 0) as advance,
+        ):
+            bench.make_room_for_engine()
+            evaluate_cell(step.evaluation, step.cell, bench.engine, advance)
 
 
 def _untrained(cell: CellPlan) -> None:

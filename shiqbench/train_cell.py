@@ -20,10 +20,11 @@ from shiqbench.heads import fold_q
 from shiqbench.manifest import manifest, peak_memory_gb
 from shiqbench.memory import keeping_freed_memory
 from shiqbench.mismatched import mismatched
-from shiqbench.policy import Policy, load_model, plain
+from shiqbench.policy import Policy, plain, trainable
 from shiqbench.reference import ReferenceCache, not_computed
 from shiqbench.start_model import StartModel
 from shiqbench.training import Trainer, plan_training
+from shiqbench.workbench import Material
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,10 +36,16 @@ if TYPE_CHECKING:
     from shiqbench.progress import Display
     from shiqbench.rendering import Rendered, Renderer
     from shiqbench.statistics import TokenStatistics
+    from shiqbench.workbench import Workbench
 
 
-def train_cell(cell: CellPlan, display: Display) -> bool:
+def train_cell(cell: CellPlan, display: Display, bench: Workbench) -> bool:
     """Train a cell unless that is done; its start must be.
+
+    Args:
+        cell: What to train.
+        display: Told about progress.
+        bench: What this process keeps.
 
     Returns:
         True if it was already there.
@@ -50,18 +57,19 @@ def train_cell(cell: CellPlan, display: Display) -> bool:
             return True
         try:
             with keeping_freed_memory():
-                _train(cell, display)
+                _train(cell, display, bench)
         except Exception as error:
             write_error(cell.folder, error)
             raise
     return False
 
 
-def _train(cell: CellPlan, display: Display) -> None:
+def _train(cell: CellPlan, display: Display, bench: Workbench) -> None:
     assert cell.seed is not None
     started = time.perf_counter()
     write_json(cell.folder / "config.json", cell.recipe)
-    facts = _train_own_policy(cell, display) if cell.task.own_policy else _train_language_model(cell, display)
+    own = cell.task.own_policy
+    facts = _train_own_policy(cell, display) if own else _train_language_model(cell, display, bench)
     facts |= {
         "model": cell.model.text,
         "start": cell.start.label if cell.start else None,
@@ -83,20 +91,18 @@ def _train_own_policy(cell: CellPlan, display: Display) -> dict[str, Any]:
     return facts
 
 
-def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
+def _train_language_model(cell: CellPlan, display: Display, bench: Workbench) -> dict[str, Any]:
     config, folder = cell.train, cell.folder
     assert isinstance(config, TrainConfig)
     assert cell.seed is not None
     weights, weights_sha256 = _start_weights(cell)
-    task = cell.task.load()(cell.task_config)
     algorithm = cell.algorithm.load()(cell.algo)
     with display.stage("episodes"):
-        start = StartModel(weights, weights_sha256, display.bar)
-        task.meet(start)
-        offered = task.episodes("train")
-        episodes = algorithm.select(offered)
-        renderer = start.renderer
-        rendered = [renderer.render(e) for e in episodes]
+        material = _material(cell, StartModel(weights, weights_sha256, display.bar, bench.engine), bench)
+        task, renderer = material.task, material.renderer
+        episodes = algorithm.select(material.offered)
+        rendered = material.render(episodes)
+    bench.make_room_for_training()
     _check_lengths(rendered, config)
     _check_data(algorithm, rendered)
     units = make_units(algorithm, episodes)
@@ -105,7 +111,7 @@ def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
     if "mismatched" in algorithm.needs:
         joined = [m.rendered for b in plan.batches for m in mismatched(b, rendered)]
     _check_lengths(joined, config)
-    policy = Policy(load_model(weights, config, cell.seed), config, algorithm.needs)
+    policy = Policy(trainable(bench.pretrained(weights_sha256, weights), config, cell.seed), config, algorithm.needs)
     visited = [*(rendered[i] for i in plan.rows), *joined]
     reference, reference_facts = _reference(algorithm, weights_sha256, policy, visited, display)
     trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder)
@@ -117,7 +123,7 @@ def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
         "start_weights_sha256": weights_sha256,
         "tokenizer_sha256": _sha256_if_file(weights / "tokenizer.json"),
         "chat_template_sha256": renderer.template_sha256,
-        "data": data_facts(offered, episodes, rendered, len(units)),
+        "data": data_facts(material.offered, episodes, rendered, len(units)),
         "task": task.facts(),
         "budget": {
             "updates": len(plan.batches),
@@ -129,6 +135,18 @@ def _train_language_model(cell: CellPlan, display: Display) -> dict[str, Any]:
         "resumed_at_update": resumed_at,
         "save_every": config.save_every,
     }
+
+
+def _material(cell: CellPlan, start: StartModel, bench: Workbench) -> Material:
+    """The task's episodes for this start; they depend on no algorithm, so cells share them."""
+
+    def make() -> Material:
+        task = cell.task.load()(cell.task_config)
+        task.meet(start)
+        return Material(task, task.episodes("train"), start.renderer)
+
+    key = digest({"task": cell.recipe["task"], "plugins": cell.origins, "weights": start.weights_sha256})
+    return bench.material(key, make)
 
 
 def _kept(file: Path) -> bool:
