@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Request", "RunResult", "run"]
+__all__ = ["Request", "RunResult", "matrix", "run"]
 
 if TYPE_CHECKING:
-    from shiqbench.api import run
+    from shiqbench.api import matrix, run
     from shiqbench.plan import Request
     from shiqbench.runner import RunResult
 
-_HOME = {"run": "shiqbench.api", "Request": "shiqbench.plan", "RunResult": "shiqbench.runner"}
+_HOME = {
+    "run": "shiqbench.api",
+    "matrix": "shiqbench.api",
+    "Request": "shiqbench.plan",
+    "RunResult": "shiqbench.runner",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,47 @@ from shiqbench.runner import run_plan
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from shiqbench.matrix.verb import MatrixResult
     from shiqbench.runner import RunResult
+
+
+def matrix(
+    source: str | Path | Mapping[str, Any],
+    *,
+    executor: str = "local",
+    jobs: int | None = None,
+    fail_fast: bool = False,
+    address: str | None = None,
+    results: str | Path | None = None,
+    plugins: tuple[str | Path, ...] = (),
+) -> MatrixResult:
+    """Train and evaluate every cell of a matrix.
+
+    Args:
+        source: A file, or a dictionary with what it would hold.
+        executor: ``local`` or ``ray``.
+        jobs: Cells at the same time; None is 1 locally, and as many as a Ray cluster takes.
+        fail_fast: Stop with the first failure.
+        address: Of a Ray cluster.
+        results: Results folder, in place of the file's.
+        plugins: Local plugin files, beside the file's.
+
+    Returns:
+        An outcome for each cell, failures included.
+
+    Raises:
+        ConfigError: With everything that is wrong; nothing was written.
+    """
+    from shiqbench.matrix.plan import make_matrix
+    from shiqbench.matrix.verb import carry_out, executing
+
+    planned = make_matrix(
+        Path(source) if isinstance(source, str) else source,
+        results=None if results is None else Path(results),
+        plugins=tuple(Path(p) for p in plugins),
+    )
+    run_all = executing(executor=executor, at_once=jobs, fail_fast=fail_fast, address=address)
+    return carry_out(planned, run_all, Display().say)
 
 
 def run(

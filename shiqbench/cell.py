@@ -7,10 +7,11 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from shiqbench.causes import error_facts
 from shiqbench.digest import file_sha256, short
 from shiqbench.errors import ConfigError, CorruptCellError
 from shiqbench.files import read_json, write_json
@@ -148,9 +149,5 @@ def find_cell(text: str, results: Path) -> Path:
 
 
 def write_error(folder: Path, error: BaseException) -> None:
-    """Leave error.json in a failed cell."""
-    what: dict[str, Any] = {"type": type(error).__name__, "what": str(error)}
-    for name in ("where", "do"):
-        if getattr(error, name, ""):
-            what[name] = getattr(error, name)
-    write_json(folder / "error.json", what)
+    """Leave error.json in a failed cell: what, where, what to do, and the cause in one word."""
+    write_json(folder / "error.json", error_facts(error))

@@ -1,16 +1,66 @@
-"""The verbs that read a results folder; registered by :mod:`shiqbench.cli`."""
+"""The verbs that concern many cells; registered by :mod:`shiqbench.cli`."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from shiqbench.cli_common import Json, PluginFiles, emit
+from shiqbench.errors import ConfigError
 
 app = typer.Typer()
+
+
+class Executor(StrEnum):
+    """Where a matrix runs."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 Results = Annotated[Path, typer.Argument(help="Results folder.")]
+
+
+@app.command()
+def matrix(
+    file: Annotated[Path, typer.Argument(help="A matrix file; see examples/ and docs/matrix.md.")],
+    executor: Annotated[Executor, typer.Option(help="local, or ray.")] = Executor.LOCAL,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Cells at the same time; 1 locally.")] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast/--keep-going", help="Stop with the first failure.")] = False,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; a local one is started if left out.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Results folder, in place of the file's.")] = None,
+    plugin: PluginFiles = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train and evaluate every cell of a file; what is already done is not done again."""
+    from shiqbench.matrix.describe import as_json as every_cell
+    from shiqbench.matrix.describe import describe
+    from shiqbench.matrix.plan import make_matrix
+
+    if address is not None and executor is not Executor.RAY:
+        raise ConfigError("--address goes with --executor ray", where="--address", do="add it, or leave it out")
+    planned = make_matrix(file, results=results, plugins=tuple(plugin or ()))
+    for line in () if as_json and dry_run else describe(planned, jobs or 1):
+        typer.echo(line, err=not dry_run)
+    if dry_run:
+        if as_json:
+            emit(every_cell(planned))
+        return
+    from shiqbench.executors import exit_code, summary
+    from shiqbench.matrix.verb import carry_out, executing
+
+    run = executing(executor=executor.value, at_once=jobs, fail_fast=fail_fast, address=address)
+    result = carry_out(planned, run, lambda line: typer.echo(line, err=True))
+    for line in summary(result.outcomes):
+        typer.echo(line, err=as_json)
+    if as_json:
+        emit(result.as_json())
+    if code := exit_code(result.outcomes):
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -35,3 +85,16 @@ def front(
         typer.echo(each.markdown() + "\n")
         if each.figure is not None:
             typer.echo(f"figure: {each.figure}\n")
+
+
+@app.command()
+def watch(
+    results: Results = Path("results"),
+    once: Annotated[bool, typer.Option("--once", help="Show them as they are now, and end.")] = False,
+) -> None:
+    """Show the matrices that run in a results folder, until none does."""
+    from rich.console import Console
+
+    from shiqbench.watch import watch as show_live
+
+    show_live(results, Console(), once=once)

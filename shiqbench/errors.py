@@ -88,3 +88,19 @@ class CorruptCellError(RunError):
 
 class EngineError(RunError):
     """The engine that generates text failed: a failure of the machine, never scored."""
+
+
+class DivergedError(RunError):
+    """The loss or its gradient is no longer finite."""
+
+
+class WorkerLostError(RunError):
+    """The process that worked on a job ended without an answer."""
+
+
+class OverTimeError(RunError):
+    """A job took longer than its limit."""
+
+
+class OverMemoryError(RunError):
+    """A job took more memory than its limit."""

@@ -24,16 +24,8 @@ if TYPE_CHECKING:
     from shiqbench.rendering import Rendered, TokenSequence
 
 
-def load_model(folder: Path, config: TrainConfig, seed: int = 0) -> torch.nn.Module:
-    """The model with fp32 weights, wrapped for LoRA and checkpointing as configured.
-
-    Mixed precision (bf16) is applied around the forward pass, so the weights that the optimizer
-    moves stay fp32.
-
-    Args:
-        folder: In the transformers format.
-        config: Adapter, checkpointing, shared prefixes.
-        seed: Of new LoRA weights, so that they depend on nothing that ran before in this process.
+def pretrained(folder: Path) -> torch.nn.Module:
+    """The model of a folder in the transformers format, with fp32 weights.
 
     Raises:
         ConfigError: The folder holds no causal language model.
@@ -48,6 +40,28 @@ def load_model(folder: Path, config: TrainConfig, seed: int = 0) -> torch.nn.Mod
             where=str(folder),
             do="give a folder in the transformers format",
         ) from error
+    return model
+
+
+def load_model(folder: Path, config: TrainConfig, seed: int = 0) -> torch.nn.Module:
+    """The model of a folder, made ready for training."""
+    return trainable(pretrained(folder), config, seed)
+
+
+def trainable(model: torch.nn.Module, config: TrainConfig, seed: int = 0) -> torch.nn.Module:
+    """A model with fp32 weights, wrapped for LoRA and checkpointing as configured.
+
+    Mixed precision (bf16) is applied around the forward pass, so the weights that the optimizer
+    moves stay fp32.
+
+    Args:
+        model: From :func:`pretrained`; changed here.
+        config: Adapter, checkpointing, shared prefixes.
+        seed: Of new LoRA weights, so that they depend on nothing that ran before in this process.
+
+    Raises:
+        ConfigError: The model has fewer layers than are to be trained.
+    """
     if config.share_prefix:
         enable(model)
     if config.checkpointing:

@@ -42,6 +42,12 @@ class Display:
         self.console.print(text, soft_wrap=True, markup=False)
 
     @contextmanager
+    def step(self, text: str, folder: Path) -> Iterator[None]:
+        """A training or an evaluation, which makes ``folder``; said when it begins."""
+        self.say(text)
+        yield
+
+    @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """A step of unknown length; its time is said at the end."""
         started = time.perf_counter()
@@ -89,6 +95,20 @@ class Display:
         )
 
 
+class Pace:
+    """How fast a training is, from the lines of its log."""
+
+    def __init__(self) -> None:
+        self.tokens = self.updates = 0
+
+    def of(self, line: dict[str, Any], total: int) -> tuple[float, float]:
+        """Tokens per second (0 at the first line) and seconds left; ``seconds`` is the time since the line before."""
+        speed = (line["tokens"] - self.tokens) / line["seconds"] if self.tokens and line["seconds"] else 0.0
+        each = line["seconds"] / max(1, line["update"] - self.updates) if self.updates else line["seconds"]
+        self.tokens, self.updates = line["tokens"], line["update"]
+        return speed, (total - line["update"]) * each
+
+
 class TrainingReporter:
     """Shows one training run, line by line of its log."""
 
@@ -96,13 +116,11 @@ class TrainingReporter:
         self.display, self.progress, self.name, self.tracker = display, progress, name, tracker
         self.task = progress.add_task(name, total=None, note="")
         self.said = 0.0
-        self.tokens = self.updates = 0
+        self.pace = Pace()
 
     def update(self, line: dict[str, Any], total: int) -> None:
         """One update is done, or several since the line before; ``seconds`` is the time of them all."""
-        speed = (line["tokens"] - self.tokens) / line["seconds"] if self.tokens else 0.0
-        each = line["seconds"] / max(1, line["update"] - self.updates) if self.updates else line["seconds"]
-        self.tokens, self.updates = line["tokens"], line["update"]
+        speed, left = self.pace.of(line, total)
         note = f"loss {line['loss']:.4f}  return {line['return']:+.3f}"
         note += f"  {speed:.0f} tok/s" if speed else ""
         self.progress.update(self.task, completed=line["update"], total=total, note=note)
@@ -110,7 +128,6 @@ class TrainingReporter:
             time.perf_counter() - self.said > LINE_SECONDS or line["update"] == total
         ):
             self.said = time.perf_counter()
-            left = (total - line["update"]) * each
             self.display.say(f"{self.name}: update {line['update']}/{total}  {note}  about {left:.0f} s left")
         if self.tracker is not None:
             values = {k: v for k, v in line.items() if isinstance(v, (int, float)) and k != "update"}

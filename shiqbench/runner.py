@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,15 @@ from shiqbench.errors import ConfigError
 from shiqbench.files import read_json, write_json
 from shiqbench.snapshots import of_cell
 from shiqbench.start_model import StartModel
+from shiqbench.workbench import workbench
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from shiqbench.curve import Curve
-    from shiqbench.evaluation import EngineHolder
     from shiqbench.plan import CellPlan, RunPlan
     from shiqbench.progress import Display
+    from shiqbench.workbench import Workbench
 
 # What a language model under training can provide, whatever the task.
 LANGUAGE_MODEL_OFFERS = frozenset({"values", "token_q", "mismatched", "best"})
@@ -59,29 +61,78 @@ class RunResult:
         return {**self.__dict__, "path": str(self.path)}
 
 
-def missing(plan: RunPlan) -> list[str]:
-    """What a run of this plan would compute, in words; empty if nothing."""
-    todo = [f"train {c.label}" for c in plan.trained if not is_done(c.folder)]
-    if is_done(plan.cell.folder) and _weights_to_keep(plan):
-        todo.append(f"train {plan.cell.label} once more, for its weights along the way")
+@dataclass(frozen=True)
+class Step:
+    """One thing that a run may have to compute; runs that share it find it done.
+
+    Attributes:
+        text: What is done, in words.
+        folder: Its result, finished by DONE.
+        cell: Which cell is trained or evaluated.
+        evaluation: How it is evaluated; None where it is trained.
+        update: Which snapshot is evaluated; None takes the final weights.
+        keep: Where it is trained, the updates after which its weights are kept.
+    """
+
+    text: str
+    folder: Path
+    cell: CellPlan
+    evaluation: RunPlan | None = None
+    update: int | None = None
+    keep: tuple[int, ...] = ()
+
+    def done(self) -> bool:
+        """Whether nothing has to be computed.
+
+        Raises:
+            CorruptCellError: A result is not what was written.
+        """
+        return is_done(self.folder) and (not self.keep or of_cell(self.cell, self.keep).complete())
+
+
+def steps(plan: RunPlan) -> list[Step]:
+    """Everything that a run of this plan consists of, in order, done or not."""
+    keep = _weights_to_keep(plan)
+    again = " once more, for its weights along the way" if keep and is_done(plan.cell.folder) else ""
+    found = [Step(f"train {c.label}", c.folder, c) for c in plan.trained if c is not plan.cell]
+    if plan.cell.train is not None:
+        found.append(Step(f"train {plan.cell.label}{again}", plan.cell.folder, plan.cell, keep=keep))
     for each in (plan, *plan.also):
         on = f" on {each.name}" if each.added else ""
-        todo += [f"evaluate {c.label}{on}" for c in each.evaluated if not is_done(each.eval_folder(c))]
-    if plan.curve is not None:
-        todo += [f"evaluate {p.cell.label} at update {p.update}" for p in plan.curve.points if not is_done(p.folder)]
-    return todo
+        found += [Step(f"evaluate {c.label}{on}", each.eval_folder(c), c, each) for c in each.evaluated]
+    return found + (_curve_steps(plan.curve) if plan.curve is not None else [])
+
+
+def _curve_steps(curve: Curve) -> list[Step]:
+    """The untrained model first, because tasks may compare with it."""
+    plan = curve.plan
+    untrained = Point(0, plan.base, None, plan.eval_folder(plan.base))
+    points = {p.folder: p for p in (untrained, *curve.points)}.values()
+    return [
+        Step(f"evaluate {p.cell.label} at update {p.update} on validation", p.folder, p.cell, plan, p.snapshot)
+        for p in points
+    ]
 
 
 def _weights_to_keep(plan: RunPlan) -> tuple[int, ...]:
-    """The updates whose weights the curve still needs and the cell did not keep."""
+    """The updates whose weights the curve still needs."""
     if plan.curve is None:
         return ()
-    lacking = tuple(p.snapshot for p in plan.curve.points if p.snapshot is not None and not is_done(p.folder))
-    return () if not lacking or of_cell(plan.cell, lacking).complete() else lacking
+    return tuple(p.snapshot for p in plan.curve.points if p.snapshot is not None and not is_done(p.folder))
 
 
-def run_plan(plan: RunPlan, display: Display) -> RunResult:
+def missing(plan: RunPlan) -> list[str]:
+    """What a run of this plan would compute, in words; empty if nothing."""
+    return [step.text for step in steps(plan) if not step.done()]
+
+
+def run_plan(plan: RunPlan, display: Display, bench: Workbench | None = None) -> RunResult:
     """Train and evaluate whatever is missing, then read the result back.
+
+    Args:
+        plan: What is wanted.
+        display: Told about progress.
+        bench: What this process keeps for its next run; nothing is kept without one.
 
     Raises:
         ConfigError: Before anything was written.
@@ -90,7 +141,13 @@ def run_plan(plan: RunPlan, display: Display) -> RunResult:
     cached = not missing(plan)
     if not cached:
         prepare(plan)
-        _compute(plan, display)
+        with nullcontext(bench) if bench else workbench() as kept:
+            _compute(plan, display, kept)
+    return result_of(plan, cached=cached)
+
+
+def result_of(plan: RunPlan, *, cached: bool) -> RunResult:
+    """Read back what a finished run has left."""
     manifest = plan.cell.folder / "manifest.json"
     return RunResult(
         cell=plan.cell.digest,
@@ -144,45 +201,28 @@ def check_needs(cell: CellPlan) -> None:
     task.check(algorithm)
 
 
-def _compute(plan: RunPlan, display: Display) -> None:
-    from shiqbench.evaluation import JOURNAL, engine_holder, evaluate_cell
-
-    for cell in plan.trained:
-        keep = _weights_to_keep(plan) if cell is plan.cell else ()
-        if keep or not is_done(cell.folder):
+def _compute(plan: RunPlan, display: Display, bench: Workbench) -> None:
+    for step in steps(plan):
+        if step.evaluation is not None and step.cell.train is None:
+            _untrained(step.cell)
+        if step.done():
+            continue
+        if step.evaluation is None:
             from shiqbench.train_cell import train_cell
 
-            display.say(f"train {cell.label}")
-            train_cell(cell, display, keep)
-    with engine_holder() as holder:
-        for each in (plan, *plan.also):
-            on = f" on {each.name}" if each.added else ""
-            for cell in each.evaluated:
-                if cell.train is None:
-                    _untrained(cell)
-                if not is_done(each.eval_folder(cell)):
-                    goes_on = ", continued" if (each.eval_folder(cell) / JOURNAL).is_file() else ""
-                    display.say(f"evaluate {cell.label}{on} with {each.engine_version}{goes_on}")
-                    with display.bar(f"evaluate {cell.label}", 0) as advance:
-                        evaluate_cell(each, cell, holder, advance)
-        if plan.curve is not None:
-            _evaluate_curve(plan.curve, display, holder)
+            with display.step(step.text, step.folder):
+                train_cell(step.cell, display, bench, step.keep)
+            continue
+        from shiqbench.evaluation import JOURNAL, evaluate_cell
 
-
-def _evaluate_curve(curve: Curve, display: Display, holder: EngineHolder) -> None:
-    """Every point that is missing; the untrained model first, because tasks may compare with it."""
-    from shiqbench.evaluation import evaluate_cell
-
-    base = curve.plan.base
-    untrained = Point(0, base, None, curve.plan.eval_folder(base))
-    for point in {p.folder: p for p in (untrained, *curve.points)}.values():
-        if point.cell.train is None:
-            _untrained(point.cell)
-        if not is_done(point.folder):
-            what = f"evaluate {point.cell.label} at update {point.update} on validation"
-            display.say(f"{what} with {curve.plan.engine_version}")
-            with display.bar(what, 0) as advance:
-                evaluate_cell(curve.plan, point.cell, holder, advance, point.snapshot)
+        at = "" if step.update is None else f" at update {step.update}"
+        goes_on = ", continued" if (step.folder / JOURNAL).is_file() else ""
+        with (
+            display.step(f"{step.text} with {step.evaluation.engine_version}{goes_on}", step.folder),
+            display.bar(f"evaluate {step.cell.label}{at}", 0) as advance,
+        ):
+            bench.make_room_for_engine()
+            evaluate_cell(step.evaluation, step.cell, bench.engine, advance, step.update)
 
 
 def _untrained(cell: CellPlan) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shiqbench.config import EvalConfig
+    from shiqbench.evaluation import EngineHolder
     from shiqbench.generation import Generator
     from shiqbench.rendering import Renderer
 
@@ -34,10 +35,13 @@ class StartModel:
         folder: The weights that training starts from.
         weights_sha256: Their identity, where it is known.
         bar: Shows the progress of what is done with it.
+        holder: Of this process's engine, if it has one: there may be no other beside it.
     """
 
-    def __init__(self, folder: Path, weights_sha256: str = "", bar: Bar = _no_bar) -> None:
-        self.folder, self.weights_sha256, self.bar = folder, weights_sha256, bar
+    def __init__(
+        self, folder: Path, weights_sha256: str = "", bar: Bar = _no_bar, holder: EngineHolder | None = None
+    ) -> None:
+        self.folder, self.weights_sha256, self.bar, self.holder = folder, weights_sha256, bar, holder
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -48,9 +52,16 @@ class StartModel:
 
     @contextmanager
     def engine(self, config: EvalConfig) -> Iterator[Generator]:
-        """An engine with its weights, built as for such an evaluation, and closed before training needs the memory."""
+        """An engine with its weights, built as for such an evaluation.
+
+        Without a holder it is closed at the end; with one, its owner closes it before training needs the memory.
+        """
         from shiqbench.evaluation import engine_holder
         from shiqbench.registry import registry
 
+        spec = registry().engine(config.engine)
+        if self.holder is not None:
+            yield self.holder.ready(spec, self.folder, config)
+            return
         with engine_holder() as holder:
-            yield holder.ready(registry().engine(config.engine), self.folder, config)
+            yield holder.ready(spec, self.folder, config)

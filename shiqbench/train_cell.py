@@ -20,12 +20,13 @@ from shiqbench.heads import fold_q
 from shiqbench.manifest import manifest, peak_memory_gb
 from shiqbench.memory import keeping_freed_memory
 from shiqbench.mismatched import mismatched
-from shiqbench.policy import Policy, load_model, plain
+from shiqbench.policy import Policy, plain, trainable
 from shiqbench.reference import ReferenceCache, not_computed
 from shiqbench.snapshots import FOLDER as SNAPSHOTS
 from shiqbench.snapshots import REPLAY, Snapshots, adopt, of_cell
 from shiqbench.start_model import StartModel
 from shiqbench.training import Trainer, plan_training
+from shiqbench.workbench import Material
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,14 +38,16 @@ if TYPE_CHECKING:
     from shiqbench.progress import Display
     from shiqbench.rendering import Rendered, Renderer
     from shiqbench.statistics import TokenStatistics
+    from shiqbench.workbench import Workbench
 
 
-def train_cell(cell: CellPlan, display: Display, keep: tuple[int, ...] = ()) -> bool:
+def train_cell(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, ...] = ()) -> bool:
     """Train a cell unless that is done; its start must be.
 
     Args:
         cell: What to train.
-        display: Progress.
+        display: Told about progress.
+        bench: What this process keeps.
         keep: Updates after which the weights are kept for a learning curve. A finished cell that did not keep
             them is trained once more, beside itself.
 
@@ -59,10 +62,10 @@ def train_cell(cell: CellPlan, display: Display, keep: tuple[int, ...] = ()) -> 
         try:
             with keeping_freed_memory():
                 if not is_done(cell.folder):
-                    _train(cell, display, keep)
+                    _train(cell, display, bench, keep)
                 if not there(cell, keep):
                     display.say(f"{cell.label} did not keep its weights along the way; training once more for them")
-                    _train_again(cell, display, keep)
+                    _train_again(cell, display, bench, keep)
         except Exception as error:
             write_error(cell.folder, error)
             raise
@@ -74,22 +77,22 @@ def there(cell: CellPlan, keep: tuple[int, ...]) -> bool:
     return is_done(cell.folder) and (not keep or of_cell(cell, keep).complete())
 
 
-def _train_again(cell: CellPlan, display: Display, keep: tuple[int, ...]) -> None:
+def _train_again(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, ...]) -> None:
     """In a folder of its own, which goes once the snapshots are taken over."""
     folder = cell.folder / REPLAY
     folder.mkdir(exist_ok=True)
-    _train_language_model(cell, folder, display, keep)
+    _train_language_model(cell, folder, display, bench, keep)
     adopt(folder, cell)
 
 
-def _train(cell: CellPlan, display: Display, keep: tuple[int, ...]) -> None:
+def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, ...]) -> None:
     assert cell.seed is not None
     started = time.perf_counter()
     write_json(cell.folder / "config.json", cell.recipe)
     facts = (
         _train_own_policy(cell, display)
         if cell.task.own_policy
-        else _train_language_model(cell, cell.folder, display, keep)
+        else _train_language_model(cell, cell.folder, display, bench, keep)
     )
     facts |= {
         "model": cell.model.text,
@@ -112,21 +115,21 @@ def _train_own_policy(cell: CellPlan, display: Display) -> dict[str, Any]:
     return facts
 
 
-def _train_language_model(cell: CellPlan, folder: Path, display: Display, keep: tuple[int, ...] = ()) -> dict[str, Any]:
+def _train_language_model(
+    cell: CellPlan, folder: Path, display: Display, bench: Workbench, keep: tuple[int, ...] = ()
+) -> dict[str, Any]:
     """Train into a folder; returns facts for the manifest."""
     config = cell.train
     assert isinstance(config, TrainConfig)
     assert cell.seed is not None
     weights, weights_sha256 = start_weights(cell)
-    task = cell.task.load()(cell.task_config)
     algorithm = cell.algorithm.load()(cell.algo)
     with display.stage("episodes"):
-        start = StartModel(weights, weights_sha256, display.bar)
-        task.meet(start)
-        offered = task.episodes("train")
-        episodes = algorithm.select(offered)
-        renderer = start.renderer
-        rendered = [renderer.render(e) for e in episodes]
+        material = _material(cell, StartModel(weights, weights_sha256, display.bar, bench.engine), bench)
+        task, renderer = material.task, material.renderer
+        episodes = algorithm.select(material.offered)
+        rendered = material.render(episodes)
+    bench.make_room_for_training()
     _check_lengths(rendered, config)
     _check_data(algorithm, rendered)
     units = make_units(algorithm, episodes)
@@ -135,7 +138,7 @@ def _train_language_model(cell: CellPlan, folder: Path, display: Display, keep: 
     if "mismatched" in algorithm.needs:
         joined = [m.rendered for b in plan.batches for m in mismatched(b, rendered)]
     _check_lengths(joined, config)
-    policy = Policy(load_model(weights, config, cell.seed), config, algorithm.needs)
+    policy = Policy(trainable(bench.pretrained(weights_sha256, weights), config, cell.seed), config, algorithm.needs)
     visited = [*(rendered[i] for i in plan.rows), *joined]
     reference, reference_facts = _reference(algorithm, weights_sha256, policy, visited, display)
     snapshots = Snapshots(folder / SNAPSHOTS, keep)
@@ -149,7 +152,7 @@ def _train_language_model(cell: CellPlan, folder: Path, display: Display, keep: 
         "start_weights_sha256": weights_sha256,
         "tokenizer_sha256": _sha256_if_file(weights / "tokenizer.json"),
         "chat_template_sha256": renderer.template_sha256,
-        "data": data_facts(offered, episodes, rendered, len(units)),
+        "data": data_facts(material.offered, episodes, rendered, len(units)),
         "task": task.facts(),
         "budget": {
             "updates": len(plan.batches),
@@ -161,6 +164,18 @@ def _train_language_model(cell: CellPlan, folder: Path, display: Display, keep: 
         "resumed_at_update": resumed_at,
         "save_every": config.save_every,
     }
+
+
+def _material(cell: CellPlan, start: StartModel, bench: Workbench) -> Material:
+    """The task's episodes for this start; they depend on no algorithm, so cells share them."""
+
+    def make() -> Material:
+        task = cell.task.load()(cell.task_config)
+        task.meet(start)
+        return Material(task, task.episodes("train"), start.renderer)
+
+    key = digest({"task": cell.recipe["task"], "plugins": cell.origins, "weights": start.weights_sha256})
+    return bench.material(key, make)
 
 
 def _kept(file: Path) -> bool:

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from shiqbench.data import unit_batches
-from shiqbench.errors import RunError
+from shiqbench.errors import DivergedError
 from shiqbench.files import replacing
 from shiqbench.layout import make_batch
 from shiqbench.mismatched import mismatched
@@ -149,7 +149,7 @@ class Trainer:
         """Train from the newest checkpoint to the end of the plan.
 
         Raises:
-            RunError: The loss or its gradient is no longer finite.
+            DivergedError: The loss or its gradient is no longer finite.
         """
         total = len(self.plan.batches)
         with (self.folder / "train.jsonl").open("a", encoding="utf-8") as log:
@@ -195,7 +195,7 @@ class Trainer:
         ]
         value = numerator / max(denominator, 1e-12)
         if not all(map(math.isfinite, (value, *norms))):
-            raise RunError(
+            raise DivergedError(
                 f"loss {value:g} with gradient norm {', '.join(f'{n:g}' for n in norms)} at update {index + 1}",
                 where=str(self.folder),
                 do="lower train.lr, or raise algo.beta's scale; nothing of this update was kept",

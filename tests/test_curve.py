@@ -18,6 +18,7 @@ from shiqbench.runner import missing
 from shiqbench.snapshots import as_model
 from shiqbench.table import comparable, curve_table
 from shiqbench.train_cell import train_cell
+from shiqbench.workbench import workbench
 
 
 def run(algo: str, model: Path, results: Path, **options: Any) -> shiqbench.RunResult:
@@ -107,8 +108,8 @@ def test_a_training_that_went_on_after_a_stop_still_gets_its_curve(
 
     with monkeypatch.context() as patched:
         patched.setattr(training.Trainer, "_update", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            train_cell(plan.cell, Display(quiet=True))
+        with pytest.raises(KeyboardInterrupt), workbench() as bench:
+            train_cell(plan.cell, Display(quiet=True), bench)
     found = run("sft", tiny_model, tmp_path, eval_every=3, set={"train.save_every": 1})
     assert json.loads((found.path / "manifest.json").read_text())["resumed_at_update"] == 4
     assert [p["update"] for p in found.curve] == [0, 3, 6]

@@ -83,9 +83,10 @@ def test_a_failure_is_written_and_removed_by_success(tmp_path: Path) -> None:
     write_error(tmp_path, ConfigError("what", where="where", do="do"))
     assert json.loads((tmp_path / "error.json").read_text()) == {
         "type": "ConfigError",
-        "what": "what (where); do",
+        "what": "what",
         "where": "where",
         "do": "do",
+        "cause": "configuration",
     }
     mark_done(tmp_path, [])
     assert not (tmp_path / "error.json").exists()

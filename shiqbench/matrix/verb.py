@@ -42,6 +42,17 @@ class MatrixResult:
         return {"trials": [_json(o) for o in self.trials], "cells": [_json(o) for o in self.cells]}
 
 
+def executing(**options: Any) -> Run:
+    """An executor with its options, imported when it is first needed."""
+
+    def run(jobs: Sequence[Job]) -> list[Outcome]:
+        from shiqbench.executors import execute
+
+        return execute(jobs, **options)
+
+    return run
+
+
 def _json(outcome: Outcome) -> dict[str, Any]:
     return {**outcome.__dict__, "state": str(outcome.state)}
 

@@ -19,6 +19,7 @@ from shiqbench.testing import words
 from shiqbench.testing.contract import AlgorithmContract as Line
 from shiqbench.testing.tiny_model import make_tiny_model
 from shiqbench.train_cell import train_cell
+from shiqbench.workbench import Workbench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,11 +104,11 @@ def check_training(report: Report, values: Mapping[str, Any], files: tuple[Path,
         except ConfigError as error:
             report.skip(Line.RESUME, error.what)
             return
-        whole, broken = cell("whole"), cell("broken")
-        report.attempt(Line.RESUME, "training", lambda: train_cell(whole, InterruptingDisplay(None)))
+        whole, broken, bench = cell("whole"), cell("broken"), Workbench(lasting=False)
+        report.attempt(Line.RESUME, "training", lambda: train_cell(whole, InterruptingDisplay(None), bench))
         with suppress(Interrupted):
-            train_cell(broken, InterruptingDisplay(STOP_AFTER))
-        report.attempt(Line.RESUME, "resuming", lambda: train_cell(broken, InterruptingDisplay(None)))
+            train_cell(broken, InterruptingDisplay(STOP_AFTER), bench)
+        report.attempt(Line.RESUME, "resuming", lambda: train_cell(broken, InterruptingDisplay(None), bench))
         resumed_at = read_json(broken.folder / "manifest.json")["resumed_at_update"]
         report.require(resumed_at > 0, Line.RESUME, "the interrupted training began again")
         a, b, start = (

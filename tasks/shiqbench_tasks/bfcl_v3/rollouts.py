@@ -79,7 +79,7 @@ def sampled_model(config: BfclConfig, start: StartModel) -> StartModel:
     if config.rollout_model is None:
         return start
     source = find_model(config.rollout_model, "task.rollout_model")
-    other = StartModel(source.folder(), digest(source.identity), start.bar)
+    other = StartModel(source.folder(), digest(source.identity), start.bar, start.holder)
     ours, theirs = start.renderer, other.renderer
     if ours.template_sha256 != theirs.template_sha256 or ours.tokenizer.get_vocab() != theirs.tokenizer.get_vocab():
         raise ConfigError(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 
-from shiqbench.errors import RunError
+from shiqbench.errors import DivergedError
 from shiqbench.files import replacing, replacing_folder
 from shiqbench_tasks.mdp import solve
 from shiqbench_tasks.mdp.data import Draws, random_stream
@@ -108,7 +108,7 @@ class TableTrainer:
             The update that it resumed at.
 
         Raises:
-            RunError: The loss or its gradient is no longer finite.
+            DivergedError: The loss or its gradient is no longer finite.
         """
         config = self.config
         resumed_at = self._resume(folder)
@@ -143,7 +143,7 @@ class TableTrainer:
         norm_S, loss_S = self._clip(), loss_S.detach()
         if not (loss_S.isfinite().all() and norm_S.isfinite().all()):
             broken = int((~(loss_S.isfinite() & norm_S.isfinite())).nonzero()[0])
-            raise RunError(
+            raise DivergedError(
                 f"loss {float(loss_S[broken]):g} with gradient norm {float(norm_S[broken]):g} in instance {broken} "
                 f"at update {self.done + 1}",
                 where=f"seed {self.seed}",

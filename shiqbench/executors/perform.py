@@ -1,0 +1,42 @@
+"""Carry one job out in this process, whoever has placed it here."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from shiqbench.causes import error_facts
+from shiqbench.executors.events import Ended, Event, EventDisplay
+from shiqbench.plan import make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shiqbench.job import Job
+    from shiqbench.workbench import Workbench
+
+
+def perform(job: Job, emit: Callable[[Event], None], bench: Workbench) -> Ended:
+    """Run a job; whatever happens is in the answer.
+
+    Args:
+        job: It.
+        emit: Told about progress.
+        bench: What this process keeps. After a failure nothing is kept: it may be what failed.
+    """
+    import torch
+
+    from shiqbench.runner import run_plan
+
+    # The same on every executor and whatever runs beside it: sums over large tensors depend on the number of threads.
+    torch.set_num_threads(max(1, int(job.resources.cpus)))
+    try:
+        result = run_plan(make_plan(job.request), EventDisplay(job.name, emit), bench)
+    except KeyboardInterrupt:
+        return Ended(job.name)
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        bench.close()
+        return Ended(job.name, error=error_facts(error))
+    return Ended(job.name, result=result.as_json())

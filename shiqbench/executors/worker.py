@@ -1,0 +1,94 @@
+"""A worker process: takes jobs from a pipe, one after the other, and tells what happens through it.
+
+Started by :mod:`shiqbench.executors.local` as the leader of a group of processes of its own. When the other end of the
+pipe is gone, whoever held it is dead: the whole group ends at once, engines' own processes included. What is half done
+is continued by whoever runs the job next.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from shiqbench.executors.perform import perform
+from shiqbench.workbench import Workbench
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shiqbench.executors.events import Event
+    from shiqbench.job import Job
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job, and the file that takes what is printed meanwhile."""
+
+    job: Job
+    log: Path
+
+
+class Stop:
+    """Leave the job in a state that can be continued, and end."""
+
+
+def main(descriptor: int) -> None:
+    """Work until told to stop, or until nobody listens.
+
+    Args:
+        descriptor: Of the pipe's end.
+    """
+    sys.argv = ["shiqbench", f"(worker of process {os.getppid()})"]  # what a lock says of its holder
+    os.set_inheritable(descriptor, False)
+    parent: Connection[Event, Work | Stop] = Connection(descriptor)
+    queue: SimpleQueue[Work] = SimpleQueue()
+    threading.Thread(target=_listen, args=(parent, queue), daemon=True).start()
+    bench = Workbench(lasting=True)
+
+    def emit(event: Event) -> None:
+        try:
+            parent.send(event)
+        except OSError:
+            _end_group()
+
+    try:
+        while True:
+            work = queue.get()
+            _print_to(work.log)
+            emit(perform(work.job, emit, bench))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        bench.close()
+
+
+def _listen(parent: Connection[Event, Work | Stop], queue: SimpleQueue[Work]) -> None:
+    while True:
+        try:
+            message = parent.recv()
+        except (EOFError, OSError):
+            _end_group()
+        if isinstance(message, Stop):
+            os.kill(os.getpid(), signal.SIGINT)
+            continue
+        queue.put(message)
+
+
+def _print_to(log: Path) -> None:
+    """Send standard output and standard error, of libraries in C too, to the end of a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+
+
+def _end_group() -> None:
+    os.killpg(0, signal.SIGKILL)
