@@ -12,7 +12,7 @@ from shiqbench.runner import run_plan
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shiqbench.matrix.verb import MatrixResult
+    from shiqbench.matrices.verb import MatrixResult
     from shiqbench.runner import RunResult
 
 
@@ -43,8 +43,8 @@ def matrix(
     Raises:
         ConfigError: With everything that is wrong; nothing was written.
     """
-    from shiqbench.matrix.plan import make_matrix
-    from shiqbench.matrix.verb import carry_out, executing
+    from shiqbench.matrices.plan import make_matrix
+    from shiqbench.matrices.verb import carry_out, executing
 
     planned = make_matrix(
         Path(source) if isinstance(source, str) else source,

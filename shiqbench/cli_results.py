@@ -37,9 +37,9 @@ def matrix(
     as_json: Json = False,
 ) -> None:
     """Train and evaluate every cell of a file; what is already done is not done again."""
-    from shiqbench.matrix.describe import as_json as every_cell
-    from shiqbench.matrix.describe import describe
-    from shiqbench.matrix.plan import make_matrix
+    from shiqbench.matrices.describe import as_json as every_cell
+    from shiqbench.matrices.describe import describe
+    from shiqbench.matrices.plan import make_matrix
 
     if address is not None and executor is not Executor.RAY:
         raise ConfigError("--address goes with --executor ray", where="--address", do="add it, or leave it out")
@@ -51,7 +51,7 @@ def matrix(
             emit(every_cell(planned))
         return
     from shiqbench.executors import exit_code, summary
-    from shiqbench.matrix.verb import carry_out, executing
+    from shiqbench.matrices.verb import carry_out, executing
 
     run = executing(executor=executor.value, at_once=jobs, fail_fast=fail_fast, address=address)
     result = carry_out(planned, run, lambda line: typer.echo(line, err=True))

@@ -118,7 +118,7 @@ def runs(state: MatrixState) -> bool:
     if state.host != socket.gethostname():
         return time.time() - state.updated < SILENT_SECONDS
     try:
-        return abs(psutil.Process(state.pid).create_time() - state.born) < 1
+        return bool(abs(psutil.Process(state.pid).create_time() - state.born) < 1)
     except psutil.NoSuchProcess:
         return False
 

@@ -7,13 +7,13 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.files import read_json
-from shiqbench.matrix.cells import State
+from shiqbench.matrices.cells import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from shiqbench.matrix.cells import Cell, PlannedFamily
+    from shiqbench.matrices.cells import Cell, PlannedFamily
 
 ENOUGH = 5  # finished cells of one kind that are read
 

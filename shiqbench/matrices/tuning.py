@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from shiqbench.matrix.cells import PlannedFamily
-    from shiqbench.matrix.families import Expansion, Family
-    from shiqbench.matrix.schema import Settings
+    from shiqbench.matrices.cells import PlannedFamily
+    from shiqbench.matrices.families import Expansion, Family
+    from shiqbench.matrices.schema import Settings
 
 FOLDER = "tuned"  # below the results folder
 Combination = tuple[str, str, str | None]  # algorithm, task, model

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.digest import canonical_json
 from shiqbench.errors import ConfigError, ConfigListError
 from shiqbench.job import Resources
-from shiqbench.matrix.schema import Needs, OfAlgorithm, OfTask, Pattern, dotted
+from shiqbench.matrices.schema import Needs, OfAlgorithm, OfTask, Pattern, dotted
 from shiqbench.registry import did_you_mean
 from shiqbench.table import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from shiqbench.matrix.schema import Grid, MatrixFile, Settings
+    from shiqbench.matrices.schema import Grid, MatrixFile, Settings
     from shiqbench.registry import Registry
 
 OF_TRAINING = ("train", "algo", "start")  # sections that an algorithm without training has not

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.matrix.cells import State
+from shiqbench.matrices.cells import State
 
 if TYPE_CHECKING:
-    from shiqbench.matrix.estimate import Estimate
-    from shiqbench.matrix.plan import MatrixPlan, Stage
+    from shiqbench.matrices.estimate import Estimate
+    from shiqbench.matrices.plan import MatrixPlan, Stage
 
 MOST_LINES = 40  # families that are listed one by one
 

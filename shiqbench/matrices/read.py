@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from shiqbench.errors import ConfigError, ConfigListError
-from shiqbench.matrix.schema import MatrixFile
+from shiqbench.matrices.schema import MatrixFile
 from shiqbench.registry import did_you_mean
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.errors import RunError
 from shiqbench.job import JobState
-from shiqbench.matrix.tuning import choose
+from shiqbench.matrices.tuning import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from shiqbench.job import Job, Outcome
-    from shiqbench.matrix.plan import MatrixPlan
+    from shiqbench.matrices.plan import MatrixPlan
 
     Run = Callable[[Sequence[Job]], list[Outcome]]
 

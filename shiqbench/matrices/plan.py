@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.errors import ConfigError, ConfigListError
-from shiqbench.matrix.cells import Cell, PlannedFamily, State, plan_families, reads
-from shiqbench.matrix.estimate import Estimate, estimate
-from shiqbench.matrix.families import Expansion
-from shiqbench.matrix.read import read
-from shiqbench.matrix.tuning import Trials, lookup, trials
+from shiqbench.matrices.cells import Cell, PlannedFamily, State, plan_families, reads
+from shiqbench.matrices.estimate import Estimate, estimate
+from shiqbench.matrices.families import Expansion
+from shiqbench.matrices.read import read
+from shiqbench.matrices.tuning import Trials, lookup, trials
 from shiqbench.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from shiqbench.job import Job
-    from shiqbench.matrix.schema import Settings
+    from shiqbench.matrices.schema import Settings
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from shiqbench.matrix.families import Family
+    from shiqbench.matrices.families import Family
 
 SEED = 918_273_645_546_372_819  # stands for a seed in a family's text; no seed of a user's
 DIGEST = "digest-of-the-cell"
