@@ -58,7 +58,7 @@ def figure(fronts: Fronts, axes: FrontAxes, path: Path) -> None:
     """Points with their intervals, one front per algorithm, the origin as a star."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(6.4, 4.2), layout="constrained")
+    drawn = Figure(figsize=(7.2, 4.2), layout="constrained")
     plane: Any = drawn.subplots()
     reach = fronts.farthest * 1.06
     plane.axhline(fronts.origin.value, color="0.75", linewidth=0.8, zorder=0)
@@ -78,7 +78,7 @@ def figure(fronts: Fronts, axes: FrontAxes, path: Path) -> None:
     plane.set_xlabel(axes.distance_name)
     plane.set_ylabel(axes.value_name)
     plane.spines[["top", "right"]].set_visible(False)
-    plane.legend(frameon=False, fontsize=8)
+    drawn.legend(loc="outside right upper", frameon=False, fontsize=8)
     save_svg(drawn, path)
 
 

@@ -82,7 +82,10 @@ def _text(prompt: Prompt) -> str:
 
 
 def judged(records: Sequence[Record]) -> dict[str, float]:
-    """Win rates with intervals over prompts, plain and at equal length; pairs without an opinion are counted."""
+    """Win rates with intervals over prompts, plain and at equal length; pairs without an opinion are counted.
+
+    Where fewer than two prompts have an opinion there is no win rate at all.
+    """
     values: dict[str, float] = {}
     for name in OPPONENTS:
         if f"judged_{name}" not in records[0]:
@@ -93,12 +96,14 @@ def judged(records: Sequence[Record]) -> dict[str, float]:
             if r[f"judged_{name}"] is not None:
                 preferences[r["id"]].append(r[f"judged_{name}"])
                 longer[r["id"]].append(r[f"longer_{name}"])
+        values[f"judge_{name}_failed"] = float(sum(r[f"judged_{name}"] is None for r in records))
+        if len(preferences) < 2:
+            continue
         means, differences = [fmean(v) for v in preferences.values()], [fmean(v) for v in longer.values()]
         for metric, found in (
             (f"judge_win_{name}", win_rate(means)),
             (f"judge_win_{name}_at_equal_length", length_controlled(means, differences)),
         ):
             values |= dict(zip((metric, f"{metric}_low", f"{metric}_high"), found, strict=True))
-        values[f"judge_{name}_failed"] = float(sum(r[f"judged_{name}"] is None for r in records))
         values[f"judge_{name}_by_order"] = fmean(float(r[f"judged_{name}_by_order"]) for r in records)
     return values

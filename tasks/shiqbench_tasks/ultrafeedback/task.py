@@ -229,7 +229,12 @@ class UltraFeedbackTask(Task):
         )
         if metrics["reward_meaningless"]:
             worth += "; no better than chance: every reward and win rate here is MEANINGLESS"
-        return [worth]
+        silent = [
+            f"judge: {metrics[name]:.0f} comparisons with {opponent} have no opinion and are in no win rate"
+            for opponent in judging.OPPONENTS
+            if metrics.get(name := f"judge_{opponent}_failed")
+        ]
+        return [worth, *silent]
 
 
 def _sampled(record: Record, renderer: Renderer) -> TokenSequence:

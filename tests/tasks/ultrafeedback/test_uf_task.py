@@ -336,6 +336,20 @@ def test_what_does_not_vary_correlates_with_nothing() -> None:
 
 
 @pytest.mark.slow
+def test_a_judge_that_gives_no_verdict_has_no_win_rate(data: Path, tiny_model: Path, results: Path) -> None:
+    with serving(lambda text, number: "Both are fine answers.") as server:
+        chosen = {"task.judge.url": server.url, "task.judge.model": "vague", "task.judge.retries": 0}
+        found = carry_out("base", data, tiny_model, results, **chosen)
+    values = found.metrics
+    assert values["judge_chosen_failed"] == 8
+    assert not [name for name in values if name.startswith("judge_win_chosen")]
+    assert values["judge_win_base"] == 0.5  # its own answers, about which nobody is asked
+    request = Request("base", "ultrafeedback", str(tiny_model), assignments=(f"task.data={data}",), plugins=(WORDS,))
+    (note,) = (n for n in make_plan(request).task.notes(values) if n.startswith("judge"))
+    assert note == "judge: 8 comparisons with chosen have no opinion and are in no win rate"
+
+
+@pytest.mark.slow
 def test_a_judge_compares_with_the_chosen_answer_and_with_the_base_and_is_asked_nothing_twice(
     data: Path, tiny_model: Path, results: Path
 ) -> None:
