@@ -338,7 +338,7 @@ def test_what_does_not_vary_correlates_with_nothing() -> None:
 @pytest.mark.slow
 def test_a_judge_that_gives_no_verdict_has_no_win_rate(data: Path, tiny_model: Path, results: Path) -> None:
     with serving(lambda text, number: "Both are fine answers.") as server:
-        chosen = {"task.judge.url": server.url, "task.judge.model": "vague", "task.judge.retries": 0}
+        chosen = {"task.judge.url": server.url, "task.judge.model": "m", "task.judge.retries": 0}
         found = carry_out("base", data, tiny_model, results, **chosen)
     values = found.metrics
     assert values["judge_chosen_failed"] == 8
