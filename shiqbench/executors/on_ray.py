@@ -6,10 +6,13 @@ where results lie on a folder that the nodes share, it continues from its checkp
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+import socket
+import threading
 import time
 import uuid
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,9 +104,11 @@ class RayTransport:
             _, late = self._ray.wait(tasks, num_returns=len(tasks), timeout=GRACE_SECONDS)
             for task in late:
                 self._ray.cancel(task, force=True)
+        self._running = {}
         if self._probe is not None:
             self._probe.unlink(missing_ok=True)
             self._ray.kill(self._home)
+        self._probe = self._home = None
         if self._ours:
             self._ray.shutdown()
 
@@ -134,17 +139,37 @@ class RayTransport:
 
 
 def _init(ray: Any, address: str | None) -> None:
+    if address is not None:
+        _check_listens(address)
     options = {"include_dashboard": False} if address is None else {}
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it speaks before it reads its own option
+    before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address or "local", log_to_driver=False, logging_level="error", **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        with suppress(Exception):
-            ray.shutdown()
-        raise ConfigError(
-            f"no Ray cluster to join: {' '.join(str(error).split())[:200]}",
-            where=f"--address {address}" if address else "--executor ray",
-            do="start one with `ray start --head`, or leave the address out",
-        ) from error
+        raise _no_cluster(address, " ".join(str(error).split())[:200]) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray's own would end this process without stopping what runs
+
+
+def _check_listens(address: str) -> None:
+    """Say at once that nobody is there; Ray tries for more than a minute."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if not port.isdigit():  # a word such as "auto"
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise _no_cluster(address, error.strerror or str(error)) from error
+
+
+def _no_cluster(address: str | None, why: str) -> ConfigError:
+    return ConfigError(
+        f"no Ray cluster to join: {why}",
+        where=f"--address {address}" if address else "--executor ray",
+        do="start one with `ray start --head`, or leave the address out",
+    )
 
 
 def _demands(needs: Resources) -> dict[str, float]:

@@ -62,6 +62,7 @@ def main(descriptor: int) -> None:
         while True:
             work = queue.get()
             with printing_to(work.log):
+                sys.stderr.write(f"worker {os.getpid()} begins {work.job.name}\n")
                 ended = perform(work.job, emit, bench)
             emit(ended)
     except KeyboardInterrupt:
