@@ -118,9 +118,10 @@ def runs(state: MatrixState) -> bool:
     if state.host != socket.gethostname():
         return time.time() - state.updated < SILENT_SECONDS
     try:
-        return bool(abs(psutil.Process(state.pid).create_time() - state.born) < 1)
+        born: float = psutil.Process(state.pid).create_time()
     except psutil.NoSuchProcess:
         return False
+    return abs(born - state.born) < 1
 
 
 def table(state: MatrixState, title: str = "") -> RenderableType:

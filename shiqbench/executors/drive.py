@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shiqbench.executors.board import Board
     from shiqbench.executors.events import Event
     from shiqbench.executors.schedule import Entry, Schedule
-    from shiqbench.job import Job
+    from shiqbench.job import Job, Resources
 
 POLL_SECONDS = 0.2
 KILLED_ATTEMPTS = 2  # whoever loses its worker twice loses it for a reason
@@ -27,6 +27,9 @@ KILLED_ATTEMPTS = 2  # whoever loses its worker twice loses it for a reason
 
 class Transport(Protocol):
     """Where jobs run."""
+
+    def never(self, needs: Resources) -> str | None:
+        """What a job needs that is not there even when nothing else runs, in words; None if it fits."""
 
     def start(self, job: Job, gpus: tuple[str, ...]) -> None:
         """Begin a job."""
@@ -95,16 +98,14 @@ class Drive:
             Job's name -> its outcome.
         """
         schedule, self._stopping = self.schedule, stopping
-        try:
-            while (schedule.waiting or schedule.running) and not self._stopping:
-                while (entry := schedule.start(time.monotonic())) is not None:
-                    self.board.started(entry.job.name)
-                    self.transport.start(entry.job, entry.gpus)
-                for event in self.transport.poll(POLL_SECONDS):
-                    self._take(event)
-                self.board.tick()
-        finally:
-            self.transport.close()
+        while (schedule.waiting or schedule.running) and not self._stopping:
+            while (entry := schedule.start(time.monotonic())) is not None:
+                self.board.started(entry.job.name)
+                self.transport.start(entry.job, entry.gpus)
+            for event in self.transport.poll(POLL_SECONDS):
+                self._take(event)
+            self.board.tick()
+        self.transport.close()  # with the first failure, what runs is stopped
         for entry in [*schedule.running.values(), *schedule.waiting]:
             self._end(entry, JobState.STOPPED)
         return self.outcomes

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from shiqbench.causes import error_facts
 from shiqbench.cell import check_writable, is_done
-from shiqbench.digest import digest, short
 from shiqbench.errors import ConfigError, ShiqbenchError
 from shiqbench.executors.board import Board
 from shiqbench.executors.drive import Drive, Policy
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from shiqbench.job import Job
     from shiqbench.live import View
     from shiqbench.plan import RunPlan
-
-LOGS = ".logs"  # below the results folder
 
 
 def execute(
@@ -68,24 +65,27 @@ def execute(
         return []
     results = _checked(jobs, executor, at_once, address)
     plans = {job.name: make_plan(job.request) for job in jobs}
-    pool = Pool(this_machine()) if executor == "local" else None
-    if pool is not None:
-        for job in jobs:
-            _check_fits(job, pool)
-    check_writable(results)
     known = {job.name: found for job in jobs if (found := _known(job, plans[job.name])) is not None}
-    todo = [(job, _todo(plans[job.name])) for job in jobs if job.name not in known]
-    with Board(results, executor, len(jobs), view or open_view()) as board, _interruptible():
+    todo = [job for job in jobs if job.name not in known]
+    check_writable(results)
+    pool = Pool(this_machine()) if executor == "local" else None
+    outcomes: dict[str, Outcome] = {}
+    with (
+        _interruptible(),
+        _opened(todo, pool, at_once, results, address) as transport,
+        Board(results, executor, len(jobs), view or open_view()) as board,
+    ):
         for outcome in known.values():
             board.count(outcome)
-        drive = Drive(
-            Schedule(todo, pool, at_once or (1 if executor == "local" else None)),
-            _transport(executor, at_once, address),
-            Policy(fail_fast, retries, backoff),
-            board,
-            lambda job: plans[job.name].cell.folder,
-        )
-        outcomes = drive.run(stopping=fail_fast and JobState.FAILED in {o.state for o in known.values()})
+        if todo:
+            drive = Drive(
+                Schedule([(j, _todo(plans[j.name])) for j in todo], pool, at_once or (1 if pool else None)),
+                transport,
+                Policy(fail_fast, retries, backoff),
+                board,
+                lambda job: plans[job.name].cell.folder,
+            )
+            outcomes = drive.run(stopping=fail_fast and JobState.FAILED in {o.state for o in known.values()})
     return [(known | outcomes)[job.name] for job in jobs]
 
 
@@ -97,19 +97,13 @@ def _checked(jobs: Sequence[Job], executor: str, at_once: int | None, address: s
         raise ConfigError("an address is Ray's", where=address, do="add --executor ray, or leave it out")
     if at_once is not None and at_once < 1:
         raise ConfigError(f"{at_once} jobs at once", where="--jobs", do="give 1 or more")
-    names = [job.name for job in jobs]
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    ((twice, times),) = Counter(job.name for job in jobs).most_common(1)
+    if times > 1:
         raise ConfigError(f"two jobs are named {twice!r}", where="matrix", do="give each a name of its own")
     folders = sorted({str(job.request.results) for job in jobs})
     if len(folders) > 1:
         raise ConfigError(f"jobs of {len(folders)} results folders", where=", ".join(folders), do="give all the same")
     return jobs[0].request.results
-
-
-def _check_fits(job: Job, pool: Pool) -> None:
-    lacking = pool.never(job.resources)
-    if lacking is not None:
-        raise ConfigError(f"{lacking} on this machine", where=f"job {job.name}", do="lower what the job asks for")
 
 
 def _todo(plan: RunPlan) -> list[str]:
@@ -126,20 +120,27 @@ def _known(job: Job, plan: RunPlan) -> Outcome | None:
         return Outcome(job.name, JobState.FAILED, error=error_facts(error))
 
 
-def _log(job: Job) -> Path:
-    """A job's log, whatever characters its name has."""
-    readable = re.sub(r"[^\w.=-]+", "_", job.name)[:80]
-    return job.request.results / LOGS / f"{readable}-{short(digest(job.name))[:6]}.log"
-
-
-def _transport(executor: str, at_once: int | None, address: str | None) -> Transport:
-    if executor == "local":
+@contextmanager
+def _opened(
+    todo: Sequence[Job], pool: Pool | None, at_once: int | None, results: Path, address: str | None
+) -> Iterator[Transport]:
+    """The transport, once it is known that every job fits; closed whatever happens."""
+    transport: Transport
+    if pool is not None or not todo:  # where nothing is to be done, no cluster is needed
         from shiqbench.executors.local import LocalTransport
 
-        return LocalTransport(at_once or 1, _log)
-    from shiqbench.executors.on_ray import RayTransport
+        transport = LocalTransport(at_once or 1, pool or Pool(this_machine()))
+    else:
+        from shiqbench.executors.on_ray import RayTransport
 
-    return RayTransport(address)
+        transport = RayTransport(address, results)
+    try:
+        for job in todo:
+            if lacking := transport.never(job.resources):
+                raise ConfigError(lacking, where=f"job {job.name}", do="lower what the job asks for")
+        yield transport
+    finally:
+        transport.close()
 
 
 @contextmanager

@@ -17,22 +17,21 @@ from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-import psutil
-
 from shiqbench.causes import error_facts
-from shiqbench.errors import OverMemoryError, OverTimeError, RunError, WorkerLostError
+from shiqbench.errors import WorkerLostError
 from shiqbench.executors.events import Ended
+from shiqbench.executors.limits import LOOK_SECONDS, exceeded, memory_gb
+from shiqbench.executors.logs import log_file
 from shiqbench.executors.worker import Stop, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from multiprocessing.connection import Connection
-    from pathlib import Path
 
     from shiqbench.executors.events import Event
-    from shiqbench.job import Job
+    from shiqbench.executors.schedule import Pool
+    from shiqbench.job import Job, Resources
 
-LOOK_SECONDS = 0.5  # between two looks at the limits
 GRACE_SECONDS = 20.0  # for a worker that was told to stop
 
 
@@ -49,16 +48,6 @@ class _Worker:
         with suppress(OSError):  # a worker that is gone is met when its answer is looked for
             self.pipe.send(message)
 
-    def memory_gb(self) -> float:
-        """Resident memory of the process and its children, in 10^9 bytes."""
-        total = 0
-        with suppress(psutil.NoSuchProcess):
-            leader = psutil.Process(self.process.pid)
-            for each in (leader, *leader.children(recursive=True)):
-                with suppress(psutil.NoSuchProcess):
-                    total += each.memory_info().rss
-        return total / 1e9
-
     def kill(self) -> int:
         """End it with all its children; its exit status."""
         with suppress(ProcessLookupError):
@@ -73,19 +62,23 @@ class LocalTransport:
 
     Args:
         at_once: How many workers there may be.
-        log: Where a job's output goes.
+        pool: What this machine has.
     """
 
-    def __init__(self, at_once: int, log: Callable[[Job], Path]) -> None:
-        self.at_once, self.log = at_once, log
+    def __init__(self, at_once: int, pool: Pool) -> None:
+        self.at_once, self.pool = at_once, pool
         self._workers: list[_Worker] = []
         self._looked = 0.0
+
+    def never(self, needs: Resources) -> str | None:
+        """What a job needs that this machine does not have, in words."""
+        return self.pool.never(needs)
 
     def start(self, job: Job, gpus: tuple[str, ...]) -> None:
         """Give a job to a worker that is bound to these GPUs, a new one if need be."""
         worker = self._idle(job, gpus) or self._spawn(gpus)
         worker.job, worker.since, worker.model = job, time.monotonic(), job.request.model
-        worker.tell(Work(job, self.log(job)))
+        worker.tell(Work(job, log_file(job)))
 
     def poll(self, seconds: float) -> list[Event]:
         """What the workers have told, after waiting for it for at most so long."""
@@ -96,9 +89,12 @@ class LocalTransport:
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
             for worker in list(self._workers):
-                error = self._over_limits(worker)
+                if worker.job is None:
+                    continue
+                error = exceeded(worker.job, time.monotonic() - worker.since, worker.process.pid)
                 if error is not None:
-                    events.append(self._lost(worker, error))
+                    events.append(Ended(worker.job.name, error=error_facts(error)))
+                    self._end(worker)
         return events
 
     def close(self) -> None:
@@ -117,7 +113,7 @@ class LocalTransport:
         limit = job.resources.memory_gb
         idle = [w for w in self._workers if w.job is None]
         # What a worker has kept counts towards the next job's limit: it may use up a half of it.
-        fit = [w for w in idle if w.gpus == gpus and (limit is None or w.memory_gb() < limit / 2)]
+        fit = [w for w in idle if w.gpus == gpus and (limit is None or memory_gb(w.process.pid) < limit / 2)]
         if fit:
             return max(fit, key=lambda w: w.model == job.request.model)
         for worker in idle:
@@ -159,30 +155,8 @@ class LocalTransport:
             return
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         do = "see its log, or whether the machine is out of memory; the same command continues"
-        error = WorkerLostError(f"the worker process ended with {how}", where=str(self.log(job)), do=do)
+        error = WorkerLostError(f"the worker process ended with {how}", where=str(log_file(job)), do=do)
         yield Ended(job.name, error=error_facts(error))
-
-    def _over_limits(self, worker: _Worker) -> RunError | None:
-        if worker.job is None:
-            return None
-        limits, minutes = worker.job.resources, (time.monotonic() - worker.since) / 60
-        if limits.minutes is not None and minutes > limits.minutes:
-            return OverTimeError(
-                f"longer than {limits.minutes:g} minutes",
-                where=worker.job.name,
-                do="raise the limit; the same command continues",
-            )
-        if limits.memory_gb is not None and (used := worker.memory_gb()) > limits.memory_gb:
-            return OverMemoryError(
-                f"{used:.2f} GB, and the limit is {limits.memory_gb:g}", where=worker.job.name, do="raise the limit"
-            )
-        return None
-
-    def _lost(self, worker: _Worker, error: RunError) -> Ended:
-        assert worker.job is not None
-        name = worker.job.name
-        self._end(worker)
-        return Ended(name, error=error_facts(error))
 
     def _end(self, worker: _Worker) -> int:
         self._workers.remove(worker)

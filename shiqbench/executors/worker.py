@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from shiqbench.executors.logs import printing_to
 from shiqbench.executors.perform import perform
 from shiqbench.workbench import Workbench
 
@@ -60,8 +61,10 @@ def main(descriptor: int) -> None:
     try:
         while True:
             work = queue.get()
-            _print_to(work.log)
-            emit(perform(work.job, emit, bench))
+            with printing_to(work.log):
+                sys.stderr.write(f"worker {os.getpid()} begins {work.job.name}\n")
+                ended = perform(work.job, emit, bench)
+            emit(ended)
     except KeyboardInterrupt:
         pass
     finally:
@@ -78,16 +81,6 @@ def _listen(parent: Connection[Event, Work | Stop], queue: SimpleQueue[Work]) ->
             os.kill(os.getpid(), signal.SIGINT)
             continue
         queue.put(message)
-
-
-def _print_to(log: Path) -> None:
-    """Send standard output and standard error, of libraries in C too, to the end of a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
 
 
 def _end_group() -> None:
