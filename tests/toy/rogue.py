@@ -1,4 +1,4 @@
-"""An algorithm that does to its process what machines do, at a chosen update; else it imitates data by their returns."""
+"""An algorithm that does to its process what machines do, at a chosen update; else it imitates data by returns."""
 
 from __future__ import annotations
 
