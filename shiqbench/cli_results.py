@@ -88,6 +88,20 @@ def front(
 
 
 @app.command()
+def diff(
+    left: Annotated[str, typer.Argument(help="A cell's folder or digest, or an evaluation's folder.")],
+    right: Annotated[str, typer.Argument(help="The other.")],
+    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Explain field by field why two digests differ, and what differs outside of them."""
+    from shiqbench.diff import diff as compare
+
+    found = compare(left, right, results)
+    emit(found.as_json()) if as_json else typer.echo("\n".join(found.lines()))
+
+
+@app.command()
 def watch(
     results: Results = Path("results"),
     once: Annotated[bool, typer.Option("--once", help="Show them as they are now, and end.")] = False,
