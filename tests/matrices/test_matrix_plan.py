@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +224,12 @@ def test_many_families_are_counted_by_algorithm(tmp_path: Path) -> None:
     lines = describe(planned(text, tmp_path))
     assert "  mdp shiq: 150 cells, 150 missing" in lines
     assert len(lines) < 10
+
+
+def test_planning_imports_no_torch() -> None:
+    example = HERE.parent / "examples" / "matrix_cpu.toml"
+    code = (
+        "import sys; from pathlib import Path; from shiqbench.matrices.plan import make_matrix; "
+        f"make_matrix(Path({str(example)!r})); sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,6 +3,8 @@
 Dataset: every trajectory of synthetic MDPs with its probability, or a fixed sample.
 Metric: exact regret over the reference's, lower is better.
 Reward: at the end alone, or at every step.
+
+Importing this imports no torch, so that planning many cells is quick; what computes is imported where it is used.
 """
 
 from __future__ import annotations
@@ -11,15 +13,10 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from safetensors.torch import load_file
-
 from shiqbench.errors import ConfigError
 from shiqbench.intervals import student
 from shiqbench.task import Metrics, Primary, Task
-from shiqbench_tasks.mdp import data, mdps, solve
 from shiqbench_tasks.mdp.config import MdpTrainConfig
-from shiqbench_tasks.mdp.train import WEIGHTS, TableTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +31,7 @@ if TYPE_CHECKING:
     from shiqbench_tasks.mdp.config import MdpConfig
     from shiqbench_tasks.mdp.mdps import Mdp
     from shiqbench_tasks.mdp.solve import Solution
+    from shiqbench_tasks.mdp.train import TableTrainer
 
 
 class MdpTask(Task):
@@ -62,10 +60,14 @@ class MdpTask(Task):
             from shiqbench_tasks.mdp import transformer
 
             return transformer.build(self.config)
+        from shiqbench_tasks.mdp import mdps
+
         return mdps.build(self.config)
 
     @cached_property
     def _solution(self) -> Solution:
+        from shiqbench_tasks.mdp import solve
+
         return solve.solve(self.mdp)
 
     def solve(self) -> Solution:
@@ -108,6 +110,8 @@ class MdpTask(Task):
 
             training = config.filled("transformer")
             return bridge.train(self.config, self.mdp, algorithm, training, seed, folder, report)
+        from shiqbench_tasks.mdp import data
+
         trainer = self.trainer(algorithm, config, seed)
         resumed_at = trainer.run(folder, report)
         return {
@@ -127,6 +131,9 @@ class MdpTask(Task):
         Raises:
             ConfigError: The data have nothing that the algorithm learns from.
         """
+        from shiqbench_tasks.mdp import data
+        from shiqbench_tasks.mdp.train import TableTrainer
+
         offered = data.make_data(self.mdp, self.solve(), self.config, seed)
         completions_SK = None
         if "reference_returns" in algorithm.needs:
@@ -138,6 +145,12 @@ class MdpTask(Task):
 
     def evaluate_weights(self, weights: Path | None) -> list[Record]:
         """One record per instance, exact."""
+        import torch
+        from safetensors.torch import load_file
+
+        from shiqbench_tasks.mdp import solve
+        from shiqbench_tasks.mdp.train import WEIGHTS
+
         mdp, solution = self.mdp, self.solve()
         tensors = {} if weights is None else load_file(weights / WEIGHTS)
         if tensors and self.config.policy == "transformer":
