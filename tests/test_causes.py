@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_the_cause(error: Exception, cause: Cause) -> None:
     assert cause_of(error) is cause
 
 
-def test_a_full_database_is_a_full_disk(tmp_path: object) -> None:
+def test_a_full_database_is_a_full_disk() -> None:
     database = sqlite3.connect(":memory:")
     database.execute("PRAGMA max_page_count = 2")
     with pytest.raises(sqlite3.OperationalError) as raised:
@@ -68,3 +69,8 @@ def test_facts_leave_out_what_is_empty() -> None:
 
 def test_what_is_certain_is_never_tried_again() -> None:
     assert not CERTAIN & TRANSIENT
+
+
+def test_every_cause_is_in_the_docs() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "executors.md").read_text()
+    assert all(f"`{cause}`" in text for cause in Cause)

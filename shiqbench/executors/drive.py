@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from shiqbench.causes import CERTAIN, TRANSIENT, Cause
+from shiqbench.cell import is_held
 from shiqbench.executors.events import Began, Ended, Made
 from shiqbench.files import write_json
 from shiqbench.job import JobState, Outcome
@@ -99,7 +100,7 @@ class Drive:
         """
         schedule, self._stopping = self.schedule, stopping
         while (schedule.waiting or schedule.running) and not self._stopping:
-            while (entry := schedule.start(time.monotonic())) is not None:
+            while (entry := schedule.start(time.monotonic(), _held)) is not None:
                 self.board.started(entry.job.name)
                 self.transport.start(entry.job, entry.gpus)
             for event in self.transport.poll(POLL_SECONDS):
@@ -169,3 +170,7 @@ class Drive:
         )
         self.outcomes[outcome.name] = outcome
         self.board.count(outcome)
+
+
+def _held(step: str) -> bool:
+    return is_held(Path(step))

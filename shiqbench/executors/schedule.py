@@ -1,8 +1,8 @@
 """Which job starts next, and on what: a data structure that starts nothing itself.
 
 A job is a row of steps (folders to be made), several of which other jobs may need too, such as the training of a
-common start. A job is ready unless the step that it would begin with is the one that a running job is at: then it would
-only wait for that job's lock. What is made is announced, so that those who wait for it become ready at once.
+common start. A job is ready unless somebody is at the step that it would begin with, another job or another matrix:
+then it would only wait for a lock. What is made is announced, so that those who wait for it become ready at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from shiqbench.job import Job, Resources
 
@@ -133,14 +133,21 @@ class Schedule:
         self._pool, self._at_once = pool, at_once
         self._made: set[str] = set()
 
-    def start(self, now: float) -> Entry | None:
-        """The next job, which runs from now on; None if none can."""
+    def start(self, now: float, held: Callable[[str], bool] = lambda step: False) -> Entry | None:
+        """The next job, which runs from now on; None if none can.
+
+        Args:
+            now: The time.
+            held: Whether somebody else, such as a second matrix, is making a step; asked of few.
+        """
         if self._at_once is not None and len(self.running) >= self._at_once:
             return None
         busy = {e.at for e in self.running.values()}
         for entry in self.waiting:
             first = self._first(entry)
             if entry.ready_at > now or (first is not None and first in busy):
+                continue
+            if first is not None and held(first):
                 continue
             gpus = self._pool.take(entry.job.resources) if self._pool else ()
             if gpus is None:

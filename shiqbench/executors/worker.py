@@ -65,6 +65,8 @@ def main(descriptor: int) -> None:
                 sys.stderr.write(f"worker {os.getpid()} begins {work.job.name}\n")
                 ended = perform(work.job, emit, bench)
             emit(ended)
+            if ended.result is None and ended.error is None:  # it was told to stop
+                return
     except KeyboardInterrupt:
         pass
     finally:

@@ -13,7 +13,8 @@ from shiqbench.executors import execute, exit_code
 
 def main() -> int:
     results, names = Path(sys.argv[1]), sys.argv[2:]
-    jobs = [job(results, name, "algo.pace=0.1", seed=seed) for seed, name in enumerate(names)]
+    tally = "algo.tally=" + json.dumps(str(results.parent / "tally"))
+    jobs = [job(results, name, "algo.pace=0.1", tally, seed=seed) for seed, name in enumerate(names)]
     try:
         outcomes = execute(jobs, view=Memory())
     except KeyboardInterrupt:

