@@ -69,17 +69,18 @@ class Stage:
         return sorted(found.values(), reverse=True)
 
     def budgets(self) -> dict[str, dict[str, list[str]]]:
-        """Task -> budget -> algorithms that have it, where a task's algorithms differ."""
-        found: dict[str, dict[str, list[str]]] = {}
+        """Task -> budgets -> algorithms that have them, where a task's algorithms differ."""
+        of: dict[str, dict[str, dict[str, None]]] = {}
         for planned in self.planned:
             train: Any = planned.plan.cell.train
-            if train is None:
-                continue
-            values = train.model_dump()
-            said = ", ".join(f"{values[k]} {k}" for k in ("updates", "tokens") if values.get(k)) or "its default"
-            names = found.setdefault(planned.family.task, {}).setdefault(said, [])
-            if planned.family.algorithm not in names:
-                names.append(planned.family.algorithm)
+            if train is not None:
+                values = train.model_dump()
+                said = ", ".join(f"{values[k]} {k}" for k in ("updates", "tokens") if values.get(k)) or "its default"
+                of.setdefault(planned.family.task, {}).setdefault(planned.family.algorithm, {})[said] = None
+        found: dict[str, dict[str, list[str]]] = {}
+        for task, by_algorithm in of.items():
+            for algorithm, said_of in by_algorithm.items():
+                found.setdefault(task, {}).setdefault(" and ".join(sorted(said_of)), []).append(algorithm)
         return {task: by_budget for task, by_budget in found.items() if len(by_budget) > 1}
 
 

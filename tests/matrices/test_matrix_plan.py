@@ -215,6 +215,8 @@ def test_unequal_budgets_are_said(tmp_path: Path) -> None:
         + "[budget]\nupdates = 20\n[algorithms.dpo.set]\ntrain.updates = 40\n"
     )
     assert "note: unequal budgets on mdp: shiq: 20 updates; dpo: 40 updates" in describe(planned(text, tmp_path))
+    swept = text.partition("[budget]")[0] + '[sweep]\n"train.updates" = [20, 40]\n'
+    assert not any("unequal" in line for line in describe(planned(swept, tmp_path)))
     equal = text.partition("[algorithms")[0]
     assert not any("unequal" in line for line in describe(planned(equal, tmp_path)))
 

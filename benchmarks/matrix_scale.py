@@ -1,0 +1,103 @@
+"""A matrix of 100,000 cells whose results are simulated: how long the dry run takes, and how much memory.
+
+    python benchmarks/matrix_scale.py                       # 20 settings x 5,000 seeds of mdp, half of them finished
+    python benchmarks/matrix_scale.py --seeds 500
+
+Folders are those of real cells (same recipes, digests and files); only their numbers are made up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shiqbench.matrices.plan import make_matrix
+
+if TYPE_CHECKING:
+    from shiqbench.matrices.cells import Cell, PlannedFamily
+    from shiqbench.matrices.plan import MatrixPlan
+
+ALGORITHMS = ("sft", "dpo", "copg", "dro", "shiq")
+BUDGETS = (50, 100, 200, 300)
+
+
+def matrix_file(folder: Path, seeds: int) -> Path:
+    """Five algorithms under four budgets."""
+    file = folder / "matrix.toml"
+    file.write_text(
+        f"[matrix]\nalgorithms = {json.dumps(ALGORITHMS)}\ntasks = ['mdp']\nseeds = {list(range(seeds))}\n"
+        f"[sweep]\n'train.updates' = {list(BUDGETS)}\n"
+    )
+    return file
+
+
+def simulate(matrix: MatrixPlan, share: float) -> int:
+    """Write the first ``share`` of every family's cells as finished ones; returns how many."""
+    written = 0
+    for planned, cells in zip(matrix.final.planned, matrix.final.cells, strict=True):
+        for cell in cells[: round(share * len(cells))]:
+            write_cell(planned, cell, 0.01 + (cell.seed or 0) % 97 / 1000)
+            written += 1
+    return written
+
+
+def write_cell(planned: PlannedFamily, cell: Cell, regret: float) -> None:
+    """One finished cell with made-up numbers."""
+    cell.evaluation.mkdir(parents=True)
+    recipe = {**planned.plan.cell.recipe, "seed": cell.seed}
+    primary = {
+        "name": "relative_regret",
+        "value": regret,
+        "low": regret / 2,
+        "high": regret * 2,
+        "higher_is_better": False,
+    }
+    metrics = {"primary": primary, "metrics": {"relative_regret": regret, "return": 1 - regret}, "engine": "exact"}
+    for folder, files in (
+        (
+            cell.folder,
+            {"config.json": recipe, "manifest.json": {"seconds": 3.0, "budget": {"updates": 1, "tokens": 1000}}},
+        ),
+        (
+            cell.evaluation,
+            {
+                "config.json": {**planned.plan.eval_recipe(planned.plan.cell), "train": cell.digest},
+                "manifest.json": {"seconds": {"total": 0.5}},
+                "metrics.json": metrics,
+            },
+        ),
+    ):
+        for name, value in files.items():
+            (folder / name).write_text(json.dumps(value))
+        (folder / "DONE").write_text(json.dumps({"files": {key: {} for key in files}}))
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5000)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = matrix_file(folder, chosen.seeds)
+        started = time.perf_counter()
+        written = simulate(make_matrix(file, results=folder / "results"), 0.5)
+        sys.stdout.write(f"{written} finished cells simulated in {time.perf_counter() - started:.0f} s\n")
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "shiqbench.cli", "matrix", str(file), "--results", str(folder / "results")]
+        subprocess.run([*command, "--dry-run"], check=True)  # noqa: S603 - our own command
+        seconds = time.perf_counter() - started
+        gigabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        sys.stdout.write(f"dry run: {seconds:.1f} s, {gigabytes:.2f} GB\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
