@@ -60,8 +60,10 @@ class Trained(RewardModel[P]):
         return find_model(self.config.model).identity
 
     def fetch(self) -> None:
-        """Get the language model."""
-        _ = self.source
+        """Get the language model, and look at its tokenizer."""
+        from shiqbench.rewards import encoder
+
+        encoder.check(self.source)
 
     def learns_from(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
         """The first ``config.pairs``."""

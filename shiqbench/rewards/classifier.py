@@ -34,8 +34,12 @@ class Classifier(RewardModel[ClassifierConfig]):
         return find_model(self.config.model).identity
 
     def fetch(self) -> None:
-        """Look at its configuration alone."""
-        check_one_score(find_model(self.config.model).folder())
+        """Look at its configuration and tokenizer."""
+        from shiqbench.rewards import encoder
+
+        folder = find_model(self.config.model).folder()
+        check_one_score(folder)
+        encoder.check(folder)
 
     def score(self, answered: Sequence[Answered]) -> list[float]:
         """Its logits."""

@@ -13,6 +13,7 @@ import torch
 
 from shiqbench.episode import Episode, Message
 from shiqbench.errors import ConfigError
+from shiqbench.files import read_json
 from shiqbench.rendering import Renderer
 
 if TYPE_CHECKING:
@@ -33,6 +34,21 @@ def device() -> torch.device:
 def dtype(precision: str) -> torch.dtype:
     """Of weights and activations."""
     return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def check(folder: Path) -> None:
+    """Refuse a model that cannot read conversations, by its files alone.
+
+    Raises:
+        ConfigError: It has no tokenizer or chat template, or a tokenizer with more tokens than the model knows.
+    """
+    tokens, known = len(Renderer(folder).tokenizer), int(read_json(folder / "config.json")["vocab_size"])
+    if tokens > known:
+        raise ConfigError(
+            f"the reward model knows {known} tokens, its tokenizer has {tokens}",
+            where=str(folder),
+            do="put the model's own tokenizer beside it",
+        )
 
 
 def render(folder: Path, answered: Sequence[Answered], longest: int) -> list[TokenSequence]:

@@ -86,6 +86,29 @@ def test_a_language_model_is_no_classifier_and_no_model_is_said(tiny_model: Path
         Classifier(ClassifierConfig()).identity()
 
 
+def test_a_model_of_another_vocabulary_or_without_a_template_is_refused_at_once(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = make_classifier(tiny_model, tmp_path / "model", 1)
+    reward, terry = Classifier(ClassifierConfig(model=str(folder))), BradleyTerry(BradleyTerryConfig(model=str(folder)))
+    reward.fetch()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 17}))
+    for model in (reward, terry):
+        with pytest.raises(
+            ConfigError, match=r"the reward model knows 17 tokens, its tokenizer has \d+ .*own tokenizer"
+        ):
+            model.fetch()
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({k: v for k, v in tokenizer.items() if k != "chat_template"})
+    )
+    with pytest.raises(ConfigError, match="template"):
+        reward.fetch()
+
+
 def test_a_conversation_that_is_too_long_is_refused_and_not_cut(classifier: Path) -> None:
     long = Answered((Message("user", "x" * 2000),), "y")
     with pytest.raises(ConfigError, match=r"has \d+ tokens, the reward model reads 1024"):
