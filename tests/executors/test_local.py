@@ -12,12 +12,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support import TOY
 from support_jobs import Memory, by_name, cause, job
 
 from shiqbench.digest import file_sha256
 from shiqbench.errors import ConfigError
 from shiqbench.executors import execute, exit_code, summary
-from shiqbench.job import Job, JobState, Outcome
+from shiqbench.job import Job, JobState, Outcome, Resources
+from shiqbench.plan import Request
 
 HERE = Path(__file__).parent
 
@@ -128,6 +130,27 @@ def test_one_process_runs_one_job_after_the_other(tmp_path: Path) -> None:
     first_lines = [log.read_text().splitlines()[0] for log in (tmp_path / ".logs").glob("*.log")]
     assert len(first_lines) == 2
     assert len({line.partition(" begins ")[0] for line in first_lines}) == 1
+
+
+@pytest.mark.slow
+def test_a_common_start_is_trained_once_and_everything_is_as_alone(
+    tiny_model: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    def jobs(results: Path) -> list[Job]:
+        common = {"model": str(tiny_model), "preset": "started", "plugins": (TOY,), "results": results}
+        return [Job(algo, Request(algo, "toy", **common), Resources(cpus=1)) for algo in ("dpo", "shiq", "ipo")]  # type: ignore[arg-type]
+
+    def made(results: Path) -> dict[str, str]:
+        kinds = ("model.safetensors", "metrics.json")
+        return {str(p.relative_to(results)): file_sha256(p) for p in results.rglob("*") if p.name in kinds}
+
+    together = run(jobs(tmp_path / "together"), at_once=2)
+    assert [o.state for o in together] == [JobState.DONE] * 3
+    logs = "".join(p.read_text() for p in (tmp_path / "together/.logs").glob("*.log"))
+    assert logs.count("train sft/") == 1
+    run(jobs(tmp_path / "alone"), at_once=1)
+    assert len(made(tmp_path / "together")) == 4 + 5
+    assert made(tmp_path / "together") == made(tmp_path / "alone")
 
 
 def test_the_first_failure_stops_the_rest_if_asked_to(tmp_path: Path) -> None:
