@@ -21,6 +21,7 @@ class RogueConfig(AlgorithmConfig):
     at: int = 5
     once: str = ""
     pace: float = 0.0
+    tally: str = ""
 
 
 class Rogue(Algorithm[RogueConfig]):
@@ -30,6 +31,9 @@ class Rogue(Algorithm[RogueConfig]):
     def loss(self, batch: Batch) -> Loss:
         self.calls += 1
         time.sleep(self.config.pace)
+        if self.config.tally:
+            with Path(self.config.tally).open("a") as stream:
+                stream.write("x")
         nll_E = -batch.logp_EA.sum(-1) * batch.return_E
         if self.calls == self.config.at and self._acts():
             nll_E = nll_E * self._act()
