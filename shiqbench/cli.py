@@ -206,7 +206,7 @@ def fetch(
 @app.command()
 def export(
     cell: Annotated[str, typer.Argument(help="A finished cell's folder or digest.")],
-    form: Annotated[str, typer.Option("--format", help="What the cell's task offers; bfcl_v3 offers bfcl.")],
+    form: Annotated[str, typer.Option("--format", help="hf: the weights. Others are the task's; bfcl_v3 offers bfcl.")],
     output: Annotated[Path | None, typer.Option(help="A new folder; named after the cell if left out.")] = None,
     evaluation: Annotated[str | None, typer.Option(help="Which one, by its digest, if there are several.")] = None,
     name: Annotated[str | None, typer.Option(help="What the model is called there.")] = None,
@@ -214,7 +214,7 @@ def export(
     plugin: PluginFiles = None,
     as_json: Json = False,
 ) -> None:
-    """Write a cell's evaluation in the layout of other tools, such as a leaderboard's."""
+    """Write a cell's weights, or an evaluation, as other tools read them."""
     from shiqbench.export import export as write
 
     done = write(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from shiqbench.specs import TaskSpec
 
 
+MODEL = "hf"
+
+
 @dataclass(frozen=True)
 class Exported:
     """What an export wrote.
@@ -51,7 +54,7 @@ def export(
 
     Args:
         cell: Folder or digest.
-        form: One of the formats that the cell's task offers.
+        form: ``hf`` for the weights, or one of the formats that the cell's task offers.
         output: A new or empty folder; named after cell and evaluation if left out.
         evaluation: First digits of its digest; needed where the cell has several.
         name: What the model is called there; the format's default if left out.
@@ -62,24 +65,50 @@ def export(
         ConfigError: There is no such cell, evaluation or format, or the output folder holds something.
     """
     folder = find_cell(cell.removeprefix("cell:"), results)
+    if form == MODEL:
+        return _model(folder, output, evaluation, name)
     spec = registry(plugins).task(read_json(folder / "config.json")["task"]["name"])
     task_class = spec.load()
     if form not in task_class.formats:
-        offered = ", ".join(task_class.formats)
         raise ConfigError(
-            f"{spec.name} cannot be exported as {form!r}{did_you_mean(form, task_class.formats)}",
+            f"{spec.name} cannot be exported as {form!r}{did_you_mean(form, (MODEL, *task_class.formats))}",
             where="--format",
-            do=f"it offers {offered}" if offered else "it offers no format",
+            do=f"it offers {', '.join((MODEL, *task_class.formats))}",
         )
     chosen = _evaluation(folder, evaluation)
     task = task_class(validate(spec.load_config(), _setting(chosen, spec), "task"))
-    target = (output or Path(f"{form}-{folder.name}-{chosen.name}")).absolute()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError("it is there already", where=f"--output {target}", do="name another folder, or delete it")
+    target = _new(output or Path(f"{form}-{folder.name}-{chosen.name}"))
     with replacing_folder(target) as temporary:
         notices, commands = task.export(read_records(chosen), form, temporary, target, name)
-    files = sorted(str(f.relative_to(target)) for f in target.rglob("*") if f.is_file())
-    return Exported(target, tuple(files), tuple(notices), tuple(commands))
+    return Exported(target, _files(target), tuple(notices), tuple(commands))
+
+
+def _model(folder: Path, output: Path | None, evaluation: str | None, name: str | None) -> Exported:
+    """The weights; every evaluation of them is in the card."""
+    from shiqbench.export_hf import export_model
+
+    if evaluation is not None:
+        raise ConfigError(
+            "cannot be honoured: weights have no evaluation of their own", where="--evaluation", do="leave it out"
+        )
+    target = _new(output or Path(f"{MODEL}-{folder.name}"))
+    export_model(folder, target, name)
+    return Exported(target, _files(target), commands=(f"shiqbench run --algo base --task TASK --model {target}",))
+
+
+def _new(target: Path) -> Path:
+    """A folder that is not there yet, or is empty.
+
+    Raises:
+        ConfigError: It holds something.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError("it is there already", where=f"--output {target}", do="name another folder, or delete it")
+    return target.absolute()
+
+
+def _files(target: Path) -> tuple[str, ...]:
+    return tuple(sorted(str(f.relative_to(target)) for f in target.rglob("*") if f.is_file()))
 
 
 def _evaluation(cell: Path, digits: str | None) -> Path:
@@ -102,6 +131,7 @@ def _summary(evaluation: Path) -> str:
     config = read_json(evaluation / "config.json")
     values = config["eval"]
     told = [values.get("split", ""), config["engine"], f"{values.get('repeats', 1)}x"]
+    told += [f"at update {config['update']}"] if "update" in config else []
     return " ".join(filter(None, told))
 
 
