@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from shiqbench.causes import error_facts
-from shiqbench.cell import check_writable, is_done
+from shiqbench.cell import check_writable
 from shiqbench.errors import ConfigError, ShiqbenchError
 from shiqbench.executors.board import Board
 from shiqbench.executors.drive import Drive, Policy
@@ -107,7 +107,7 @@ def _checked(jobs: Sequence[Job], executor: str, at_once: int | None, address: s
 
 
 def _todo(plan: RunPlan) -> list[str]:
-    return [str(step.folder) for step in steps(plan) if not is_done(step.folder)]
+    return [str(step.folder) for step in steps(plan) if not step.done()]
 
 
 def _known(job: Job, plan: RunPlan) -> Outcome | None:
