@@ -68,7 +68,7 @@ def main(descriptor: int) -> None:
             if ended.result is None and ended.error is None:  # it was told to stop
                 return
     except KeyboardInterrupt:
-        pass
+        pass  # told to stop between two jobs: nothing is lost, and the parent knows
     finally:
         bench.close()
 
