@@ -142,11 +142,11 @@ def _holder(path: Path) -> str:
     return f"process {who['pid']} ({who['command']})"
 
 
-def find_cell(text: str, results: Path) -> Path:
-    """The training folder that ``cell:...`` names: a path, or the first digits of a digest.
+def locate(text: str, results: Path) -> Path:
+    """The folder that a path, or the first digits of a cell's digest, names; finished or not.
 
     Raises:
-        ConfigError: None, several, or one that is not finished.
+        ConfigError: None, or several.
     """
     path = Path(text).expanduser()
     found = [path] if (path / "config.json").is_file() else sorted(results.glob(f"*/*/{short(text)}*/"))
@@ -157,9 +157,19 @@ def find_cell(text: str, results: Path) -> Path:
             where=str(results),
             do="give a cell's folder or more digits",
         )
-    if not is_done(found[0]):
-        raise ConfigError("that cell is not finished", where=str(found[0]), do="run it first")
     return found[0]
+
+
+def find_cell(text: str, results: Path) -> Path:
+    """The training folder that ``cell:...`` names: a path, or the first digits of a digest.
+
+    Raises:
+        ConfigError: None, several, or one that is not finished.
+    """
+    found = locate(text, results)
+    if not is_done(found):
+        raise ConfigError("that cell is not finished", where=str(found), do="run it first")
+    return found
 
 
 def write_error(folder: Path, error: BaseException) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.cell import locate
 from shiqbench.digest import canonical_json, digest, short
 from shiqbench.errors import ConfigError
 from shiqbench.files import read_json
@@ -84,7 +85,7 @@ def diff(left: str | Path, right: str | Path, results: Path = Path("results")) -
     Raises:
         ConfigError: One cannot be found, or one is a cell and the other an evaluation.
     """
-    return _compare(_folder(left, results), _folder(right, results), results)
+    return _compare(locate(str(left), results), locate(str(right), results), results)
 
 
 def _compare(left: Path, right: Path, results: Path) -> Difference:
@@ -124,15 +125,3 @@ def _circumstances(folder: Path) -> dict[str, Any]:
 def _brief(value: Any) -> str:
     text = "-" if value is None else value if isinstance(value, str) else canonical_json(value)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
-def _folder(text: str | Path, results: Path) -> Path:
-    path = Path(text).expanduser()
-    if (path / "config.json").is_file():
-        return path
-    found = [f for f in sorted(results.glob(f"*/*/{short(str(text))}*/")) if (f / "config.json").is_file()]
-    if len(found) != 1:
-        raise ConfigError(
-            f"{len(found) or 'no'} cells match {str(text)!r}", where=str(results), do="give a folder or more digits"
-        )
-    return found[0]
