@@ -9,6 +9,7 @@ Folders are those of real cells (same recipes, digests and files); only their nu
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import resource
 import subprocess
@@ -16,8 +17,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from shiqbench.manifest import manifest
 from shiqbench.matrices.plan import make_matrix
 
 if TYPE_CHECKING:
@@ -41,17 +43,16 @@ def matrix_file(folder: Path, seeds: int) -> Path:
 def simulate(matrix: MatrixPlan, share: float) -> int:
     """Write the first ``share`` of every family's cells as finished ones; returns how many."""
     written = 0
+    environment = manifest()
     for planned, cells in zip(matrix.final.planned, matrix.final.cells, strict=True):
         for cell in cells[: round(share * len(cells))]:
-            write_cell(planned, cell, 0.01 + (cell.seed or 0) % 97 / 1000)
+            write_cell(planned, cell, 0.01 + (cell.seed or 0) % 97 / 1000, environment)
             written += 1
     return written
 
 
-def write_cell(planned: PlannedFamily, cell: Cell, regret: float) -> None:
-    """One finished cell with made-up numbers."""
-    cell.evaluation.mkdir(parents=True)
-    recipe = {**planned.plan.cell.recipe, "seed": cell.seed}
+def write_cell(planned: PlannedFamily, cell: Cell, regret: float, environment: dict[str, Any]) -> None:
+    """One finished cell with made-up numbers and no weights."""
     primary = {
         "name": "relative_regret",
         "value": regret,
@@ -60,23 +61,32 @@ def write_cell(planned: PlannedFamily, cell: Cell, regret: float) -> None:
         "higher_is_better": False,
     }
     metrics = {"primary": primary, "metrics": {"relative_regret": regret, "return": 1 - regret}, "engine": "exact"}
-    for folder, files in (
-        (
-            cell.folder,
-            {"config.json": recipe, "manifest.json": {"seconds": 3.0, "budget": {"updates": 1, "tokens": 1000}}},
-        ),
-        (
-            cell.evaluation,
-            {
-                "config.json": {**planned.plan.eval_recipe(planned.plan.cell), "train": cell.digest},
-                "manifest.json": {"seconds": {"total": 0.5}},
-                "metrics.json": metrics,
-            },
-        ),
-    ):
-        for name, value in files.items():
-            (folder / name).write_text(json.dumps(value))
-        (folder / "DONE").write_text(json.dumps({"files": {key: {} for key in files}}))
+    trained = {"seconds": 3.0, "budget": {"updates": 1, "tokens": 1000}, "model": "own policy of mdp", "start": None}
+    _write(
+        cell.folder,
+        {
+            "config.json": {**planned.plan.cell.recipe, "seed": cell.seed},
+            "manifest.json": {**environment, **trained},
+        },
+    )
+    _write(
+        cell.evaluation,
+        {
+            "config.json": {**planned.plan.eval_recipe(planned.plan.cell), "train": cell.digest},
+            "manifest.json": {**environment, "seconds": {"total": 0.5}, "reduced": False},
+            "metrics.json": metrics,
+        },
+    )
+
+
+def _write(folder: Path, contents: dict[str, dict[str, Any]]) -> None:
+    folder.mkdir(parents=True)
+    entries = {}
+    for name, value in contents.items():
+        content = json.dumps(value, indent=2).encode()
+        (folder / name).write_bytes(content)
+        entries[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (folder / "DONE").write_text(json.dumps({"files": entries}))
 
 
 def main() -> int:

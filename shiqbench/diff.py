@@ -10,7 +10,7 @@ from shiqbench.cell import locate
 from shiqbench.digest import canonical_json, digest, short
 from shiqbench.errors import ConfigError
 from shiqbench.files import read_json
-from shiqbench.table import flatten
+from shiqbench.labels import flatten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.cell import DONE, is_done, verified
 from shiqbench.errors import ConfigError
 from shiqbench.files import read_json, replacing_folder, write_json, write_text
-from shiqbench.table import flatten
+from shiqbench.labels import flatten
 
 if TYPE_CHECKING:
     from pathlib import Path

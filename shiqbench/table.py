@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from shiqbench.cell import is_done
 from shiqbench.digest import canonical_json
 from shiqbench.files import read_json
+from shiqbench.index import read_index
+from shiqbench.labels import labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from shiqbench.curve import Curve
+    from shiqbench.index import CellEntry, EvaluationEntry
     from shiqbench.plan import RunPlan
 
 Column = tuple[str, str, str]  # metric, heading, format
@@ -26,97 +28,50 @@ class Row:
 
     Attributes:
         digest: First digits of the train digest.
-        recipe: ``config.json`` of the cell.
-        manifest: Its manifest.
-        metrics: ``metrics.json`` of the evaluation.
-        eval_manifest: Manifest of the evaluation.
+        cell: The cell.
+        evaluation: Its evaluation.
     """
 
     digest: str
-    recipe: dict[str, Any]
-    manifest: dict[str, Any]
-    metrics: dict[str, Any]
-    eval_manifest: dict[str, Any]
+    cell: CellEntry
+    evaluation: EvaluationEntry
 
 
 def comparable(plan: RunPlan) -> list[Row]:
-    """Finished evaluations under exactly this plan's setting, best first."""
+    """Finished evaluations under exactly this plan's setting, best first.
+
+    Raises:
+        CorruptCellError: A result of this task is not what was written.
+    """
     wanted = canonical_json(plan.setting)
-    rows = []
-    for config in sorted((plan.cell.results / plan.cell.task.name).glob("*/*/eval/*/config.json")):
-        evaluation, cell = config.parent, config.parents[2]
-        recipe = read_json(config)
-        if canonical_json({k: v for k, v in recipe.items() if k not in ("schema", "train")}) != wanted:
-            continue
-        if is_done(evaluation) and is_done(cell):
-            rows.append(
-                Row(
-                    cell.name,
-                    read_json(cell / "config.json"),
-                    read_json(cell / "manifest.json"),
-                    read_json(evaluation / "metrics.json"),
-                    read_json(evaluation / "manifest.json"),
-                )
-            )
-    better = -1 if rows and rows[0].metrics["primary"]["higher_is_better"] else 1
-    return sorted(rows, key=lambda r: (better * r.metrics["primary"]["value"], r.digest))
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` to ``{"a.b": 1}``."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        found |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
-def _settings(row: Row) -> dict[str, Any]:
-    recipe = row.recipe
-    return flatten({"algo": recipe["algorithm"]["config"], "task": recipe["task"]["config"], "train": recipe["train"]})
+    index = read_index(plan.cell.results, plan.cell.task.name).check()
+    found = [e for e in index.evaluations.values() if e.update is None and e.setting.text == wanted]
+    rows = [Row(e.cell.folder.rpartition("/")[2], e.cell, e) for e in found]
+    better = -1 if rows and rows[0].evaluation.primary["higher_is_better"] else 1
+    return sorted(rows, key=lambda r: (better * r.evaluation.primary["value"], r.digest))
 
 
 def differences(rows: Sequence[Row]) -> list[str]:
     """For each row, the settings in which the rows of its algorithm differ, in one short text."""
-    texts = []
-    for row in rows:
-        peers = [_settings(r) for r in rows if r.recipe["algorithm"]["name"] == row.recipe["algorithm"]["name"]]
-        mine = _settings(row)
-        keys = [k for k in sorted(mine) if any(canonical_json(p.get(k)) != canonical_json(mine[k]) for p in peers)]
-        texts.append(" ".join(f"{k.partition('.')[2]}={brief(mine[k])}" for k in keys))
-    return texts
-
-
-def brief(value: Any) -> str:
-    """A setting's value in a few characters."""
-    if isinstance(value, list):
-        return "+".join(brief(v) for v in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _start(row: Row) -> str:
-    return str(row.manifest.get("start") or row.manifest["model"])
+    return labels([r.cell.recipe.value for r in rows])
 
 
 def cells(row: Row, columns: Iterable[Column]) -> list[str]:
     """The values of one row, as text, in the order of :func:`headings`."""
-    primary, values = row.metrics["primary"], row.metrics["metrics"]
-    train_seconds = row.manifest.get("seconds")
-    seed = row.recipe["seed"]
+    cell, primary, values = row.cell, row.evaluation.primary, row.evaluation.metrics
     return [
-        row.recipe["algorithm"]["name"],
+        cell.algorithm,
         row.digest[:6],
-        _start(row),
-        "-" if seed is None else str(seed),
-        f"{_short(primary['value'])} [{_short(primary['low'])}, {_short(primary['high'])}]",
+        cell.start or cell.model,
+        "-" if cell.seed is None else str(cell.seed),
+        f"{short_number(primary['value'])} [{short_number(primary['low'])}, {short_number(primary['high'])}]",
         *(format(values[name], spec) if name in values else "-" for name, _, spec in columns),
-        "-" if train_seconds is None else f"{train_seconds:.0f}",
-        f"{row.eval_manifest['seconds']['total']:.0f}",
+        "-" if cell.seconds is None else f"{cell.seconds:.0f}",
+        f"{row.evaluation.seconds:.0f}",
     ]
 
 
-def _short(value: float) -> str:
+def short_number(value: float) -> str:
     """Three decimals, or two digits of what they would not show."""
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.1e}"
 
@@ -144,7 +99,7 @@ def title(plan: RunPlan) -> str:
 
 def _said(plan: RunPlan, rows: Sequence[Row]) -> list[str]:
     """What the task says of the numbers, each line once."""
-    return list(dict.fromkeys(line for row in rows for line in plan.task.notes(row.metrics["metrics"])))
+    return list(dict.fromkeys(line for row in rows for line in plan.task.notes(row.evaluation.metrics)))
 
 
 def comparison(plan: RunPlan) -> Table:
@@ -153,7 +108,7 @@ def comparison(plan: RunPlan) -> Table:
 
     rows = comparable(plan)
     notes = differences(rows)
-    primary = rows[0].metrics["primary"]["name"] if rows else "primary"
+    primary = rows[0].evaluation.primary["name"] if rows else "primary"
     table = Table(title=title(plan), title_justify="left", caption="\n".join(_said(plan, rows)), caption_justify="left")
     for heading in [*headings(plan, primary), "differs in"]:
         table.add_column(heading, overflow="fold", justify="left")
@@ -167,7 +122,7 @@ def comparison(plan: RunPlan) -> Table:
 def markdown(plan: RunPlan) -> str:
     """The same table in markdown, for files."""
     rows = comparable(plan)
-    primary = rows[0].metrics["primary"]["name"] if rows else "primary"
+    primary = rows[0].evaluation.primary["name"] if rows else "primary"
     heads = [*headings(plan, primary), "differs in"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row, note in zip(rows, differences(rows), strict=True):
@@ -189,7 +144,7 @@ def curve_table(curve: Curve) -> Table:
         primary, values = found["primary"], found["metrics"]
         table.add_row(
             str(update),
-            f"{_short(primary['value'])} [{_short(primary['low'])}, {_short(primary['high'])}]",
+            f"{short_number(primary['value'])} [{short_number(primary['low'])}, {short_number(primary['high'])}]",
             *(format(values[name], spec) if name in values else "-" for name, _, spec in columns),
         )
     return table

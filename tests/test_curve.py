@@ -126,7 +126,7 @@ def test_curves_share_their_first_point_and_stay_out_of_the_comparison(tiny_mode
     assert on_validation.curve is not None
     rows = comparable(on_validation)
     assert len({r.digest for r in rows}) == len(rows)
-    assert sum(r.recipe["algorithm"]["name"] == "dpo" and r.digest == plan.cell.folder.name for r in rows) == 1
+    assert sum(r.cell.algorithm == "dpo" and r.digest == plan.cell.folder.name for r in rows) == 1
 
 
 def test_a_snapshot_that_changed_is_noticed(tiny_model: Path, tmp_path: Path) -> None:

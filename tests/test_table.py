@@ -35,15 +35,15 @@ def plan(results: Path, tiny_model: Path, *assignments: str) -> RunPlan:
 
 def test_rows_are_the_finished_cells_of_this_setting(results: Path, tiny_model: Path) -> None:
     rows = comparable(plan(results, tiny_model))
-    assert sorted(r.recipe["algorithm"]["name"] for r in rows) == ["base", "sft", "shiq", "shiq"]
+    assert sorted(r.cell.algorithm for r in rows) == ["base", "sft", "shiq", "shiq"]
     short = comparable(plan(results, tiny_model, "eval.max_tokens=3"))
-    assert [r.recipe["algorithm"]["name"] for r in short] == ["base"]
+    assert [r.cell.algorithm for r in short] == ["base"]
     assert comparable(plan(results, tiny_model, "task.words=5")) == []
 
 
 def test_rows_of_one_algorithm_say_how_they_differ(results: Path, tiny_model: Path) -> None:
     rows = comparable(plan(results, tiny_model))
-    notes = dict(zip([(r.recipe["algorithm"]["name"], r.recipe["seed"]) for r in rows], differences(rows), strict=True))
+    notes = dict(zip([(r.cell.algorithm, r.cell.seed) for r in rows], differences(rows), strict=True))
     assert notes["shiq", 0] == "beta=0.5"
     assert notes["shiq", 1] == "beta=0.25"
     assert notes["sft", 0] == notes["base", None] == ""
@@ -64,7 +64,7 @@ def test_the_printed_table_has_metric_interval_cost_and_marks_this_cell(results:
 def test_an_unfinished_evaluation_is_no_row(results: Path, tiny_model: Path) -> None:
     before = comparable(plan(results, tiny_model))
     (done,) = results.glob(
-        f"toy/sft/{before[[r.recipe['algorithm']['name'] for r in before].index('sft')].digest}/eval/*/DONE"
+        f"toy/sft/{before[[r.cell.algorithm for r in before].index('sft')].digest}/eval/*/DONE"
     )
     text = done.read_text()
     done.unlink()

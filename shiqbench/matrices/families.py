@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.digest import canonical_json
 from shiqbench.errors import ConfigError, ConfigListError
 from shiqbench.job import Resources
+from shiqbench.labels import brief
 from shiqbench.matrices.schema import Needs, OfAlgorithm, OfTask, Pattern, dotted
 from shiqbench.registry import did_you_mean
-from shiqbench.table import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

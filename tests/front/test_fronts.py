@@ -36,7 +36,7 @@ def cell(
     }
     folder = results / "ultrafeedback" / name / short(digest(recipe))
     write_json(folder / "config.json", recipe)
-    write_json(folder / "manifest.json", {"budget": {"updates": 30}})
+    write_json(folder / "manifest.json", {"budget": {"updates": 30}, "model": "some model"})
     mark_done(folder, [folder / "config.json", folder / "manifest.json"])
     return folder
 
@@ -53,7 +53,10 @@ def evaluation(
     write_json(folder / "config.json", recipe)
     frame = pd.DataFrame({"id": [f"p{i:03d}" for i in range(prompts)], "reward": reward + spread, "k3": distance})
     frame.to_parquet(folder / "records.parquet")
-    mark_done(folder, [folder / "config.json", folder / "records.parquet"])
+    write_json(folder / "manifest.json", {"seconds": {"total": 1.0}, "reduced": False})
+    primary = {"name": "reward", "value": reward, "low": reward, "high": reward, "higher_is_better": True}
+    write_json(folder / "metrics.json", {"primary": primary, "metrics": {"reward": reward}})
+    mark_done(folder, list(folder.glob("*.*")))
     return folder
 
 

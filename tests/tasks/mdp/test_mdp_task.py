@@ -68,7 +68,7 @@ def test_base_is_exactly_one_and_shared_by_every_seed_and_data_recipe(tmp_path: 
     assert [p.name for p in (tmp_path / "mdp" / "base").iterdir()] == [base.cell[:12]]
     plan = make_plan(Request("shiq", "mdp", assignments=tuple(f"{k}={v}" for k, v in SMALL.items()), results=tmp_path))
     rows = comparable(plan)
-    assert [r.recipe["algorithm"]["name"] for r in rows] == ["shiq", "dpo", "base"]  # lower is better
+    assert [r.cell.algorithm for r in rows] == ["shiq", "dpo", "base"]  # lower is better
     assert len(cells(rows[0], plan.task.columns)) == len(headings(plan, "relative_regret"))
     assert "1.000 [1.000, 1.000]" in markdown(plan)
 
