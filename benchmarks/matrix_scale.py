@@ -1,6 +1,6 @@
-"""A matrix of 100,000 cells whose results are simulated: how long the dry run takes, and how much memory.
+"""A matrix of 100,000 cells whose results are simulated: how long the dry run and the report take, and how much memory.
 
-    python benchmarks/matrix_scale.py                       # 20 settings x 5,000 seeds of mdp, half of them finished
+    python benchmarks/matrix_scale.py                       # 20 settings x 5,000 seeds of mdp, all finished
     python benchmarks/matrix_scale.py --seeds 500
 
 Folders are those of real cells (same recipes, digests and files); only their numbers are made up.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -89,23 +89,39 @@ def _write(folder: Path, contents: dict[str, dict[str, Any]]) -> None:
     (folder / "DONE").write_text(json.dumps({"files": entries}))
 
 
+def measure(name: str, command: list[str], environment: dict[str, str]) -> None:
+    """Run a command and print its time and its memory."""
+    timed = ["import resource, sys; from shiqbench.cli import main", "try: main(sys.argv[1:])"]
+    peaks = "resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)"
+    timed.append(f"finally: print(max({peaks}), file=sys.stderr)")
+    started = time.perf_counter()
+    done = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-c", "\n".join(timed), *command],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    gigabytes = int(done.stderr.splitlines()[-1]) / 2**20
+    sys.stdout.write(f"{name}: {time.perf_counter() - started:.1f} s, {gigabytes:.2f} GB\n")
+
+
 def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5000)
+    parser.add_argument("--share", type=float, default=1.0, help="of the cells that are finished")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        file = matrix_file(folder, chosen.seeds)
+        file, results = matrix_file(folder, chosen.seeds), folder / "results"
         started = time.perf_counter()
-        written = simulate(make_matrix(file, results=folder / "results"), 0.5)
+        written = simulate(make_matrix(file, results=results), chosen.share)
         sys.stdout.write(f"{written} finished cells simulated in {time.perf_counter() - started:.0f} s\n")
-        started = time.perf_counter()
-        command = [sys.executable, "-m", "shiqbench.cli", "matrix", str(file), "--results", str(folder / "results")]
-        subprocess.run([*command, "--dry-run"], check=True)  # noqa: S603 - our own command
-        seconds = time.perf_counter() - started
-        gigabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-        sys.stdout.write(f"dry run: {seconds:.1f} s, {gigabytes:.2f} GB\n")
+        cache = {"SHIQBENCH_CACHE": str(folder / "cache")}
+        measure("dry run", ["matrix", str(file), "--results", str(results), "--dry-run"], cache)
+        measure("first report", ["report", str(results)], cache)
+        measure("report again", ["report", str(results)], cache)
     return 0
 
 

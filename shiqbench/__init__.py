@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Request", "RunResult", "matrix", "run"]
+__all__ = ["Request", "RunResult", "matrix", "report", "run"]
 
 if TYPE_CHECKING:
+    from shiqbench import report
     from shiqbench.api import matrix, run
     from shiqbench.plan import Request
     from shiqbench.runner import RunResult
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 _HOME = {
     "run": "shiqbench.api",
     "matrix": "shiqbench.api",
+    "report": "shiqbench.report",
     "Request": "shiqbench.plan",
     "RunResult": "shiqbench.runner",
 }
@@ -25,4 +27,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'shiqbench' has no attribute {name!r}")
     import importlib
 
+    if _HOME[name] == f"shiqbench.{name}":
+        return importlib.import_module(_HOME[name])
     return getattr(importlib.import_module(_HOME[name]), name)

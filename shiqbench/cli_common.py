@@ -16,3 +16,9 @@ PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="A loca
 def emit(value: Any) -> None:
     """Exactly one JSON object on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def reading(done: int, total: int) -> None:
+    """Say on a terminal how far the reading of a large folder is."""
+    if total > 2000 and sys.stderr.isatty():
+        sys.stderr.write(f"\rreading {done} of {total} folders" + ("\n" if done == total else ""))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from shiqbench.cli_common import Json, PluginFiles, emit
+from shiqbench.cli_common import Json, PluginFiles, emit, reading
 from shiqbench.errors import ConfigError
 
 app = typer.Typer()
@@ -61,6 +61,45 @@ def matrix(
         emit(result.as_json())
     if code := exit_code(result.outcomes):
         raise typer.Exit(code)
+
+
+class Form(StrEnum):
+    """What a report is written as."""
+
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    LATEX = "latex"
+    JSON = "json"
+
+
+@app.command()
+def report(
+    results: Results = Path("results"),
+    form: Annotated[Form, typer.Option("--format", help="markdown, csv, latex or json.")] = Form.MARKDOWN,
+    output: Annotated[Path | None, typer.Option(help="File to write; printed if left out.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only cells that were trained on this task.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for learning curves as svg.")] = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Compare everything that may be compared: tables with intervals, one per setting."""
+    from shiqbench.report.verb import make_report, write_report
+
+    made = make_report(
+        results,
+        task=task,
+        baseline=baseline,
+        figures=figures,
+        plugins=tuple(plugin or ()),
+        progress=reading,
+    )
+    if output is None:
+        typer.echo(made.text(form.value), nl=False)
+    else:
+        write_report(made, form.value, output)
+        typer.echo(f"report: {output}", err=True)
+    for path in made.figures:
+        typer.echo(f"figure: {path}", err=True)
 
 
 @app.command()

@@ -76,6 +76,27 @@ class FrontAxes:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """Which columns of a task's records make a primary metric, so that two cells can be compared example by example.
+
+    The metric is the sum of ``value`` over the sum of ``of``.
+
+    Attributes:
+        unit: Names the example that everybody is given; its repeats go together.
+        value: Its score.
+        of: What the score is a part of; None counts one per record.
+        share: Between 0 and 1, a share of trials.
+        without: Records that enter no score, by column and value.
+    """
+
+    unit: str
+    value: str
+    of: str | None = None
+    share: bool = False
+    without: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Beside:
     """What stands beside the evaluated weights, for :meth:`Task.finish`.
 
@@ -108,6 +129,10 @@ class Task(ABC):
     """Extra columns of the comparison table: (metric name, heading, format spec)."""
     front: ClassVar[FrontAxes | None] = None
     """Which columns of its records ``shiqbench front`` draws; None where none measures a distance."""
+    scores: ClassVar[Mapping[str, Scores]] = {}
+    """By the name of a primary metric, where it comes from; without an entry cells are compared seed by seed alone."""
+    training_curve: ClassVar[tuple[str, str] | None] = None
+    """Key of ``train.jsonl`` that reports draw over training, and its name in words."""
     formats: ClassVar[tuple[str, ...]] = ()
     """What ``shiqbench export`` can write its records as."""
 

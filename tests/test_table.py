@@ -63,9 +63,7 @@ def test_the_printed_table_has_metric_interval_cost_and_marks_this_cell(results:
 
 def test_an_unfinished_evaluation_is_no_row(results: Path, tiny_model: Path) -> None:
     before = comparable(plan(results, tiny_model))
-    (done,) = results.glob(
-        f"toy/sft/{before[[r.cell.algorithm for r in before].index('sft')].digest}/eval/*/DONE"
-    )
+    (done,) = results.glob(f"toy/sft/{before[[r.cell.algorithm for r in before].index('sft')].digest}/eval/*/DONE")
     text = done.read_text()
     done.unlink()
     try:

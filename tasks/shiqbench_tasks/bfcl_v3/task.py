@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from shiqbench.assets import fetch, say
-from shiqbench.task import Metrics, Primary, Task
+from shiqbench.episode import StopReason
+from shiqbench.task import Metrics, Primary, Scores, Task
 from shiqbench_tasks.bfcl_v3 import offline, prompt, rollouts
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import load_entries, split_entries
@@ -27,7 +28,7 @@ from shiqbench_tasks.bfcl_v3.rewards import as_episodes, with_reference_returns
 from shiqbench_tasks.bfcl_v3.versions import VERSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from shiqbench.config import EvalConfig, TaskConfig
     from shiqbench.episode import Episode
@@ -39,10 +40,16 @@ if TYPE_CHECKING:
     from shiqbench_tasks.bfcl_v3.recorded import Recording
     from shiqbench_tasks.bfcl_v3.rewards import Played
 
+CRASHED = {"stop": StopReason.ERROR.value}
+
 
 class BfclTask(Task):
     """Operating simulated tools over several turns."""
 
+    scores: ClassVar[Mapping[str, Scores]] = {
+        "turn_accuracy": Scores("scenario", "right_turns", "counted_turns", share=True, without=CRASHED),
+        "valid": Scores("scenario", "valid", share=True, without=CRASHED),
+    }
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("valid", "valid", ".3f"),
         ("parseable", "parse", ".2f"),

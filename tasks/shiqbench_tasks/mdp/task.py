@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from shiqbench.errors import ConfigError
 from shiqbench.intervals import student
-from shiqbench.task import Metrics, Primary, Task
+from shiqbench.task import Metrics, Primary, Scores, Task
 from shiqbench_tasks.mdp.config import MdpTrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pydantic import BaseModel
@@ -40,6 +40,8 @@ class MdpTask(Task):
     offers: frozenset[Need] = frozenset(
         {"values", "token_q", "mismatched", "reference_returns", "behaviour_logp", "kl"}
     )
+    scores: ClassVar[Mapping[str, Scores]] = {"relative_regret": Scores("id", "relative_regret")}
+    training_curve: ClassVar[tuple[str, str] | None] = ("relative_regret", "relative regret")
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("return", "return", ".3f"),
         ("kl_to_reference", "KL to ref", ".3f"),

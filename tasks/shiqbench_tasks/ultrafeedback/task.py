@@ -18,7 +18,7 @@ from shiqbench.errors import ConfigError
 from shiqbench.kl import k1, k3
 from shiqbench.rendering import TokenSequence
 from shiqbench.reward import Answered
-from shiqbench.task import FrontAxes, Metrics, Primary, Task
+from shiqbench.task import FrontAxes, Metrics, Primary, Scores, Task
 from shiqbench_tasks.ultrafeedback import judging
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import read
@@ -53,6 +53,9 @@ STANDING = tuple(f"held_out_{f.name}" for f in fields(HeldOut))
 class UltraFeedbackTask(Task):
     """Answering instructions, judged by a reward model."""
 
+    scores: ClassVar[Mapping[str, Scores]] = {
+        "reward": Scores("id", "reward", without={"stop": StopReason.CONTEXT_LIMIT.value})
+    }
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("win_base", "wins base", ".2f"),
         ("win_chosen", "wins chosen", ".2f"),

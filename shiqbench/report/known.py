@@ -1,0 +1,76 @@
+"""What the installed plugins tell of the tasks that were evaluated; a report does without those that are not there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.config import TaskConfig
+from shiqbench.errors import ShiqbenchError
+from shiqbench.registry import registry
+from shiqbench.settings import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from shiqbench.specs import TaskSpec
+    from shiqbench.task import Scores, Task
+
+
+@dataclass(frozen=True)
+class KnownTask:
+    """A task by name.
+
+    Attributes:
+        name: Its name.
+        spec: None where no plugin brings it.
+        scores: Where single scores are, by primary metric.
+        training_curve: Key and name of what is drawn over training.
+    """
+
+    name: str
+    spec: TaskSpec | None = None
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    training_curve: tuple[str, str] | None = None
+
+    def columns_of(self, setting: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
+        """Further metrics to show."""
+        task = self._task(setting)
+        return task.table_columns() if task is not None else ()
+
+    def notes(self, setting: Mapping[str, Any], metrics: Mapping[str, float]) -> list[str]:
+        """What must be said of these metrics."""
+        task = self._task(setting)
+        return (
+            task.notes(metrics)
+            if task is not None
+            else [f"{self.name} is not installed here: only its primary metric is shown"]
+        )
+
+    def _task(self, setting: Mapping[str, Any]) -> Task | None:
+        """The task as it was set; None where this version no longer takes those settings."""
+        if self.spec is None:
+            return None
+        try:
+            config = validate(self.spec.load_config(), dict(setting.get("setting") or {}), "task")
+        except ShiqbenchError:
+            return None
+        assert isinstance(config, TaskConfig)
+        found: Task = self.spec.load()(config)
+        return found
+
+
+def known_tasks(names: Iterable[str], plugins: tuple[Path, ...]) -> dict[str, KnownTask]:
+    """By name; a task that no plugin brings is known by name alone."""
+    found = registry(plugins)
+    known = {}
+    for name in names:
+        try:
+            spec = found.task(name)
+            task = spec.load()
+        except ShiqbenchError:
+            known[name] = KnownTask(name)
+            continue
+        known[name] = KnownTask(name, spec, task.scores, task.training_curve)
+    return known

@@ -1,0 +1,100 @@
+"""What must be known beside the numbers: reduced settings, unequal budgets, seeds and cells that are not there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shiqbench.index import Index, Unfinished
+    from shiqbench.report.blocks import Block, Row
+    from shiqbench.report.known import KnownTask
+
+ALIKE = 0.05  # budgets in tokens that differ by less are equal: whole batches do not end on a number
+MOST_LINES = 5  # failures that are told one by one
+
+
+def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
+    """Of one block, a line each."""
+    found = []
+    if reduced := [r for r in block.rows if r.reduced]:
+        which = "" if len(reduced) == len(block.rows) else f" ({_names(reduced)})"
+        found.append(f"REDUCED setting, not comparable with the official one{which}")
+    found += _budgets(block.rows)
+    found += _seeds(block.rows)
+    found += _intervals(block)
+    found += list(
+        dict.fromkeys(n for r in block.rows for e in r.evaluations[:1] for n in known.notes(block.values, e.metrics))
+    )
+    trained_on = {r.evaluations[0].folder.split("/")[0] for r in block.rows}
+    return found + missing(u for u in index.unfinished if u.folder.split("/")[0] in trained_on)
+
+
+def _budgets(rows: Iterable[Row]) -> list[str]:
+    """Equal in updates or equal in tokens is equal."""
+    spent = {
+        r.name: (updates, tokens or 0.0)
+        for r in rows
+        for updates, tokens in [(r.spent("updates"), r.spent("tokens"))]
+        if updates is not None
+    }
+    if not spent:
+        return []
+    updates, tokens = zip(*spent.values(), strict=True)
+    if len(set(updates)) == 1 or min(tokens) >= (1 - ALIKE) * max(tokens) > 0:
+        return []
+    by_budget: dict[str, list[str]] = {}
+    for name, (u, t) in spent.items():
+        by_budget.setdefault(f"{u:g} updates, {t:.3g} tokens", []).append(name)
+    said = "; ".join(f"{', '.join(names)}: {budget}" for budget, names in by_budget.items())
+    return [f"UNEQUAL budgets: {said}"]
+
+
+def _seeds(rows: Iterable[Row]) -> list[str]:
+    trained = [(r.name, set(r.seeds)) for r in rows if r.trained]
+    every = set[int]().union(*(seeds for _, seeds in trained))
+    lacking = [(name, sorted(every - seeds)) for name, seeds in trained]
+    said = [f"{name} lacks {brief_seeds(seeds)}" for name, seeds in lacking if seeds]
+    return [f"seeds differ: {'; '.join(said)}"] if said else []
+
+
+def brief_seeds(seeds: list[int]) -> str:
+    """``0-4, 7``."""
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and seed == runs[-1][1] + 1:
+            runs[-1][1] = seed
+        else:
+            runs.append([seed, seed])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _intervals(block: Block) -> list[str]:
+    hows = Counter(r.estimate.how for r in block.rows)
+    found = ["95 % intervals: " + "; ".join(hows)]
+    differences = [r.difference for r in block.rows if r.difference is not None]
+    if differences:
+        by_unit = any(d.units is not None for d in differences)
+        paired = "seed by seed and example by example" if by_unit else "seed by seed"
+        over = "; ".join(dict.fromkeys(d.estimate.how for d in differences))
+        found.append(f"differences are paired {paired}, their intervals: {over}; p of the exact sign test, unadjusted")
+    return found
+
+
+def missing(unfinished: Iterable[Unfinished]) -> list[str]:
+    """Cells and evaluations without a result: how many by cause, and the first failures in full."""
+    found = list(unfinished)
+    if not found:
+        return []
+    counts = Counter((u.folder.split("/")[1], u.cause) for u in found)
+    said = ", ".join(f"{n} of {algorithm} {cause}" for (algorithm, cause), n in sorted(counts.items()))
+    failed = [u for u in found if u.what]
+    more = f" and {len(failed) - MOST_LINES} more" if len(failed) > MOST_LINES else ""
+    lines = "; ".join(f"{u.folder}: {u.what}" for u in failed[:MOST_LINES])
+    return [f"NOT HERE: {said}" + (f" ({lines}{more})" if lines else "")]
+
+
+def _names(rows: Iterable[Row]) -> str:
+    return ", ".join(r.name for r in rows)

@@ -1,0 +1,86 @@
+"""Finished cells with made-up numbers, in the layout of real ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from shiqbench.cell import mark_done
+from shiqbench.digest import digest, short
+from shiqbench.files import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+UNTRAINED = {"embedded": "some model"}
+
+
+def cell(
+    results: Path,
+    name: str,
+    seed: int | None = 0,
+    *,
+    task: str = "mdp",
+    config: dict[str, Any] | None = None,
+    data: dict[str, str] | None = None,
+    model: dict[str, Any] | None = None,
+    budget: dict[str, int] | None = None,
+    start: str | None = None,
+) -> Path:
+    """A finished cell's folder; ``base`` trains nothing."""
+    trains = name != "base"
+    recipe = {
+        "schema": 1,
+        "algorithm": {"name": name, "version": "1", "config": config or {}},
+        "task": {"name": task, "version": "1", "config": {}, "data": data or {}},
+        "model": model or UNTRAINED,
+        "train": {"lr": 1e-3} if trains else None,
+        "seed": seed if trains else None,
+        "plugins": {},
+    }
+    folder = results / task / name / short(digest(recipe))
+    write_json(folder / "config.json", recipe)
+    facts = {"seconds": 2.0, "budget": budget or {"updates": 10, "tokens": 1000}} if trains else {}
+    write_json(folder / "manifest.json", {"model": "some model", "start": start, **facts})
+    mark_done(folder, list(folder.glob("*.json")))
+    return folder
+
+
+def evaluation(
+    of: Path,
+    scores: Sequence[float],
+    *,
+    task: str = "mdp",
+    metric: str = "relative_regret",
+    higher: bool = False,
+    setting: dict[str, Any] | None = None,
+    engine: str = "exact",
+    split: str | None = None,
+    update: int | None = None,
+    reduced: bool = False,
+    interval: tuple[float, float] | None = None,
+) -> Path:
+    """A finished evaluation of it whose records are these scores."""
+    recipe = {
+        "schema": 1,
+        "train": f"{of.name:<064}".replace(" ", "0"),
+        **({} if update is None else {"update": update}),
+        "task": task,
+        "version": "1",
+        "setting": setting or {},
+        "eval": {} if split is None else {"split": split},
+        "engine": engine,
+        "prompt": "",
+    }
+    folder = of / "eval" / short(digest(recipe))
+    value = sum(scores) / len(scores)
+    low, high = interval or (value - 0.1, value + 0.1)
+    write_json(folder / "config.json", recipe)
+    write_json(folder / "manifest.json", {"seconds": {"total": 1.0}, "reduced": reduced})
+    primary = {"name": metric, "value": value, "low": low, "high": high, "higher_is_better": higher}
+    write_json(folder / "metrics.json", {"primary": primary, "metrics": {metric: value, "return": 1 - value}})
+    pd.DataFrame({"id": [f"x{i}" for i in range(len(scores))], metric: scores}).to_parquet(folder / "records.parquet")
+    mark_done(folder, list(folder.glob("*.*")))
+    return folder

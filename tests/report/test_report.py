@@ -1,0 +1,254 @@
+"""The report: what is compared, what is kept apart, what is said beside the numbers, in four formats."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_up import cell, evaluation
+
+from shiqbench.cli import main
+from shiqbench.errors import ConfigError, CorruptCellError
+from shiqbench.files import write_json
+from shiqbench.report import load, make_report
+from shiqbench.report.notes import brief_seeds
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Two algorithms on mdp with three seeds, and the untrained policy."""
+    folder = tmp_path / "results"
+    evaluation(cell(folder, "base"), [1.0, 1.0])
+    for seed in range(3):
+        evaluation(cell(folder, "dpo", seed), [0.2, 0.4 + 0.01 * seed])
+        evaluation(cell(folder, "shiq", seed), [0.1, 0.02 * seed])
+    return folder
+
+
+def notes(results: Path, **options: Any) -> str:
+    return "\n".join(n for b in make_report(results, **options).blocks for n in b.notes)
+
+
+def test_rows_are_recipes_best_first_with_their_seeds(results: Path) -> None:
+    (block,) = make_report(results).blocks
+    assert [r.name for r in block.rows] == ["shiq", "dpo", "base"]
+    assert [r.seeds for r in block.rows] == [[0, 1, 2], [0, 1, 2], []]
+    assert block.rows[1].estimate.value == pytest.approx(0.305)
+    assert block.title.startswith("mdp, relative_regret (lower is better), exact, setting ")
+
+
+@pytest.mark.parametrize(
+    ("changed", "blocks", "rows"),
+    [
+        ({"data": {"sha256": "0" * 64}}, 1, 4),
+        ({"config": {"beta": 0.5}}, 1, 4),
+        ({"model": {"cell": "1" * 64}, "start": "sft/111111111111"}, 1, 4),
+        ({"setting": {"horizon": 9}}, 2, 4),
+        ({"engine": "vllm 2"}, 2, 4),
+        ({"split": "validation"}, 2, 4),
+    ],
+    ids=lambda v: "-".join(v) if isinstance(v, dict) else "",
+)
+def test_data_starts_settings_and_engines_are_never_mixed(
+    results: Path, changed: dict[str, Any], blocks: int, rows: int
+) -> None:
+    of_evaluation = {k: v for k, v in changed.items() if k in ("setting", "engine", "split")}
+    of_cell = {k: v for k, v in changed.items() if k not in of_evaluation}
+    evaluation(cell(results, "dpo", 9, **of_cell), [0.9], **of_evaluation)
+    found = make_report(results).blocks
+    assert (len(found), sum(len(b.rows) for b in found)) == (blocks, rows)
+    assert [9] in [r.seeds for b in found for r in b.rows]
+    apart = [r.label or r.start for b in found for r in b.rows if r.seeds == [9]]
+    if blocks == 1:
+        assert apart[0] not in ("", "some model")
+
+
+def test_checkpoints_are_no_rows(results: Path) -> None:
+    evaluation(next((results / "mdp" / "dpo").iterdir()), [0.0], update=5)
+    (block,) = make_report(results).blocks
+    assert len(block.rows) == 3
+
+
+def test_a_baseline_is_compared_row_by_row(results: Path) -> None:
+    (block,) = make_report(results, baseline="dpo").blocks
+    shiq, dpo, base = block.rows
+    assert dpo.difference is None
+    assert shiq.difference is not None
+    assert shiq.difference.estimate.value == pytest.approx(0.06 - 0.305, abs=1e-9)
+    assert (shiq.difference.better, shiq.difference.worse, shiq.difference.seeds) == (2, 0, 3)
+    assert base.difference is not None
+    assert base.difference.seeds == 3
+    text = make_report(results, baseline="dpo").text("markdown")
+    assert "less dpo [95 %]" in text
+    assert "| 2/0/0 | 0.5 |" in text
+
+
+def test_a_baseline_that_is_not_there(results: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no finished cell of 'dbo', did you mean 'dpo'\? \(--baseline\); one of"):
+        make_report(results, baseline="dbo")
+    evaluation(cell(results, "dpo", config={"beta": 3}), [0.3, 0.3])
+    assert "not compared with dpo: it has 2 rows here" in notes(results, baseline="dpo")
+    evaluation(cell(results, "tbrm"), [0.3, 0.3], setting={"horizon": 2})
+    assert "not compared with tbrm: it has no row here" in notes(results, baseline="tbrm")
+
+
+def test_rows_without_a_common_seed_say_so(results: Path) -> None:
+    evaluation(cell(results, "dro", 8), [0.3, 0.3])
+    assert "dro is not compared with dpo: they share no seed" in notes(results, baseline="dpo")
+    (said,) = re.findall(r"seeds differ: (.*)", notes(results))
+    assert sorted(said.split("; ")) == ["dpo lacks 8", "dro lacks 0-2", "shiq lacks 8"]
+
+
+def test_reduced_settings_and_unequal_budgets_are_said(results: Path) -> None:
+    assert "REDUCED" not in notes(results)
+    assert "UNEQUAL" not in notes(results)
+    evaluation(cell(results, "dro", budget={"updates": 10, "tokens": 99_000}), [0.3, 0.3])
+    evaluation(cell(results, "copg", budget={"updates": 12, "tokens": 990}), [0.3, 0.3], reduced=True)
+    said = notes(results)
+    assert "UNEQUAL budgets: " in said
+    assert "copg: 12 updates, 990 tokens" in said
+    assert "REDUCED setting, not comparable with the official one (copg)" in said
+
+
+def test_budgets_that_are_equal_in_updates_or_in_tokens_are_equal(tmp_path: Path) -> None:
+    for name, updates, tokens in (("dpo", 10, 1000), ("sft", 20, 1020)):
+        evaluation(cell(tmp_path, name, budget={"updates": updates, "tokens": tokens}), [0.1])
+    assert "UNEQUAL" not in notes(tmp_path)
+    evaluation(cell(tmp_path, "shiq", budget={"updates": 20, "tokens": 1200}), [0.1])
+    assert "UNEQUAL" in notes(tmp_path)
+
+
+def test_failed_and_partial_cells_are_counted_by_cause(results: Path) -> None:
+    for seed, facts in ((5, {"what": "loss nan", "cause": "diverged"}), (6, None), (7, {"what": "x", "cause": "time"})):
+        folder = cell(results, "shiq", seed)
+        (folder / "DONE").unlink()
+        if facts is not None:
+            write_json(folder / "error.json", facts)
+    said = notes(results)
+    assert "NOT HERE: 1 of shiq diverged, 1 of shiq partial, 1 of shiq time" in said
+    assert "loss nan" in said
+
+
+def test_a_task_with_failures_alone_is_told_of(results: Path) -> None:
+    folder = cell(results, "dpo", task="bfcl_v3")
+    (folder / "DONE").unlink()
+    write_json(folder / "error.json", {"what": "no memory", "cause": "out_of_memory"})
+    report = make_report(results)
+    assert "1 of dpo out_of_memory" in report.notes[0]
+    assert report.notes[0] in report.text("markdown")
+    assert "no memory" not in notes(results)
+
+
+def test_a_damaged_evaluation_is_counted_and_gives_no_number(results: Path) -> None:
+    at = next((results / "mdp" / "dpo").glob("*/eval/*"))
+    (at / "metrics.json").write_text((at / "metrics.json").read_text().replace("0.3", "0.0"))
+    assert "1 of dpo corrupt" in notes(results)
+    assert [len(r.seeds) for r in make_report(results).blocks[0].rows if r.name == "dpo"] == [2]
+
+
+def test_damaged_records_stop_a_comparison(results: Path) -> None:
+    at = next((results / "mdp" / "dpo").glob("*/eval/*")) / "records.parquet"
+    at.write_bytes(at.read_bytes()[:-1] + b"x")
+    make_report(results)  # its numbers come from elsewhere
+    with pytest.raises(CorruptCellError, match=r"records\.parquet has another sha256"):
+        make_report(results, baseline="base")
+
+
+def test_an_unknown_task_is_reported_by_what_it_left(tmp_path: Path) -> None:
+    evaluation(cell(tmp_path, "dpo", task="theirs"), [0.1], task="theirs", metric="wins", higher=True)
+    (block,) = make_report(tmp_path).blocks
+    assert (block.task, block.metric, block.columns) == ("theirs", "wins", ())
+    assert "theirs is not installed here" in "\n".join(block.notes)
+
+
+def test_nothing_to_report(tmp_path: Path, results: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no finished evaluation \(.*nothing\); run something first"):
+        make_report(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match=r"no finished evaluation \(.*/bfcl_v3\)"):
+        make_report(results, task="bfcl_v3")
+
+
+def test_the_overview_has_a_column_per_setting(results: Path) -> None:
+    assert "Overview" not in make_report(results).text("markdown")
+    evaluation(cell(results, "dpo", task="toys"), [0.7], task="toys", metric="wins", higher=True)
+    text = make_report(results).text("markdown")
+    assert "| algorithm | mdp relative_regret | toys wins |" in text
+    assert re.search(r"\| dpo \| 0\.305 \[.*?\] \| 0\.700 \[0\.600, 0\.800\] \|", text)
+
+
+def test_csv_and_json_hold_every_row_in_full(results: Path) -> None:
+    report = make_report(results, baseline="base")
+    rows = list(csv.DictReader(io.StringIO(report.text("csv"))))
+    assert [r["algorithm"] for r in rows] == ["shiq", "dpo", "base"]
+    assert float(rows[1]["value"]) == pytest.approx(0.305, abs=1e-12)
+    assert rows[1]["seeds"] == "0-2"
+    assert float(rows[1]["difference"]) == pytest.approx(-0.695, abs=1e-12)
+    whole = json.loads(report.text("json"))
+    (block,) = whole["blocks"]
+    assert [r["value"] for r in block["rows"]] == [float(r["value"]) for r in rows]
+    assert [len(r["cells"]) for r in block["rows"]] == [3, 3, 1]
+    assert block["rows"][0]["metrics"]["return"] == pytest.approx(1 - 0.06)
+
+
+def test_latex_is_booktabs_with_escapes(results: Path) -> None:
+    text = make_report(results).text("latex")
+    for part in ("\\toprule", "\\midrule", "\\bottomrule", "relative\\_regret [95 \\%]", "\\footnotesize"):
+        assert part in text
+    assert not re.search(r"(?<!\\)_", text.replace("$", ""))
+    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") == 1
+    columns = re.search(r"begin{tabular}{(l+)}", text)
+    assert columns is not None
+    rows = [line for line in text.splitlines() if line.endswith(r" \\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(columns[1])}
+
+
+def test_seeds_in_few_words() -> None:
+    assert brief_seeds([3, 0, 1, 2, 7]) == "0-3, 7"
+    assert brief_seeds([]) == ""
+
+
+def test_frames_are_tidy(results: Path) -> None:
+    evaluation(next((results / "mdp" / "dpo").iterdir()), [0.0], update=5, split="validation")
+    (cell(results, "sft") / "DONE").unlink()
+    frames = load(results)
+    frame = frames.evaluations
+    assert len(frame) == 8
+    assert frame["row"].nunique() == 3
+    assert frame["seed"].isna().sum() == 1
+    assert frame.loc[frame["update"].notna(), "split"].tolist() == ["validation"]
+    by_algorithm = frame[frame["update"].isna()].groupby("algorithm")["value"].mean()
+    assert by_algorithm["dpo"] == pytest.approx(0.305)
+    assert frames.unfinished["cause"].tolist() == ["partial"]
+    metrics = frames.metrics()
+    assert len(metrics) == 16
+    assert set(metrics["metric"]) == {"relative_regret", "return"}
+
+
+def test_the_command(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.tex"
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(results), "--format", "latex", "--output", str(out)])
+    assert ended.value.code == 0
+    assert out.read_text() == make_report(results).text("latex")
+    assert capsys.readouterr().out == ""
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(results), "--baseline", "nobody"])
+    assert ended.value.code == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(results)])
+    assert capsys.readouterr().out.startswith("## mdp, relative_regret")
+
+
+def test_frames_are_an_attribute_of_the_package() -> None:
+    code = "import shiqbench; print(shiqbench.report.load.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "load\n"
