@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.digest import canonical_json
 from shiqbench.errors import ConfigError, ConfigListError
+from shiqbench.executors.machine import usual_needs
 from shiqbench.job import Resources
 from shiqbench.labels import brief
 from shiqbench.matrices.schema import Needs, OfAlgorithm, OfTask, Pattern, dotted
@@ -227,7 +228,7 @@ class Expansion:
             self._algorithm(algorithm).resources,
         )
         said = {k: v for n in needs for k, v in n.model_dump(exclude_none=True).items()}
-        return Resources(**said)
+        return Resources(**{**usual_needs(language_model=not self.found.task(task).own_policy), **said})
 
     def _check_names(self) -> None:
         axes, include = self.file.matrix, self.file.include

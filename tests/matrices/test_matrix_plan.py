@@ -235,3 +235,14 @@ def test_planning_imports_no_torch() -> None:
         f"make_matrix(Path({str(example)!r})); sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("gpus", "needs"), [("", (8, 0)), ("0,1", (4, 1))])
+def test_a_language_model_takes_what_run_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: str, needs: tuple[float, float]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    text = '[matrix]\nalgorithms = ["sft", "shiq"]\ntasks = ["mdp", "toy"]\n[algorithms.shiq]\nresources.cpus = 3\n'
+    found = {j.name.removesuffix(" seed 0"): (j.resources.cpus, j.resources.gpus) for j in planned(text, tmp_path).final.jobs}
+    assert found == {"mdp sft": (1, 0), "mdp shiq": (3, 0), "toy sft": needs, "toy shiq": (3, needs[1])}
