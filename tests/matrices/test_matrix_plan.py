@@ -244,5 +244,7 @@ def test_a_language_model_takes_what_run_would_take(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
     text = '[matrix]\nalgorithms = ["sft", "shiq"]\ntasks = ["mdp", "toy"]\n[algorithms.shiq]\nresources.cpus = 3\n'
-    found = {j.name.removesuffix(" seed 0"): (j.resources.cpus, j.resources.gpus) for j in planned(text, tmp_path).final.jobs}
+    found = {
+        j.name.removesuffix(" seed 0"): (j.resources.cpus, j.resources.gpus) for j in planned(text, tmp_path).final.jobs
+    }
     assert found == {"mdp sft": (1, 0), "mdp shiq": (3, 0), "toy sft": needs, "toy shiq": (3, needs[1])}
