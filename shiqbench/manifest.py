@@ -69,3 +69,13 @@ def peak_memory_gb() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e9, 2)
+
+
+def peak_gpu_memory_gb() -> float | None:
+    """Most GPU memory that tensors of this process took since the last call, in 10^9 bytes; None without a GPU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    peak: int = torch.cuda.max_memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    return round(peak / 1e9, 3)

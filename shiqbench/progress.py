@@ -143,8 +143,11 @@ def _tracker(kind: str | None, name: str, folder: Path) -> Any:
     """One of accelerate's trackers, writing below the cell's folder."""
     if kind is None:
         return None
+    import torch
     from accelerate import Accelerator
 
-    accelerator = Accelerator(cpu=True, log_with=kind, project_dir=str(folder / "tracker"))
+    # The first one settles the device of all others in this process, the trainer's too.
+    on_cpu = not torch.cuda.is_available()
+    accelerator = Accelerator(cpu=on_cpu, log_with=kind, project_dir=str(folder / "tracker"))
     accelerator.init_trackers("shiqbench", init_kwargs={kind: {"name": name}} if kind == "wandb" else {})
     return accelerator

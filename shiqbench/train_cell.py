@@ -17,7 +17,7 @@ from shiqbench.episode import REFERENCE_RETURNS
 from shiqbench.errors import ConfigError
 from shiqbench.files import replacing_folder, write_json
 from shiqbench.heads import fold_q
-from shiqbench.manifest import manifest, peak_memory_gb
+from shiqbench.manifest import manifest, peak_gpu_memory_gb, peak_memory_gb
 from shiqbench.memory import keeping_freed_memory
 from shiqbench.mismatched import mismatched
 from shiqbench.policy import Policy, plain, trainable
@@ -99,6 +99,7 @@ def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, 
         "start": cell.start.label if cell.start else None,
         "seconds": time.perf_counter() - started,
         "peak_memory_gb": peak_memory_gb(),
+        "peak_gpu_memory_gb": peak_gpu_memory_gb(),
     }
     folder = cell.folder
     write_json(folder / "manifest.json", manifest(**facts))

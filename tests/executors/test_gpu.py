@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +87,26 @@ def test_the_results_are_those_of_run_however_many_share_the_gpu(tiny_model: Pat
     )  # fmt: skip
     of_run = Outcome("shiq 0", shared["shiq 0"].state, result=done.as_json())
     assert what_counts(of_run) == what_counts(shared["shiq 0"])
+
+
+def test_a_tracker_leaves_the_training_on_the_gpu(tiny_model: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "shiqbench.cli",
+        "run",
+        "--algo",
+        "sft",
+        "--task",
+        "toy",
+        "--model",
+        str(tiny_model),
+    ]
+    command += ["--engine", "transformers", "--track", "tensorboard", "--set", "train.updates=2", "--json"]
+    command += ["--plugin", str(TOY), "--results", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    cell = Path(json.loads(done.stdout)["path"])
+    assert list((cell / "tracker").rglob("events.out.tfevents*"))
+    facts = read_json(cell / "manifest.json")
+    assert facts["peak_gpu_memory_gb"] > 0, facts
