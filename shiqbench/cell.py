@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DONE = "DONE"
+LOCK = ".lock"
+CHECKPOINT = "checkpoint"
 SMALL = 16_000_000  # files up to this size are verified whenever DONE is read, larger ones when they are loaded
 
 
@@ -51,13 +53,49 @@ def is_done(folder: Path) -> bool:
     return True
 
 
+def mark_cleaned(folder: Path) -> None:
+    """Let DONE say that the weights of a finished cell are no longer there; called before they are removed.
+
+    Their sha256 and sizes stay, under ``cleaned``.
+    """
+    done = read_json(folder / DONE)
+    gone = {name: entry for name, entry in done["files"].items() if name.startswith(f"{CHECKPOINT}/")}
+    if gone:
+        files = {name: entry for name, entry in done["files"].items() if name not in gone}
+        write_json(folder / DONE, {"files": files, "cleaned": gone})
+
+
+def is_cleaned(folder: Path) -> bool:
+    """Whether the folder is a finished cell whose weights were cleaned; they may not be used even if some remain."""
+    return (folder / DONE).is_file() and bool(read_json(folder / DONE).get("cleaned"))
+
+
+def check_not_cleaned(folder: Path) -> None:
+    """Refuse to use the weights of a cell that has been cleaned of them.
+
+    Raises:
+        ConfigError: It has.
+    """
+    if is_cleaned(folder):
+        raise ConfigError("its weights were cleaned", where=str(folder), do="delete that folder to train it again")
+
+
 def verified_weights(folder: Path) -> tuple[Path, str]:
     """The final weights of a finished training and their sha256, checked against DONE.
 
     Raises:
+        ConfigError: They were cleaned.
         CorruptCellError: The weights are not those that DONE names.
     """
-    return folder / "checkpoint", verified(folder, "checkpoint/model.safetensors")
+    check_not_cleaned(folder)
+    return folder / CHECKPOINT, verified(folder, f"{CHECKPOINT}/model.safetensors")
+
+
+def recorded(folder: Path, name: str) -> str | None:
+    """The sha256 that DONE names for a file, cleaned or not; None if it names none."""
+    done = read_json(folder / DONE)
+    sha256: str | None = {**done["files"], **done.get("cleaned", {})}.get(name, {}).get("sha256")
+    return sha256
 
 
 def verified(folder: Path, name: str) -> str:
@@ -66,7 +104,7 @@ def verified(folder: Path, name: str) -> str:
     Raises:
         CorruptCellError: It is not the one that DONE names.
     """
-    wanted = read_json(folder / DONE)["files"].get(name, {}).get("sha256")
+    wanted = recorded(folder, name)
     found = file_sha256(folder / name)
     if found != wanted:
         raise corrupt(folder, f"{name} has another sha256")
@@ -105,7 +143,7 @@ def check_writable(results: Path) -> None:
 def held(folder: Path) -> Iterator[None]:
     """Hold a cell while working on it; a second process says who holds it and waits."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / LOCK)
     holder = folder / ".holder.json"
     try:
         lock.acquire(timeout=0)
@@ -122,7 +160,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def is_held(folder: Path) -> bool:
     """Whether another process works on a cell now; asked without waiting."""
-    path = folder / ".lock"
+    path = folder / LOCK
     if not path.exists():
         return False
     lock = FileLock(path)

@@ -141,6 +141,31 @@ def diff(
 
 
 @app.command()
+def clean(
+    results: Results = Path("results"),
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Unfinished and failed cells and evaluations, and what is left over.")
+    ] = False,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Weights of finished cells that nothing here needs.")
+    ] = False,
+    all_checkpoints: Annotated[bool, typer.Option("--all-checkpoints", help="Weights of all finished cells.")] = False,
+    cache: Annotated[str | None, typer.Option(metavar="SIZE", help="The cache, down to a size such as 20GB.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove what can be done without; says what and how much, and asks first."""
+    from shiqbench.clean import Wanted
+    from shiqbench.clean_verb import clean as tidy
+    from shiqbench.removal import parse_size
+
+    wanted = Wanted(partial, checkpoints, all_checkpoints, None if cache is None else parse_size(cache))
+    if code := tidy(results, wanted, dry_run=dry_run, yes=yes, as_json=as_json):
+        raise typer.Exit(code)
+
+
+@app.command()
 def watch(
     results: Results = Path("results"),
     once: Annotated[bool, typer.Option("--once", help="Show them as they are now, and end.")] = False,

@@ -6,7 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.cell import DONE, is_done, verified
+from shiqbench.cell import CHECKPOINT, DONE, check_not_cleaned, is_done, verified
 from shiqbench.errors import ConfigError
 from shiqbench.files import read_json, replacing_folder, write_json, write_text
 from shiqbench.labels import flatten
@@ -14,7 +14,7 @@ from shiqbench.labels import flatten
 if TYPE_CHECKING:
     from pathlib import Path
 
-WEIGHTS = "checkpoint/"
+WEIGHTS = f"{CHECKPOINT}/"
 RECIPE = "shiqbench.json"
 
 
@@ -27,7 +27,7 @@ def export_model(cell: Path, target: Path, name: str | None) -> None:
         name: Of the model in its card; algorithm, task and digest if left out.
 
     Raises:
-        ConfigError: The cell holds no weights of a language model.
+        ConfigError: The cell holds no weights of a language model, or was cleaned of them.
         CorruptCellError: A file is not what was written.
     """
     recipe = read_json(cell / "config.json")
@@ -37,6 +37,7 @@ def export_model(cell: Path, target: Path, name: str | None) -> None:
             where=str(cell),
             do="export the model itself, or another cell",
         )
+    check_not_cleaned(cell)
     files = [f for f in read_json(cell / DONE)["files"] if f.startswith(WEIGHTS)]
     if WEIGHTS + "config.json" not in files:
         raise ConfigError(

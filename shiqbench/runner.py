@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.cell import check_writable, held, is_done, mark_done
+from shiqbench.cell import check_not_cleaned, check_writable, held, is_done, mark_done
 from shiqbench.curve import Point
 from shiqbench.digest import short
 from shiqbench.errors import ConfigError
@@ -88,6 +88,12 @@ class Step:
             CorruptCellError: A result is not what was written.
         """
         return is_done(self.folder) and (not self.keep or of_cell(self.cell, self.keep).complete())
+
+    def weights_of(self) -> Path | None:
+        """The cell whose final weights are needed; None for a model that nobody trained here."""
+        if self.evaluation is None or self.update is not None:
+            return self.cell.start.folder if self.cell.start else None
+        return self.cell.folder if self.cell.train is not None else self.cell.model.cell
 
 
 def steps(plan: RunPlan) -> list[Step]:
@@ -175,6 +181,10 @@ def prepare(plan: RunPlan) -> None:
     cell = plan.cell
     for each in plan.trained:
         check_needs(each)
+    for step in steps(plan):
+        needed = step.weights_of()
+        if needed is not None and not step.done():
+            check_not_cleaned(needed)
     check_writable(cell.results)
     for evaluated in (plan, *plan.also):
         evaluated.task.fetch()
