@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from support import TOY
 import shiqbench
 from shiqbench.errors import ConfigError, CorruptCellError
 from shiqbench.export import export
+from shiqbench.testing.tiny_model import make_tiny_model
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +68,33 @@ def test_what_has_no_weights_or_changed_ones_is_refused(tiny_model: Path, tmp_pa
     with pytest.raises(CorruptCellError, match=r"model\.safetensors"):
         export(str(result.path), "hf", output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.vllm
+def test_vllm_loads_the_folder_as_it_is_with_adapters_merged(tmp_path: Path) -> None:
+    """Greedy tokens of a plain ``LLM(folder)`` are those of transformers on the cell's own weights."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    start = make_tiny_model(tmp_path / "start", hidden_size=128)
+    settings = {"train.lora_rank": 2, "train.lr": 0.05, "train.updates": 3}
+    result = trained(start, tmp_path / "r", algo="sft", set=settings)
+    folder = export(str(result.path), "hf", output=tmp_path / "out").folder
+    text = "hello"
+    code = (
+        "import json, sys; from vllm import LLM, SamplingParams\n"
+        "llm = LLM(sys.argv[1], dtype='float32', enforce_eager=True, max_model_len=256)\n"
+        "done = llm.generate([sys.argv[2]], SamplingParams(temperature=0, max_tokens=12, ignore_eos=True))\n"
+        "print('IDS', json.dumps(list(done[0].outputs[0].token_ids)))"
+    )
+    few = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    command = [sys.executable, "-c", code, str(folder), text]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **few}, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("IDS")).removeprefix("IDS"))
+    prompt = torch.tensor([AutoTokenizer.from_pretrained(folder)(text)["input_ids"]])
+    for weights, equal in ((result.path / "checkpoint", True), (start, False)):
+        model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
+        with torch.inference_mode():
+            ids = model.generate(prompt, max_new_tokens=12, min_new_tokens=12, do_sample=False)
+        assert (ids[0, prompt.shape[1] :].tolist() == found) is equal

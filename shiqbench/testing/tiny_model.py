@@ -32,8 +32,12 @@ def make_tokenizer(folder: Path, template: str = CHATML) -> None:
     fast.save_pretrained(folder)
 
 
-def make_tiny_model(folder: Path) -> Path:
+def make_tiny_model(folder: Path, hidden_size: int = 32) -> Path:
     """Write a Llama of two layers with random weights, and its tokenizer, into a folder; the same every time.
+
+    Args:
+        folder: Where.
+        hidden_size: Of four heads; vLLM wants 32 in each, which is 128.
 
     Returns:
         The folder, which ``--model`` takes.
@@ -45,7 +49,7 @@ def make_tiny_model(folder: Path) -> Path:
     make_tokenizer(folder)
     config = LlamaConfig(
         vocab_size=259,
-        hidden_size=32,
+        hidden_size=hidden_size,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
