@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from shiqbench.cell import held, is_done, mark_done, verified_weights, write_error
+from shiqbench.cell import is_done, mark_done, verified_weights, working_on
 from shiqbench.config import EvalConfig
 from shiqbench.digest import digest
 from shiqbench.errors import EngineError
@@ -99,15 +99,11 @@ def evaluate_cell(
     folder = plan.eval_folder(cell, update)
     if is_done(folder):
         return True
-    with held(folder):
+    with working_on(folder):
         if is_done(folder):  # another process finished it meanwhile
             return True
-        try:
-            with _weights(cell, update) as (weights, sha256):
-                _evaluate(plan, cell, update, weights, sha256, holder, progress)
-        except Exception as error:
-            write_error(folder, error)
-            raise
+        with _weights(cell, update) as (weights, sha256):
+            _evaluate(plan, cell, update, weights, sha256, holder, progress)
     return False
 
 

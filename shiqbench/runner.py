@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.cell import check_writable, held, is_done, mark_done
+from shiqbench.cell import check_writable, is_done, mark_done, working_on
 from shiqbench.curve import Point
 from shiqbench.digest import short
 from shiqbench.errors import ConfigError
@@ -231,7 +231,7 @@ def _untrained(cell: CellPlan) -> None:
         return
     from shiqbench.manifest import manifest
 
-    with held(cell.folder):
+    with working_on(cell.folder):
         files = [cell.folder / "config.json", cell.folder / "manifest.json"]
         write_json(files[0], cell.recipe)
         write_json(files[1], manifest(model=cell.model.text, start=None))

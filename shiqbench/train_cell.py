@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shiqbench.assets import cache_dir
-from shiqbench.cell import held, is_done, mark_done, verified_weights, write_error
+from shiqbench.cell import is_done, mark_done, verified_weights, working_on
 from shiqbench.config import TrainConfig
 from shiqbench.data import make_units
 from shiqbench.data_statistics import data_facts
@@ -56,19 +56,15 @@ def train_cell(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[i
     """
     if there(cell, keep):
         return True
-    with held(cell.folder):
+    with working_on(cell.folder):
         if there(cell, keep):  # another process finished it meanwhile
             return True
-        try:
-            with keeping_freed_memory():
-                if not is_done(cell.folder):
-                    _train(cell, display, bench, keep)
-                if not there(cell, keep):
-                    display.say(f"{cell.label} did not keep its weights along the way; training once more for them")
-                    _train_again(cell, display, bench, keep)
-        except Exception as error:
-            write_error(cell.folder, error)
-            raise
+        with keeping_freed_memory():
+            if not is_done(cell.folder):
+                _train(cell, display, bench, keep)
+            if not there(cell, keep):
+                display.say(f"{cell.label} did not keep its weights along the way; training once more for them")
+                _train_again(cell, display, bench, keep)
     return False
 
 
