@@ -11,6 +11,7 @@ from shiqbench import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Cause(StrEnum):
@@ -23,6 +24,7 @@ class Cause(StrEnum):
     MEMORY = "memory"  # more than the job's limit
     TIME = "time"  # longer than the job's limit
     DISK_FULL = "disk_full"  # or a quota is
+    DISK = "disk"  # it can only be read, or fails
     NETWORK = "network"  # a connection that failed
     ENGINE = "engine"  # what generates text failed
     KILLED = "killed"  # the worker process ended without an answer
@@ -38,6 +40,9 @@ CERTAIN = frozenset({Cause.CONFIGURATION, Cause.DIVERGED, Cause.CORRUPT})
 _BY_NUMBER = {
     errno.ENOSPC: Cause.DISK_FULL,
     errno.EDQUOT: Cause.DISK_FULL,
+    errno.EROFS: Cause.DISK,
+    errno.EIO: Cause.DISK,
+    errno.ESTALE: Cause.DISK,
     errno.ENOMEM: Cause.OUT_OF_MEMORY,
     errno.ENETUNREACH: Cause.NETWORK,
     errno.EHOSTUNREACH: Cause.NETWORK,
@@ -62,6 +67,13 @@ _BY_WORDS = {
     "can't allocate memory": Cause.OUT_OF_MEMORY,
     "No space left on device": Cause.DISK_FULL,
     "Disk quota exceeded": Cause.DISK_FULL,
+    "Read-only file system": Cause.DISK,
+}
+_OF_SQLITE = {
+    sqlite3.SQLITE_FULL: Cause.DISK_FULL,
+    sqlite3.SQLITE_READONLY: Cause.DISK,
+    sqlite3.SQLITE_IOERR: Cause.DISK,
+    sqlite3.SQLITE_CANTOPEN: Cause.DISK,
 }
 _OWN: tuple[tuple[type[errors.ShiqbenchError], Cause], ...] = (
     (errors.OverTimeError, Cause.TIME),
@@ -83,6 +95,27 @@ def cause_of(error: BaseException) -> Cause:
     return next((cause for kind, cause in _OWN if isinstance(error, kind)), Cause.OTHER)
 
 
+def told(error: Exception, where: Path | str = "") -> Exception:
+    """What a disk refuses, in one line that says what to do; any other error as it is.
+
+    Args:
+        error: As it was caught.
+        where: What was being written, for errors that do not name their file.
+    """
+    cause = cause_of(error)
+    if isinstance(error, errors.ShiqbenchError) or cause not in (Cause.DISK_FULL, Cause.DISK):
+        return error
+    first = next(e for e in _chain(error) if _of_the_machine(e) is cause)
+    place = getattr(first, "filename", None) or where
+    what, do = "no space left on the disk", "free some, then the same command continues"
+    if cause is Cause.DISK:
+        said = getattr(first, "strerror", None) or str(first)
+        what, do = f"the disk cannot be written: {said}", "mend that, then the same command continues"
+    found = errors.DiskError(what, where=str(place), do=do)
+    found.__cause__ = error  # it tells the cause
+    return found
+
+
 def error_facts(error: BaseException) -> dict[str, str]:
     """What error.json holds: ``type``, ``what``, ``where``, ``do``, ``cause``; without those that are empty."""
     facts = {"type": type(error).__name__, "what": getattr(error, "what", "") or " ".join(str(error).split())}
@@ -95,8 +128,8 @@ def _of_the_machine(error: BaseException) -> Cause | None:
         return Cause.OUT_OF_MEMORY
     if isinstance(error, ConnectionError):
         return Cause.NETWORK
-    if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        return Cause.DISK_FULL
+    if isinstance(error, sqlite3.Error):
+        return _OF_SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)  # above it are finer distinctions
     if isinstance(error, OSError) and error.errno in _BY_NUMBER:
         return _BY_NUMBER[error.errno]
     for kind in type(error).__mro__:

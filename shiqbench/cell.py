@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from shiqbench.causes import error_facts
+from shiqbench.causes import error_facts, told
 from shiqbench.digest import file_sha256, short
 from shiqbench.errors import ConfigError, CorruptCellError
 from shiqbench.files import read_json, write_json
@@ -39,18 +39,30 @@ def is_done(folder: Path) -> bool:
         CorruptCellError: DONE is there and a file is missing or differs; nothing is repaired in silence.
     """
     try:
-        files = read_json(folder / DONE)["files"]
+        files = _promised(folder)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except (ValueError, KeyError, TypeError) as error:
-        raise corrupt(folder, "DONE cannot be read") from error
-    for name, entry in files.items():
+    for name, (sha256, size) in files.items():
         path = folder / name
-        if not path.is_file() or path.stat().st_size != entry["bytes"]:
+        if not path.is_file() or path.stat().st_size != size:
             raise corrupt(folder, f"{name} is missing or has another size")
-        if entry["bytes"] <= SMALL and file_sha256(path) != entry["sha256"]:
+        if size <= SMALL and file_sha256(path) != sha256:
             raise corrupt(folder, f"{name} has another sha256")
     return True
+
+
+def _promised(folder: Path, part: str = "files") -> dict[str, tuple[str, int]]:
+    """Name of every file that DONE names -> its sha256 and its size; or of those that were cleaned.
+
+    Raises:
+        CorruptCellError: DONE is there and is not what was written.
+    """
+    try:
+        done = read_json(folder / DONE)
+        entries = done["files"] if part == "files" else done.get(part, {})
+        return {name: (entry["sha256"], entry["bytes"]) for name, entry in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise corrupt(folder, "DONE cannot be read") from error
 
 
 def mark_cleaned(folder: Path) -> None:
@@ -67,7 +79,7 @@ def mark_cleaned(folder: Path) -> None:
 
 def is_cleaned(folder: Path) -> bool:
     """Whether the folder is a finished cell whose weights were cleaned; they may not be used even if some remain."""
-    return (folder / DONE).is_file() and bool(read_json(folder / DONE).get("cleaned"))
+    return (folder / DONE).is_file() and bool(_promised(folder, "cleaned"))
 
 
 def check_not_cleaned(folder: Path) -> None:
@@ -92,10 +104,12 @@ def verified_weights(folder: Path) -> tuple[Path, str]:
 
 
 def recorded(folder: Path, name: str) -> str | None:
-    """The sha256 that DONE names for a file, cleaned or not; None if it names none."""
-    done = read_json(folder / DONE)
-    sha256: str | None = {**done["files"], **done.get("cleaned", {})}.get(name, {}).get("sha256")
-    return sha256
+    """The sha256 that DONE names for a file, cleaned or not; None if it names none.
+
+    Raises:
+        CorruptCellError: DONE is not what was written.
+    """
+    return {**_promised(folder), **_promised(folder, "cleaned")}.get(name, (None, 0))[0]
 
 
 def verified(folder: Path, name: str) -> str:
@@ -212,4 +226,23 @@ def find_cell(text: str, results: Path) -> Path:
 
 def write_error(folder: Path, error: BaseException) -> None:
     """Leave error.json in a failed cell: what, where, what to do, and the cause in one word."""
-    write_json(folder / "error.json", error_facts(error))
+    with suppress(OSError):  # a disk that takes nothing; whoever is told of the error knows the same
+        write_json(folder / "error.json", error_facts(error))
+
+
+@contextmanager
+def working_on(folder: Path) -> Iterator[None]:
+    """Hold a cell; what goes wrong is left in its error.json, and what a disk refuses is said in one line.
+
+    Raises:
+        DiskError: The disk is full, can only be read, or fails.
+    """
+    try:
+        with held(folder):
+            yield
+    except Exception as error:
+        said = told(error, folder)
+        write_error(folder, said)
+        if said is error:
+            raise
+        raise said from error

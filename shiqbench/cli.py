@@ -293,7 +293,12 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(_fail(f"{usage()}; see --help", ExitCode.USAGE))
         if debug:
             raise
-        sys.exit(_fail(f"{type(error).__name__}: {error}; --debug shows where", ExitCode.FAILED))
+        from shiqbench.causes import told
+
+        line = (
+            str(said) if (said := told(error)) is not error else f"{type(error).__name__}: {error}; --debug shows where"
+        )
+        sys.exit(_fail(line, ExitCode.FAILED))
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +39,20 @@ def digest(value: Any) -> str:
 def short(full: str) -> str:
     """The form that folders and messages use."""
     return full[:DIGEST_LENGTH]
+
+
+def known_sha256(path: Path) -> str:
+    """The same for a file that names something, such as a model: hashed again only if it was touched since.
+
+    What a DONE file promises is verified with :func:`file_sha256`, since a disk may change bytes without a trace.
+    """
+    facts = path.stat()
+    return _sha256_of(path, (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
+
+
+@lru_cache(maxsize=4096)
+def _sha256_of(path: Path, facts: tuple[int, ...]) -> str:
+    return file_sha256(path)
 
 
 def file_sha256(path: Path) -> str:

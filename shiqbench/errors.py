@@ -86,6 +86,10 @@ class CorruptCellError(RunError):
     """A result folder contradicts its own DONE file."""
 
 
+class DiskError(RunError):
+    """A disk is full, can only be read, or fails."""
+
+
 class EngineError(RunError):
     """The engine that generates text failed: a failure of the machine, never scored."""
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from shiqbench.cell import held, is_done, mark_done, verified_weights, write_error
+from shiqbench.cell import is_done, mark_done, verified_weights, working_on
 from shiqbench.config import EvalConfig
 from shiqbench.digest import digest
 from shiqbench.errors import EngineError
@@ -15,7 +15,7 @@ from shiqbench.files import read_records, replacing, write_json
 from shiqbench.generation import ChatGenerator
 from shiqbench.journal import JournaledGenerator
 from shiqbench.manifest import manifest, peak_memory_gb
-from shiqbench.models import architecture
+from shiqbench.models import architecture, identity_beside_weights
 from shiqbench.rendering import Renderer
 from shiqbench.snapshots import as_model
 from shiqbench.task import Beside
@@ -35,9 +35,10 @@ JOURNAL = ".journal.jsonl"  # in the evaluation's folder until that is done
 
 
 class EngineHolder:
-    """Holds the one engine of this process and moves weights through it."""
+    """Holds the one engine of this process and moves weights through it; and the last renderer."""
 
     def __init__(self) -> None:
+        self._renderer: tuple[str, Renderer] | None = None
         self._engine: Generator | None = None
         self._made: tuple[Any, ...] | None = None
 
@@ -51,6 +52,13 @@ class EngineHolder:
         self._engine = spec.load()(weights, precision=config.precision, max_context=config.max_context)
         self._made = wanted
         return self._engine
+
+    def renderer(self, weights: Path) -> Renderer:
+        """Of a model folder; the one at hand where the folder's files, weights aside, are the same."""
+        key = identity_beside_weights(weights)
+        if self._renderer is None or self._renderer[0] != key:
+            self._renderer = key, Renderer(weights)
+        return self._renderer[1]
 
     def close(self) -> None:
         """Free the engine's memory."""
@@ -91,15 +99,11 @@ def evaluate_cell(
     folder = plan.eval_folder(cell, update)
     if is_done(folder):
         return True
-    with held(folder):
+    with working_on(folder):
         if is_done(folder):  # another process finished it meanwhile
             return True
-        try:
-            with _weights(cell, update) as (weights, sha256):
-                _evaluate(plan, cell, update, weights, sha256, holder, progress)
-        except Exception as error:
-            write_error(folder, error)
-            raise
+        with _weights(cell, update) as (weights, sha256):
+            _evaluate(plan, cell, update, weights, sha256, holder, progress)
     return False
 
 
@@ -164,7 +168,7 @@ def _generate(
     """Records of a language model's evaluation, and facts for its manifest."""
     assert plan.engine is not None
     assert isinstance(plan.evaluation, EvalConfig)
-    renderer = Renderer(weights)
+    renderer = holder.renderer(weights)
     failures: list[str] = []
     while True:
         started = time.perf_counter()

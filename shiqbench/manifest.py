@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,19 @@ def manifest(**facts: Any) -> dict[str, Any]:
         "git": _git(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {d.name: d.version for d in sorted(importlib.metadata.distributions(), key=lambda d: d.name)},
+        "packages": _packages(),
         "hardware": _hardware(),
         **facts,
     }
 
 
+# A process goes on with the code that it began with, so these are asked once in it.
+@cache
+def _packages() -> dict[str, str]:
+    return {d.name: d.version for d in sorted(importlib.metadata.distributions(), key=lambda d: d.name)}
+
+
+@cache
 def _git() -> dict[str, Any] | None:
     """Commit and dirtiness of the harness's own checkout; None where it is installed from a wheel."""
     root = Path(__file__).resolve().parents[1]
@@ -55,6 +63,7 @@ def _hardware() -> dict[str, Any]:
     return facts
 
 
+@cache
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import sys
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def keeping_freed_memory() -> Iterator[None]:
         libc.malloc_trim(0)
 
 
+@cache  # finding the library starts processes
 def _glibc() -> Any:
     if not sys.platform.startswith("linux"):
         return None

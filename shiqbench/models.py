@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shiqbench.cell import CHECKPOINT, check_not_cleaned
-from shiqbench.digest import digest, file_sha256, short
+from shiqbench.digest import digest, known_sha256, short
 from shiqbench.embedded import EMBEDDED_MODEL, embedded_model
 from shiqbench.errors import ConfigError
 from shiqbench.files import read_json
@@ -23,6 +23,7 @@ ARCHITECTURE = (
     "vocab_size",
     "tie_word_embeddings",
 )
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -100,7 +101,13 @@ def folder_identity(folder: Path) -> str:
         "tokenizer.model",
     ]
     files = [folder / n for n in names if (folder / n).is_file()] + weights
-    return digest({f.name: file_sha256(f) for f in files})
+    return digest({f.name: known_sha256(f) for f in files})
+
+
+def identity_beside_weights(folder: Path) -> str:
+    """Sha256 over a model folder's files, weights aside: all that its tokenizer and chat template are read from."""
+    files = [f for f in sorted(folder.iterdir()) if f.is_file() and f.suffix not in WEIGHTS]
+    return digest({f.name: known_sha256(f) for f in files})
 
 
 def architecture(folder: Path) -> tuple[str, ...]:

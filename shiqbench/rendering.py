@@ -11,15 +11,16 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import tempfile
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from shiqbench.episode import Episode, Message
 
@@ -101,6 +102,13 @@ class Renderer:
         self.end_of_turn, self.end_of_turn_text = self._end_of_turn()
         self._text = lru_cache(maxsize=65536)(self._encode_text)
         self._content = lru_cache(maxsize=65536)(self._encode_content)
+
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """What transformers saves of the tokenizer, by name."""
+        with tempfile.TemporaryDirectory() as name:
+            self.tokenizer.save_pretrained(name)
+            return {file.name: file.read_bytes() for file in Path(name).iterdir()}
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids to text, special tokens spelled out."""

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.cell import check_not_cleaned, check_writable, held, is_done, mark_done
+from shiqbench.cell import check_not_cleaned, check_writable, is_done, mark_done, working_on
 from shiqbench.curve import Point
 from shiqbench.digest import short
 from shiqbench.errors import ConfigError
@@ -17,6 +17,7 @@ from shiqbench.start_model import StartModel
 from shiqbench.workbench import workbench
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from shiqbench.curve import Curve
@@ -144,12 +145,12 @@ def run_plan(plan: RunPlan, display: Display, bench: Workbench | None = None) ->
         ConfigError: Before anything was written.
         ShiqbenchError: The run failed; error.json is in the cell.
     """
-    cached = not missing(plan)
-    if not cached:
+    todo = [step for step in steps(plan) if not step.done()]
+    if todo:
         prepare(plan)
         with nullcontext(bench) if bench else workbench() as kept:
-            _compute(plan, display, kept)
-    return result_of(plan, cached=cached)
+            _compute(todo, display, kept)
+    return result_of(plan, cached=not todo)
 
 
 def result_of(plan: RunPlan, *, cached: bool) -> RunResult:
@@ -211,12 +212,11 @@ def check_needs(cell: CellPlan) -> None:
     task.check(algorithm)
 
 
-def _compute(plan: RunPlan, display: Display, bench: Workbench) -> None:
-    for step in steps(plan):
+def _compute(todo: Sequence[Step], display: Display, bench: Workbench) -> None:
+    """Each looks itself whether another process has made it meanwhile."""
+    for step in todo:
         if step.evaluation is not None and step.cell.train is None:
             _untrained(step.cell)
-        if step.done():
-            continue
         if step.evaluation is None:
             from shiqbench.train_cell import train_cell
 
@@ -241,7 +241,7 @@ def _untrained(cell: CellPlan) -> None:
         return
     from shiqbench.manifest import manifest
 
-    with held(cell.folder):
+    with working_on(cell.folder):
         files = [cell.folder / "config.json", cell.folder / "manifest.json"]
         write_json(files[0], cell.recipe)
         write_json(files[1], manifest(model=cell.model.text, start=None))

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.cell import is_done, mark_done, recorded, verified
+from shiqbench.cell import corrupt, is_done, mark_done, recorded, verified
 from shiqbench.errors import RunError
-from shiqbench.files import replacing
+from shiqbench.files import is_whole_zip, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,12 +52,18 @@ class Snapshots:
         import torch
 
         self.folder.mkdir(exist_ok=True)
-        with replacing(self.file(update)) as temporary:
-            torch.save(trained(), temporary)
+        with replacing(self.file(update)) as temporary, temporary.open("wb") as stream:
+            torch.save(trained(), stream)
 
     def seal(self) -> None:
-        """Write DONE if all are there; a training that went on after a stop may have passed some by."""
+        """Write DONE if all are there; a training that went on after a stop may have passed some by.
+
+        Raises:
+            CorruptCellError: One is damaged, as it may have lain there during a stop.
+        """
         if self.updates and all(self.file(u).is_file() for u in self.updates):
+            if damaged := [self.file(u).name for u in self.updates if not is_whole_zip(self.file(u))]:
+                raise corrupt(self.folder, f"{damaged[0]} is damaged")
             mark_done(self.folder, self.folder.glob("*.pt"))
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shiqbench.assets import cache_dir
-from shiqbench.cell import held, is_done, mark_done, verified_weights, write_error
+from shiqbench.cell import is_done, mark_done, verified_weights, working_on
 from shiqbench.config import TrainConfig
 from shiqbench.data import make_units
 from shiqbench.data_statistics import data_facts
-from shiqbench.digest import digest, file_sha256
+from shiqbench.digest import digest, known_sha256
 from shiqbench.episode import REFERENCE_RETURNS
 from shiqbench.errors import ConfigError
 from shiqbench.files import replacing_folder, write_json
@@ -56,19 +56,15 @@ def train_cell(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[i
     """
     if there(cell, keep):
         return True
-    with held(cell.folder):
+    with working_on(cell.folder):
         if there(cell, keep):  # another process finished it meanwhile
             return True
-        try:
-            with keeping_freed_memory():
-                if not is_done(cell.folder):
-                    _train(cell, display, bench, keep)
-                if not there(cell, keep):
-                    display.say(f"{cell.label} did not keep its weights along the way; training once more for them")
-                    _train_again(cell, display, bench, keep)
-        except Exception as error:
-            write_error(cell.folder, error)
-            raise
+        with keeping_freed_memory():
+            if not is_done(cell.folder):
+                _train(cell, display, bench, keep)
+            if not there(cell, keep):
+                display.say(f"{cell.label} did not keep its weights along the way; training once more for them")
+                _train_again(cell, display, bench, keep)
     return False
 
 
@@ -188,7 +184,7 @@ def start_weights(cell: CellPlan) -> tuple[Path, str]:
     if cell.start is not None:
         return verified_weights(cell.start.folder)
     folder = cell.model.folder()
-    return folder, digest({f.name: file_sha256(f) for f in sorted(folder.glob("*.safetensors"))})
+    return folder, digest({f.name: known_sha256(f) for f in sorted(folder.glob("*.safetensors"))})
 
 
 def _reference(
@@ -262,11 +258,12 @@ def save_weights(policy: Policy, source: Path, renderer: Renderer, target: Path,
     logging.disable_progress_bar()
     with replacing_folder(target) as folder:
         model.save_pretrained(folder)
-        renderer.tokenizer.save_pretrained(folder)
+        for name, content in renderer.files.items():
+            (folder / name).write_bytes(content)
         for name in ("generation_config.json", "chat_template.jinja"):
             if (source / name).is_file() and not (folder / name).exists():
                 (folder / name).write_bytes((source / name).read_bytes())
 
 
 def _sha256_if_file(path: Path) -> str | None:
-    return file_sha256(path) if path.is_file() else None
+    return known_sha256(path) if path.is_file() else None

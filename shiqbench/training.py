@@ -14,11 +14,11 @@ from accelerate import Accelerator
 
 from shiqbench.data import unit_batches
 from shiqbench.errors import DivergedError
-from shiqbench.files import replacing
 from shiqbench.layout import make_batch
 from shiqbench.mismatched import mismatched
 from shiqbench.policy import fit, row_statistics
 from shiqbench.reduction import Totals
+from shiqbench.resumable import load_state, save_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from shiqbench.policy import Policy
     from shiqbench.rendering import Rendered
     from shiqbench.statistics import TokenStatistics
-
-STATE = "state.pt"
 
 
 class Reporter(Protocol):
@@ -262,7 +260,6 @@ class Trainer:
         return policy
 
     def _save(self) -> None:
-        """Everything that the next update depends on, in one file, renamed into place."""
         if not self.accelerator.is_main_process:
             return
         state = {
@@ -271,8 +268,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "torch": torch.get_rng_state(),
         }
-        with replacing(self.folder / "checkpoint" / STATE) as temporary:
-            torch.save(state, temporary)
+        save_state(self.folder, state)
 
     def _trained_state(self) -> dict[str, Any]:
         """What training changes: with LoRA adapters and heads, the rest is loaded from the model itself."""
@@ -281,18 +277,11 @@ class Trainer:
         return {k: v for k, v in state.items() if whole or "lora_" in k or k.startswith("heads.")}
 
     def _resume(self) -> int:
-        """Load the newest checkpoint, if any, and drop the log lines that came after it."""
-        path = self.folder / "checkpoint" / STATE
-        log = self.folder / "train.jsonl"
-        done = 0
-        if path.exists():
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self._plain_policy().load_state_dict(state["model"], strict=not self.config.lora_rank)
-            self.optimizer.load_state_dict(state["optimizer"])
-            torch.set_rng_state(state["torch"])
-            done = int(state["done"])
-        if log.exists():
-            lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-            with replacing(log) as temporary:
-                temporary.write_text("".join(lines[:done]), encoding="utf-8")
-        return done
+        """Load the newest checkpoint, if any; the number of updates done."""
+        state = load_state(self.folder)
+        if state is None:
+            return 0
+        self._plain_policy().load_state_dict(state["model"], strict=not self.config.lora_rank)
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["torch"])
+        return int(state["done"])

@@ -1,9 +1,28 @@
-"""What several tests build upon: paths."""
+"""What several tests build upon: paths, and what of a results folder must be equal."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 SHARED = HERE.parent.parent / "shared" / "data"
 TOY = HERE / "toy" / "plugin.py"
+
+
+def what_counts(results: Path) -> dict[str, Any]:
+    """Everything that must be equal: recipes, weights, curves without times, metrics, records."""
+    found: dict[str, Any] = {}
+    for file in sorted(results.rglob("*")):
+        name = str(file.relative_to(results))
+        if any(part.startswith(".") for part in file.relative_to(results).parts) or not file.is_file():
+            continue
+        if file.name in ("config.json", "metrics.json", "records.parquet") or file.suffix == ".safetensors":
+            found[name] = file.read_bytes()
+        elif file.name == "train.jsonl":
+            lines = [json.loads(line) for line in file.read_text().splitlines()]
+            found[name] = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+        else:
+            found[name] = "there"
+    return found

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shiqbench import errors
-from shiqbench.causes import CERTAIN, TRANSIENT, Cause, cause_of, error_facts
+from shiqbench.causes import CERTAIN, TRANSIENT, Cause, cause_of, error_facts, told
 
 
 class OutOfMemoryError(RuntimeError):
@@ -42,6 +42,8 @@ def chained(outer: Exception, inner: Exception) -> Exception:
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), Cause.OUT_OF_MEMORY),
         (OSError(errno.ENOSPC, "full"), Cause.DISK_FULL),
         (RuntimeError("I/O error: No space left on device (os error 28)"), Cause.DISK_FULL),
+        (OSError(errno.EROFS, "Read-only file system"), Cause.DISK),
+        (OSError(errno.EIO, "Input/output error"), Cause.DISK),
         (ConnectionRefusedError(errno.ECONNREFUSED, "no"), Cause.NETWORK),
         (ConnectError("x"), Cause.NETWORK),
         (TimeoutError(errno.ETIMEDOUT, "x"), Cause.NETWORK),
@@ -60,6 +62,17 @@ def test_a_full_database_is_a_full_disk() -> None:
     with pytest.raises(sqlite3.OperationalError) as raised:
         database.execute("CREATE TABLE t AS SELECT hex(randomblob(100000)) AS x")
     assert cause_of(raised.value) is Cause.DISK_FULL
+
+
+def test_what_a_disk_refuses_is_told_with_its_place() -> None:
+    full = told(OSError(errno.ENOSPC, "No space left on device", "/disk/file"), "/elsewhere")
+    assert str(full) == "no space left on the disk (/disk/file); free some, then the same command continues"
+    assert error_facts(full)["cause"] == "disk_full"
+    shut = told(chained(ValueError("x"), OSError(errno.EROFS, "Read-only file system")), "/cell")
+    assert str(shut).startswith("the disk cannot be written: Read-only file system (/cell); ")
+    assert error_facts(shut)["cause"] == "disk"
+    for other in (ValueError("x"), errors.AssetError("the disk is full"), full):
+        assert told(other) is other
 
 
 def test_facts_leave_out_what_is_empty() -> None:

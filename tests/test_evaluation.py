@@ -14,6 +14,7 @@ from shiqbench.errors import EngineError
 from shiqbench.evaluation import _generate
 from shiqbench.generation import ChatGenerator, Completion, Sampling
 from shiqbench.journal import JournaledGenerator
+from shiqbench.rendering import Renderer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +48,9 @@ class Holder:
 
     def ready(self, *_: Any) -> Failing:
         return self.engines[self.closed]
+
+    def renderer(self, weights: Path) -> Renderer:
+        return Renderer(weights)
 
     def close(self) -> None:
         self.closed += 1

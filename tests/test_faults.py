@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -14,9 +13,9 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support import what_counts
 
 KILLS = int(os.environ.get("SHIQBENCH_KILLS", "12"))
 MATRIX = """
@@ -34,23 +33,6 @@ preset = "smoke"
 def start(file: Path, results: Path) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "shiqbench.cli", "matrix", str(file), "--results", str(results), "--jobs", "2"]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def what_counts(results: Path) -> dict[str, Any]:
-    """Everything that must be equal: recipes, weights, curves without times, metrics, records."""
-    found: dict[str, Any] = {}
-    for file in sorted(results.rglob("*")):
-        name = str(file.relative_to(results))
-        if any(part.startswith(".") for part in file.relative_to(results).parts) or not file.is_file():
-            continue
-        if file.name in ("config.json", "metrics.json", "records.parquet") or file.suffix == ".safetensors":
-            found[name] = file.read_bytes()
-        elif file.name == "train.jsonl":
-            lines = [json.loads(line) for line in file.read_text().splitlines()]
-            found[name] = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
-        else:
-            found[name] = "there"
-    return found
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shiqbench.cell import find_cell, is_done, mark_done, write_error
-from shiqbench.digest import canonical_json, digest
+from shiqbench.digest import canonical_json, digest, file_sha256, known_sha256
 from shiqbench.errors import ConfigError, CorruptCellError
 from shiqbench.files import replacing, replacing_folder, write_json
 
@@ -106,3 +106,12 @@ def test_cells_are_found_by_folder_or_by_their_first_digits(tmp_path: Path) -> N
     (tmp_path / "task" / "algo" / "abc1" / "DONE").unlink()
     with pytest.raises(ConfigError, match="not finished"):
         find_cell("abc", tmp_path)
+
+
+def test_a_known_file_is_hashed_again_once_it_was_touched(tmp_path: Path) -> None:
+    file = tmp_path / "weights"
+    file.write_bytes(b"one")
+    first = known_sha256(file)
+    assert first == known_sha256(file) == file_sha256(file)
+    file.write_bytes(b"other")
+    assert known_sha256(file) == file_sha256(file) != first

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ from torch.nn import Module
 
 from shiqbench import policy
 from shiqbench.digest import file_sha256
+from shiqbench.evaluation import EngineHolder
+from shiqbench.manifest import manifest
 from shiqbench.plan import Request, make_plan
 from shiqbench.progress import Display
 from shiqbench.runner import run_plan
@@ -65,3 +70,24 @@ def test_other_data_are_made_anew(tiny_model: Path, tmp_path: Path, own_cache: P
     assert bench._material is not first
     bench.close()
     assert bench._material is None
+
+
+def test_a_renderer_serves_weights_that_share_its_files(tiny_model: Path, tmp_path: Path) -> None:
+    others = shutil.copytree(tiny_model, tmp_path / "others")
+    (others / "model.safetensors").write_bytes(b"other weights")
+    holder = EngineHolder()
+    first = holder.renderer(tiny_model)
+    assert holder.renderer(others) is first
+    (others / "chat_template.jinja").write_text(
+        "{{ messages[0]['content'] }}<|im_end|>{{ messages[-1]['content'] }}<|im_end|>"
+    )
+    assert holder.renderer(others).template_sha256 != first.template_sha256
+
+
+def test_the_environment_is_asked_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = manifest(seconds=1)
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: [])
+    monkeypatch.setattr(subprocess, "run", None)
+    assert {k: v for k, v in manifest(seconds=1).items() if k != "created"} == {
+        k: v for k, v in first.items() if k != "created"
+    }

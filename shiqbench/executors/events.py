@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,11 @@ class EventDisplay(Display):
         super().__init__()
         self.job, self.emit = job, emit
         self._told = 0.0
+
+    def say(self, text: str) -> None:
+        """One line of the log, unless its disk is full: results say so themselves."""
+        with suppress(OSError):
+            super().say(text)
 
     @contextmanager
     def step(self, text: str, folder: Path) -> Iterator[None]:

@@ -6,13 +6,13 @@ import os
 import re
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shiqbench.digest import digest, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from shiqbench.job import Job
 
@@ -37,10 +37,21 @@ def printing_to(log: Path) -> Iterator[None]:
             os.dup2(stream.fileno(), 2)
         yield
     finally:
-        _flush()
+        _flush_or_drop()
         for number, before in zip((1, 2), kept, strict=True):
             os.dup2(before, number)
             os.close(before)
+
+
+def _flush_or_drop() -> None:
+    """What the log's disk does not take is dropped; nobody else is to get it."""
+    try:
+        _flush()
+    except OSError:
+        with Path(os.devnull).open("wb") as stream:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+        _flush()
 
 
 def _flush() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from shiqbench.causes import error_facts
+from shiqbench.causes import error_facts, told
 from shiqbench.executors.events import Ended, Event, EventDisplay
 from shiqbench.plan import make_plan
 
@@ -36,7 +37,8 @@ def perform(job: Job, emit: Callable[[Event], None], bench: Workbench) -> Ended:
     except KeyboardInterrupt:
         return Ended(job.name)
     except Exception as error:
-        traceback.print_exc(file=sys.stderr)
+        with suppress(OSError):  # a log on a full disk
+            traceback.print_exc(file=sys.stderr)
         bench.close()
-        return Ended(job.name, error=error_facts(error))
+        return Ended(job.name, error=error_facts(told(error)))
     return Ended(job.name, result=result.as_json())

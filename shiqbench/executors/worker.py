@@ -11,11 +11,14 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from shiqbench.causes import error_facts, told
+from shiqbench.executors.events import Ended
 from shiqbench.executors.logs import printing_to
 from shiqbench.executors.perform import perform
 from shiqbench.workbench import Workbench
@@ -61,9 +64,13 @@ def main(descriptor: int) -> None:
     try:
         while True:
             work = queue.get()
-            with printing_to(work.log):
-                sys.stderr.write(f"worker {os.getpid()} begins {work.job.name}\n")
-                ended = perform(work.job, emit, bench)
+            try:
+                with printing_to(work.log):
+                    with suppress(OSError):  # a full disk
+                        sys.stderr.write(f"worker {os.getpid()} begins {work.job.name}\n")
+                    ended = perform(work.job, emit, bench)
+            except OSError as error:  # there can be no log
+                ended = Ended(work.job.name, error=error_facts(told(error, work.log)))
             emit(ended)
             if ended.result is None and ended.error is None:  # it was told to stop
                 return

@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import save_file
 
 from shiqbench.errors import DivergedError
-from shiqbench.files import replacing, replacing_folder
+from shiqbench.files import replacing_folder
+from shiqbench.resumable import load_state, save_state
 from shiqbench_tasks.mdp import solve
 from shiqbench_tasks.mdp.data import Draws, random_stream
 from shiqbench_tasks.mdp.tabular import Rows, Tables
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from shiqbench_tasks.mdp.mdps import Mdp
     from shiqbench_tasks.mdp.solve import Solution
 
-STATE = "state.pt"
 WEIGHTS = "model.safetensors"
 DRAWN_ROWS = 256  # of each instance, where units are drawn and no batch size is given
 ADAM_BETAS = (0.9, 0.99)
@@ -217,24 +217,13 @@ class TableTrainer:
             "tables": self.tables.tensors(),
             "optimizer": self.optimizer.state_dict(),
         }
-        with replacing(folder / "checkpoint" / STATE) as temporary:
-            torch.save(state, temporary)
+        save_state(folder, state)
 
     def _resume(self, folder: Path) -> int:
-        """Load the newest state, if any, and drop the log lines that came after it."""
-        path, log = folder / "checkpoint" / STATE, folder / "train.jsonl"
-        if path.exists():
-            state = torch.load(path, weights_only=True)
+        """Load the newest state, if any; the number of updates done."""
+        state = load_state(folder)
+        if state is not None:
             self.tables.load(state["tables"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.done, self.tokens = int(state["done"]), int(state["tokens"])
-        if log.exists():
-            lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-            with replacing(log) as temporary:
-                temporary.write_text("".join(lines[: self._lines(self.done)]), encoding="utf-8")
         return self.done
-
-    def _lines(self, done: int) -> int:
-        """Lines of the log after so many updates."""
-        every = self.config.log_every
-        return done // every + int(done > 0 and every > 1)
