@@ -6,6 +6,7 @@ import json
 import math
 import time
 from bisect import bisect
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from shiqbench.data import unit_batches
-from shiqbench.errors import DivergedError
+from shiqbench.errors import ConfigError, DivergedError
 from shiqbench.files import replacing
 from shiqbench.layout import make_batch
 from shiqbench.mismatched import mismatched
@@ -97,6 +98,17 @@ def learning_rate(config: TrainConfig, share: float, peak: float | None = None) 
     return peak * factor
 
 
+def _check_share(plan: TrainingPlan, processes: int) -> None:
+    """Refuse a plan with a batch that does not give every process a unit."""
+    fewest = min(map(len, plan.batches), default=processes)
+    if fewest < processes:
+        raise ConfigError(
+            f"a batch has {fewest} unit{'s' * (fewest != 1)} for {processes} processes",
+            where="train.batch_episodes",
+            do="raise it, or launch fewer processes",
+        )
+
+
 class Trainer:
     """Runs a plan on a policy.
 
@@ -130,7 +142,8 @@ class Trainer:
         self.algorithm, self.rendered, self.reference = algorithm, rendered, reference
         self.plan, self.config, self.folder = plan, config, folder
         torch.manual_seed(seed)
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")  # the policy casts
+        _check_share(plan, self.accelerator.num_processes)
         # Groups are scheduled and clipped apart; "peak" is what the schedule scales.
         groups = [{"params": [p for p in policy.model.parameters() if p.requires_grad], "peak": config.lr}]
         if policy.heads is not None:
@@ -152,15 +165,17 @@ class Trainer:
             DivergedError: The loss or its gradient is no longer finite.
         """
         total = len(self.plan.batches)
-        with (self.folder / "train.jsonl").open("a", encoding="utf-8") as log:
+        main = self.accelerator.is_main_process
+        with (self.folder / "train.jsonl").open("a", encoding="utf-8") if main else nullcontext() as log:
             for index in range(self.done, total):
                 line = self._update(index)
                 if self.measure is not None:
                     line |= self.measure(index + 1)
-                log.write(json.dumps(line) + "\n")
-                log.flush()
+                if log is not None:
+                    log.write(json.dumps(line) + "\n")
+                    log.flush()
                 self.done = index + 1
-                if self.keep is not None and self.accelerator.is_main_process:
+                if self.keep is not None and main:
                     self.keep(self.done, self._trained_state)
                 reporter.update(line, total)
                 if self.done % self.config.save_every == 0 and self.done < total:
@@ -179,9 +194,12 @@ class Trainer:
         mismatched = self._mismatched(index) if "mismatched" in self.algorithm.needs else None
         mine = self.plan.batches[index][self.accelerator.process_index :: self.accelerator.num_processes]
         totals = Totals()
-        for units in self._micro_batches(mine):
-            loss, batch = self._loss(units, mismatched)
-            self.accelerator.backward(loss.numerator_U.sum())
+        passes = list(self._micro_batches(mine))
+        for units in passes:
+            # Processes may differ in their number of passes, so they meet in the last alone.
+            with nullcontext() if units is passes[-1] else self.accelerator.no_sync(self.policy):
+                loss, batch = self._loss(units, mismatched)
+                self.accelerator.backward(loss.numerator_U.sum())
             totals.add(loss, batch)
         summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
         numerator, denominator, unit_weight, row_weight, return_sum, actions, *metric_sums = summed
@@ -291,7 +309,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             torch.set_rng_state(state["torch"])
             done = int(state["done"])
-        if log.exists():
+        if log.exists() and self.accelerator.is_main_process:
             lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
             with replacing(log) as temporary:
                 temporary.write_text("".join(lines[:done]), encoding="utf-8")
