@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.plan import Request, make_plan
+from shiqbench.processes import place
 from shiqbench.progress import Display
 from shiqbench.runner import run_plan
 
@@ -96,6 +97,7 @@ def run(
     """
     import json
 
+    place().refuse_several("shiqbench.run", do="launch the command, `-m shiqbench.cli run`, instead")
     request = Request(
         algo=algo,
         task=task,

@@ -11,6 +11,7 @@ import typer
 from shiqbench import cli_results
 from shiqbench.cli_common import Json, PluginFiles, emit
 from shiqbench.errors import ConfigError, ExitCode, ShiqbenchError
+from shiqbench.processes import launched, let_main_speak_first
 
 app = typer.Typer(
     name="shiqbench",
@@ -73,6 +74,15 @@ def run(
             results,
         )
     )
+    team = launched()
+    if plan.cell.task.own_policy:
+        team.place.refuse_several(f"training on {task}", do="start it without a launcher")
+    if not team.place.main:
+        from shiqbench.follow import follow
+
+        if not dry_run:
+            follow(plan, team)
+        return
     from shiqbench.runner import describe, missing, run_plan
 
     lines = describe(plan)
@@ -86,7 +96,7 @@ def run(
         if as_json:
             emit({"cell": plan.cell.digest, "path": str(plan.cell.folder), "missing": missing(plan)})
         return
-    result = run_plan(plan, display)
+    result = run_plan(plan, display, team=team)
     if as_json:
         for line in plan.task.notes(result.metrics):
             display.say(line)
@@ -303,7 +313,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(line: str, code: int) -> int:
-    sys.stderr.write("error: " + " ".join(line.split()) + "\n")
+    sys.stderr.write("error: " + let_main_speak_first() + " ".join(line.split()) + "\n")
     return int(code)
 
 

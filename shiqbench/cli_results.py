@@ -10,6 +10,7 @@ import typer
 
 from shiqbench.cli_common import Json, PluginFiles, emit, reading
 from shiqbench.errors import ConfigError
+from shiqbench.processes import launched
 
 app = typer.Typer()
 
@@ -39,6 +40,8 @@ def matrix(
     """Train and evaluate every cell of a file; what is already done is not done again."""
     from shiqbench.matrices.describe import as_json as every_cell
     from shiqbench.matrices.describe import describe
+
+    launched().place.refuse_several("a matrix", do="start it without a launcher; it starts its own processes")
     from shiqbench.matrices.plan import make_matrix
 
     if address is not None and executor is not Executor.RAY:

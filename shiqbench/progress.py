@@ -136,7 +136,8 @@ class TrainingReporter:
     def close(self) -> None:
         """Flush the tracker."""
         if self.tracker is not None:
-            self.tracker.end_training()
+            for each in self.tracker.trackers:  # `end_training` would leave the other processes' group too
+                each.finish()
 
 
 def _tracker(kind: str | None, name: str, folder: Path) -> Any:

@@ -35,8 +35,12 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
         torch.save({**state, **of_log}, stream)
 
 
-def load_state(folder: Path) -> dict[str, Any] | None:
+def load_state(folder: Path, *, cut_log: bool = True) -> dict[str, Any] | None:
     """The newest state, with the log cut to what it was then; None, and no line in the log, if there is none.
+
+    Args:
+        folder: The cell's.
+        cut_log: Of several processes that train together one alone cuts it.
 
     Raises:
         CorruptCellError: State or log are not what was written.
@@ -54,7 +58,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         size, sha256 = (state.pop(name) for name in _OF_LOG)
         if hashlib.sha256(content[:size]).hexdigest() != sha256:
             raise corrupt(folder, f"{LOG} is not what it was when {STATE} was written")
-    if log.exists():
+    if log.exists() and cut_log:
         with replacing(log) as temporary:
             temporary.write_bytes(content[:size])
     return state

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from shiqbench.curve import Curve
     from shiqbench.plan import CellPlan, RunPlan
+    from shiqbench.processes import Team
     from shiqbench.progress import Display
     from shiqbench.workbench import Workbench
 
@@ -133,13 +134,14 @@ def missing(plan: RunPlan) -> list[str]:
     return [step.text for step in steps(plan) if not step.done()]
 
 
-def run_plan(plan: RunPlan, display: Display, bench: Workbench | None = None) -> RunResult:
+def run_plan(plan: RunPlan, display: Display, bench: Workbench | None = None, team: Team | None = None) -> RunResult:
     """Train and evaluate whatever is missing, then read the result back.
 
     Args:
         plan: What is wanted.
         display: Told about progress.
         bench: What this process keeps for its next run; nothing is kept without one.
+        team: The processes that train with this one, where no bench names them; dismissed at the end.
 
     Raises:
         ConfigError: Before anything was written.
@@ -148,8 +150,10 @@ def run_plan(plan: RunPlan, display: Display, bench: Workbench | None = None) ->
     todo = [step for step in steps(plan) if not step.done()]
     if todo:
         prepare(plan)
-        with nullcontext(bench) if bench else workbench() as kept:
+        with nullcontext(bench) if bench else workbench(team) as kept:
             _compute(todo, display, kept)
+    if team is not None:
+        team.dismiss()
     return result_of(plan, cached=not todo)
 
 
@@ -215,6 +219,8 @@ def check_needs(cell: CellPlan) -> None:
 def _compute(todo: Sequence[Step], display: Display, bench: Workbench) -> None:
     """Each looks itself whether another process has made it meanwhile."""
     for step in todo:
+        if step.evaluation is not None:  # every training comes before
+            bench.team.dismiss()
         if step.evaluation is not None and step.cell.train is None:
             _untrained(step.cell)
         if step.evaluation is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -21,6 +21,7 @@ from shiqbench.manifest import manifest, peak_gpu_memory_gb, peak_memory_gb
 from shiqbench.memory import keeping_freed_memory
 from shiqbench.mismatched import mismatched
 from shiqbench.policy import Policy, plain, trainable
+from shiqbench.processes import Order
 from shiqbench.reference import ReferenceCache, not_computed
 from shiqbench.snapshots import FOLDER as SNAPSHOTS
 from shiqbench.snapshots import REPLAY, Snapshots, adopt, of_cell
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from shiqbench.algorithm import Algorithm
     from shiqbench.config import AlgorithmConfig
     from shiqbench.plan import CellPlan
+    from shiqbench.processes import Team
     from shiqbench.progress import Display
     from shiqbench.rendering import Rendered, Renderer
     from shiqbench.statistics import TokenStatistics
@@ -116,20 +118,72 @@ def _train_language_model(
     cell: CellPlan, folder: Path, display: Display, bench: Workbench, keep: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     """Train into a folder; returns facts for the manifest."""
+    weights, weights_sha256 = start_weights(cell)
+    algorithm = cell.algorithm.load()(cell.algo)
+    with display.stage("episodes"):
+        material = _material(cell, StartModel(weights, weights_sha256, display.bar, bench.engine), bench)
+        episodes = algorithm.select(material.offered)
+        rendered = material.render(episodes)
+    bench.make_room_for_training()
+    with bench.team.together(Order(cell.digest, folder)):
+        bench.team.share(rendered)
+        snapshots = Snapshots(folder / SNAPSHOTS, keep)
+        fitted = fit(cell, folder, rendered, display, bench, snapshots)
+    snapshots.seal()
+    save_weights(fitted.policy, weights, material.renderer, folder / "checkpoint", algorithm.sampling_q_weight)
+    return {
+        "start_weights_sha256": weights_sha256,
+        "tokenizer_sha256": _sha256_if_file(weights / "tokenizer.json"),
+        "chat_template_sha256": material.renderer.template_sha256,
+        "data": data_facts(material.offered, episodes, rendered, fitted.facts.pop("units")),
+        "task": material.task.facts(),
+        "processes": bench.team.place.count,
+        **fitted.facts,
+    }
+
+
+class Fitted(NamedTuple):
+    """A policy after its training.
+
+    Attributes:
+        policy: It.
+        facts: For the manifest; ``units`` is their number.
+    """
+
+    policy: Policy
+    facts: dict[str, Any]
+
+
+def fit(
+    cell: CellPlan,
+    folder: Path,
+    rendered: Sequence[Rendered],
+    display: Display,
+    bench: Workbench,
+    snapshots: Snapshots | None = None,
+) -> Fitted:
+    """Train on episodes that are rendered: what every process of a launch does.
+
+    Args:
+        cell: What to train; its start must be done.
+        folder: Holds the checkpoint to continue from; the main process writes into it.
+        rendered: All episodes, the same in every process.
+        display: Told about progress.
+        bench: What this process keeps.
+        snapshots: Of the weights along the way.
+
+    Raises:
+        ConfigError: The data are not what the algorithm or the settings need.
+        DivergedError: The loss is no longer finite.
+    """
     config = cell.train
     assert isinstance(config, TrainConfig)
     assert cell.seed is not None
     weights, weights_sha256 = start_weights(cell)
     algorithm = cell.algorithm.load()(cell.algo)
-    with display.stage("episodes"):
-        material = _material(cell, StartModel(weights, weights_sha256, display.bar, bench.engine), bench)
-        task, renderer = material.task, material.renderer
-        episodes = algorithm.select(material.offered)
-        rendered = material.render(episodes)
-    bench.make_room_for_training()
     _check_lengths(rendered, config)
     _check_data(algorithm, rendered)
-    units = make_units(algorithm, episodes)
+    units = make_units(algorithm, [r.episode for r in rendered])
     plan = plan_training(units, rendered, config, algorithm.group_size, cell.seed)
     joined = []
     if "mismatched" in algorithm.needs:
@@ -137,20 +191,14 @@ def _train_language_model(
     _check_lengths(joined, config)
     policy = Policy(trainable(bench.pretrained(weights_sha256, weights), config, cell.seed), config, algorithm.needs)
     visited = [*(rendered[i] for i in plan.rows), *joined]
-    reference, reference_facts = _reference(algorithm, weights_sha256, policy, visited, display)
-    snapshots = Snapshots(folder / SNAPSHOTS, keep)
-    trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder, keep=snapshots.keep)
+    reference, reference_facts = _reference(algorithm, weights_sha256, policy, visited, display, bench.team)
+    keep = snapshots.keep if snapshots is not None else None
+    trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder, keep=keep)
     resumed_at = trainer.done
     with display.training(cell.label, folder) as reporter:
         trainer.run(reporter)
-    snapshots.seal()
-    save_weights(policy, weights, renderer, folder / "checkpoint", algorithm.sampling_q_weight)
-    return {
-        "start_weights_sha256": weights_sha256,
-        "tokenizer_sha256": _sha256_if_file(weights / "tokenizer.json"),
-        "chat_template_sha256": renderer.template_sha256,
-        "data": data_facts(material.offered, episodes, rendered, len(units)),
-        "task": task.facts(),
+    facts = {
+        "units": len(units),
         "budget": {
             "updates": len(plan.batches),
             "tokens": sum(plan.tokens),
@@ -161,6 +209,7 @@ def _train_language_model(
         "resumed_at_update": resumed_at,
         "save_every": config.save_every,
     }
+    return Fitted(policy, facts)
 
 
 def _material(cell: CellPlan, start: StartModel, bench: Workbench) -> Material:
@@ -193,14 +242,16 @@ def _reference(
     policy: Policy,
     visited: Sequence[Rendered],
     display: Display,
+    team: Team,
 ) -> tuple[Callable[[Rendered], TokenStatistics], dict[str, Any]]:
     """The reference's statistics of every episode that training will visit, joined ones too, and what they cost."""
     if not algorithm.uses_reference:
         return not_computed, {"computed": 0, "cached": 0, "seconds": 0.0}
     started = time.perf_counter()
     cache = ReferenceCache(cache_dir() / "reference", weights_sha256, policy)
-    with display.bar("reference", len(visited)) as advance:
-        computed, found = cache.fill(visited, advance)
+    mine = visited[team.place.rank :: team.place.count]
+    with display.bar("reference", len(mine)) as advance:
+        computed, found = team.total(*cache.fill(mine, advance))
     facts = {"computed": computed, "cached": found, "seconds": time.perf_counter() - started}
     return cache.row, facts
 

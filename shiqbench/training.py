@@ -6,6 +6,7 @@ import json
 import math
 import time
 from bisect import bisect
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from shiqbench.data import unit_batches
-from shiqbench.errors import DivergedError
+from shiqbench.errors import ConfigError, DivergedError
 from shiqbench.layout import make_batch
 from shiqbench.mismatched import mismatched
 from shiqbench.policy import fit, row_statistics
@@ -95,6 +96,17 @@ def learning_rate(config: TrainConfig, share: float, peak: float | None = None) 
     return peak * factor
 
 
+def _check_share(plan: TrainingPlan, processes: int) -> None:
+    """Refuse a plan with a batch that does not give every process a unit."""
+    fewest = min(map(len, plan.batches), default=processes)
+    if fewest < processes:
+        raise ConfigError(
+            f"a batch has {fewest} unit{'s' * (fewest != 1)} for {processes} processes",
+            where="train.batch_episodes",
+            do="raise it, or launch fewer processes",
+        )
+
+
 class Trainer:
     """Runs a plan on a policy.
 
@@ -128,7 +140,8 @@ class Trainer:
         self.algorithm, self.rendered, self.reference = algorithm, rendered, reference
         self.plan, self.config, self.folder = plan, config, folder
         torch.manual_seed(seed)
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")  # the policy casts
+        _check_share(plan, self.accelerator.num_processes)
         # Groups are scheduled and clipped apart; "peak" is what the schedule scales.
         groups = [{"params": [p for p in policy.model.parameters() if p.requires_grad], "peak": config.lr}]
         if policy.heads is not None:
@@ -150,15 +163,17 @@ class Trainer:
             DivergedError: The loss or its gradient is no longer finite.
         """
         total = len(self.plan.batches)
-        with (self.folder / "train.jsonl").open("a", encoding="utf-8") as log:
+        main = self.accelerator.is_main_process
+        with (self.folder / "train.jsonl").open("a", encoding="utf-8") if main else nullcontext() as log:
             for index in range(self.done, total):
                 line = self._update(index)
                 if self.measure is not None:
                     line |= self.measure(index + 1)
-                log.write(json.dumps(line) + "\n")
-                log.flush()
+                if log is not None:
+                    log.write(json.dumps(line) + "\n")
+                    log.flush()
                 self.done = index + 1
-                if self.keep is not None and self.accelerator.is_main_process:
+                if self.keep is not None and main:
                     self.keep(self.done, self._trained_state)
                 reporter.update(line, total)
                 if self.done % self.config.save_every == 0 and self.done < total:
@@ -177,9 +192,12 @@ class Trainer:
         mismatched = self._mismatched(index) if "mismatched" in self.algorithm.needs else None
         mine = self.plan.batches[index][self.accelerator.process_index :: self.accelerator.num_processes]
         totals = Totals()
-        for units in self._micro_batches(mine):
-            loss, batch = self._loss(units, mismatched)
-            self.accelerator.backward(loss.numerator_U.sum())
+        passes = list(self._micro_batches(mine))
+        for units in passes:
+            # Processes may differ in their number of passes, so they meet in the last alone.
+            with nullcontext() if units is passes[-1] else self.accelerator.no_sync(self.policy):
+                loss, batch = self._loss(units, mismatched)
+                self.accelerator.backward(loss.numerator_U.sum())
             totals.add(loss, batch)
         summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
         numerator, denominator, unit_weight, row_weight, return_sum, actions, *metric_sums = summed
@@ -278,7 +296,7 @@ class Trainer:
 
     def _resume(self) -> int:
         """Load the newest checkpoint, if any; the number of updates done."""
-        state = load_state(self.folder)
+        state = load_state(self.folder, cut_log=self.accelerator.is_main_process)
         if state is None:
             return 0
         self._plain_policy().load_state_dict(state["model"], strict=not self.config.lora_rank)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from shiqbench.episode import Episode
+    from shiqbench.processes import Team
     from shiqbench.rendering import Rendered, Renderer
     from shiqbench.task import Task
 
@@ -54,12 +55,14 @@ class Workbench:
 
     Args:
         lasting: Whether another cell may follow. If none does, nothing is kept that only another would need.
+        team: The processes that train with this one.
     """
 
-    def __init__(self, *, lasting: bool) -> None:
+    def __init__(self, *, lasting: bool, team: Team | None = None) -> None:
         from shiqbench.evaluation import EngineHolder
+        from shiqbench.processes import ALONE
 
-        self.lasting = lasting
+        self.lasting, self.team = lasting, team or ALONE
         self.engine = EngineHolder()
         self._material: tuple[str, Material] | None = None
         self._pretrained: tuple[str, torch.nn.Module] | None = None
@@ -106,9 +109,9 @@ class Workbench:
 
 
 @contextmanager
-def workbench() -> Iterator[Workbench]:
+def workbench(team: Team | None = None) -> Iterator[Workbench]:
     """For one run: closed after it."""
-    bench = Workbench(lasting=False)
+    bench = Workbench(lasting=False, team=team)
     try:
         yield bench
     finally:
