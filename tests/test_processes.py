@@ -18,6 +18,7 @@ from support import TOY
 from shiqbench.errors import ConfigError
 from shiqbench.processes import Place, Team, launched, place
 
+EXAMPLES = TOY.parent.parent.parent / "examples" / "accelerate"
 ONE_FAILS = TOY.parent / "one_fails.py"
 ENGINE = TOY.parent / "engine_environment.py"
 ALONE = [sys.executable, "-m", "shiqbench.cli"]
@@ -87,6 +88,15 @@ def test_one_process_is_a_team_of_its_own() -> None:
     assert team.share([1]) == [1]
     assert team.total(2, 3) == (2, 3)
     team.dismiss()
+
+
+def test_the_example_for_accelerate_is_one_that_accelerate_reads() -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(EXAMPLES / "ddp.yaml"))  # an unknown key is an error there
+    assert (config.distributed_type, config.num_processes, config.mixed_precision) == ("MULTI_GPU", 2, "no")
+    assert not config.use_cpu
+    assert [f.name for f in EXAMPLES.iterdir()] == ["ddp.yaml"]
 
 
 class Launch:
