@@ -43,7 +43,9 @@ def _git() -> dict[str, Any] | None:
         return None
 
     def ask(*words: str) -> str:
-        done = subprocess.run([git, "-C", str(root), *words], capture_output=True, text=True, check=False)  # noqa: S603
+        # A kill in the middle of an optional refresh would leave a lock in the user's checkout.
+        command = [git, "--no-optional-locks", "-C", str(root), *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         return done.stdout.strip()
 
     return {"commit": ask("rev-parse", "HEAD") or None, "dirty": bool(ask("status", "--porcelain"))}

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +38,7 @@ NOT_OURS = (
     ("ACCELERATE_DYNAMO_BACKEND", "no", "leave it out"),
 )
 PATIENCE = timedelta(days=30)  # the main process may sample or wait for hours; if it dies, the launcher ends all
+_PR_SET_PDEATHSIG = 1
 SILENCE = 15.0  # seconds in which the launcher ends a process whose main process failed too
 
 
@@ -227,5 +230,16 @@ def launched() -> Team:
         value = os.environ.get(name, accepted)
         if value.lower() != accepted:
             raise ConfigError(f"{name}={value} cannot be honoured", where="launcher", do=do)
+    if here.count > 1:
+        _end_with_the_launcher()
     names = [k for k in os.environ if k in VARIABLES or k.startswith(ELASTIC)]
     return Team(here, {k: os.environ.pop(k) for k in names})
+
+
+def _end_with_the_launcher() -> None:
+    """On Linux the kernel ends this process with its launcher, whose processes are in sessions of their own."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

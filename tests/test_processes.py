@@ -8,16 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from support import TOY
 
 from shiqbench.errors import ConfigError
 from shiqbench.processes import Place, Team, launched, place
 
+EXAMPLES = TOY.parent.parent.parent / "examples" / "accelerate"
 ONE_FAILS = TOY.parent / "one_fails.py"
 ENGINE = TOY.parent / "engine_environment.py"
 ALONE = [sys.executable, "-m", "shiqbench.cli"]
@@ -30,6 +32,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
     place.cache_clear()
     for name in [n for n in os.environ if n.startswith(("TORCHELASTIC_", "ACCELERATE_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr("shiqbench.processes._end_with_the_launcher", lambda: None)  # these tests have none
     yield monkeypatch
     place.cache_clear()
 
@@ -87,6 +90,15 @@ def test_one_process_is_a_team_of_its_own() -> None:
     assert team.share([1]) == [1]
     assert team.total(2, 3) == (2, 3)
     team.dismiss()
+
+
+def test_the_example_for_accelerate_is_one_that_accelerate_reads() -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(EXAMPLES / "ddp.yaml"))  # an unknown key is an error there
+    assert (config.distributed_type, config.num_processes, config.mixed_precision) == ("MULTI_GPU", 2, "no")
+    assert not config.use_cpu
+    assert [f.name for f in EXAMPLES.iterdir()] == ["ddp.yaml"]
 
 
 class Launch:
@@ -159,11 +171,12 @@ def test_two_processes_make_the_cell_that_one_makes(toy: Launch) -> None:
     assert [f["processes"] for f in facts] == [1, 2]
     assert facts[0]["budget"] == facts[1]["budget"]
     assert sum(facts[0]["reference"][k] for k in ("computed", "cached")) > 0
-    before = {f: f.stat().st_mtime_ns for f in toy.folder.rglob("*") if f.is_file() and f.name != ".lock"}
+    two = toy.folder / "two"
+    before = {f: f.stat().st_mtime_ns for f in two.rglob("*") if f.is_file() and f.name != ".lock"}
     again = toy.run(TWO, "dpo", *settings)
     assert again.returncode == 0
     assert again.stderr.count("to do: nothing") == 1
-    assert before == {f: f.stat().st_mtime_ns for f in toy.folder.rglob("*") if f.is_file() and f.name != ".lock"}
+    assert before == {f: f.stat().st_mtime_ns for f in two.rglob("*") if f.is_file() and f.name != ".lock"}
 
 
 @pytest.mark.slow
@@ -246,3 +259,23 @@ def test_the_engine_is_made_once_and_sees_no_launcher(toy: Launch) -> None:
     assert done.returncode == 0, done.stderr
     (noted,) = [json.loads(f.read_text()) for f in log.iterdir()]
     assert noted == {"variables": [], "group": False}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's own promise")
+def test_nobody_outlives_a_launcher_that_is_killed(toy: Launch) -> None:
+    words, environment = toy.words(TWO, "sft", "--set", "train.updates=5000"), toy.environment(TWO)
+    process = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    until(lambda: len(psutil.Process(process.pid).children()) == 2, 60)
+    workers = psutil.Process(process.pid).children()
+    until(lambda: any(toy.folder.glob("two/toy/sft/*/train.jsonl")), 150)
+    process.kill()
+    process.wait()
+    assert not psutil.wait_procs(workers, timeout=20)[1]
+
+
+def until(true: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
