@@ -33,6 +33,7 @@ NOT_OURS = (
     ("ACCELERATE_USE_FSDP", "false", "launch with DDP: sharded weights are not supported, see docs/distributed.md"),
     ("ACCELERATE_USE_DEEPSPEED", "false", "launch with DDP, see docs/distributed.md"),
     ("ACCELERATE_USE_MEGATRON_LM", "false", "launch with DDP, see docs/distributed.md"),
+    ("ACCELERATE_USE_PARALLELISM_CONFIG", "false", "launch with DDP, see docs/distributed.md"),
     ("ACCELERATE_MIXED_PRECISION", "no", "launch with --mixed_precision no and set train.precision"),
     ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1", "leave it out and set train.micro_tokens"),
     ("ACCELERATE_DYNAMO_BACKEND", "no", "leave it out"),
