@@ -5,8 +5,9 @@
     python benchmarks/matrix_overhead.py --data DIR         # on ultrafeedback, where bfcl_v3 cannot be fetched
 
 The model has the embedded one's tokenizer and four layers with random weights, a few megabytes. One local worker with
-engine transformers. Training is what `train.jsonl` says, evaluation what manifests call generation and finish; `once`
-is the rest of `base` (imports, the first engine) and of the first cell that trains (data, reference, the start).
+engine transformers. Training is what `train.jsonl` says, reference the reference model's pass over what training visits
+(another seed visits other episodes), evaluation what manifests call generation and finish; `once` is the rest of `base`
+(imports, the first engine) and of the first cell that trains (data, reference, the start).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from shiqbench.job import Outcome
 
 ALGORITHMS = ("sft", "dpo", "copg", "shiq")
-PARTS = ("training", "evaluation", "once", "overhead")
+PARTS = ("training", "reference", "evaluation", "once", "overhead")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
@@ -87,16 +88,17 @@ def matrix_of(cells: int, model: Path, data: Path | None) -> dict[str, Any]:
     return found
 
 
-def spent(cell: Path) -> tuple[float, float]:
-    """Seconds of training and of evaluation in a cell's folder."""
+def spent(cell: Path) -> tuple[float, float, float]:
+    """Seconds of training, of the reference's pass and of evaluation in a cell's folder."""
     log = cell / "train.jsonl"
     training = sum(json.loads(line)["seconds"] for line in log.read_text().splitlines()) if log.is_file() else 0.0
+    reference = read_json(cell / "manifest.json").get("reference", {}).get("seconds", 0.0)
     seconds = [read_json(file)["seconds"] for file in cell.glob("eval/*/manifest.json")]
-    return training, sum(s["generation"] + s["finish"] for s in seconds)
+    return training, reference, sum(s["generation"] + s["finish"] for s in seconds)
 
 
 def divide(outcomes: Sequence[Outcome], results: Path, wall: float) -> dict[str, Any]:
-    """The wall time in its four parts, in seconds.
+    """The wall time in its parts, in seconds.
 
     Raises:
         RuntimeError: A cell failed.
@@ -108,12 +110,13 @@ def divide(outcomes: Sequence[Outcome], results: Path, wall: float) -> dict[str,
     # One worker takes the untrained model first; the first that trains makes the start, which is no cell of the matrix.
     first = list(mine)[:2]
     once = sum(mine[f].seconds - sum(of[f]) for f in first) - sum(sum(of[f]) for f in of if f not in mine)
-    training, evaluation = (sum(parts) for parts in zip(*of.values(), strict=True))
-    cells, overhead = len(outcomes) - 2, wall - training - evaluation - once
+    training, reference, evaluation = (sum(parts) for parts in zip(*of.values(), strict=True))
+    cells, overhead = len(outcomes) - 2, wall - training - reference - evaluation - once
     return {
         "cells": len(outcomes) - 1,
         "wall": wall,
         "training": training,
+        "reference": reference,
         "evaluation": evaluation,
         "once": once,
         "overhead": overhead,

@@ -47,6 +47,7 @@ def test_the_overhead_of_a_matrix_is_what_is_left(tmp_path: Path, monkeypatch: p
         seconds = {"engine": 0.5, "generation": 1.0, "finish": 0.0, "total": 1.75}
         (evaluation / "manifest.json").write_text(json.dumps({"seconds": seconds}))
         folder = evaluation.parents[1]
+        (folder / "manifest.json").write_text(json.dumps({} if update is None else {"reference": {"seconds": 0.25}}))
         if update is not None:
             (folder / "train.jsonl").write_text(json.dumps({"update": 1, "seconds": update}) + "\n")
         return folder
@@ -58,8 +59,8 @@ def test_the_overhead_of_a_matrix_is_what_is_left(tmp_path: Path, monkeypatch: p
         for name, (update, seconds) in spent.items()
     ]
     found = divide(outcomes, tmp_path, 23.0)
-    assert (found["cells"], found["training"], found["evaluation"]) == (3, 9.0, 5.0)
-    assert found["once"] == (4.0 - 1.0) + (12.0 - 3.0 - 4.0)
-    assert found["overhead"] == 23.0 - 9.0 - 5.0 - 8.0
-    assert found["overhead_per_cell_ms"] == 500.0
-    assert "500 ms for each cell" in table(found)
+    assert (found["cells"], found["training"], found["reference"], found["evaluation"]) == (3, 9.0, 1.0, 5.0)
+    assert found["once"] == (4.0 - 1.0) + (12.0 - 3.25) - 4.25
+    assert found["overhead"] == 23.0 - 9.0 - 1.0 - 5.0 - 7.5
+    assert found["overhead_per_cell_ms"] == 250.0
+    assert "250 ms for each cell" in table(found)
