@@ -103,6 +103,7 @@ def leave_free(disk: Path, size: int) -> Path:
 
 
 Said = tuple[int, str]
+Finished = dict[str, tuple[list[object], Path]]  # what a command is, and the folder that it has left
 
 
 def ask(capsys: pytest.CaptureFixture[str], *words: object) -> Said:
@@ -163,8 +164,9 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("free", [0, 40_000, 120_000])
-def test_a_matrix_on_a_full_disk_says_so_and_goes_on_when_there_is_room(free: int, disk: Path, tmp_path: Path) -> None:
-    assert matrix(tmp_path, tmp_path / "calm")[0] == 0
+def test_a_matrix_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
+    free: int, disk: Path, finished: Finished, tmp_path: Path
+) -> None:
     results = disk / "results"
     ballast = leave_free(disk, free)
     code, said = matrix(tmp_path, results)
@@ -177,7 +179,7 @@ def test_a_matrix_on_a_full_disk_says_so_and_goes_on_when_there_is_room(free: in
     ballast.unlink()
     code, said = matrix(tmp_path, results)
     assert code == 0, said
-    assert what_counts(results) == what_counts(tmp_path / "calm")
+    assert what_counts(results) == what_counts(finished["matrix"][1])
 
 
 @pytest.mark.slow
@@ -252,8 +254,7 @@ def test_a_folder_that_becomes_read_only_in_a_run(
 
 
 @pytest.mark.slow
-def test_a_folder_that_becomes_read_only_in_a_matrix(disk: Path, tmp_path: Path) -> None:
-    assert matrix(tmp_path, tmp_path / "calm")[0] == 0
+def test_a_folder_that_becomes_read_only_in_a_matrix(disk: Path, finished: Finished, tmp_path: Path) -> None:
     process = start_matrix(tmp_path, disk)
     until = time.monotonic() + 120
     while not list(disk.glob("mdp/shiq/*/checkpoint/state.pt")):
@@ -269,20 +270,18 @@ def test_a_folder_that_becomes_read_only_in_a_matrix(disk: Path, tmp_path: Path)
     assert "Traceback" not in out + err
     code, said = matrix(tmp_path, disk)
     assert code == 0, said
-    assert what_counts(disk) == what_counts(tmp_path / "calm")
+    assert what_counts(disk) == what_counts(finished["matrix"][1])
 
 
 # -- lost files and changed bytes ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def finished(
-    tiny_model: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[list[object], Path]]:
+def finished(tiny_model: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """What each command is, and the folder that it has left: a language model's run, an exact one, a matrix."""
     file = tmp_path_factory.mktemp("file") / "m.toml"
     file.write_text(MATRIX)
-    made: dict[str, tuple[list[object], Path]] = {}
+    made: Finished = {}
     for name, words in {
         "toy": ["run", "--algo", "dpo", *TOYS, "--model", tiny_model],
         "mdp": ["run", "--algo", "shiq", *MDP],
@@ -333,7 +332,7 @@ FILES = [*OF_A_CELL, *(f"eval/*/{name}" for name in OF_AN_EVALUATION)]
 def test_a_finished_cell_that_was_damaged_is_an_error_and_never_another_number(
     kind: str,
     name: str,
-    finished: dict[str, tuple[list[object], Path]],
+    finished: Finished,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -373,7 +372,7 @@ def test_no_byte_of_done_can_change_unnoticed(tmp_path: Path) -> None:
 def test_an_interrupted_cell_that_was_damaged_gives_the_same_numbers_or_an_error(
     kind: str,
     name: str,
-    finished: dict[str, tuple[list[object], Path]],
+    finished: Finished,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -414,7 +413,7 @@ def test_an_interrupted_cell_that_was_damaged_gives_the_same_numbers_or_an_error
 
 
 @pytest.mark.slow
-def test_a_damaged_reference_cache_is_computed_again_or_named(
+def test_a_damaged_reference_cache_is_named(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words: list[object] = ["run", "--algo", "dpo", *TOYS, "--model", tiny_model]
