@@ -55,6 +55,8 @@ def load_state(folder: Path, *, cut_log: bool = True) -> dict[str, Any] | None:
         if not is_whole_zip(path):
             raise corrupt(folder, f"{STATE} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if not set(_OF_LOG) <= set(state):
+            raise corrupt(folder, f"{STATE} was written by an earlier version")
         size, sha256 = (state.pop(name) for name in _OF_LOG)
         if hashlib.sha256(content[:size]).hexdigest() != sha256:
             raise corrupt(folder, f"{LOG} is not what it was when {STATE} was written")
