@@ -32,10 +32,11 @@ class Row:
 
     Attributes:
         algorithm: Its name.
-        label: The settings in which rows of this algorithm differ.
+        label: The settings in which rows of this algorithm differ, and whether others start from it.
         start: The cell that training starts from, or the model.
         evaluations: By rising seed.
         estimate: The primary metric.
+        is_start: Whether other rows of its block start from it.
         difference: From the baseline; None for itself, without one, or where there is no pair.
     """
 
@@ -44,6 +45,7 @@ class Row:
     start: str
     evaluations: list[EvaluationEntry]
     estimate: Estimate
+    is_start: bool = False
     difference: Difference | None = None
 
     @property
@@ -163,16 +165,15 @@ def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask
     groups = [sorted(found, key=lambda e: (e.cell.seed is not None, e.cell.seed)) for found in of_recipe.values()]
     task, metric = known[setting.value["task"]], first.primary["name"]
     higher = bool(first.primary["higher_is_better"])
-    rows = [
-        Row(
-            found[0].cell.algorithm,
-            label,
-            found[0].cell.start or found[0].cell.model,
-            found,
-            over_seeds(found),
-        )
-        for found, label in zip(groups, labels([g[0].cell.recipe.value for g in groups]), strict=True)
-    ]
+    started_from = {short(g[0].cell.recipe.value["model"].get("cell", "")) for g in groups}
+    starts = [g for g in groups if g[0].cell.folder.rpartition("/")[2] in started_from]
+    others = [g for g in groups if g not in starts]
+    rows = []
+    for some, is_start in ((starts, True), (others, False)):
+        for found, label in zip(some, labels([g[0].cell.recipe.value for g in some]), strict=True):
+            start = found[0].cell.start or found[0].cell.model
+            said = f"the start {label}".strip() if is_start else label
+            rows.append(Row(found[0].cell.algorithm, said, start, found, over_seeds(found), is_start))
     rows.sort(key=lambda r: (-r.estimate.value if higher else r.estimate.value, r.name))
     return Block(
         task=setting.value["task"],
@@ -188,7 +189,8 @@ def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask
 
 
 def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> None:
-    theirs = [r for r in block.rows if r.algorithm == baseline]
+    named = [r for r in block.rows if r.algorithm == baseline]
+    theirs = [r for r in named if not r.is_start] or named  # continued training is what others compare with
     if len(theirs) != 1:
         why = f"it has {len(theirs)} rows here" if theirs else "it has no row here"
         block.notes.append(f"not compared with {baseline}: {why}")

@@ -17,6 +17,7 @@ from made_up import cell, evaluation
 from shiqbench.cli import main
 from shiqbench.errors import ConfigError, CorruptCellError
 from shiqbench.files import write_json
+from shiqbench.index import read_index
 from shiqbench.report import load, make_report
 from shiqbench.report.notes import brief_seeds
 
@@ -99,6 +100,18 @@ def test_a_baseline_that_is_not_there(results: Path) -> None:
     assert "not compared with dpo: it has 2 rows here" in notes(results, baseline="dpo")
     evaluation(cell(results, "tbrm"), [0.3, 0.3], setting={"horizon": 2})
     assert "not compared with tbrm: it has no row here" in notes(results, baseline="tbrm")
+
+
+def test_a_start_is_a_row_of_its_own_and_no_baseline_beside_a_continued_one(tmp_path: Path) -> None:
+    start = cell(tmp_path, "sft", 0, config={"beta": 1})
+    digest = next(iter(read_index(tmp_path).cells.values())).digest
+    continued = cell(tmp_path, "sft", 0, model={"cell": digest}, start="sft/x")
+    for each in (start, continued, cell(tmp_path, "shiq", 0, model={"cell": digest}, start="sft/x")):
+        evaluation(each, [0.3, 0.4])
+    (block,) = make_report(tmp_path, baseline="sft").blocks
+    assert sorted(r.name for r in block.rows) == ["sft", "sft the start", "shiq"]
+    assert [r.name for r in block.rows if r.difference is None] == ["sft"]
+    assert not [n for n in block.notes if "not compared" in n]
 
 
 def test_rows_without_a_common_seed_say_so(results: Path) -> None:
