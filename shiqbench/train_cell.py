@@ -190,6 +190,7 @@ def fit(
         joined = [m.rendered for b in plan.batches for m in mismatched(b, rendered)]
     _check_lengths(joined, config)
     policy = Policy(trainable(bench.pretrained(weights_sha256, weights), config, cell.seed), config, algorithm.needs)
+    policy.to("cuda" if torch.cuda.is_available() else "cpu")  # the reference's pass rounds as training does
     visited = [*(rendered[i] for i in plan.rows), *joined]
     reference, reference_facts = _reference(algorithm, weights_sha256, policy, visited, display, bench.team)
     keep = snapshots.keep if snapshots is not None else None
@@ -252,7 +253,8 @@ def _reference(
     mine = visited[team.place.rank :: team.place.count]
     with display.bar("reference", len(mine)) as advance:
         computed, found = team.total(*cache.fill(mine, advance))
-    facts = {"computed": computed, "cached": found, "seconds": time.perf_counter() - started}
+    device = next(policy.parameters()).device.type
+    facts = {"computed": computed, "cached": found, "device": device, "seconds": time.perf_counter() - started}
     return cache.row, facts
 
 

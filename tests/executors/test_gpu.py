@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,14 @@ def test_the_results_are_those_of_run_however_many_share_the_gpu(tiny_model: Pat
     )  # fmt: skip
     of_run = Outcome("shiq 0", shared["shiq 0"].state, result=done.as_json())
     assert what_counts(of_run) == what_counts(shared["shiq 0"])
+
+
+def test_the_reference_is_computed_where_training_is(tiny_model: Path, tmp_path: Path) -> None:
+    outcomes, _ = finished([job(tiny_model, tmp_path, "dpo")])
+    at = folder(outcomes["dpo 0"])
+    assert read_json(at / "manifest.json")["reference"]["device"] == "cuda"
+    first = json.loads((at / "train.jsonl").read_text().splitlines()[0])
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_a_tracker_leaves_the_training_on_the_gpu(tiny_model: Path, tmp_path: Path) -> None:
