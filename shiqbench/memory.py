@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import os
 import sys
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,14 +17,18 @@ if TYPE_CHECKING:
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of mallopt
 _DEFAULT_BYTES = 128 * 1024
 _KEEP_BYTES = 2**30
+SMALL_SHARE = 8  # of the machine's memory: one in so many parts is small
 
 
 @contextmanager
-def keeping_freed_memory() -> Iterator[None]:
+def keeping_freed_memory(*, again: bool = False) -> Iterator[None]:
     """Keep freed tensors' pages inside, and give them back at the end.
 
     By default every large CPU tensor is mapped and unmapped anew, and the kernel clears its pages each time:
     about a third of the time of a training step on two cores.
+
+    Args:
+        again: The like follows soon: a process that is small beside the machine keeps the pages.
     """
     libc = _glibc()
     if libc is None:
@@ -35,7 +41,12 @@ def keeping_freed_memory() -> Iterator[None]:
     finally:
         libc.mallopt(_MMAP_THRESHOLD, _DEFAULT_BYTES)
         libc.mallopt(_TRIM_THRESHOLD, _DEFAULT_BYTES)
-        libc.malloc_trim(0)
+        if not (again and _resident_bytes() * SMALL_SHARE <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
+            libc.malloc_trim(0)
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @cache  # finding the library starts processes

@@ -61,7 +61,7 @@ def train_cell(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[i
     with working_on(cell.folder):
         if there(cell, keep):  # another process finished it meanwhile
             return True
-        with keeping_freed_memory():
+        with keeping_freed_memory(again=bench.lasting):
             if not is_done(cell.folder):
                 _train(cell, display, bench, keep)
             if not there(cell, keep):
