@@ -39,10 +39,14 @@ def keeping_freed_memory(*, again: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(_MMAP_THRESHOLD, _DEFAULT_BYTES)
-        libc.mallopt(_TRIM_THRESHOLD, _DEFAULT_BYTES)
-        if not (again and _resident_bytes() * SMALL_SHARE <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
+        if not (again and _is_small()):
+            libc.mallopt(_MMAP_THRESHOLD, _DEFAULT_BYTES)
+            libc.mallopt(_TRIM_THRESHOLD, _DEFAULT_BYTES)
             libc.malloc_trim(0)
+
+
+def _is_small() -> bool:
+    return _resident_bytes() * SMALL_SHARE <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _resident_bytes() -> int:

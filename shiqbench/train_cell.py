@@ -64,7 +64,7 @@ def train_cell(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[i
         with keeping_freed_memory(again=bench.lasting):
             if not is_done(cell.folder):
                 _train(cell, display, bench, keep)
-            if not there(cell, keep):
+            if keep and not of_cell(cell, keep).complete():
                 display.say(f"{cell.label} did not keep its weights along the way; training once more for them")
                 _train_again(cell, display, bench, keep)
     return False

@@ -40,22 +40,27 @@ class TransformersEngine:
         self.version = f"transformers {importlib.metadata.version('transformers')}"
         self.precision, self.max_context = precision, max_context
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._config: bytes | None = None  # of the folder that the model at hand was made from
         self.load(weights)
 
     def load(self, weights: Path) -> None:
-        """Load weights; nothing is cached between calls.
+        """Load weights, into the model at hand where the folder's configuration is the same.
 
         Raises:
             EngineError: The folder cannot be loaded.
         """
         from transformers import AutoModelForCausalLM
 
+        config = (weights / "config.json").read_bytes() if (weights / "config.json").is_file() else None
+        if config is not None and config == self._config and _copied(weights, self._model):
+            return
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         try:
             model = AutoModelForCausalLM.from_pretrained(weights, dtype=dtype)
         except (OSError, ValueError) as error:
             raise EngineError(f"cannot load the model: {error}", where=str(weights), do="check the folder") from error
         self._model: Any = model.to(self._device).eval()
+        self._config = config
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         """Complete every prompt, in groups of like length."""
@@ -147,3 +152,21 @@ def _choose(logp_V: Tensor, sampling: Sampling, generator: torch.Generator) -> i
     p_V, order_V = (logp_V / sampling.temperature).softmax(-1).sort(descending=True)
     p_V = p_V * (p_V.cumsum(-1) - p_V < sampling.top_p)
     return int(order_V[torch.multinomial(p_V, 1, generator=generator)])
+
+
+def _copied(weights: Path, model: torch.nn.Module) -> bool:
+    """Copy a folder's tensors into a model; False, and nothing copied, unless they are all of its tensors."""
+    from safetensors.torch import load_file
+
+    found = {name: t for file in sorted(weights.glob("*.safetensors")) for name, t in load_file(file).items()}
+    own = model.state_dict()
+    if any(name not in own or own[name].shape != t.shape for name, t in found.items()):
+        return False
+    # Tied tensors are one tensor under two names, of which a folder holds one.
+    covered = {own[name].data_ptr() for name in found}
+    if any(t.data_ptr() not in covered for t in own.values()):
+        return False
+    with torch.no_grad():
+        for name, tensor in found.items():
+            own[name].copy_(tensor)
+    return True
