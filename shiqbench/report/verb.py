@@ -72,7 +72,7 @@ def make_report(
         CorruptCellError: Single scores are not what was written.
     """
     index = read_index(results, task, progress)
-    if not index.evaluations:
+    if all(e.update is not None for e in index.evaluations.values()):
         raise ConfigError(
             "; ".join(["no finished evaluation", *missing(index.unfinished)]),
             where=f"{results}/{task}" if task else str(results),

@@ -188,6 +188,9 @@ def test_nothing_to_report(tmp_path: Path, results: Path) -> None:
         make_report(tmp_path / "nothing")
     with pytest.raises(ConfigError, match=r"no finished evaluation \(.*/bfcl_v3\)"):
         make_report(results, task="bfcl_v3")
+    evaluation(cell(tmp_path / "along", "dpo"), [0.1], update=5)
+    with pytest.raises(ConfigError, match="no finished evaluation"):
+        make_report(tmp_path / "along")
 
 
 def test_the_overview_has_a_column_per_setting(results: Path) -> None:
