@@ -45,6 +45,7 @@ def read_index(results: Path, task: str | None = None, progress: Callable[[int, 
             database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", part.entries)
             database.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", part.texts.items())
             database.executemany("DELETE FROM entries WHERE folder = ?", [(u.folder,) for u in part.corrupt])
+            database.commit()  # a reader beside this one waits for a part and not for all
             index.unfinished += part.corrupt
             done += len(part.entries) + len(part.corrupt)
             if progress is not None:
