@@ -11,6 +11,20 @@ SHARED = HERE.parent.parent / "shared" / "data"
 TOY = HERE / "toy" / "plugin.py"
 
 
+def small_matrix(*algorithms: str) -> str:
+    """A matrix file of mdp cells that train for seconds and write checkpoints on the way."""
+    return f"""
+[matrix]
+algorithms = {json.dumps(algorithms)}
+tasks = ["mdp"]
+seeds = [0, 1]
+preset = "smoke"
+[set]
+"train.updates" = 200
+"train.save_every" = 20
+"""
+
+
 def what_counts(results: Path) -> dict[str, Any]:
     """Everything that must be equal: recipes, weights, curves without times, metrics, records."""
     found: dict[str, Any] = {}

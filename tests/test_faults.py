@@ -15,19 +15,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support import what_counts
+from support import small_matrix, what_counts
 
 KILLS = int(os.environ.get("SHIQBENCH_KILLS", "12"))
-MATRIX = """
-[matrix]
-algorithms = ["base", "sft", "dpo", "copg", "dro", "shiq"]
-tasks = ["mdp"]
-seeds = [0, 1]
-preset = "smoke"
-[set]
-"train.updates" = 200
-"train.save_every" = 20
-"""
+MATRIX = small_matrix("base", "sft", "dpo", "copg", "dro", "shiq")
 
 
 def start(file: Path, results: Path) -> subprocess.Popen[str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from shiqbench_tasks.mdp import train as mdp_train
-from support import TOY, what_counts
+from support import TOY, small_matrix, what_counts
 
 from shiqbench import evaluation, train_cell
 from shiqbench.cell import is_done, mark_done
@@ -27,16 +27,7 @@ from shiqbench.errors import CorruptCellError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MATRIX = """
-[matrix]
-algorithms = ["base", "shiq"]
-tasks = ["mdp"]
-seeds = [0, 1]
-preset = "smoke"
-[set]
-"train.updates" = 200
-"train.save_every" = 20
-"""
+MATRIX = small_matrix("base", "shiq")
 MDP = ["--task", "mdp", "--preset", "smoke", "--set", "train.updates=60", "--set", "train.save_every=20"]
 TOYS = ["--task", "toy", "--plugin", str(TOY), "--set", "train.save_every=2"]
 

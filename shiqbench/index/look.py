@@ -87,15 +87,16 @@ def _unfinished(results: Path, folder: str) -> list[Unfinished]:
     if is_held(at):
         return [Unfinished(folder, "running")]
     try:
-        error = from_json((at / ERROR).read_bytes())
+        content = (at / ERROR).read_bytes()
+    except OSError:  # it did not fail
+        # Folders of anything else lie about in results too; a cell has its recipe from the start.
+        partial = "/eval/" in folder or (at / CONFIG).is_file()
+        return [Unfinished(folder, "partial")] if partial else []
+    try:
+        error = from_json(content)
         return [Unfinished(folder, error.get("cause", "other"), error["what"])]
-    except OSError:
-        pass  # it did not fail
     except (ValueError, KeyError, TypeError, AttributeError):
         return [Unfinished(folder, "corrupt", f"{ERROR} cannot be read")]
-    # Folders of anything else lie about in results too; a cell has its recipe from the start.
-    partial = "/eval/" in folder or (at / CONFIG).is_file()
-    return [Unfinished(folder, "partial")] if partial else []
 
 
 def _fill(index: Index, database: sqlite3.Connection, there: set[str]) -> None:

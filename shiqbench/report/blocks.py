@@ -166,10 +166,9 @@ def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask
     task, metric = known[setting.value["task"]], first.primary["name"]
     higher = bool(first.primary["higher_is_better"])
     started_from = {short(g[0].cell.recipe.value["model"].get("cell", "")) for g in groups}
-    starts = [g for g in groups if g[0].cell.folder.rpartition("/")[2] in started_from]
-    others = [g for g in groups if g not in starts]
     rows = []
-    for some, is_start in ((starts, True), (others, False)):
+    for is_start in (True, False):
+        some = [g for g in groups if (g[0].cell.folder.rpartition("/")[2] in started_from) is is_start]
         for found, label in zip(some, labels([g[0].cell.recipe.value for g in some]), strict=True):
             start = found[0].cell.start or found[0].cell.model
             said = f"the start {label}".strip() if is_start else label
