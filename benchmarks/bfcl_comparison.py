@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from comparing import Comparison, Line, command_line, finished, records, spent, unfinished
 
-from shiqbench.intervals import clustered_wilson, sign_test, student
+from shiqbench.stats.intervals import clustered_wilson, sign_test, student
 
 if TYPE_CHECKING:
     import argparse

@@ -18,7 +18,7 @@ from shiqbench_tasks.bfcl_v3.loop import Dialogue, play
 from shiqbench_tasks.bfcl_v3.simulator import official
 from shiqbench_tasks.bfcl_v3.versions import CATEGORIES, VERSIONS
 
-from shiqbench.assets import fetch
+from shiqbench.base.wheels import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -28,8 +28,9 @@ from shiqbench_tasks.bfcl_v3.official_prompt import OfficialPrompt
 from shiqbench_tasks.bfcl_v3.playing import HowToSample, play_all
 from shiqbench_tasks.bfcl_v3.versions import V3
 
-from shiqbench.assets import cache_dir, fetch
-from shiqbench.embedded import CONTEXT, embedded_model
+from shiqbench.base.cache import cache_dir
+from shiqbench.base.wheels import fetch
+from shiqbench.models.embedded import CONTEXT, embedded_model
 
 UNWINNABLE = 154  # officially it has more answers than questions; see versions.py
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
@@ -70,7 +71,7 @@ def isolated_python(folder: Path) -> Path:
 
 def shortest(count: int, model: Path) -> list[Entry]:
     """The scenarios whose official prompts have the fewest tokens."""
-    from shiqbench.rendering import Renderer
+    from shiqbench.episodes.rendering import Renderer
 
     root, renderer = fetch(V3.wheel), Renderer(model)
     setting, lengths = OfficialPrompt(root, V3.name), dict[str, int]()
@@ -86,8 +87,8 @@ def shortest(count: int, model: Path) -> list[Entry]:
 def ours(job: dict[str, Any]) -> dict[str, Any]:
     """Play the job's scenarios in this process."""
     from shiqbench.engines.vllm import VllmEngine
-    from shiqbench.generation import ChatGenerator
-    from shiqbench.rendering import Renderer
+    from shiqbench.episodes.generation import ChatGenerator
+    from shiqbench.episodes.rendering import Renderer
 
     started = time.perf_counter()
     root, model = fetch(V3.wheel), Path(job["model"])

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.cell import is_done
-from shiqbench.files import read_json
-from shiqbench.plan import Request, make_plan
-from shiqbench.runner import missing
+from shiqbench.base.files import read_json
+from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request
+from shiqbench.running.runner import missing
+from shiqbench.store.cell import is_done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from shiqbench.plan import CellPlan, RunPlan
+    from shiqbench.planning.plan import CellPlan, RunPlan
 
 INTERRUPTED = 130
 
@@ -99,7 +100,7 @@ class Comparison:
                 words = self.command(line, seed)
                 say("$ shiqbench " + shlex.join(words))
                 started = time.perf_counter()
-                whole = [sys.executable, "-m", "shiqbench.cli", *words]
+                whole = [sys.executable, "-m", "shiqbench", *words]
                 code = subprocess.run(whole, stdout=sys.stderr, check=False).returncode  # noqa: S603 - words from above
                 say(f"  exit {code} after {time.perf_counter() - started:.0f} s")
                 if code == INTERRUPTED:

@@ -79,7 +79,17 @@ OF_TASK = {
 
 def start(file: Path, results: Path) -> subprocess.Popen[bytes]:
     """The command, in a process group of its own."""
-    words = [sys.executable, "-m", "shiqbench.cli", "matrix", str(file), "--results", str(results), "--jobs", "2"]
+    words = [
+        sys.executable,
+        "-m",
+        "shiqbench.commands.app",
+        "matrix",
+        str(file),
+        "--results",
+        str(results),
+        "--jobs",
+        "2",
+    ]
     return subprocess.Popen(  # noqa: S603 - our own command
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

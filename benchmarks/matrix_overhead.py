@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import shiqbench
-from shiqbench.assets import cache_dir
-from shiqbench.embedded import embedded_model
-from shiqbench.files import read_json
+from shiqbench.base.cache import cache_dir
+from shiqbench.base.files import read_json
+from shiqbench.models.embedded import embedded_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shiqbench.job import Outcome
+    from shiqbench.matrix.job import Outcome
 
 ALGORITHMS = ("sft", "dpo", "copg", "shiq")
 PARTS = ("training", "reference", "evaluation", "once", "overhead")

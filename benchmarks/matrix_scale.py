@@ -19,12 +19,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.manifest import manifest
-from shiqbench.matrices.plan import make_matrix
+from shiqbench.base.manifest import manifest
+from shiqbench.matrix.plan import make_matrix
 
 if TYPE_CHECKING:
-    from shiqbench.matrices.cells import Cell, PlannedFamily
-    from shiqbench.matrices.plan import MatrixPlan
+    from shiqbench.matrix.cells import Cell, PlannedFamily
+    from shiqbench.matrix.plan import MatrixPlan
 
 ALGORITHMS = ("sft", "dpo", "copg", "dro", "shiq")
 BUDGETS = (50, 100, 200, 300)
@@ -91,7 +91,7 @@ def _write(folder: Path, contents: dict[str, dict[str, Any]]) -> None:
 
 def measure(name: str, command: list[str], environment: dict[str, str]) -> None:
     """Run a command and print its time and its memory."""
-    timed = ["import resource, sys; from shiqbench.cli import main", "try: main(sys.argv[1:])"]
+    timed = ["import resource, sys; from shiqbench.commands.app import main", "try: main(sys.argv[1:])"]
     peaks = "resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)"
     timed.append(f"finally: print(max({peaks}), file=sys.stderr)")
     started = time.perf_counter()

@@ -15,9 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from shiqbench.errors import ShiqbenchError
-from shiqbench.plan import Request, make_plan
-from shiqbench.registry import registry
+from shiqbench.base.errors import ShiqbenchError
+from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request
+from shiqbench.plugin.registry import registry
 
 MDPS = {
     "bandit": ("task.mdp=bandit",),

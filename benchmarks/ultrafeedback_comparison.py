@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from comparing import Comparison, Line, command_line, finished, records, spent, unfinished
 
-from shiqbench.files import read_json
-from shiqbench.intervals import clustered_wilson, sign_test, student
+from shiqbench.base.files import read_json
+from shiqbench.stats.intervals import clustered_wilson, sign_test, student
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from shiqbench.plan import CellPlan, RunPlan
+    from shiqbench.planning.plan import CellPlan, RunPlan
 
 TASK = "ultrafeedback"
 ALGORITHMS = ("sft", "dpo", "copg", "dro", "shiq")

@@ -9,15 +9,15 @@ __all__ = ["Request", "RunResult", "matrix", "report", "run"]
 if TYPE_CHECKING:
     from shiqbench import report
     from shiqbench.api import matrix, run
-    from shiqbench.plan import Request
-    from shiqbench.runner import RunResult
+    from shiqbench.planning.plan import Request
+    from shiqbench.running.runner import RunResult
 
 _HOME = {
     "run": "shiqbench.api",
     "matrix": "shiqbench.api",
     "report": "shiqbench.report",
-    "Request": "shiqbench.plan",
-    "RunResult": "shiqbench.runner",
+    "Request": "shiqbench.planning.plan",
+    "RunResult": "shiqbench.running.runner",
 }
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.plan import Request, make_plan
-from shiqbench.processes import place
-from shiqbench.progress import Display
-from shiqbench.runner import run_plan
+from shiqbench.base.progress import Display
+from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request
+from shiqbench.running.runner import run_plan
+from shiqbench.running.team import place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shiqbench.matrices.verb import MatrixResult
-    from shiqbench.runner import RunResult
+    from shiqbench.matrix.run import MatrixResult
+    from shiqbench.running.runner import RunResult
 
 
 def matrix(
@@ -44,8 +45,8 @@ def matrix(
     Raises:
         ConfigError: With everything that is wrong; nothing was written.
     """
-    from shiqbench.matrices.plan import make_matrix
-    from shiqbench.matrices.verb import carry_out, executing
+    from shiqbench.matrix.plan import make_matrix
+    from shiqbench.matrix.run import carry_out, executing
 
     planned = make_matrix(
         Path(source) if isinstance(source, str) else source,
@@ -97,7 +98,7 @@ def run(
     """
     import json
 
-    place().refuse_several("shiqbench.run", do="launch the command, `-m shiqbench.cli run`, instead")
+    place().refuse_several("shiqbench.run", do="launch the command, `-m shiqbench.commands.app run`, instead")
     request = Request(
         algo=algo,
         task=task,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from shiqbench.cell import mark_done
-from shiqbench.digest import digest, short
-from shiqbench.files import write_json
+from shiqbench.base.digest import digest, short
+from shiqbench.base.files import write_json
+from shiqbench.store.cell import mark_done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

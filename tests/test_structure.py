@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from shiqbench.cli import app
-from shiqbench.config import EvalConfig, StartConfig, TrainConfig
-from shiqbench.registry import registry
-from shiqbench.reward import Answered
+from shiqbench.commands.app import app
+from shiqbench.plugin.config import EvalConfig, StartConfig, TrainConfig
+from shiqbench.plugin.registry import registry
+from shiqbench.plugin.reward import Answered
 
 ROOT = Path(__file__).parent.parent
 CORE = sorted((ROOT / "shiqbench").rglob("*.py"))
@@ -55,8 +55,8 @@ def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     assert tops == {"shiqbench", "shiqbench_algorithms", "shiqbench_tasks"}
     assert "shiqbench_tasks/bfcl_v3/task.py" in names
     assert "shiqbench/engines/vllm.py" in names
-    assert {"shiqbench/py.typed", "shiqbench/templates/pyproject.toml.tmpl"} <= set(names)
-    assert {"shiqbench/templates/task/task.py.tmpl", "shiqbench/testing/words.py"} <= set(names)
+    assert {"shiqbench/py.typed", "shiqbench/commands/templates/pyproject.toml.tmpl"} <= set(names)
+    assert {"shiqbench/commands/templates/task/task.py.tmpl", "shiqbench/testing/words.py"} <= set(names)
 
 
 def documented() -> str:
@@ -80,7 +80,7 @@ def test_every_algorithm_task_and_reward_model_has_its_docs() -> None:
 
 
 def test_every_setting_is_shown_with_its_default() -> None:
-    from shiqbench.listing import fields
+    from shiqbench.commands.listing import fields
 
     kinds = [TrainConfig, EvalConfig, StartConfig]
     found = registry()

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from support import TOY
 
-from shiqbench.config import TrainConfig
-from shiqbench.data import make_units
-from shiqbench.mismatched import mismatched
-from shiqbench.policy import Policy, load_model
-from shiqbench.reference import ReferenceCache
-from shiqbench.registry import registry
-from shiqbench.rendering import Renderer
-from shiqbench.training import Trainer, TrainingPlan, plan_training
+from shiqbench.episodes.rendering import Renderer
+from shiqbench.plugin.config import TrainConfig
+from shiqbench.plugin.registry import registry
+from shiqbench.training.loop import Trainer, TrainingPlan, plan_training
+from shiqbench.training.mismatched import mismatched
+from shiqbench.training.policy import Policy, load_model
+from shiqbench.training.reference import ReferenceCache
+from shiqbench.training.units import make_units
 
 NEEDY = TOY.parent / "needy.py"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shiqbench.specs import AlgorithmSpec, hookimpl
+from shiqbench.plugin.specs import AlgorithmSpec, hookimpl
 
 
 @hookimpl

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from shiqbench.algorithm import Algorithm, Loss
-from shiqbench.config import AlgorithmConfig
+from shiqbench.plugin.algorithm import Algorithm, Loss
+from shiqbench.plugin.config import AlgorithmConfig
 
 if TYPE_CHECKING:
-    from shiqbench.batch import Batch
+    from shiqbench.plugin.batch import Batch
 
 
 class CopgConfig(AlgorithmConfig):

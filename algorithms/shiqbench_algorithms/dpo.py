@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from shiqbench.algorithm import Algorithm, Loss
-from shiqbench.config import AlgorithmConfig
-from shiqbench.tensors import log_sigmoid
+from shiqbench.plugin.algorithm import Algorithm, Loss
+from shiqbench.plugin.config import AlgorithmConfig
+from shiqbench.plugin.tensors import log_sigmoid
 
 if TYPE_CHECKING:
-    from shiqbench.batch import Batch
+    from shiqbench.plugin.batch import Batch
 
 
 class DpoConfig(AlgorithmConfig):

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from shiqbench.algorithm import Algorithm, Loss, Need
-from shiqbench.config import AlgorithmConfig
-from shiqbench.tensors import next_action
+from shiqbench.plugin.algorithm import Algorithm, Loss, Need
+from shiqbench.plugin.config import AlgorithmConfig
+from shiqbench.plugin.tensors import next_action
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from shiqbench.batch import Batch
+    from shiqbench.plugin.batch import Batch
 
 
 class IlqlConfig(AlgorithmConfig):

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from shiqbench.algorithm import Algorithm, Loss, Need
-from shiqbench.data import accepted
-from shiqbench.errors import ConfigError
+from shiqbench.base.errors import ConfigError
+from shiqbench.plugin.algorithm import Algorithm, Loss, Need
+from shiqbench.training.units import accepted
 from shiqbench_algorithms.acceptance import AcceptanceConfig
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from shiqbench.batch import Batch
-    from shiqbench.episode import Episode
+    from shiqbench.episodes.episode import Episode
+    from shiqbench.plugin.batch import Batch
 
 
 class KtoConfig(AcceptanceConfig):

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from shiqbench.algorithm import Algorithm, Loss, Need
-from shiqbench.config import AlgorithmConfig
-from shiqbench.tensors import suffix_sum
+from shiqbench.plugin.algorithm import Algorithm, Loss, Need
+from shiqbench.plugin.config import AlgorithmConfig
+from shiqbench.plugin.tensors import suffix_sum
 
 if TYPE_CHECKING:
-    from shiqbench.batch import Batch
+    from shiqbench.plugin.batch import Batch
 
 
 class OreoConfig(AlgorithmConfig):

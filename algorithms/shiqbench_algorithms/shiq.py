@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from shiqbench.algorithm import Algorithm, Loss
-from shiqbench.config import AlgorithmConfig
-from shiqbench.tensors import next_action, suffix_sum
+from shiqbench.plugin.algorithm import Algorithm, Loss
+from shiqbench.plugin.config import AlgorithmConfig
+from shiqbench.plugin.tensors import next_action, suffix_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from shiqbench.batch import Batch
+    from shiqbench.plugin.batch import Batch
 
 
 class ShiqConfig(AlgorithmConfig):

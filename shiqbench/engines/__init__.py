@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shiqbench.specs import EngineSpec, hookimpl
+from shiqbench.plugin.specs import EngineSpec, hookimpl
 
 
 @hookimpl

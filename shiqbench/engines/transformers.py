@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from shiqbench.errors import EngineError
-from shiqbench.generation import Completion, Sampling
+from shiqbench.base.errors import EngineError
+from shiqbench.episodes.generation import Completion, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

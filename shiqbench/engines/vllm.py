@@ -13,9 +13,9 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from shiqbench.errors import ConfigError, EngineError
-from shiqbench.generation import Completion, Sampling
-from shiqbench.models import ARCHITECTURE, architecture
+from shiqbench.base.errors import ConfigError, EngineError
+from shiqbench.episodes.generation import Completion, Sampling
+from shiqbench.models.sources import ARCHITECTURE, architecture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

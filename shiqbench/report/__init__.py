@@ -1,6 +1,7 @@
 """From a results folder to frames, tables and figures."""
 
 from shiqbench.report.frames import Frames, load
-from shiqbench.report.verb import Report, make_report
+from shiqbench.report.make import make_report
+from shiqbench.report.rows import Report
 
 __all__ = ["Frames", "Report", "load", "make_report"]

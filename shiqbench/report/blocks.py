@@ -7,120 +7,22 @@ of what tells blocks and rows apart.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from shiqbench.digest import short
-from shiqbench.errors import ConfigError
-from shiqbench.labels import labels
-from shiqbench.registry import did_you_mean
-from shiqbench.report.estimates import Difference, Estimate, against, over_seeds
+from shiqbench.base.digest import short
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.suggest import did_you_mean
+from shiqbench.report.estimates import against, over_seeds
 from shiqbench.report.notes import notes_of
+from shiqbench.report.rows import Block, Row
+from shiqbench.store.labels import labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from shiqbench.index import EvaluationEntry, Index
     from shiqbench.report.known import KnownTask
     from shiqbench.report.scores import ScoreBook
-
-
-@dataclass
-class Row:
-    """One recipe under one setting.
-
-    Attributes:
-        algorithm: Its name.
-        label: The settings in which rows of this algorithm differ, and whether others start from it.
-        start: The cell that training starts from, or the model.
-        evaluations: By rising seed.
-        estimate: The primary metric.
-        is_start: Whether other rows of its block start from it.
-        difference: From the baseline; None for itself, without one, or where there is no pair.
-    """
-
-    algorithm: str
-    label: str
-    start: str
-    evaluations: list[EvaluationEntry]
-    estimate: Estimate
-    is_start: bool = False
-    difference: Difference | None = None
-
-    @property
-    def name(self) -> str:
-        """Algorithm and what sets it apart."""
-        return f"{self.algorithm} {self.label}".strip()
-
-    @property
-    def seeds(self) -> list[int]:
-        """Of training; none where nothing is trained."""
-        return [e.cell.seed for e in self.evaluations if e.cell.seed is not None]
-
-    @property
-    def trained(self) -> bool:
-        """Whether anything was."""
-        return bool(self.seeds)
-
-    @property
-    def reduced(self) -> bool:
-        """Whether any of it is a reduced setting."""
-        return any(e.reduced for e in self.evaluations)
-
-    def spent(self, name: str) -> float | None:
-        """Mean updates or tokens of its trainings."""
-        found = [e.cell.budget[name] for e in self.evaluations if name in e.cell.budget]
-        return fmean(found) if found else None
-
-    @property
-    def train_seconds(self) -> float | None:
-        """Mean over its trainings."""
-        found = [e.cell.seconds for e in self.evaluations if e.cell.seconds is not None]
-        return fmean(found) if found else None
-
-    def metric(self, name: str) -> float | None:
-        """Mean over seeds of another metric; None where a seed does not have it."""
-        found = [e.metrics[name] for e in self.evaluations if name in e.metrics]
-        return fmean(found) if len(found) == len(self.evaluations) else None
-
-
-@dataclass
-class Block:
-    """Rows that may be compared.
-
-    Attributes:
-        task: What is evaluated.
-        split: Of its data; empty where a task has none.
-        engine: Name and version.
-        setting: First digits of the setting's digest.
-        values: The setting.
-        metric: Name of the primary metric.
-        higher_is_better: Its direction.
-        columns: Further metrics: name, heading, format.
-        rows: Best first.
-        baseline: Whose row the others are compared with.
-        notes: What must be known, a line each.
-    """
-
-    task: str
-    split: str
-    engine: str
-    setting: str
-    values: Mapping[str, Any]
-    metric: str
-    higher_is_better: bool
-    columns: tuple[tuple[str, str, str], ...]
-    rows: list[Row]
-    baseline: str | None = None
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def title(self) -> str:
-        """What all rows have in common."""
-        on = f" on {self.split}" if self.split else ""
-        better = "higher" if self.higher_is_better else "lower"
-        return f"{self.task}{on}, {self.metric} ({better} is better), {self.engine}, setting {self.setting}"
+    from shiqbench.store.index import EvaluationEntry, Index
 
 
 def make_blocks(

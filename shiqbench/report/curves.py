@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.digest import short
-from shiqbench.figures import COLOURS, save_svg
-from shiqbench.index import origins
-from shiqbench.index.reading import checked_file
-from shiqbench.intervals import student
-from shiqbench.labels import labels
+from shiqbench.base.digest import short
+from shiqbench.report.figures import COLOURS, save_svg
+from shiqbench.stats.intervals import student
+from shiqbench.store.index import origins
+from shiqbench.store.index.reading import checked_file
+from shiqbench.store.labels import labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from shiqbench.index import CellEntry, EvaluationEntry, Index
-    from shiqbench.report.blocks import Block
     from shiqbench.report.known import KnownTask
+    from shiqbench.report.rows import Block
+    from shiqbench.store.index import CellEntry, EvaluationEntry, Index
 
 Points = list[tuple[int, float]]  # updates, value
 MOST = len(COLOURS) // 4  # lines that can be told apart

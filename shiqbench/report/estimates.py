@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shiqbench.intervals import difference, joined, sign_test, student
+from shiqbench.stats.intervals import difference, joined, sign_test, student
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from shiqbench.index import EvaluationEntry
+    from shiqbench.plugin.task import Scores
     from shiqbench.report.scores import ScoreBook
-    from shiqbench.task import Scores
+    from shiqbench.store.index import EvaluationEntry
 
 ONE_SEED = "over examples, one seed"
 SAME = 1e-12  # scores that differ by less are equal

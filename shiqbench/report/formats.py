@@ -8,14 +8,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.report.notes import brief_seeds
-from shiqbench.table import short_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shiqbench.report.blocks import Block, Row
     from shiqbench.report.estimates import Estimate
-    from shiqbench.report.verb import Report
+    from shiqbench.report.rows import Block, Report, Row
+
+
+def short_number(value: float) -> str:
+    """Three decimals, or two digits of what they would not show."""
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.1e}"
+
 
 Table = list[list[str]]  # the heading first
 
@@ -211,3 +215,8 @@ def _latex_table(rows: Table, caption: str, notes: Sequence[str]) -> str:
             "\\end{table}",
         ]
     )
+
+
+def render(report: Report, form: str) -> str:
+    """A report in one of the formats: ``markdown``, ``csv``, ``latex`` or ``json``."""
+    return FORMATS[form](report)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.digest import short
-from shiqbench.index import read_index
-from shiqbench.labels import labels
+from shiqbench.base.digest import short
+from shiqbench.store.index import read_index
+from shiqbench.store.labels import labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from shiqbench.index import Index
+    from shiqbench.store.index import Index
 
 
 @dataclass(frozen=True)

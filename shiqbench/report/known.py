@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.config import TaskConfig
-from shiqbench.errors import ShiqbenchError
-from shiqbench.registry import registry
-from shiqbench.settings import validate
+from shiqbench.base.errors import ShiqbenchError
+from shiqbench.planning.settings import validate
+from shiqbench.plugin.config import TaskConfig
+from shiqbench.plugin.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from shiqbench.specs import TaskSpec
-    from shiqbench.task import Scores, Task
+    from shiqbench.plugin.specs import TaskSpec
+    from shiqbench.plugin.task import Scores, Task
 
 
 @dataclass(frozen=True)

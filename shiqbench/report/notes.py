@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shiqbench.index import Index, Unfinished
-    from shiqbench.report.blocks import Block, Row
     from shiqbench.report.known import KnownTask
+    from shiqbench.report.rows import Block, Row
+    from shiqbench.store.index import Index, Unfinished
 
 ALIKE = 0.05  # budgets in tokens that differ by less are equal: whole batches do not end on a number
 MOST_LINES = 5  # failures that are told one by one

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shiqbench.errors import ConfigError
-from shiqbench.index.reading import checked_frame
+from shiqbench.base.errors import ConfigError
+from shiqbench.store.index.reading import checked_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from shiqbench.index import EvaluationEntry
-    from shiqbench.task import Scores
+    from shiqbench.plugin.task import Scores
+    from shiqbench.store.index import EvaluationEntry
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shiqbench.specs import RewardSpec, hookimpl
+from shiqbench.plugin.specs import RewardSpec, hookimpl
 
 
 @hookimpl

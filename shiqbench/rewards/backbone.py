@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from shiqbench.reward import Answered
+from shiqbench.plugin.reward import Answered
 from shiqbench.rewards import encoder
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from shiqbench.reward import Pair
+    from shiqbench.plugin.reward import Pair
     from shiqbench.rewards.config import BradleyTerryFullConfig
 
 

@@ -16,11 +16,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from shiqbench.assets import cache_dir, is_sealed, locked, say, seal
-from shiqbench.digest import digest, short
-from shiqbench.files import read_json, replacing_folder, write_json
-from shiqbench.models import find_model
-from shiqbench.reward import Answered, Pair, RewardModel
+from shiqbench.base.cache import cache_dir, is_sealed, locked, say, seal
+from shiqbench.base.digest import digest, short
+from shiqbench.base.files import read_json, replacing_folder, write_json
+from shiqbench.models.sources import find_model
+from shiqbench.plugin.reward import Answered, Pair, RewardModel
 from shiqbench.rewards.config import BradleyTerryConfig, BradleyTerryFullConfig, PairsConfig
 
 if TYPE_CHECKING:

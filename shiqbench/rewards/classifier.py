@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.errors import ConfigError
-from shiqbench.files import read_json
-from shiqbench.models import find_model
-from shiqbench.reward import RewardModel
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import read_json
+from shiqbench.models.sources import find_model
+from shiqbench.plugin.reward import RewardModel
 from shiqbench.rewards.config import ClassifierConfig, EncoderConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from shiqbench.reward import Answered
+    from shiqbench.plugin.reward import Answered
 
 WHERE = "task.reward.model"
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from shiqbench.config import RewardConfig
-from shiqbench.embedded import EMBEDDED_MODEL
+from shiqbench.models.embedded import EMBEDDED_MODEL
+from shiqbench.plugin.config import RewardConfig
 
 
 class EncoderConfig(RewardConfig):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from shiqbench.episode import Episode, Message
-from shiqbench.errors import ConfigError
-from shiqbench.files import read_json
-from shiqbench.rendering import Renderer
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import read_json
+from shiqbench.episodes.episode import Episode, Message
+from shiqbench.episodes.rendering import Renderer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from shiqbench.rendering import TokenSequence
-    from shiqbench.reward import Answered
+    from shiqbench.episodes.rendering import TokenSequence
+    from shiqbench.plugin.reward import Answered
 
 
 def device() -> torch.device:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from shiqbench.errors import ConfigError
+from shiqbench.base.errors import ConfigError
 from shiqbench.rewards import encoder
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from shiqbench.reward import Answered
+    from shiqbench.plugin.reward import Answered
     from shiqbench.rewards.config import BradleyTerryConfig
 
 NEWTON_STEPS = 50

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from shiqbench.algorithm import Algorithm, Need, Unit
-from shiqbench.config import AlgorithmConfig
-from shiqbench.registry import registry
+from shiqbench.plugin.algorithm import Algorithm, Need, Unit
+from shiqbench.plugin.config import AlgorithmConfig
+from shiqbench.plugin.registry import registry
 from shiqbench.testing.component import check_config, check_light
 from shiqbench.testing.contract import AlgorithmContract as Line
 from shiqbench.testing.contract import Report
@@ -20,7 +20,7 @@ from shiqbench.testing.words import WordsConfig, WordsTask
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from shiqbench.specs import AlgorithmSpec
+    from shiqbench.plugin.specs import AlgorithmSpec
 
 
 def check_algorithm(name: str, config: Mapping[str, Any] | None = None, plugins: Sequence[str | Path] = ()) -> Report:

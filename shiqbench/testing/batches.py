@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from shiqbench.batch import Batch, TokenQ
+from shiqbench.plugin.batch import Batch, TokenQ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from shiqbench.algorithm import Algorithm
-    from shiqbench.config import AlgorithmConfig
+    from shiqbench.plugin.algorithm import Algorithm
+    from shiqbench.plugin.config import AlgorithmConfig
 
 # What each need puts into the batch.
 FIELDS: dict[str, str] = {

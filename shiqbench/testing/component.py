@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from enum import StrEnum
     from pathlib import Path
 
-    from shiqbench.config import Section
+    from shiqbench.plugin.config import Section
     from shiqbench.testing.contract import Report
 
 HEAVY = ("torch", "numpy", "pandas")
@@ -25,8 +25,8 @@ import sys
 from pathlib import Path
 kind, name, heavy, *files = sys.argv[1:]
 sys.modules.update(dict.fromkeys(heavy.split(",")))
-from shiqbench.errors import ShiqbenchError
-from shiqbench.registry import registry
+from shiqbench.base.errors import ShiqbenchError
+from shiqbench.plugin.registry import registry
 try:
     getattr(registry(tuple(map(Path, files))), kind)(name).load_config()
 except ShiqbenchError as error:

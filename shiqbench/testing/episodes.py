@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, get_args
 
-from shiqbench.task import Split
+from shiqbench.plugin.task import Split
 from shiqbench.testing.contract import TaskContract as Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from shiqbench.episode import Episode
-    from shiqbench.rendering import Renderer
-    from shiqbench.task import Task
+    from shiqbench.episodes.episode import Episode
+    from shiqbench.episodes.rendering import Renderer
+    from shiqbench.plugin.task import Task
     from shiqbench.testing.contract import Report
 
 RENDERED = 12  # episodes of a split, evenly spaced

@@ -10,11 +10,11 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.digest import file_sha256
-from shiqbench.errors import ConfigError
-from shiqbench.evaluation import write_records
-from shiqbench.generation import ChatGenerator
-from shiqbench.task import Beside
+from shiqbench.base.digest import file_sha256
+from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.generation import ChatGenerator
+from shiqbench.plugin.task import EvaluationContext
+from shiqbench.running.evaluation import write_records
 from shiqbench.testing.contract import TaskContract as Line
 from shiqbench.testing.generator import ODD_ANSWERS, ScriptedGenerator
 from shiqbench.testing.training import Interrupted, log_lines
@@ -22,10 +22,10 @@ from shiqbench.testing.training import Interrupted, log_lines
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from shiqbench.algorithm import Algorithm
-    from shiqbench.config import AlgorithmConfig, EvalConfig, Section
-    from shiqbench.rendering import Renderer, TokenSequence
-    from shiqbench.task import Metrics, Record, Task
+    from shiqbench.episodes.rendering import Renderer, TokenSequence
+    from shiqbench.plugin.algorithm import Algorithm
+    from shiqbench.plugin.config import AlgorithmConfig, EvalConfig, Section
+    from shiqbench.plugin.task import Metrics, Record, Task
     from shiqbench.testing.contract import Report
 
 EXAMPLES = 3
@@ -59,7 +59,7 @@ def check_evaluation(
             try:
                 task = make()
                 records = task.evaluate(chat, settings, lambda done, total: seen.append((done, total)))
-                return task.finish(records, _beside(renderer, base))
+                return task.complete_records(records, _context(renderer, base))
             except ConfigError as error:
                 if refusable:
                     return error
@@ -173,14 +173,14 @@ def _check_metrics(report: Report, task: Task, found: Metrics) -> None:
     report.require(not absent, Line.METRICS, f"no metric for the columns {absent}")
 
 
-def _beside(renderer: Renderer, base: list[Record] | None) -> Beside:
+def _context(renderer: Renderer, base: list[Record] | None) -> EvaluationContext:
     """An untrained model, or with the records of one a trained one that is a quarter of a nat per token away."""
     away = 0.0 if base is None else 0.25
 
     def logprobs(sequences: Sequence[TokenSequence]) -> tuple[list[list[float]], list[list[float]]]:
         return [[-1.0] * len(s.actions) for s in sequences], [[-1.0 - away] * len(s.actions) for s in sequences]
 
-    return Beside(renderer, "self" if base is None else "base", logprobs, lambda: base)
+    return EvaluationContext(renderer, "self" if base is None else "base", logprobs, lambda: base)
 
 
 def _key(record: Record) -> str:

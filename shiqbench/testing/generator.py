@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.generation import Completion
+from shiqbench.episodes.generation import Completion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from shiqbench.generation import Sampling
-    from shiqbench.rendering import Renderer
+    from shiqbench.episodes.generation import Sampling
+    from shiqbench.episodes.rendering import Renderer
 
 # Beside the answers of the task's own episodes: nothing, rubbish, a number, empty structures, text beyond ASCII.
 ODD_ANSWERS = ("", "I do not know.", "A: 42", "[]", "{}", "<|im_end|>", "naïve ☃ 日本語")

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from shiqbench.algorithm import Algorithm, Loss
-    from shiqbench.batch import Batch
-    from shiqbench.config import AlgorithmConfig
+    from shiqbench.plugin.algorithm import Algorithm, Loss
+    from shiqbench.plugin.batch import Batch
+    from shiqbench.plugin.config import AlgorithmConfig
     from shiqbench.testing.contract import Report
 
     AnyAlgorithm = Algorithm[AlgorithmConfig]

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from shiqbench.registry import registry
-from shiqbench.settings import sections
+from shiqbench.planning.settings import sections
+from shiqbench.plugin.registry import registry
 from shiqbench.testing.contract import AlgorithmContract as Line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shiqbench.algorithm import Algorithm
-    from shiqbench.config import AlgorithmConfig
-    from shiqbench.specs import AlgorithmSpec
+    from shiqbench.plugin.algorithm import Algorithm
+    from shiqbench.plugin.config import AlgorithmConfig
+    from shiqbench.plugin.specs import AlgorithmSpec
     from shiqbench.testing.contract import Report
 
 EXACT_TASK = "mdp"

@@ -6,13 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from shiqbench.algorithm import Need
-from shiqbench.config import EvalConfig, TaskConfig
-from shiqbench.errors import ConfigError
-from shiqbench.registry import registry
-from shiqbench.rendering import Renderer
-from shiqbench.settings import sections
-from shiqbench.task import Task
+from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.rendering import Renderer
+from shiqbench.planning.settings import sections
+from shiqbench.plugin.algorithm import Need
+from shiqbench.plugin.config import EvalConfig, TaskConfig
+from shiqbench.plugin.registry import registry
+from shiqbench.plugin.task import Task
 from shiqbench.testing.component import check_config, check_light
 from shiqbench.testing.contract import Report
 from shiqbench.testing.contract import TaskContract as Line
@@ -23,8 +23,8 @@ from shiqbench.testing.tiny_model import make_tokenizer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shiqbench.registry import Registry
-    from shiqbench.specs import TaskSpec
+    from shiqbench.plugin.registry import Registry
+    from shiqbench.plugin.specs import TaskSpec
 
 PRESETS = ("smoke", "cpu", "full")
 ALGORITHM = "shiq"  # trains a task's own policy, if no other is asked for
@@ -110,7 +110,7 @@ def _maker(report: Report, spec: TaskSpec, settings: Any, registered: Registry) 
 
     def make() -> Task:
         task: Task = kind(settings)
-        report.attempt(Line.STATEMENTS, "equip", lambda: task.equip(registered))
+        report.attempt(Line.STATEMENTS, "equip", lambda: task.use_registry(registered))
         return task
 
     return make

@@ -9,22 +9,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.digest import file_sha256
-from shiqbench.errors import ConfigError
-from shiqbench.files import read_json
-from shiqbench.plan import Request, make_plan
-from shiqbench.progress import Display
-from shiqbench.runner import check_needs
+from shiqbench.base.digest import file_sha256
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import read_json
+from shiqbench.base.progress import Display
+from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request
+from shiqbench.running.runner import check_needs
+from shiqbench.running.train_cell import train_cell
+from shiqbench.running.workbench import Workbench
 from shiqbench.testing import words
 from shiqbench.testing.contract import AlgorithmContract as Line
 from shiqbench.testing.tiny_model import make_tiny_model
-from shiqbench.train_cell import train_cell
-from shiqbench.workbench import Workbench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from shiqbench.plan import CellPlan
+    from shiqbench.planning.plan import CellPlan
     from shiqbench.testing.contract import Report
 
 WEIGHTS = "checkpoint/model.safetensors"

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shiqbench.config import TaskConfig
-from shiqbench.episode import Episode, Message
-from shiqbench.specs import TaskSpec, hookimpl
-from shiqbench.task import Task
+from shiqbench.episodes.episode import Episode, Message
+from shiqbench.plugin.config import TaskConfig
+from shiqbench.plugin.specs import TaskSpec, hookimpl
+from shiqbench.plugin.task import Task
 
 if TYPE_CHECKING:
-    from shiqbench.algorithm import Need
-    from shiqbench.task import Split
+    from shiqbench.plugin.algorithm import Need
+    from shiqbench.plugin.task import Split
 
 NAME = "kit_words"
 WORDS = ("red", "blue", "green", "gray", "pink", "teal", "gold", "lime")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shiqbench.specs import TaskSpec, hookimpl
+from shiqbench.plugin.specs import TaskSpec, hookimpl
+from shiqbench_tasks.bfcl_v3.versions import BFCL_V3, BFCL_V4
 
 # Every message of the ground truth is at most 174 SmolLM2 tokens long, every episode at most 1,955.
 _BFCL_CPU: dict[str, Any] = {
@@ -156,6 +157,7 @@ def shiqbench_register_tasks() -> list[TaskSpec]:
             target="shiqbench_tasks.bfcl_v3.task:BfclTask",
             config="shiqbench_tasks.bfcl_v3.config:BfclConfig",
             presets=_BFCL_PRESETS,
+            assets=(BFCL_V3, BFCL_V4),
         ),
         TaskSpec(
             name="ultrafeedback",

@@ -27,7 +27,7 @@ from shiqbench_algorithms.sft import Sft, SftConfig
 from shiqbench_algorithms.shiq import Shiq, ShiqConfig
 from shiqbench_algorithms.tbrm import Tbrm, TbrmConfig
 
-from shiqbench.batch import Batch, TokenQ
+from shiqbench.plugin.batch import Batch, TokenQ
 
 E, A = 4, 7
 LENGTHS = torch.tensor([7, 3, 5, 1])

@@ -26,8 +26,8 @@ from shiqbench_algorithms.reval import Reval, RevalConfig
 from shiqbench_algorithms.shiq import Shiq, ShiqConfig
 from shiqbench_algorithms.tbrm import Tbrm, TbrmConfig
 
-from shiqbench.batch import Batch
-from shiqbench.tensors import suffix_sum
+from shiqbench.plugin.batch import Batch
+from shiqbench.plugin.tensors import suffix_sum
 
 
 def gradients(algorithm: Any, b: Batch, *names: str) -> list[torch.Tensor]:

@@ -16,15 +16,15 @@ import pytest
 import torch
 from builders import FAMILY, SIX, batch, full, learned
 
-from shiqbench.batch import Batch, TokenQ
-from shiqbench.data import EpisodeUnit, make_units
-from shiqbench.episode import Episode, Message
-from shiqbench.errors import ConfigError, RunError
-from shiqbench.registry import registry
-from shiqbench.rendering import Rendered
-from shiqbench.settings import validate
-from shiqbench.statistics import TokenStatistics
-from shiqbench.training import make_batch
+from shiqbench.base.errors import ConfigError, RunError
+from shiqbench.episodes.episode import Episode, Message
+from shiqbench.episodes.rendering import Rendered
+from shiqbench.planning.settings import validate
+from shiqbench.plugin.batch import Batch, TokenQ
+from shiqbench.plugin.registry import registry
+from shiqbench.training.loop import make_batch
+from shiqbench.training.token_statistics import TokenStatistics
+from shiqbench.training.units import EpisodeUnit, make_units
 
 PAGES = Path(__file__).parents[2] / "algorithms" / "shiqbench_algorithms"
 NAMES = sorted({name.split()[0] for name in FAMILY})

@@ -17,9 +17,9 @@ from shiqbench_algorithms.dpo import Dpo, DpoConfig
 from shiqbench_algorithms.sft import Sft, SftConfig
 from shiqbench_algorithms.shiq import Shiq, ShiqConfig
 
-from shiqbench.batch import Batch
-from shiqbench.episode import Episode, Message
-from shiqbench.tensors import next_action, suffix_sum
+from shiqbench.episodes.episode import Episode, Message
+from shiqbench.plugin.batch import Batch
+from shiqbench.plugin.tensors import next_action, suffix_sum
 
 
 def shiq(**settings: Any) -> Shiq:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from shiqbench.config import EvalConfig
-from shiqbench.embedded import embedded_model
+from shiqbench.engines.holder import engine_holder
 from shiqbench.engines.transformers import TransformersEngine
-from shiqbench.evaluation import engine_holder
-from shiqbench.registry import registry
+from shiqbench.models.embedded import embedded_model
+from shiqbench.plugin.config import EvalConfig
+from shiqbench.plugin.registry import registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
@@ -21,7 +21,7 @@ def with_q(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from shiqbench.heads import fold_q, heads_for
+    from shiqbench.training.heads import fold_q, heads_for
 
     folder = tmp_path_factory.mktemp("with_q")
     model = AutoModelForCausalLM.from_pretrained(embedded_model(), dtype=torch.float32)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from shiqbench.embedded import embedded_model
+from shiqbench.base.errors import ConfigError, EngineError
 from shiqbench.engines.transformers import TransformersEngine
-from shiqbench.episode import Message
-from shiqbench.errors import ConfigError, EngineError
-from shiqbench.generation import ChatGenerator, Sampling
-from shiqbench.rendering import Renderer
+from shiqbench.episodes.episode import Message
+from shiqbench.episodes.generation import ChatGenerator, Sampling
+from shiqbench.episodes.rendering import Renderer
+from shiqbench.models.embedded import embedded_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 QUESTIONS = (

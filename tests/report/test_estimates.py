@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from made_up import cell, evaluation
 
-from shiqbench.index import EvaluationEntry, read_index
-from shiqbench.intervals import difference, joined, student, wilson
+from shiqbench.plugin.task import Scores
 from shiqbench.report.estimates import against, over_seeds
 from shiqbench.report.scores import ScoreBook
-from shiqbench.task import Scores
+from shiqbench.stats.intervals import difference, joined, student, wilson
+from shiqbench.store.index import EvaluationEntry, read_index
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 MEAN = Scores("id", "relative_regret")
@@ -127,7 +127,7 @@ def test_two_shares_that_never_succeed_have_a_width(tmp_path: Path) -> None:
 def test_a_ratio_of_sums_is_scored_so_that_its_mean_is_the_metric(tmp_path: Path) -> None:
     import pandas as pd
 
-    from shiqbench.cell import mark_done
+    from shiqbench.store.cell import mark_done
 
     at = evaluation(cell(tmp_path, "dpo"), [0.5])
     rows = pd.DataFrame({"id": ["a", "a", "b", "c"], "right": [1, 2, 0, 9], "all": [2, 2, 4, 9], "stop": list("ooox")})

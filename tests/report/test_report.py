@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from made_up import cell, evaluation
 
-from shiqbench.cli import main
-from shiqbench.errors import ConfigError, CorruptCellError
-from shiqbench.files import write_json
-from shiqbench.index import read_index
+from shiqbench.base.errors import ConfigError, CorruptCellError
+from shiqbench.base.files import write_json
+from shiqbench.commands.app import main
 from shiqbench.report import load, make_report
+from shiqbench.report.formats import render
 from shiqbench.report.notes import brief_seeds
+from shiqbench.store.index import read_index
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -88,7 +89,7 @@ def test_a_baseline_is_compared_row_by_row(results: Path) -> None:
     assert (shiq.difference.better, shiq.difference.worse, shiq.difference.seeds) == (2, 0, 3)
     assert base.difference is not None
     assert base.difference.seeds == 3
-    text = make_report(results, baseline="dpo").text("markdown")
+    text = render(make_report(results, baseline="dpo"), "markdown")
     assert "less dpo [95 %]" in text
     assert "| 2/0/0 | 0.5 |" in text
 
@@ -157,7 +158,7 @@ def test_a_task_with_failures_alone_is_told_of(results: Path) -> None:
     write_json(folder / "error.json", {"what": "no memory", "cause": "out_of_memory"})
     report = make_report(results)
     assert "1 of dpo out_of_memory" in report.notes[0]
-    assert report.notes[0] in report.text("markdown")
+    assert report.notes[0] in render(report, "markdown")
     assert "no memory" not in notes(results)
 
 
@@ -194,21 +195,21 @@ def test_nothing_to_report(tmp_path: Path, results: Path) -> None:
 
 
 def test_the_overview_has_a_column_per_setting(results: Path) -> None:
-    assert "Overview" not in make_report(results).text("markdown")
+    assert "Overview" not in render(make_report(results), "markdown")
     evaluation(cell(results, "dpo", task="toys"), [0.7], task="toys", metric="wins", higher=True)
-    text = make_report(results).text("markdown")
+    text = render(make_report(results), "markdown")
     assert "| algorithm | mdp relative_regret | toys wins |" in text
     assert re.search(r"\| dpo \| 0\.305 \[.*?\] \| 0\.700 \[0\.600, 0\.800\] \|", text)
 
 
 def test_csv_and_json_hold_every_row_in_full(results: Path) -> None:
     report = make_report(results, baseline="base")
-    rows = list(csv.DictReader(io.StringIO(report.text("csv"))))
+    rows = list(csv.DictReader(io.StringIO(render(report, "csv"))))
     assert [r["algorithm"] for r in rows] == ["shiq", "dpo", "base"]
     assert float(rows[1]["value"]) == pytest.approx(0.305, abs=1e-12)
     assert rows[1]["seeds"] == "0-2"
     assert float(rows[1]["difference"]) == pytest.approx(-0.695, abs=1e-12)
-    whole = json.loads(report.text("json"))
+    whole = json.loads(render(report, "json"))
     (block,) = whole["blocks"]
     assert [r["value"] for r in block["rows"]] == [float(r["value"]) for r in rows]
     assert [len(r["cells"]) for r in block["rows"]] == [3, 3, 1]
@@ -216,7 +217,7 @@ def test_csv_and_json_hold_every_row_in_full(results: Path) -> None:
 
 
 def test_latex_is_booktabs_with_escapes(results: Path) -> None:
-    text = make_report(results).text("latex")
+    text = render(make_report(results), "latex")
     for part in ("\\toprule", "\\midrule", "\\bottomrule", "relative\\_regret [95 \\%]", "\\footnotesize"):
         assert part in text
     assert not re.search(r"(?<!\\)_", text.replace("$", ""))
@@ -254,7 +255,7 @@ def test_the_command(results: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as ended:
         main(["report", str(results), "--format", "latex", "--output", str(out)])
     assert ended.value.code == 0
-    assert out.read_text() == make_report(results).text("latex")
+    assert out.read_text() == render(make_report(results), "latex")
     assert capsys.readouterr().out == ""
     with pytest.raises(SystemExit) as ended:
         main(["report", str(results), "--baseline", "nobody"])

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from shiqbench.episode import Message
-from shiqbench.errors import ConfigError
-from shiqbench.registry import registry
-from shiqbench.reward import Answered, Pair, held_out_accuracy
+from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.episode import Message
+from shiqbench.plugin.registry import registry
+from shiqbench.plugin.reward import Answered, Pair, held_out_accuracy
 from shiqbench.rewards.bradley_terry import BradleyTerry, BradleyTerryFull
 from shiqbench.rewards.classifier import Classifier
 from shiqbench.rewards.config import BradleyTerryConfig, BradleyTerryFullConfig, ClassifierConfig

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from shiqbench.algorithm import Algorithm, Loss
-from shiqbench.config import AlgorithmConfig
-from shiqbench.specs import AlgorithmSpec, hookimpl
+from shiqbench.plugin.algorithm import Algorithm, Loss
+from shiqbench.plugin.config import AlgorithmConfig
+from shiqbench.plugin.specs import AlgorithmSpec, hookimpl
 
 
 class Config(AlgorithmConfig):

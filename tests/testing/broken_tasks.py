@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from shiqbench.config import Section, TaskConfig
-from shiqbench.episode import Episode, Message
-from shiqbench.generation import Sampling
-from shiqbench.specs import TaskSpec, hookimpl
-from shiqbench.task import Metrics, Primary, Task
+from shiqbench.episodes.episode import Episode, Message
+from shiqbench.episodes.generation import Sampling
+from shiqbench.plugin.config import Section, TaskConfig
+from shiqbench.plugin.specs import TaskSpec, hookimpl
+from shiqbench.plugin.task import Metrics, Primary, Task
 
 SPLITS = {"train": ("red", "blue", "teal"), "validation": ("pink", "gold"), "test": ("lime", "gray", "green", "rust")}
 CHANCE = random.SystemRandom()

@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import pytest
 
-from shiqbench.algorithm import Need
-from shiqbench.registry import registry
+from shiqbench.plugin.algorithm import Need
+from shiqbench.plugin.registry import registry
 from shiqbench.testing import check_algorithm
 from shiqbench.testing.batches import FIELDS
 from shiqbench.testing.contract import AlgorithmContract as Line

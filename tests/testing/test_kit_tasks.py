@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support import HERE
 
-from shiqbench.registry import registry
+from shiqbench.plugin.registry import registry
 from shiqbench.testing import check_task
 from shiqbench.testing.contract import TaskContract as Line
 

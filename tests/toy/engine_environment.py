@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from shiqbench.engines.transformers import TransformersEngine
-from shiqbench.processes import ELASTIC, VARIABLES
-from shiqbench.specs import EngineSpec, hookimpl
+from shiqbench.plugin.specs import EngineSpec, hookimpl
+from shiqbench.running.team import ELASTIC, VARIABLES
 
 
 class NotedEngine(TransformersEngine):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from shiqbench.algorithm import Algorithm, Loss, Need
-from shiqbench.batch import Batch
-from shiqbench.config import AlgorithmConfig
-from shiqbench.specs import AlgorithmSpec, hookimpl
-from shiqbench.tensors import next_action, suffix_sum
+from shiqbench.plugin.algorithm import Algorithm, Loss, Need
+from shiqbench.plugin.batch import Batch
+from shiqbench.plugin.config import AlgorithmConfig
+from shiqbench.plugin.specs import AlgorithmSpec, hookimpl
+from shiqbench.plugin.tensors import next_action, suffix_sum
 
 
 class CriticConfig(AlgorithmConfig):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from shiqbench.algorithm import Algorithm, Loss
-from shiqbench.batch import Batch
-from shiqbench.config import AlgorithmConfig
-from shiqbench.processes import place
-from shiqbench.specs import AlgorithmSpec, hookimpl
+from shiqbench.plugin.algorithm import Algorithm, Loss
+from shiqbench.plugin.batch import Batch
+from shiqbench.plugin.config import AlgorithmConfig
+from shiqbench.plugin.specs import AlgorithmSpec, hookimpl
+from shiqbench.running.team import place
 
 
 class OneFailsConfig(AlgorithmConfig):

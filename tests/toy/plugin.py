@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from shiqbench.config import EvalConfig, TaskConfig
-from shiqbench.episode import Episode, Message
-from shiqbench.generation import Sampling
-from shiqbench.specs import TaskSpec, hookimpl
-from shiqbench.task import Metrics, Primary, Task
+from shiqbench.episodes.episode import Episode, Message
+from shiqbench.episodes.generation import Sampling
+from shiqbench.plugin.config import EvalConfig, TaskConfig
+from shiqbench.plugin.specs import TaskSpec, hookimpl
+from shiqbench.plugin.task import Metrics, Primary, Task
 
 WORDS = ("red", "blue", "green", "gray", "pink", "teal", "gold", "lime")
 

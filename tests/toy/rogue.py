@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from shiqbench.algorithm import Algorithm, Loss
-from shiqbench.batch import Batch
-from shiqbench.config import AlgorithmConfig
-from shiqbench.errors import EngineError
-from shiqbench.specs import AlgorithmSpec, hookimpl
+from shiqbench.base.errors import EngineError
+from shiqbench.plugin.algorithm import Algorithm, Loss
+from shiqbench.plugin.batch import Batch
+from shiqbench.plugin.config import AlgorithmConfig
+from shiqbench.plugin.specs import AlgorithmSpec, hookimpl
 
 
 class RogueConfig(AlgorithmConfig):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shiqbench.cli import main
-from shiqbench.errors import ConfigError
-from shiqbench.task import Record
+from shiqbench.base.errors import ConfigError
+from shiqbench.commands.app import main
+from shiqbench.plugin.task import Record
 
 from shiqbench_plugin_example.gsm8k.config import Gsm8kConfig
 from shiqbench_plugin_example.gsm8k.data import disagreements, final_number, in_split, read

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from shiqbench.config import EvalConfig, TaskConfig
-from shiqbench.errors import ConfigError
+from shiqbench.base.errors import ConfigError
+from shiqbench.plugin.config import EvalConfig, TaskConfig
 from shiqbench_tasks.bfcl_v3.versions import Category  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
-    from shiqbench.config import Section
+    from shiqbench.plugin.config import Section
 
 Behaviour = Literal["ground_truth", "perturbed", "recorded", "rollout"]
 # Fields that came after the first published numbers: at their default they are left out of what digests are
@@ -135,7 +135,7 @@ class BfclConfig(TaskConfig):
         """Whether a model is sampled for the training data."""
         return "rollout" in self.behaviours
 
-    def left_open(self, evaluation: Section) -> dict[str, Any]:
+    def defaults_from(self, evaluation: Section) -> dict[str, Any]:
         """How rollouts are sampled, where no setting says so."""
         names = {f"rollout_{name}": name for name in AS_EVALUATED} if self.has_rollouts else {}
         return {key: getattr(evaluation, name) for key, name in names.items() if key not in self.model_fields_set}

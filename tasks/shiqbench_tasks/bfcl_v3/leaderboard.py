@@ -16,8 +16,8 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.episode import StopReason
-from shiqbench.errors import ConfigError
+from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.episode import StopReason
 from shiqbench_tasks.bfcl_v3.calls import Call
 from shiqbench_tasks.bfcl_v3.data import SCENARIOS, load_entries
 from shiqbench_tasks.bfcl_v3.recorded import NOT_EVALUATED
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from shiqbench.task import Record
+    from shiqbench.plugin.task import Record
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.versions import DataVersion
 

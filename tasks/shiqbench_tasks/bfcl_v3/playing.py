@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shiqbench.episode import StopReason
-from shiqbench.errors import ConfigError
-from shiqbench.generation import Sampling
+from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.episode import StopReason
+from shiqbench.episodes.generation import Sampling
 from shiqbench_tasks.bfcl_v3.guards import EpisodeTimeoutError, time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from shiqbench.config import EvalConfig
-    from shiqbench.generation import ChatGenerator
+    from shiqbench.episodes.generation import ChatGenerator
+    from shiqbench.plugin.config import EvalConfig
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.loop import Dialogue
 

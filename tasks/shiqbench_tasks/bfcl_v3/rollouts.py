@@ -12,17 +12,16 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.assets import cache_dir, say
-from shiqbench.cell import corrupt, held, is_done, mark_done, verified
-from shiqbench.digest import digest, short
-from shiqbench.episode import Message, StopReason
-from shiqbench.errors import ConfigError, RunError
-from shiqbench.files import read_json, write_json, write_text
-from shiqbench.generation import ChatGenerator
-from shiqbench.journal import JournaledGenerator
-from shiqbench.models import find_model
-from shiqbench.registry import registry
-from shiqbench.start_model import StartModel
+from shiqbench.base.cache import cache_dir, say
+from shiqbench.base.digest import digest, short
+from shiqbench.base.errors import ConfigError, RunError
+from shiqbench.base.files import read_json, write_json, write_text
+from shiqbench.episodes.episode import Message, StopReason
+from shiqbench.episodes.generation import ChatGenerator
+from shiqbench.episodes.journal import JournaledGenerator
+from shiqbench.models.sources import find_model
+from shiqbench.plugin.registry import registry
+from shiqbench.store.cell import corrupt, is_done, lock, mark_done, verified
 from shiqbench_tasks.bfcl_v3.playing import HowToSample, play_all
 from shiqbench_tasks.bfcl_v3.rewards import ROLLOUT, Played
 
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from shiqbench.algorithm import Need
+    from shiqbench.plugin.algorithm import Need
+    from shiqbench.plugin.start_model import StartModel
     from shiqbench_tasks.bfcl_v3.config import BfclConfig
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.loop import Dialogue
@@ -79,7 +79,7 @@ def sampled_model(config: BfclConfig, start: StartModel) -> StartModel:
     if config.rollout_model is None:
         return start
     source = find_model(config.rollout_model, "task.rollout_model")
-    other = StartModel(source.folder(), digest(source.identity), start.bar, start.holder)
+    other = start.other(source.folder(), digest(source.identity))
     ours, theirs = start.renderer, other.renderer
     if ours.template_sha256 != theirs.template_sha256 or ours.tokenizer.get_vocab() != theirs.tokenizer.get_vocab():
         raise ConfigError(
@@ -124,7 +124,7 @@ def played_rollouts(
         "engine": _version(config),
     }
     folder = cache_dir() / "rollouts" / short(digest(key))
-    with held(folder):
+    with lock(folder):
         kept = is_done(folder)
         if kept:
             say(f"rollouts: read from {folder}", None)

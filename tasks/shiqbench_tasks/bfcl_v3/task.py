@@ -11,9 +11,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from shiqbench.assets import fetch, say
-from shiqbench.episode import StopReason
-from shiqbench.task import Metrics, Primary, Scores, Task
+from shiqbench.base.cache import say
+from shiqbench.base.wheels import fetch
+from shiqbench.episodes.episode import StopReason
+from shiqbench.plugin.task import Metrics, Primary, Scores, Task
 from shiqbench_tasks.bfcl_v3 import offline, prompt, rollouts
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import load_entries, split_entries
@@ -30,11 +31,11 @@ from shiqbench_tasks.bfcl_v3.versions import VERSIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shiqbench.config import EvalConfig, TaskConfig
-    from shiqbench.episode import Episode
-    from shiqbench.generation import ChatGenerator
-    from shiqbench.start_model import StartModel
-    from shiqbench.task import Record, Split
+    from shiqbench.episodes.episode import Episode
+    from shiqbench.episodes.generation import ChatGenerator
+    from shiqbench.plugin.config import EvalConfig, TaskConfig
+    from shiqbench.plugin.start_model import StartModel
+    from shiqbench.plugin.task import Record, Split
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.prompt import PromptSetting
     from shiqbench_tasks.bfcl_v3.recorded import Recording
@@ -94,7 +95,7 @@ class BfclTask(Task):
     def _root(self) -> Path:
         return fetch(self.version.wheel)
 
-    def meet(self, model: StartModel) -> None:
+    def use_model(self, model: StartModel) -> None:
         """Under ``native`` the chat template decides how tools and calls are written; rollouts need a model."""
         if self.config.prompt == "native":
             self._native = NativePrompt(model.renderer, self.config.parser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shiqbench.assets import Wheel, fetch
+from shiqbench.base.wheels import Wheel, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

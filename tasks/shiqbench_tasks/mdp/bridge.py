@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save, save_file
 
-from shiqbench.config import TrainConfig
-from shiqbench.data import EpisodeUnit
-from shiqbench.episode import REFERENCE_RETURNS, Episode
-from shiqbench.errors import ConfigError
-from shiqbench.files import replacing, replacing_folder
-from shiqbench.mismatched import mismatched
-from shiqbench.policy import Policy
-from shiqbench.reference import ReferenceCache, not_computed
-from shiqbench.rendering import Rendered, TokenSequence
-from shiqbench.training import Trainer, TrainingPlan, plan_training
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import replacing, replacing_folder
+from shiqbench.episodes.episode import REFERENCE_RETURNS, Episode
+from shiqbench.episodes.rendering import Rendered, TokenSequence
+from shiqbench.plugin.config import TrainConfig
+from shiqbench.training.loop import Trainer, TrainingPlan, plan_training
+from shiqbench.training.mismatched import mismatched
+from shiqbench.training.policy import Policy
+from shiqbench.training.reference import ReferenceCache, not_computed
+from shiqbench.training.units import EpisodeUnit
 from shiqbench_tasks.mdp import data, solve
 from shiqbench_tasks.mdp.train import DRAWN_ROWS, WEIGHTS
 from shiqbench_tasks.mdp.transformer import SAMPLED_HEAD, only, table, transformer
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from shiqbench.algorithm import Algorithm
-    from shiqbench.config import AlgorithmConfig
-    from shiqbench.statistics import TokenStatistics
+    from shiqbench.plugin.algorithm import Algorithm
+    from shiqbench.plugin.config import AlgorithmConfig
+    from shiqbench.training.token_statistics import TokenStatistics
     from shiqbench_tasks.mdp.config import FilledTrainConfig, MdpConfig
     from shiqbench_tasks.mdp.mdps import Mdp
 
@@ -51,7 +51,7 @@ def train(
     folder: Path,
     report: Callable[[dict[str, Any], int], None],
 ) -> dict[str, Any]:
-    """Train the transformers of all instances, one after the other; as :meth:`shiqbench.task.Task.train`.
+    """Train the transformers of all instances, one after the other; as :meth:`shiqbench.plugin.task.Task.train`.
 
     Raises:
         ConfigError: The optimiser is another than the language models'.

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from shiqbench.algorithm import Algorithm
-from shiqbench.episode import Episode, Message
-from shiqbench.errors import ConfigError
+from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.episode import Episode, Message
+from shiqbench.plugin.algorithm import Algorithm
 from shiqbench_tasks.mdp.config import SAMPLE
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from shiqbench.config import AlgorithmConfig
+    from shiqbench.plugin.config import AlgorithmConfig
     from shiqbench_tasks.mdp.config import MdpConfig
     from shiqbench_tasks.mdp.mdps import Mdp
     from shiqbench_tasks.mdp.solve import Solution

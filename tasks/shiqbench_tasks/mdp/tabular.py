@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from shiqbench.batch import Batch, TokenQ
+from shiqbench.plugin.batch import Batch, TokenQ
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from torch import Tensor
 
-    from shiqbench.algorithm import Need
+    from shiqbench.plugin.algorithm import Need
     from shiqbench_tasks.mdp.data import Trajectories
     from shiqbench_tasks.mdp.mdps import Mdp
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 
-from shiqbench.errors import DivergedError
-from shiqbench.files import replacing_folder
-from shiqbench.resumable import load_state, save_state
+from shiqbench.base.errors import DivergedError
+from shiqbench.base.files import replacing_folder
+from shiqbench.training.resumable import load_state, save_state
 from shiqbench_tasks.mdp import solve
 from shiqbench_tasks.mdp.data import Draws, random_stream
 from shiqbench_tasks.mdp.tabular import Rows, Tables
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from shiqbench.algorithm import Algorithm
-    from shiqbench.batch import Batch
-    from shiqbench.config import AlgorithmConfig
+    from shiqbench.plugin.algorithm import Algorithm
+    from shiqbench.plugin.batch import Batch
+    from shiqbench.plugin.config import AlgorithmConfig
     from shiqbench_tasks.mdp.config import MdpTrainConfig
     from shiqbench_tasks.mdp.data import Trajectories
     from shiqbench_tasks.mdp.mdps import Mdp

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.episode import Message
-from shiqbench.errors import ConfigError
-from shiqbench.registry import did_you_mean
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.suggest import did_you_mean
+from shiqbench.episodes.episode import Message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,17 +7,17 @@ from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.assets import cache_dir
-from shiqbench.cell import held
-from shiqbench.digest import digest, short
-from shiqbench.judge import Judge, Opinion, Pair, identity
-from shiqbench.preference import length_controlled, win_rate
+from shiqbench.base.cache import cache_dir
+from shiqbench.base.digest import digest, short
+from shiqbench.rewards.judge import Judge, Opinion, Pair, identity
+from shiqbench.stats.preference import length_controlled, win_rate
+from shiqbench.store.cell import lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from shiqbench.judge import JudgeConfig
-    from shiqbench.task import Record
+    from shiqbench.plugin.task import Record
+    from shiqbench.rewards.judge import JudgeConfig
     from shiqbench_tasks.ultrafeedback.data import Prompt
 
 SAME = Opinion(0.5, (0.5, 0.5))  # the same text twice; nobody needs to be asked
@@ -52,7 +52,7 @@ def add_opinions(
         How many replies were asked for, kept from before, failed or unreadable, and what they cost.
     """
     folder = _folder(config)
-    with held(folder):  # two processes must not write one file
+    with lock(folder):  # two processes must not write one file
         judge = Judge(config, folder / "replies.jsonl")
         for name, answers in others.items():
             asked = [r["answer"] != other for r, other in zip(records, answers, strict=True)]

@@ -7,9 +7,9 @@ from itertools import combinations
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING
 
-from shiqbench.episode import Episode, Message
-from shiqbench.errors import ConfigError
-from shiqbench.reward import Pair
+from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.episode import Episode, Message
+from shiqbench.plugin.reward import Pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

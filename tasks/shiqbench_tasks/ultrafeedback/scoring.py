@@ -6,16 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.assets import say
-from shiqbench.errors import ConfigError, RunError
-from shiqbench.reward import Answered, RewardModel, held_out_accuracy
-from shiqbench.settings import validate
+from shiqbench.base.cache import say
+from shiqbench.base.errors import ConfigError, RunError
+from shiqbench.planning.settings import validate
+from shiqbench.plugin.reward import Answered, RewardModel, held_out_accuracy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shiqbench.registry import Registry
-    from shiqbench.reward import Pair
+    from shiqbench.plugin.registry import Registry
+    from shiqbench.plugin.reward import Pair
     from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.assets import cache_dir
-from shiqbench.digest import digest, file_sha256
-from shiqbench.errors import ConfigError
+from shiqbench.base.cache import cache_dir
+from shiqbench.base.digest import digest, file_sha256
+from shiqbench.base.errors import ConfigError
 from shiqbench_tasks.ultrafeedback.config import HUB
 
 if TYPE_CHECKING:

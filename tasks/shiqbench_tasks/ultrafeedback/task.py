@@ -12,13 +12,13 @@ from dataclasses import asdict, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from shiqbench import judge
-from shiqbench.episode import Message, StopReason
-from shiqbench.errors import ConfigError
-from shiqbench.kl import k1, k3
-from shiqbench.rendering import TokenSequence
-from shiqbench.reward import Answered
-from shiqbench.task import FrontAxes, Metrics, Primary, Scores, Task
+from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.episode import Message, StopReason
+from shiqbench.episodes.rendering import TokenSequence
+from shiqbench.plugin.reward import Answered
+from shiqbench.plugin.task import FrontAxes, Metrics, Primary, Scores, Task
+from shiqbench.rewards import judge
+from shiqbench.stats.kl import k1, k3
 from shiqbench_tasks.ultrafeedback import judging
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import read
@@ -38,13 +38,13 @@ from shiqbench_tasks.ultrafeedback.sources import locate, rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shiqbench.config import EvalConfig, TaskConfig
-    from shiqbench.episode import Episode
-    from shiqbench.generation import ChatGenerator
-    from shiqbench.registry import Registry
-    from shiqbench.rendering import Renderer
-    from shiqbench.reward import Pair
-    from shiqbench.task import Beside, Record, Split
+    from shiqbench.episodes.episode import Episode
+    from shiqbench.episodes.generation import ChatGenerator
+    from shiqbench.episodes.rendering import Renderer
+    from shiqbench.plugin.config import EvalConfig, TaskConfig
+    from shiqbench.plugin.registry import Registry
+    from shiqbench.plugin.reward import Pair
+    from shiqbench.plugin.task import EvaluationContext, Record, Split
     from shiqbench_tasks.ultrafeedback.data import Data, Prompt
 
 STANDING = tuple(f"held_out_{f.name}" for f in fields(HeldOut))
@@ -92,7 +92,7 @@ class UltraFeedbackTask(Task):
         assert isinstance(config, UltraFeedbackConfig)
         return locate(config.data, config.revision).identity
 
-    def equip(self, found: Registry) -> None:
+    def use_registry(self, found: Registry) -> None:
         """Find the reward model."""
         self._scorer = Scorer(self.config, found)
 
@@ -169,29 +169,29 @@ class UltraFeedbackTask(Task):
             records += answer_all(prompts, chat, config, repeat, lambda n, b=before, t=total: progress(b + n, t))  # type: ignore[misc]
         return records
 
-    def finish(self, records: list[Record], beside: Beside) -> list[Record]:
+    def complete_records(self, records: list[Record], context: EvaluationContext) -> list[Record]:
         """Distance to the reference, rewards, and wins."""
         answered = [r for r in records if r["stop"] != StopReason.CONTEXT_LIMIT]
-        self._add_divergence(answered, beside)
-        self._add_rewards(answered, beside)
+        self._add_divergence(answered, context)
+        self._add_rewards(answered, context)
         return records
 
-    def _add_divergence(self, records: Sequence[Record], beside: Beside) -> None:
-        sequences = [_sampled(r, beside.renderer) for r in records]
-        for r, policy, reference in zip(records, *beside.logprobs(sequences), strict=True):
+    def _add_divergence(self, records: Sequence[Record], context: EvaluationContext) -> None:
+        sequences = [_sampled(r, context.renderer) for r in records]
+        for r, policy, reference in zip(records, *context.logprobs(sequences), strict=True):
             r |= {
-                "reference": beside.reference,
+                "reference": context.reference,
                 "sample_tokens": len(policy),
                 "k1": k1(policy, reference),
                 "k3": k3(policy, reference),
             }
 
-    def _add_rewards(self, records: Sequence[Record], beside: Beside) -> None:
+    def _add_rewards(self, records: Sequence[Record], context: EvaluationContext) -> None:
         known = {p.id: p for found in self._data.prompts.values() for p in found}
         prompts = [known[r["id"]] for r in records]
         best = [chosen(p, self.config.returns) for p in prompts]
         self.scorer.fit(self._pairs[0])
-        untrained = beside.base()
+        untrained = context.base()
         if untrained is None:
             untrained = records
             self._add_standing(records, prompts, best)

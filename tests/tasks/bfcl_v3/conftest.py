@@ -8,7 +8,7 @@ import pytest
 from shiqbench_tasks.bfcl_v3.data import Entry, load_entries
 from shiqbench_tasks.bfcl_v3.versions import V3, V4
 
-from shiqbench.assets import fetch
+from shiqbench.base.wheels import fetch
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shiqbench_tasks.bfcl_v3.calls import MAX_CALLS, Call, Outcome, parse, write
 from shiqbench_tasks.bfcl_v3.loop import Dialogue
 
-from shiqbench.episode import Message
+from shiqbench.episodes.episode import Message
 
 if TYPE_CHECKING:
     from pathlib import Path

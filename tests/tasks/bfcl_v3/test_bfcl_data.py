@@ -12,9 +12,9 @@ from shiqbench_tasks.bfcl_v3.calls import parse
 from shiqbench_tasks.bfcl_v3.simulator import official
 from shiqbench_tasks.bfcl_v3.versions import CATEGORIES, V3, V4, VERSIONS
 
-from shiqbench.assets import fetch
-from shiqbench.digest import digest
-from shiqbench.errors import AssetError
+from shiqbench.base.digest import digest
+from shiqbench.base.errors import AssetError
+from shiqbench.base.wheels import fetch
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,9 +20,9 @@ from shiqbench_tasks.bfcl_v3.recorded import read_recording
 from shiqbench_tasks.bfcl_v3.scoring import ErrorType
 from shiqbench_tasks.bfcl_v3.versions import CATEGORIES, V3, V4, VERSIONS
 
-from shiqbench.assets import fetch
-from shiqbench.episode import Message
-from shiqbench.errors import ConfigError
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.wheels import fetch
+from shiqbench.episodes.episode import Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

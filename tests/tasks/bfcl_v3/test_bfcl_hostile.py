@@ -17,7 +17,7 @@ from shiqbench_tasks.bfcl_v3.data import TOOL_FILES, Entry
 from shiqbench_tasks.bfcl_v3.formats import FORMATS
 from shiqbench_tasks.bfcl_v3.versions import VERSIONS, DataVersion
 
-from shiqbench.assets import fetch
+from shiqbench.base.wheels import fetch
 
 PACKAGE = Path(shiqbench_tasks.bfcl_v3.__file__).parent
 # Modules that see a model's text, or what was read from it.

@@ -8,7 +8,7 @@ import pytest
 from shiqbench_tasks.bfcl_v3 import prompt
 from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits
 
-from shiqbench.episode import Message, StopReason
+from shiqbench.episodes.episode import Message, StopReason
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,14 +15,14 @@ from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.perturbations import Perturbation
 from shiqbench_tasks.bfcl_v3.task import BfclTask
 
-from shiqbench.digest import digest
-from shiqbench.errors import ShiqbenchError
+from shiqbench.base.digest import digest
+from shiqbench.base.errors import ShiqbenchError
 
 if TYPE_CHECKING:
-    from shiqbench.episode import Episode
+    from shiqbench.episodes.episode import Episode
 
 IN_ANOTHER_PROCESS = """
-from shiqbench.digest import digest
+from shiqbench.base.digest import digest
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.task import BfclTask
 episodes = BfclTask(BfclConfig()).episodes("train")
@@ -184,7 +184,7 @@ def test_data_facts(episodes: list[Episode]) -> None:
     ],
 )
 def test_impossible_configurations_are_refused(values: dict[str, object]) -> None:
-    from shiqbench.settings import validate
+    from shiqbench.planning.settings import validate
 
     with pytest.raises(ShiqbenchError):
         validate(BfclConfig, values, "task")

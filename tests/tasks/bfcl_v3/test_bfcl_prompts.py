@@ -17,16 +17,17 @@ from shiqbench_tasks.bfcl_v3.task import BfclTask
 from shiqbench_tasks.bfcl_v3.versions import CATEGORIES, VERSIONS
 from templates import HERMES, LLAMA3_JSON, PYTHONIC, UNKNOWN
 
-from shiqbench.assets import fetch
-from shiqbench.config import EvalConfig
-from shiqbench.episode import Message
-from shiqbench.errors import ConfigError, ExitCode
-from shiqbench.generation import ChatGenerator, Completion
-from shiqbench.plan import Request, make_plan
-from shiqbench.progress import Display
-from shiqbench.rendering import Renderer
-from shiqbench.runner import run_plan
-from shiqbench.start_model import StartModel
+from shiqbench.base.errors import ConfigError, ExitCode
+from shiqbench.base.progress import Display
+from shiqbench.base.wheels import fetch
+from shiqbench.episodes.episode import Message
+from shiqbench.episodes.generation import ChatGenerator, Completion
+from shiqbench.episodes.rendering import Renderer
+from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request
+from shiqbench.plugin.config import EvalConfig
+from shiqbench.plugin.start_model import StartModel
+from shiqbench.running.runner import run_plan
 from shiqbench.testing.tiny_model import CHATML, make_tokenizer
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def test_withheld_tools_join_the_template_later(bfcl_root: Path, tmp_path: Path,
     renderer = _renderer(tmp_path, HERMES)
     entry = miss_func[1]
     task = BfclTask(BfclConfig(categories=("miss_func",), prompt="native", behaviours=("ground_truth",)))
-    task.meet(StartModel(tmp_path))
+    task.use_model(StartModel(tmp_path))
     (episode,) = [e for s in ("train", "validation", "test") for e in task.episodes(s) if e.group == entry.id]
     announced = next(i for i, m in enumerate(episode.messages) if m.tools is not None)
     assert (
@@ -207,7 +208,7 @@ def test_withheld_tools_join_the_template_later(bfcl_root: Path, tmp_path: Path,
 def test_other_categories_keep_one_sequence_per_episode(bfcl_root: Path, tmp_path: Path) -> None:
     renderer = _renderer(tmp_path, HERMES)
     task = BfclTask(BfclConfig(prompt="native", behaviours=("ground_truth",), scenarios=2))
-    task.meet(StartModel(tmp_path))
+    task.use_model(StartModel(tmp_path))
     for episode in task.episodes("train"):
         (sequence,) = renderer.render(episode).sequences
         text = renderer.decode(sequence.ids)

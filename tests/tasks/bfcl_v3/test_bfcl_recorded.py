@@ -19,11 +19,12 @@ from shiqbench_tasks.bfcl_v3.task import BfclTask
 from shiqbench_tasks.bfcl_v3.versions import CATEGORIES, V4
 from support import SHARED
 
-from shiqbench.episode import StopReason
-from shiqbench.errors import ConfigError
-from shiqbench.plan import Request, make_plan
-from shiqbench.progress import Display
-from shiqbench.runner import run_plan
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.progress import Display
+from shiqbench.episodes.episode import StopReason
+from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request
+from shiqbench.running.runner import run_plan
 
 if TYPE_CHECKING:
     from shiqbench_tasks.bfcl_v3.data import Entry

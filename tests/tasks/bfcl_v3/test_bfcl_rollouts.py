@@ -15,22 +15,23 @@ from shiqbench_tasks.bfcl_v3.data import split_scenarios
 from shiqbench_tasks.bfcl_v3.loop import Dialogue
 from shiqbench_tasks.bfcl_v3.task import BfclTask
 
-from shiqbench.cell import mark_done
-from shiqbench.config import EvalConfig
-from shiqbench.digest import file_sha256
-from shiqbench.embedded import EMBEDDED_MODEL, embedded_model
-from shiqbench.episode import REFERENCE_RETURNS, Message
-from shiqbench.errors import ConfigError, CorruptCellError, EngineError, RunError
-from shiqbench.files import read_json
-from shiqbench.plan import Request, make_plan
-from shiqbench.progress import Display
-from shiqbench.rendering import Renderer
-from shiqbench.runner import check_needs
-from shiqbench.start_model import StartModel
+from shiqbench.base.digest import file_sha256
+from shiqbench.base.errors import ConfigError, CorruptCellError, EngineError, RunError
+from shiqbench.base.files import read_json
+from shiqbench.base.progress import Display
+from shiqbench.episodes.episode import REFERENCE_RETURNS, Message
+from shiqbench.episodes.rendering import Renderer
+from shiqbench.models.embedded import EMBEDDED_MODEL, embedded_model
+from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request
+from shiqbench.plugin.config import EvalConfig
+from shiqbench.plugin.start_model import StartModel
+from shiqbench.running.runner import check_needs
+from shiqbench.running.train_cell import train_cell
+from shiqbench.running.workbench import Workbench
+from shiqbench.store.cell import mark_done
 from shiqbench.testing.generator import ScriptedGenerator
 from shiqbench.testing.tiny_model import make_tokenizer
-from shiqbench.train_cell import train_cell
-from shiqbench.workbench import Workbench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
     from shiqbench_tasks.bfcl_v3.data import Entry
 
-    from shiqbench.episode import Episode
-    from shiqbench.generation import Completion, Sampling
+    from shiqbench.episodes.episode import Episode
+    from shiqbench.episodes.generation import Completion, Sampling
 
 SCENARIOS, SAMPLES = 2, 3
 SMALL: dict[str, Any] = {
@@ -100,7 +101,7 @@ def cache(bfcl_root: Path, own_cache: Path) -> Path:
 
 def made(model: StartModel, **config: Any) -> tuple[list[Episode], dict[str, Any]]:
     task = BfclTask(BfclConfig(**{**SMALL, **config}))
-    task.meet(model)
+    task.use_model(model)
     found = task.episodes("train")
     return found, task.facts()["data"]
 
@@ -307,8 +308,8 @@ def test_a_model_of_other_tokens_is_refused(tiny_model: Path, tmp_path: Path, ca
     config = BfclConfig(behaviours=("rollout",), rollout_model=str(tiny_model))
     make_tokenizer(tmp_path, "{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}")
     with pytest.raises(ConfigError, match="another vocabulary or chat template"):
-        BfclTask(config).meet(StartModel(tmp_path))
-    BfclTask(config).meet(StartModel(tiny_model))
+        BfclTask(config).use_model(StartModel(tmp_path))
+    BfclTask(config).use_model(StartModel(tiny_model))
 
 
 def test_rollouts_are_sampled_as_the_preset_evaluates_unless_told_otherwise() -> None:
@@ -379,7 +380,7 @@ def real_cache(bfcl_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_what_vllm_samples_is_as_likely_under_the_policy_and_is_sampled_once(
     real_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shiqbench.policy import Policy, load_model
+    from shiqbench.training.policy import Policy, load_model
 
     settings = (
         'task.behaviours=["ground_truth","rollout"]', "task.rollout_samples=2", "task.rollout_max_tokens=24",
@@ -397,7 +398,7 @@ def test_what_vllm_samples_is_as_likely_under_the_policy_and_is_sampled_once(
 
     task = BfclTask(once.cell.task_config)
     start = StartModel(embedded_model(), first["identity"]["model"])
-    task.meet(start)
+    task.use_model(start)
     rollouts = [e for e in task.episodes("train") if e.behaviour == "rollout"]
     assert len({tuple(m.content for m in e.messages) for e in rollouts}) > 2  # not one text four times
     config = once.cell.train.model_copy(update={"lora_rank": 0, "top_layers": None})

@@ -18,8 +18,8 @@ from shiqbench_tasks.bfcl_v3.offline import played_scripts
 from shiqbench_tasks.bfcl_v3.scoring import ErrorType, Verdict
 from shiqbench_tasks.bfcl_v3.versions import CATEGORIES, VERSIONS
 
-from shiqbench.assets import fetch
-from shiqbench.episode import Message, StopReason
+from shiqbench.base.wheels import fetch
+from shiqbench.episodes.episode import Message, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from shiqbench_tasks.bfcl_v3.data import load_entries
 from shiqbench_tasks.bfcl_v3.simulator import ToolBox, official
 from shiqbench_tasks.bfcl_v3.versions import VERSIONS
 
-from shiqbench.assets import fetch
+from shiqbench.base.wheels import fetch
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,11 +22,11 @@ from shiqbench_tasks.bfcl_v3.loop import Dialogue
 from shiqbench_tasks.bfcl_v3.playing import WAVES_PER_SEED
 from shiqbench_tasks.bfcl_v3.scoring import Scorecard
 from shiqbench_tasks.bfcl_v3.task import BfclTask
+from shiqbench_tasks.bfcl_v3.versions import BFCL_V3, BFCL_V4
 
-from shiqbench.assets import BFCL_V3, BFCL_V4
-from shiqbench.config import EvalConfig
-from shiqbench.episode import Message, StopReason
-from shiqbench.generation import Reply, Sampling
+from shiqbench.episodes.episode import Message, StopReason
+from shiqbench.episodes.generation import Reply, Sampling
+from shiqbench.plugin.config import EvalConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -157,7 +157,7 @@ def test_records_hold_the_transcript_and_no_time(by_first_words: dict[str, Entry
 def test_records_can_be_stored(by_first_words: dict[str, Entry], tmp_path: Any) -> None:
     import pandas as pd
 
-    from shiqbench.evaluation import write_records
+    from shiqbench.running.evaluation import write_records
 
     records, _ = _evaluate(ScriptedChat(lambda c: "[pwd('é', x)]"), examples=2, max_steps=1)
     write_records(tmp_path / "records.parquet", records)
@@ -385,8 +385,8 @@ def test_settings_at_their_default_that_came_later_enter_no_digest() -> None:
 
 
 def test_every_preset_validates() -> None:
-    from shiqbench.registry import registry
-    from shiqbench.settings import sections
+    from shiqbench.planning.settings import sections
+    from shiqbench.plugin.registry import registry
 
     (spec,) = (s for s in shiqbench_register_tasks() if s.name == "bfcl_v3")
     assert set(spec.presets) == {"smoke", "cpu", "full"}

@@ -34,7 +34,7 @@ from shiqbench_tasks.bfcl_v3.prompt import REDUCED
 from shiqbench_tasks.bfcl_v3.simulator import ToolBox, official
 from shiqbench_tasks.bfcl_v3.versions import CATEGORIES
 
-from shiqbench.episode import Message
+from shiqbench.episodes.episode import Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

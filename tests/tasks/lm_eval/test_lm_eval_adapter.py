@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from shiqbench_tasks.lm_eval.config import LmEvalEvalConfig
 
+from shiqbench.base.errors import ConfigError
 from shiqbench.engines.transformers import TransformersEngine
-from shiqbench.episode import Message
-from shiqbench.errors import ConfigError
-from shiqbench.generation import ChatGenerator
-from shiqbench.rendering import Renderer
+from shiqbench.episodes.episode import Message
+from shiqbench.episodes.generation import ChatGenerator
+from shiqbench.episodes.rendering import Renderer
 
 pytestmark = pytest.mark.slow  # importing lm-eval takes seconds
 
@@ -46,7 +46,7 @@ def test_a_special_token_in_a_question_stays_text_and_is_counted(model: Any) -> 
 
 
 def test_whether_a_continuation_is_greedy(model: Any) -> None:
-    from shiqbench.generation import Sampling
+    from shiqbench.episodes.generation import Sampling
 
     context = "Hello"
     (greedy,) = model.generator.generate([model.tok_encode(context)], Sampling(2))

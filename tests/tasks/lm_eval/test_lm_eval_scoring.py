@@ -10,8 +10,8 @@ import pytest
 from shiqbench_tasks.lm_eval.scoring import summarise
 from shiqbench_tasks.lm_eval.suites import Suites
 
-from shiqbench.errors import ConfigError
-from shiqbench.intervals import Z_95, clustered_wilson, student, wilson
+from shiqbench.base.errors import ConfigError
+from shiqbench.stats.intervals import Z_95, clustered_wilson, student, wilson
 
 pytestmark = pytest.mark.slow  # importing lm-eval takes seconds
 

@@ -16,10 +16,11 @@ from small_suites import NAMES, write_ifeval, write_suites
 from support import SHARED
 
 import shiqbench
-from shiqbench.errors import ConfigError, MissingDependencyError
-from shiqbench.generation import ChatGenerator, Completion, Sampling
-from shiqbench.plan import Request, make_plan
-from shiqbench.rendering import Renderer
+from shiqbench.base.errors import ConfigError, MissingDependencyError
+from shiqbench.episodes.generation import ChatGenerator, Completion, Sampling
+from shiqbench.episodes.rendering import Renderer
+from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request
 from shiqbench.testing import check_task
 from shiqbench.testing.contract import TaskContract as Line
 
@@ -241,7 +242,7 @@ def test_without_lm_eval_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
 
 def test_planning_imports_neither_lm_eval_nor_torch(suites: Path) -> None:
     code = (
-        "import sys; from shiqbench.plan import Request, make_plan; "
+        "import sys; from shiqbench.planning.make import make_plan; from shiqbench.planning.plan import Request; "
         f"make_plan(Request('base', 'lm_eval', assignments=('task.suites=small_choice', 'task.task_path={suites}'))); "
         "print(sorted({'torch', 'pandas', 'lm_eval', 'datasets'} & set(sys.modules)))"
     )

@@ -11,9 +11,9 @@ from shiqbench_tasks.mdp.config import MdpConfig, MdpTrainConfig
 from shiqbench_tasks.mdp.task import MdpTask
 from shiqbench_tasks.mdp.train import TableTrainer
 
-from shiqbench.algorithm import Algorithm, Loss, Need
-from shiqbench.batch import Batch
-from shiqbench.config import AlgorithmConfig
+from shiqbench.plugin.algorithm import Algorithm, Loss, Need
+from shiqbench.plugin.batch import Batch
+from shiqbench.plugin.config import AlgorithmConfig
 
 BETA = 0.5
 KINDS: list[dict[str, Any]] = [

@@ -21,9 +21,9 @@ from shiqbench_tasks.mdp.transformer import only, table, tables, transformer
 from tiny_training import needy
 
 import shiqbench
-from shiqbench.config import TrainConfig
-from shiqbench.errors import ConfigError
-from shiqbench.policy import Policy, row_statistics
+from shiqbench.base.errors import ConfigError
+from shiqbench.plugin.config import TrainConfig
+from shiqbench.training.policy import Policy, row_statistics
 
 SMALL = {"actions": 2, "horizon": 3}
 

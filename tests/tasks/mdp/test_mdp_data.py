@@ -12,7 +12,7 @@ from shiqbench_tasks.mdp import data
 from shiqbench_tasks.mdp.data import Draws, Trajectories
 from shiqbench_tasks.mdp.task import MdpTask
 
-from shiqbench.errors import ConfigError
+from shiqbench.base.errors import ConfigError
 
 
 def offered(task: MdpTask, seed: int = 0) -> Trajectories:

@@ -21,10 +21,11 @@ from shiqbench_tasks.mdp.config import MdpTrainConfig
 from shiqbench_tasks.mdp.train import TableTrainer
 from torch import Tensor
 
-from shiqbench.algorithm import Algorithm
-from shiqbench.batch import Batch
-from shiqbench.plan import Request, make_plan
-from shiqbench.registry import registry
+from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request
+from shiqbench.plugin.algorithm import Algorithm
+from shiqbench.plugin.batch import Batch
+from shiqbench.plugin.registry import registry
 
 
 class FirstToken(Shiq):

@@ -18,12 +18,13 @@ from mdp_support import mdp_task, shiq
 from scipy.stats import t as student_t
 
 import shiqbench
-from shiqbench.digest import file_sha256
-from shiqbench.errors import ConfigError
-from shiqbench.files import read_json
-from shiqbench.plan import Request, make_plan
-from shiqbench.runner import describe
-from shiqbench.table import cells, comparable, headings, markdown
+from shiqbench.base.digest import file_sha256
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import read_json
+from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request
+from shiqbench.report.comparison import cells, comparable, headings, markdown
+from shiqbench.running.runner import describe
 
 SMALL = {"task.seeds": 4, "task.horizon": 3, "train.updates": 40}
 
@@ -180,7 +181,7 @@ KILLED = ["--set", "task.seeds=4", "--set", "train.updates=400", "--set", "train
 @pytest.mark.slow
 def test_kill_9_in_training_then_the_same_command_gives_the_same_weights(tmp_path: Path) -> None:
     for name in ("whole", "killed"):
-        words = [sys.executable, "-m", "shiqbench.cli", "run", "--algo", "dpo", "--task", "mdp"]
+        words = [sys.executable, "-m", "shiqbench", "run", "--algo", "dpo", "--task", "mdp"]
         words += ["--results", str(tmp_path / name), *KILLED]
         if name == "killed":
             process = subprocess.Popen(words, env=os.environ, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

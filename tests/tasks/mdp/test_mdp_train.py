@@ -14,9 +14,9 @@ from shiqbench_algorithms.dpo import Dpo, DpoConfig
 from shiqbench_tasks.mdp.config import MdpTrainConfig
 from shiqbench_tasks.mdp.train import TableTrainer
 
-from shiqbench.algorithm import Algorithm, Loss
-from shiqbench.batch import Batch
-from shiqbench.errors import RunError
+from shiqbench.base.errors import RunError
+from shiqbench.plugin.algorithm import Algorithm, Loss
+from shiqbench.plugin.batch import Batch
 
 ALGORITHMS: list[tuple[Algorithm[Any], dict[str, Any]]] = [
     (shiq(), {}),

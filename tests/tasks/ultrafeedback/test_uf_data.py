@@ -16,7 +16,7 @@ from shiqbench_tasks.ultrafeedback.sources import locate, rows
 from support import SHARED
 from uf_rows import Row, conversations, paired, rated, write
 
-from shiqbench.errors import ConfigError
+from shiqbench.base.errors import ConfigError
 
 REAL = SHARED / "ultrafeedback"
 

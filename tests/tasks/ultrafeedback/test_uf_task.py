@@ -21,12 +21,13 @@ from support import HERE
 from uf_rows import paired, write
 
 from shiqbench.api import run
-from shiqbench.data import make_units
-from shiqbench.errors import ConfigError, PluginError, RunError
-from shiqbench.plan import Request, RunPlan, make_plan
-from shiqbench.registry import registry
-from shiqbench.reward import Answered
-from shiqbench.runner import RunResult, prepare
+from shiqbench.base.errors import ConfigError, PluginError, RunError
+from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request, RunPlan
+from shiqbench.plugin.registry import registry
+from shiqbench.plugin.reward import Answered
+from shiqbench.running.runner import RunResult, prepare
+from shiqbench.training.units import make_units
 
 WORDS = HERE / "toy" / "rewards.py"
 SETTINGS: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shiqbench.specs import AlgorithmSpec, TaskSpec, hookimpl
+from shiqbench.plugin.specs import AlgorithmSpec, TaskSpec, hookimpl
 
 _CPU: dict[str, Any] = {
     "awr:algo.group": 4,

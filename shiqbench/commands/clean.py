@@ -1,0 +1,313 @@
+"""``shiqbench clean``: what a results folder and the cache can do without."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.digest import digest
+from shiqbench.base.errors import ConfigError, CorruptCellError
+from shiqbench.base.files import read_json, writer_of
+from shiqbench.commands.removal import (
+    Found,
+    InUseError,
+    Item,
+    Kept,
+    Outcome,
+    discard,
+    erase,
+    is_left_over,
+    size_of,
+    taken,
+)
+from shiqbench.matrix.live import LIVE, runs, states
+from shiqbench.store.cell import CHECKPOINT, DONE, LOCK, is_cleaned, is_done, is_held, mark_cleaned
+from shiqbench.training.snapshots import FOLDER as SNAPSHOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NAME = re.compile(r"[0-9a-f]{12}")  # of a cell's folder and of an evaluation's
+STAY = (LOCK, ".holder.json")  # hidden files that are no left-overs
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for.
+
+    Attributes:
+        partial: Unfinished cells and evaluations, and what killed processes left.
+        checkpoints: Weights and snapshots of finished cells.
+        all_checkpoints: Those too that something in the results folder may still need.
+        cache: Bytes that the cache may keep; None leaves it alone.
+    """
+
+    partial: bool = False
+    checkpoints: bool = False
+    all_checkpoints: bool = False
+    cache: int | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell's folder, with those of its evaluations.
+
+    Attributes:
+        path: The folder.
+        evaluations: Folders below ``eval/``.
+    """
+
+    path: Path
+    evaluations: tuple[Path, ...]
+
+    @property
+    def label(self) -> str:
+        """As messages name it."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
+    def used(self) -> bool:
+        """Whether a process works on it or on one of its evaluations."""
+        return any(_held(folder) for folder in (self.path, *self.evaluations))
+
+
+def find(results: Path, wanted: Wanted) -> Found:
+    """Everything that was asked for; nothing is written.
+
+    Raises:
+        ConfigError: Nothing was asked for, or the results folder is none.
+    """
+    if wanted == Wanted():
+        options = "--partial, --checkpoints, --all-checkpoints or --cache SIZE"
+        raise ConfigError("nothing is chosen", where="clean", do=f"give one or more of {options}")
+    found = Found()
+    of_weights = wanted.checkpoints or wanted.all_checkpoints
+    if wanted.partial or of_weights:
+        if not results.is_dir():
+            raise ConfigError("no such results folder", where=str(results), do="give the folder that runs wrote into")
+        cells = list(_cells(results, found.kept))
+        if wanted.partial:
+            found.add(_partial(results, cells))
+        if of_weights:
+            found.add(_weights(results, cells, everything=wanted.all_checkpoints))
+    if wanted.cache is not None:
+        from shiqbench.commands.clean_cache import find_cache
+
+        found.add(find_cache(wanted.cache))
+    return found
+
+
+def as_json(found: Found, outcome: Outcome | None) -> dict[str, Any]:
+    """What was found and, where something was removed, what became of it."""
+    items = [{"kind": i.kind, "path": str(i.path), "bytes": i.size, "why": i.why} for i in found.items]
+    kept = [*found.kept, *(outcome.kept if outcome else [])]
+    return {
+        "found": items,
+        "bytes": found.size,
+        "kept": [{"path": str(k.path), "why": k.why} for k in kept],
+        "notes": found.notes,
+        "removed": None if outcome is None else [str(i.path) for i in outcome.removed],
+        "removed_bytes": None if outcome is None else sum(i.size for i in outcome.removed),
+        "failed": [{"path": str(f.path), "why": f.why} for f in (outcome.failed if outcome else [])],
+    }
+
+
+# -- folders ------------------------------------------------------------------------------------------------
+
+
+def _cells(results: Path, links: list[Kept]) -> Iterator[Cell]:
+    """Every folder that a run has made for a cell; what is reached through a link is none of ours."""
+    for task in _folders(results, links):
+        for algorithm in _folders(task, links):
+            for path in _folders(algorithm, links):
+                if _is_ours(path):
+                    evaluations = tuple(f for f in _folders(path / "eval", links) if _is_ours(f))
+                    yield Cell(path, evaluations)
+
+
+def _is_ours(folder: Path) -> bool:
+    """By its name and by what every run puts there first; a folder of anybody else's is never touched."""
+    return bool(NAME.fullmatch(folder.name)) and any((folder / n).is_file() for n in (LOCK, "config.json", DONE))
+
+
+def _folders(parent: Path, links: list[Kept]) -> list[Path]:
+    found = []
+    for entry in _entries(parent):
+        if entry.is_symlink():
+            if entry.is_dir():
+                links.append(Kept(Path(entry.path), "a link, which is not followed"))
+        elif entry.is_dir() and not entry.name.startswith("."):
+            found.append(Path(entry.path))
+    return found
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda e: e.name)
+
+
+def _held(folder: Path) -> bool:
+    """Whether a process holds it; a lock that cannot be opened counts as held."""
+    try:
+        return is_held(folder)
+    except OSError:
+        return True
+
+
+# -- what is not finished -----------------------------------------------------------------------------------
+
+
+def _partial(results: Path, cells: list[Cell]) -> Found:
+    found = Found()
+    for cell in cells:
+        if not (cell.path / DONE).is_file():
+            _unfinished_cell(cell, found)
+            continue
+        for folder in cell.evaluations:
+            if (folder / DONE).is_file():
+                continue
+            if _held(folder):
+                found.kept.append(Kept(folder, "a process works on it"))
+            else:
+                found.items.append(_unfinished(folder, ()))
+        _left_over_in_cell(cell, found)
+    tasks = _folders(results, [])
+    for parent in (results, results / LIVE, *tasks, *(f for task in tasks for f in _folders(task, []))):
+        for path in (Path(entry.path) for entry in _entries(parent)):
+            if is_left_over(path):
+                remove = partial(discard, path)
+                found.items.append(Item("temporary", path, size_of(path), "left by a dead process", remove))
+    return found
+
+
+def _unfinished_cell(cell: Cell, found: Found) -> None:
+    finished = sum((f / DONE).is_file() for f in cell.evaluations)
+    if cell.used():
+        found.kept.append(Kept(cell.path, "a process works on it"))
+    elif finished:
+        found.kept.append(Kept(cell.path, f"not finished, but it holds {finished} finished evaluation(s)"))
+    else:
+        found.items.append(_unfinished(cell.path, cell.evaluations))
+
+
+def _unfinished(folder: Path, evaluations: tuple[Path, ...]) -> Item:
+    why = "failed" if (folder / "error.json").is_file() else "not finished"
+
+    def remove() -> None:
+        with taken(folder / LOCK):
+            if (folder / DONE).is_file() or any(_held(f) or (f / DONE).is_file() for f in evaluations):
+                raise InUseError("a process has begun to use it")
+            discard(folder)
+
+    return Item("partial", folder, size_of(folder), why, remove)
+
+
+def _left_over_in_cell(cell: Cell, found: Found) -> None:
+    """Hidden names in finished folders: temporary files, journals, models and trainings in passing."""
+    done = [f for f in cell.evaluations if (f / DONE).is_file()]
+    places = [cell.path, cell.path / "eval", cell.path / CHECKPOINT, cell.path / SNAPSHOTS, *done]
+    hidden = [Path(e.path) for place in places for e in _entries(place) if e.name.startswith(".")]
+    hidden = [path for path in hidden if path.name not in STAY and (writer_of(path) is None or is_left_over(path))]
+    if hidden and cell.used():
+        found.kept += [Kept(path, "a process works in its cell") for path in hidden]
+        return
+    for path in hidden:
+        found.items.append(Item("temporary", path, size_of(path), "left by a dead process", _in_cell(cell, path)))
+
+
+def _in_cell(cell: Cell, path: Path) -> Callable[[], None]:
+    def remove() -> None:
+        with _quiet(cell):
+            discard(path)
+
+    return remove
+
+
+@contextmanager
+def _quiet(cell: Cell) -> Iterator[None]:
+    """Hold a finished cell while nobody works on its evaluations."""
+    with taken(cell.path / LOCK):
+        if any(_held(f) for f in cell.evaluations):
+            raise InUseError("a process has begun to use it")
+        yield
+
+
+# -- weights ------------------------------------------------------------------------------------------------
+
+
+def _weights(results: Path, cells: list[Cell], *, everything: bool) -> Found:
+    found = Found()
+    at_work = _at_work(results, cells)
+    starts = _starts(cells)
+    for cell in cells:
+        parts = [f for f in (cell.path / CHECKPOINT, cell.path / SNAPSHOTS) if f.is_dir() or f.is_symlink()]
+        if not parts or not (cell.path / DONE).is_file():
+            continue
+        why = at_work or _broken(cell) or ("" if everything else _needed(cell, starts))
+        for part in parts:
+            if why or part.is_symlink():
+                found.kept.append(Kept(part, why or "a link, which is not followed"))
+            else:
+                found.items.append(_weight_item(cell, part))
+    return found
+
+
+def _weight_item(cell: Cell, part: Path) -> Item:
+    def remove() -> None:
+        with _quiet(cell):
+            if part.name == CHECKPOINT:
+                mark_cleaned(cell.path)
+            else:  # has a DONE of its own; without it the snapshots count as not there
+                (part / DONE).unlink(missing_ok=True)
+            erase(part)
+
+    kind = "weights" if part.name == CHECKPOINT else "snapshots"
+    return Item(kind, part, size_of(part), f"of {cell.label}", remove)
+
+
+def _at_work(results: Path, cells: list[Cell]) -> str:
+    """Why no weights may go now: a run needs those of cells that it does not hold, and only it knows which."""
+    if any(runs(state) for state in states(results)):
+        return "a matrix runs in this results folder and may need it"
+    busy = next((cell for cell in cells if cell.used()), None)
+    return f"a process works on {busy.label} and may need it" if busy else ""
+
+
+def _broken(cell: Cell) -> str:
+    try:
+        is_done(cell.path)
+    except CorruptCellError as error:
+        return error.what
+    return ""
+
+
+def _starts(cells: list[Cell]) -> dict[str, str]:
+    """Digest of a cell -> another that has its weights for a model."""
+    found = {}
+    for cell in cells:
+        try:
+            model = read_json(cell.path / "config.json").get("model")
+        except (OSError, ValueError):
+            continue
+        if isinstance(model, dict) and "cell" in model:
+            found[model["cell"]] = cell.label
+    return found
+
+
+def _needed(cell: Cell, starts: dict[str, str]) -> str:
+    """Why something in the results folder may still need its weights; empty once DONE says that they are not there."""
+    if is_cleaned(cell.path):
+        return ""
+    user = starts.get(digest(read_json(cell.path / "config.json")))
+    if user:
+        return f"{user} starts from it; --all-checkpoints removes it too"
+    if not cell.evaluations:
+        return "it is not evaluated; --all-checkpoints removes it too"
+    unfinished = [f.name for f in cell.evaluations if not (f / DONE).is_file()]
+    return f"evaluation {unfinished[0]} is not finished; --all-checkpoints removes it too" if unfinished else ""

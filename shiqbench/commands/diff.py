@@ -1,0 +1,127 @@
+"""Why two cells, or two evaluations, have different digests: field by field; and what differs without entering one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.digest import canonical_json, digest, short
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import read_json
+from shiqbench.store.cell import locate
+from shiqbench.store.labels import flatten
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LONGEST = 60  # characters of a value that is shown
+# What a manifest knows of where a cell was made, and of the bytes that it was made from.
+CIRCUMSTANCES = ("shiqbench", "git", "packages", "python", "platform", "hardware", "engine")
+BYTES = ("start_weights_sha256", "weights_sha256", "tokenizer_sha256", "chat_template_sha256")
+
+
+@dataclass
+class Difference:
+    """Two recipes side by side.
+
+    Attributes:
+        left: Folder.
+        right: Folder.
+        left_digest: Sha256 of its recipe.
+        right_digest: The same of the other.
+        fields: Dotted key -> the two values; a key that one of them lacks has None there.
+        outside: The same for manifests: no part of the digest.
+        start: Of the cells that they start from, where these differ and are in the results folder.
+    """
+
+    left: Path
+    right: Path
+    left_digest: str
+    right_digest: str
+    fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    outside: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    start: Difference | None = None
+
+    @property
+    def equal(self) -> bool:
+        """Whether they are the same cell."""
+        return self.left_digest == self.right_digest
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {
+            "left": {"path": str(self.left), "digest": self.left_digest},
+            "right": {"path": str(self.right), "digest": self.right_digest},
+            "equal": self.equal,
+            "fields": self.fields,
+            "outside": self.outside,
+            "start": self.start.as_json() if self.start else None,
+        }
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        if self.equal:
+            said = [f"the same recipe, {short(self.left_digest)}"]
+        else:
+            said = [f"{self.left} ({short(self.left_digest)})", f"{self.right} ({short(self.right_digest)})"]
+            said += [f"  {key}: {_brief(a)} | {_brief(b)}" for key, (a, b) in self.fields.items()]
+        if self.start is not None:
+            said += ["they start from cells that differ:", *(f"  {line}" for line in self.start.lines())]
+        if self.outside:
+            said.append("not part of the digest:")
+            said += [f"  {key}: {_brief(a)} | {_brief(b)}" for key, (a, b) in self.outside.items()]
+        return said
+
+
+def diff(left: str | Path, right: str | Path, results: Path = Path("results")) -> Difference:
+    """Compare two cells, or two evaluations, finished or not.
+
+    Args:
+        left: A folder with a config.json, or the first digits of a cell's digest.
+        right: The other.
+        results: Where digests are looked for.
+
+    Raises:
+        ConfigError: One cannot be found, or one is a cell and the other an evaluation.
+    """
+    return _compare(locate(str(left), results), locate(str(right), results), results)
+
+
+def _compare(left: Path, right: Path, results: Path) -> Difference:
+    one, two = read_json(left / "config.json"), read_json(right / "config.json")
+    if ("algorithm" in one) != ("algorithm" in two):
+        raise ConfigError("a cell and an evaluation", where=f"{left}, {right}", do="give two cells or two evaluations")
+    found = Difference(left, right, digest(one), digest(two), _differing(one, two))
+    found.outside = _differing(_circumstances(left), _circumstances(right))
+    starts = [_start(recipe, results) for recipe in (one, two)]
+    if one.get("model") != two.get("model") and starts[0] is not None and starts[1] is not None:
+        found.start = _compare(starts[0], starts[1], results)
+    return found
+
+
+def _start(recipe: Mapping[str, Any], results: Path) -> Path | None:
+    """The folder of the cell that a cell starts from, where that is one and is there."""
+    model = recipe.get("model")
+    start = model.get("cell") if isinstance(model, dict) else None
+    return next(iter(sorted(results.glob(f"*/*/{short(start)}"))), None) if isinstance(start, str) else None
+
+
+def _differing(one: Any, two: Any) -> dict[str, tuple[Any, Any]]:
+    a, b = flatten(one), flatten(two)
+    keys = sorted(set(a) | set(b))
+    return {k: (a.get(k), b.get(k)) for k in keys if canonical_json(a.get(k)) != canonical_json(b.get(k))}
+
+
+def _circumstances(folder: Path) -> dict[str, Any]:
+    """Of the manifest, what is not a consequence of the recipe; nothing where there is none yet."""
+    try:
+        manifest: dict[str, Any] = read_json(folder / "manifest.json")
+    except FileNotFoundError:
+        return {}
+    return {k: manifest[k] for k in (*CIRCUMSTANCES, *BYTES) if k in manifest}
+
+
+def _brief(value: Any) -> str:
+    text = "-" if value is None else value if isinstance(value, str) else canonical_json(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

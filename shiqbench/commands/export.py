@@ -1,0 +1,148 @@
+"""A finished evaluation in another project's layout; which ones, and how, is its task's own business."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import read_json, read_records, replacing_folder
+from shiqbench.base.suggest import did_you_mean
+from shiqbench.planning.settings import validate
+from shiqbench.plugin.registry import registry
+from shiqbench.store.cell import find_cell, is_done
+
+if TYPE_CHECKING:
+    from shiqbench.plugin.specs import TaskSpec
+
+
+MODEL = "hf"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        folder: Where it lies.
+        files: Paths below the folder.
+        notices: What a reader of the files must know, a line each.
+        commands: What to type next.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    notices: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**self.__dict__, "folder": str(self.folder)}
+
+
+def export(
+    cell: str,
+    form: str,
+    *,
+    output: Path | None = None,
+    evaluation: str | None = None,
+    name: str | None = None,
+    results: Path = Path("results"),
+    plugins: tuple[Path, ...] = (),
+) -> Exported:
+    """Write an evaluation of a cell in another layout, whole or not at all.
+
+    Args:
+        cell: Folder or digest.
+        form: ``hf`` for the weights, or one of the formats that the cell's task offers.
+        output: A new or empty folder; named after cell and evaluation if left out.
+        evaluation: First digits of its digest; needed where the cell has several.
+        name: What the model is called there; the format's default if left out.
+        results: Results folder.
+        plugins: Local plugin files.
+
+    Raises:
+        ConfigError: There is no such cell, evaluation or format, or the output folder holds something.
+    """
+    folder = find_cell(cell.removeprefix("cell:"), results)
+    if form == MODEL:
+        return _model(folder, output, evaluation, name)
+    spec = registry(plugins).task(read_json(folder / "config.json")["task"]["name"])
+    task_class = spec.load()
+    if form not in task_class.formats:
+        raise ConfigError(
+            f"{spec.name} cannot be exported as {form!r}{did_you_mean(form, (MODEL, *task_class.formats))}",
+            where="--format",
+            do=f"it offers {', '.join((MODEL, *task_class.formats))}",
+        )
+    chosen = _evaluation(folder, evaluation)
+    task = task_class(validate(spec.load_config(), _setting(chosen, spec), "task"))
+    target = _new(output or Path(f"{form}-{folder.name}-{chosen.name}"))
+    with replacing_folder(target) as temporary:
+        notices, commands = task.export(read_records(chosen), form, temporary, target, name)
+    return Exported(target, _files(target), tuple(notices), tuple(commands))
+
+
+def _model(folder: Path, output: Path | None, evaluation: str | None, name: str | None) -> Exported:
+    """The weights; every evaluation of them is in the card."""
+    from shiqbench.commands.export_hf import export_model
+
+    if evaluation is not None:
+        raise ConfigError(
+            "cannot be honoured: weights have no evaluation of their own", where="--evaluation", do="leave it out"
+        )
+    target = _new(output or Path(f"{MODEL}-{folder.name}"))
+    export_model(folder, target, name)
+    return Exported(target, _files(target), commands=(f"shiqbench run --algo base --task TASK --model {target}",))
+
+
+def _new(target: Path) -> Path:
+    """A folder that is not there yet, or is empty.
+
+    Raises:
+        ConfigError: It holds something.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError("it is there already", where=f"--output {target}", do="name another folder, or delete it")
+    return target.absolute()
+
+
+def _files(target: Path) -> tuple[str, ...]:
+    return tuple(sorted(str(f.relative_to(target)) for f in target.rglob("*") if f.is_file()))
+
+
+def _evaluation(cell: Path, digits: str | None) -> Path:
+    """The finished evaluation that is meant; never one of several by chance."""
+    done = [f for f in sorted((cell / "eval").glob("*")) if is_done(f)]
+    found = [f for f in done if f.name.startswith(digits or "")]
+    if len(found) == 1:
+        return found[0]
+    if not done:
+        raise ConfigError("that cell has no finished evaluation", where=str(cell), do="run it first")
+    raise ConfigError(
+        f"{len(found) or 'no'} evaluations match {digits!r}" if digits else f"that cell has {len(done)} evaluations",
+        where=str(cell),
+        do="--evaluation takes one of " + ", ".join(f"{f.name} ({_summary(f)})" for f in done),
+    )
+
+
+def _summary(evaluation: Path) -> str:
+    """What tells evaluations of one cell apart."""
+    config = read_json(evaluation / "config.json")
+    values = config["eval"]
+    told = [values.get("split", ""), config["engine"], f"{values.get('repeats', 1)}x"]
+    told += [f"at update {config['update']}"] if "update" in config else []
+    return " ".join(filter(None, told))
+
+
+def _setting(evaluation: Path, spec: TaskSpec) -> dict[str, Any]:
+    config = read_json(evaluation / "config.json")
+    if config["version"] != spec.version:
+        raise ConfigError(
+            f"that evaluation is of version {config['version']} of {spec.name}, this is {spec.version}",
+            where=str(evaluation),
+            do="run it again",
+        )
+    setting: dict[str, Any] = config["setting"]
+    return setting

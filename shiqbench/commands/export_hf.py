@@ -1,0 +1,101 @@
+"""A cell's weights as a folder that transformers and vllm load, with a card that says where they come from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import read_json, replacing_folder, write_json, write_text
+from shiqbench.store.cell import CHECKPOINT, DONE, check_not_cleaned, is_done, verified
+from shiqbench.store.labels import flatten
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WEIGHTS = f"{CHECKPOINT}/"
+RECIPE = "shiqbench.json"
+
+
+def export_model(cell: Path, target: Path, name: str | None) -> None:
+    """Copy the final weights (adapters are merged in them already), each file checked against DONE.
+
+    Args:
+        cell: A finished cell.
+        target: A new folder.
+        name: Of the model in its card; algorithm, task and digest if left out.
+
+    Raises:
+        ConfigError: The cell holds no weights of a language model, or was cleaned of them.
+        CorruptCellError: A file is not what was written.
+    """
+    recipe = read_json(cell / "config.json")
+    if recipe["train"] is None:
+        raise ConfigError(
+            f"{recipe['algorithm']['name']} trained nothing",
+            where=str(cell),
+            do="export the model itself, or another cell",
+        )
+    check_not_cleaned(cell)
+    files = [f for f in read_json(cell / DONE)["files"] if f.startswith(WEIGHTS)]
+    if WEIGHTS + "config.json" not in files:
+        raise ConfigError(
+            f"a policy of {recipe['task']['name']}'s own is no language model",
+            where=str(cell),
+            do="export another cell",
+        )
+    with replacing_folder(target) as folder:
+        for file in files:
+            verified(cell, file)
+            copy = folder / file.removeprefix(WEIGHTS)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(cell / file, copy)
+        write_json(folder / RECIPE, recipe)
+        write_text(folder / "README.md", card(cell, recipe, name))
+
+
+def card(cell: Path, recipe: dict[str, Any], name: str | None) -> str:
+    """The model card: a summary for readers, the whole recipe beside it in shiqbench.json."""
+    manifest = read_json(cell / "manifest.json")
+    algorithm, task = recipe["algorithm"], recipe["task"]
+    front = {
+        "base_model": manifest["model"],
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["shiqbench", algorithm["name"], task["name"]],
+    }
+    lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---", ""]
+    title = name or "-".join((algorithm["name"], task["name"], cell.name))
+    start = f", from the start `{manifest['start']}`" if manifest.get("start") else ""
+    made = f"trained by `{algorithm['name']}` on `{task['name']}`, seed {recipe['seed']}{start}"
+    lines += [
+        f"# {title}",
+        "",
+        f"Cell `{cell.name}` of shiqbench {manifest['shiqbench']}: {manifest['model']}, {made}.",
+    ]
+    budget = manifest["budget"]
+    lines += ["", f"Budget: {budget['updates']} updates, {budget['tokens']} tokens, {budget['episodes']} episodes.", ""]
+    lines += ["| setting | value |", "|---|---|"]
+    shown = {"algo": algorithm["config"], "train": recipe["train"], "data": task["data"]}
+    lines += [f"| {key} | {value} |" for key, value in flatten(shown).items()]
+    lines += ["", "| evaluated on | engine | metric | value [95 %] |", "|---|---|---|---|"]
+    lines += _evaluations(cell)
+    return "\n".join([*lines, "", f"The whole recipe is in `{RECIPE}`."]) + "\n"
+
+
+def _evaluations(cell: Path) -> list[str]:
+    """A row for each finished evaluation of these weights; those of snapshots are of others."""
+    rows = []
+    for folder in sorted((cell / "eval").glob("*")):
+        if not is_done(folder):
+            continue
+        recipe = read_json(folder / "config.json")
+        if "update" in recipe:
+            continue
+        primary = read_json(folder / "metrics.json")["primary"]
+        reduced = ", REDUCED" if read_json(folder / "manifest.json")["reduced"] else ""
+        value = f"{primary['value']:.4g} [{primary['low']:.4g}, {primary['high']:.4g}]"
+        where = f"{recipe['task']} ({recipe['eval']['split']}{reduced})"
+        rows.append(f"| {where} | {recipe['engine']} | {primary['name']} | {value} |")
+    return rows or ["| not evaluated | - | - | - |"]

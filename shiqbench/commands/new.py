@@ -1,0 +1,107 @@
+"""``shiqbench new``: a distribution with one algorithm or task that works, and whose tests pass, as written."""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Literal
+
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import replacing_folder
+from shiqbench.base.suggest import did_you_mean
+from shiqbench.plugin.registry import registry
+
+TEMPLATES = Path(__file__).parent / "templates"
+KINDS = ("algorithm", "task")
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+RUN = {
+    "algorithm": "shiqbench run --algo {name} --task bfcl_v3 --preset smoke",
+    "task": "shiqbench run --algo sft --task {name} --preset smoke",
+}
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """What was written.
+
+    Attributes:
+        folder: The distribution.
+        commands: What to type next: install, test, run.
+    """
+
+    folder: Path
+    commands: tuple[str, str, str]
+
+
+def new(kind: str, name: str, into: Path) -> Skeleton:
+    """Write the skeleton of a plugin.
+
+    Args:
+        kind: ``algorithm`` or ``task``.
+        name: What users will type.
+        into: Where its folder, ``shiqbench-NAME``, is made.
+
+    Raises:
+        ConfigError: The name cannot be used, or something is there already; nothing was written.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"cannot write a {kind!r}{did_you_mean(kind, KINDS)}", where="new", do="algorithm or task")
+    package = f"shiqbench_{name}"
+    _check_name("algorithm" if kind == "algorithm" else "task", name, package)
+    distribution = package.replace("_", "-")
+    folder = into / distribution
+    if folder.exists():
+        raise ConfigError(f"{folder} is there already", where="new", do="move it away, or choose another name")
+    if not into.is_dir():
+        raise ConfigError(f"no folder {into}", where="--into", do="make it first")
+    commands = _commands(kind, name, folder)
+    values = {
+        "kind": kind,
+        "name": name,
+        "class_name": "".join(part.capitalize() for part in name.split("_")),
+        "package": package,
+        "distribution": distribution,
+        **dict(zip(("install", "test", "run"), _commands(kind, name, Path()), strict=True)),
+    }
+    files = {
+        "pyproject.toml": "pyproject.toml",
+        "README.md": "README.md",
+        f"{kind}/init.py": f"src/{package}/__init__.py",
+        f"{kind}/{kind}.py": f"src/{package}/{kind}.py",
+        f"{kind}/test_contract.py": f"tests/test_{name}.py",
+    }
+    with replacing_folder(folder) as temporary:
+        for template, target in files.items():
+            text = (TEMPLATES / f"{template}.tmpl").read_text(encoding="utf-8")
+            path = temporary / target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(Template(text).substitute(values), encoding="utf-8")
+    return Skeleton(folder, commands)
+
+
+def _check_name(kind: Literal["algorithm", "task"], name: str, package: str) -> None:
+    if not NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise ConfigError(
+            f"{name!r} cannot be a name", where="new", do="use lower-case letters, digits and single underscores"
+        )
+    found = registry()
+    owner = found.owners.get((kind, name))
+    if owner is not None:
+        raise ConfigError(
+            f"{kind} {name!r} is registered by {owner.name} ({owner.distribution})",
+            where="new",
+            do="choose another name",
+        )
+    if importlib.util.find_spec(package) is not None:
+        raise ConfigError(f"a package {package} is installed already", where="new", do="choose another name")
+
+
+def _commands(kind: str, name: str, folder: Path) -> tuple[str, str, str]:
+    place = str(folder) if folder.is_absolute() else f"./{folder}" if folder.parts else "."
+    install = f"pip install --editable {shlex.quote(place + '[test]')}"
+    return install, f"python -m pytest {shlex.quote(place)}", RUN[kind].format(name=name)

@@ -1,0 +1,177 @@
+"""What a data set consists of: counts, returns and lengths of the episodes that a task gives to train on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from shiqbench.base.errors import ConfigError
+from shiqbench.models.embedded import EMBEDDED_MODEL
+from shiqbench.models.sources import find_model
+from shiqbench.planning.settings import parse_assignments, sections
+from shiqbench.plugin.registry import registry
+from shiqbench.plugin.start_model import StartModel
+from shiqbench.store.cell import find_cell, verified_weights
+from shiqbench.training.facts import Statistics, _behaviours, _spread
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from shiqbench.episodes.episode import Episode
+    from shiqbench.episodes.rendering import Rendered
+
+SAME_RETURN = 1e-9  # returns are sums of fractions
+
+
+def training_data(
+    task_name: str,
+    algo: str | None = None,
+    *,
+    model: str | None = None,
+    preset: str = "cpu",
+    assignments: tuple[str, ...] = (),
+    results: Path,
+    plugins: tuple[Path, ...] = (),
+) -> Statistics:
+    """Make a task's training episodes, as a run would, and describe them.
+
+    Args:
+        task_name: A task that is trained on episodes.
+        algo: Whose selection and units are described; without it every episode is.
+        model: Whose tokens are counted; the preset's if left out.
+        preset: Of the task.
+        assignments: ``section.key=value``.
+        results: Where ``cell:DIGEST`` is looked up.
+        plugins: Local plugin files.
+
+    Raises:
+        ConfigError: The task has no episodes to show, or the request is wrong.
+    """
+    found = registry(plugins)
+    spec = found.task(task_name)
+    if spec.own_policy:
+        raise ConfigError(
+            f"{task_name} has no episodes to show: it brings its own policy and trains it by itself",
+            where="--data",
+            do=f"`shiqbench show {task_name}` shows its settings",
+        )
+    algorithm_spec = found.algorithm(algo or "base")
+    _, settings, task_config, train, *_ = sections(algorithm_spec, spec, preset, parse_assignments(assignments))
+    task = spec.load()(task_config)
+    if not task.trainable:
+        raise ConfigError(
+            f"{task_name} has no training episodes: it only evaluates", where="--data", do="name another task"
+        )
+    from shiqbench.training.units import make_units
+
+    text = model or spec.presets[preset].get("model", EMBEDDED_MODEL)
+    from shiqbench.engines.holder import open_engine
+
+    start = StartModel(_weights(text, results), opener=open_engine)
+    task.fetch()
+    task.use_model(start)
+    offered: list[Episode] = task.episodes("train")
+    told: Statistics = {"task": task_name, "preset": preset, "model": text}
+    used, units, limit = offered, None, None
+    if algorithm_spec.trains:
+        algorithm = algorithm_spec.load()(settings)
+        used = algorithm.select(offered)
+        units = len(make_units(algorithm, used))
+        limit = getattr(train, "max_tokens", None)
+        told["algorithm"] = algorithm_spec.name
+    rendered = [start.renderer.render(e) for e in used]
+    return told | describe(offered, rendered, units=units, max_tokens=limit)
+
+
+def _weights(text: str, results: Path) -> Path:
+    if text.startswith("cell:"):
+        return verified_weights(find_cell(text.removeprefix("cell:"), results))[0]
+    return find_model(text).folder()
+
+
+def describe(
+    offered: Sequence[Episode], rendered: Sequence[Rendered], *, units: int | None = None, max_tokens: int | None = None
+) -> Statistics:
+    """Statistics of a data set.
+
+    Args:
+        offered: What the task gives.
+        rendered: What is learned from, in the model's tokens.
+        units: How many units an algorithm makes of them.
+        max_tokens: The longest sequence that training takes.
+    """
+    used = [r.episode for r in rendered]
+    groups: dict[str, list[float]] = defaultdict(list)
+    for episode in used:
+        groups[episode.group].append(episode.total_reward)
+    longest = [max(len(s.ids) for s in r.sequences) for r in rendered]
+    found: Statistics = {
+        "episodes": len(offered),
+        "used": len(used),
+        "groups": len(groups),
+        "groups_with_mixed_returns": sum(max(g) - min(g) > SAME_RETURN for g in groups.values()),
+        "return": _spread(e.total_reward for e in used),
+        "centre": _centre(used),
+        "behaviours": _behaviours(offered, used),
+        "per_episode": {
+            "action tokens": _spread(r.actions for r in rendered),
+            "tokens": _spread(r.tokens for r in rendered),
+            "messages": _spread(len(e.messages) for e in used),
+            "messages of the model": _spread(sum(m.action for m in e.messages) for e in used),
+        },
+        "longest_sequence": max(longest, default=0),
+    }
+    if used and all("calls" in e.meta for e in used):
+        found["per_episode"]["calls"] = _spread(e.meta["calls"] for e in used)
+    if units is not None:
+        found["units"] = units
+    if max_tokens is not None:
+        found |= {"max_tokens": max_tokens, "episodes_too_long": sum(n > max_tokens for n in longest)}
+    return found
+
+
+def _centre(episodes: Sequence[Episode]) -> str:
+    """What the task says it subtracted from the returns."""
+    names = {str(e.meta.get("centre", "not stated")) for e in episodes}
+    values = {e.meta["centre_value"] for e in episodes if "centre_value" in e.meta}
+    what = ", ".join(sorted(names))
+    return f"{what} ({values.pop():.3f})" if len(values) == 1 and names != {"none"} else what
+
+
+def as_tables(found: Statistics) -> list[RenderableType]:
+    """The statistics for a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    who = [found["task"], f"preset {found['preset']}", f"tokens of {found['model']}"]
+    head = [", ".join(who), _counts(found)]
+    if "max_tokens" in found:
+        over = found["episodes_too_long"]
+        refused = f"; {over} episodes are longer, training will refuse them" if over else ""
+        head.append(f"longest sequence {found['longest_sequence']} of train.max_tokens {found['max_tokens']}{refused}")
+    head.append(f"returns are as trained on; subtracted mean: {found['centre']}")
+    behaviours = Table("behaviour", box=None, pad_edge=False, header_style="bold")
+    for heading in ("episodes", "used", "mean return", "min", "max"):
+        behaviours.add_column(heading, justify="right")
+    for name, row in found["behaviours"].items():
+        returns = [f"{row['return'][key]:.3f}" for key in ("mean", "min", "max")]
+        behaviours.add_row(name, str(row["episodes"]), str(row["used"]), *returns)
+    lengths = Table("per episode", box=None, pad_edge=False, header_style="bold")
+    for heading in ("mean", "median", "min", "max"):
+        lengths.add_column(heading, justify="right")
+    for name, row in found["per_episode"].items():
+        lengths.add_row(name, f"{row['mean']:,.1f}", *(f"{row[key]:,g}" for key in ("median", "min", "max")))
+    return [Text("\n".join(head)), Text(), behaviours, Text(), lengths]
+
+
+def _counts(found: Statistics) -> str:
+    words = [
+        f"{found['episodes']} episodes" + (f", {found['used']} used" if found["used"] != found["episodes"] else ""),
+        f"{found['groups']} groups, {found['groups_with_mixed_returns']} of them with mixed returns",
+    ]
+    if "units" in found:
+        words.append(f"{found['units']} units of {found['algorithm']}")
+    return "; ".join(words)

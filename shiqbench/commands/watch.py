@@ -1,0 +1,69 @@
+"""``shiqbench watch``: how the matrices of a results folder stand, from what they write about once a second."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from shiqbench.matrix.live import line, runs, states, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console, RenderableType
+
+    from shiqbench.matrix.live import MatrixState
+
+LOOK_SECONDS = 1.0
+
+
+def title(state: MatrixState) -> str:
+    """Which matrix, and whether it runs."""
+    how = "runs" if runs(state) else "ended" if state.ended else "stopped without an end; the same command continues"
+    return f"matrix of process {state.pid} on {state.host} ({state.executor}): {how}"
+
+
+def shown(state: MatrixState) -> RenderableType:
+    """One matrix; of one that does not run, its counts alone."""
+    if runs(state):
+        return table(state, title(state))
+    return f"{title(state)}; {state.counted()}"
+
+
+def watch(results: Path, console: Console, *, once: bool = False) -> None:
+    """Show the matrices of a results folder until none runs.
+
+    Args:
+        results: The folder.
+        console: A terminal shows tables that are drawn in place; anything else gets lines.
+        once: Show them as they are now, and return.
+    """
+    found = states(results)
+    if not found:
+        console.print(f"no matrix has run in {results}", soft_wrap=True, markup=False, highlight=False)
+        return
+    if once or not any(map(runs, found)):
+        for state in found:
+            console.print(shown(state), soft_wrap=True, markup=False, highlight=False)
+        return
+    if console.is_terminal:
+        _in_place(results, console)
+        return
+    while any(map(runs, found := states(results))):
+        for state in filter(runs, found):
+            console.print(f"{state.pid}: {line(state)}", soft_wrap=True, markup=False, highlight=False)
+        time.sleep(20 * LOOK_SECONDS)
+    watch(results, console, once=True)
+
+
+def _in_place(results: Path, console: Console) -> None:
+    from rich.console import Group
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            found = states(results)
+            live.update(Group(*map(shown, found)), refresh=True)
+            if not any(map(runs, found)):
+                return
+            time.sleep(LOOK_SECONDS)

@@ -1,0 +1,73 @@
+"""The one engine of a process, and moving weights through it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.episodes.rendering import Renderer
+from shiqbench.models.sources import architecture, identity_beside_weights
+from shiqbench.plugin.registry import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from shiqbench.episodes.generation import Generator
+    from shiqbench.plugin.config import EvalConfig
+    from shiqbench.plugin.specs import EngineSpec
+
+
+class EngineHolder:
+    """Holds the one engine of this process and moves weights through it; and the last renderer."""
+
+    def __init__(self) -> None:
+        self._renderer: tuple[str, Renderer] | None = None
+        self._engine: Generator | None = None
+        self._made: tuple[Any, ...] | None = None
+
+    def ready(self, spec: EngineSpec, weights: Path, config: EvalConfig) -> Generator:
+        """The engine with these weights: reloaded where one of the same kind and architecture runs, else built."""
+        wanted = (spec.name, config.precision, config.max_context, architecture(weights))
+        if self._engine is not None and self._made == wanted:
+            self._engine.load(weights)
+            return self._engine
+        self.close()
+        self._engine = spec.load()(weights, precision=config.precision, max_context=config.max_context)
+        self._made = wanted
+        return self._engine
+
+    @contextmanager
+    def open(self, folder: Path, config: EvalConfig) -> Iterator[Generator]:
+        """An engine for a task that generates training data; it stays here afterwards."""
+        yield self.ready(registry().engine(config.engine), folder, config)
+
+    def renderer(self, weights: Path) -> Renderer:
+        """Of a model folder; the one at hand where the folder's files, weights aside, are the same."""
+        key = identity_beside_weights(weights)
+        if self._renderer is None or self._renderer[0] != key:
+            self._renderer = key, Renderer(weights)
+        return self._renderer[1]
+
+    def close(self) -> None:
+        """Free the engine's memory."""
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = self._made = None
+
+
+@contextmanager
+def engine_holder() -> Iterator[EngineHolder]:
+    """An engine holder that closes its engine."""
+    holder = EngineHolder()
+    try:
+        yield holder
+    finally:
+        holder.close()
+
+
+@contextmanager
+def open_engine(folder: Path, config: EvalConfig) -> Iterator[Generator]:
+    """An engine of its own for a model folder, closed at the end."""
+    with engine_holder() as holder, holder.open(folder, config) as engine:
+        yield engine

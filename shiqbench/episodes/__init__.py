@@ -1,0 +1,1 @@
+"""Text and tokens: episodes, chat templates, generation."""

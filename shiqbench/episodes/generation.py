@@ -1,0 +1,147 @@
+"""Text generation as tasks see it: conversations in, messages out.
+
+An engine works on token ids (:class:`Generator`); a task works on messages.
+:class:`ChatGenerator` stands between them, renders prompts, and keeps the ids that the model sampled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from shiqbench.episodes.episode import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from shiqbench.episodes.rendering import Renderer
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample.
+
+    Attributes:
+        max_tokens: Limit per completion.
+        temperature: 0 is greedy.
+        top_p: Nucleus mass.
+        seed: Explicit; completion i of a call uses a seed derived from it and from i.
+        stop_token_ids: Ids that end a completion; kept as its last id.
+    """
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop_token_ids: tuple[int, ...] = ()
+
+    def seed_of(self, index: int) -> int:
+        """The seed of one completion: a mix of the call's seed and the completion's place."""
+        mixed = hashlib.sha256(f"{self.seed}:{index}".encode()).digest()
+        return int.from_bytes(mixed[:4], "big") % 2**31
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What an engine returns for one prompt.
+
+    Attributes:
+        ids: Sampled ids, the stop token included where one was sampled.
+        logprobs: Log-probability of each id under the sampling-free model (temperature 1), same length as ``ids``.
+        stopped: True if a stop token ended it, False if the token limit did.
+    """
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    stopped: bool
+
+
+class Generator(Protocol):
+    """An engine with weights loaded."""
+
+    name: str
+    version: str
+
+    def load(self, weights: Path) -> None:
+        """Put the weights of a model folder into the running engine and drop every cached prefix."""
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+        """Complete every prompt, in order. All of them are in flight together."""
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probability of each token of each sequence given those before it; the first token's is 0."""
+
+    def describe(self) -> dict[str, Any]:
+        """Flags and versions for the manifest."""
+
+    def close(self) -> None:
+        """Free the memory."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The model's answer to one conversation.
+
+    Attributes:
+        message: The assistant's message with its sampled ids; None if the prompt did not fit the context.
+        prompt_tokens: Length of the prompt.
+        tokens: Number of tokens sampled.
+        cut: True if the token limit ended the message.
+    """
+
+    message: Message | None
+    prompt_tokens: int
+    tokens: int
+    cut: bool
+
+
+class ChatGenerator:
+    """Answers conversations with one engine and one chat template.
+
+    Args:
+        generator: The engine, loaded.
+        renderer: The model's chat template and tokenizer.
+        max_context: Prompt plus completion may not exceed it (tokens).
+    """
+
+    def __init__(self, generator: Generator, renderer: Renderer, max_context: int) -> None:
+        self.generator, self.renderer, self.max_context = generator, renderer, max_context
+
+    def reply(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        sampling: Sampling,
+        tools: Sequence[Sequence[dict[str, Any]]] | None = None,
+    ) -> list[Reply]:
+        """Answer every conversation with one assistant message each, all in one wave."""
+        tools = tools if tools is not None else [()] * len(conversations)
+        prompts = [self.renderer.prompt(c, t) for c, t in zip(conversations, tools, strict=True)]
+        fits = [i for i, p in enumerate(prompts) if len(p) + sampling.max_tokens <= self.max_context]
+        sampling = Sampling(
+            sampling.max_tokens,
+            sampling.temperature,
+            sampling.top_p,
+            sampling.seed,
+            sampling.stop_token_ids or (self.renderer.end_of_turn,),
+        )
+        completions = dict(zip(fits, self.generator.generate([prompts[i] for i in fits], sampling), strict=True))
+        return [self._reply(prompts[i], completions.get(i)) for i in range(len(prompts))]
+
+    def prompt_tokens(self, conversation: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> int:
+        """Length of a conversation's prompt."""
+        return len(self.renderer.prompt(conversation, tools))
+
+    def _reply(self, prompt: Sequence[int], completion: Completion | None) -> Reply:
+        if completion is None:
+            return Reply(None, len(prompt), 0, cut=False)
+        text_ids = completion.ids[:-1] if completion.stopped else completion.ids
+        message = Message(
+            role="assistant",
+            content=self.renderer.decode(text_ids),
+            action=True,
+            token_ids=tuple(completion.ids),
+            behaviour_logp=tuple(completion.logprobs),
+        )
+        return Reply(message, len(prompt), len(completion.ids), cut=not completion.stopped)

@@ -1,0 +1,284 @@
+"""Rendering: messages through the model's own chat template into ids with an action mask.
+
+The template is rendered with a placeholder for every message's content; the text between placeholders
+is the template's and may hold special tokens, the contents are encoded apart from it, so that
+``<|im_end|>`` in a user's text stays text. Ids that a model sampled replace its content unchanged.
+The mask comes from these spans and is never inferred from ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shiqbench.episodes.episode import Episode, Message
+
+PLACEHOLDER = re.compile(r"@@shiqbench:(\d+)@@")
+PROBE_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "shiqbench_probe_tool",
+        "description": "A probe.",
+        "parameters": {"type": "object", "properties": {}},
+    },
+}
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """One forward pass: ids, and where in them the action tokens are.
+
+    Attributes:
+        ids: Prompt and action tokens.
+        actions: Positions of action tokens in ``ids``, ascending; never 0.
+    """
+
+    ids: tuple[int, ...]
+    actions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """An episode in the model's tokens.
+
+    One sequence where the template only appends; one per assistant turn where it rewrites history.
+    Action tokens of all sequences, in order, make the row that losses see.
+
+    Attributes:
+        episode: Where it came from.
+        sequences: The forward passes.
+        rewards: One per action token.
+        behaviour_logp: One per action token, where every action message has them.
+    """
+
+    episode: Episode
+    sequences: tuple[TokenSequence, ...]
+    rewards: tuple[float, ...]
+    behaviour_logp: tuple[float, ...] | None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all forward passes."""
+        return sum(len(s.ids) for s in self.sequences)
+
+    @property
+    def actions(self) -> int:
+        """Number of action tokens."""
+        return len(self.rewards)
+
+
+class Renderer:
+    """A model's tokenizer and chat template.
+
+    Args:
+        folder: The model folder.
+
+    Raises:
+        ConfigError: It has no tokenizer or no chat template.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        if not self.tokenizer.chat_template:
+            raise ConfigError(
+                "the model has no chat template",
+                where=str(folder),
+                do="use an instruction-tuned model, or add chat_template.jinja to its folder",
+            )
+        self.template_sha256 = hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
+        self.end_of_turn, self.end_of_turn_text = self._end_of_turn()
+        self._text = lru_cache(maxsize=65536)(self._encode_text)
+        self._content = lru_cache(maxsize=65536)(self._encode_content)
+
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """What transformers saves of the tokenizer, by name."""
+        with tempfile.TemporaryDirectory() as name:
+            self.tokenizer.save_pretrained(name)
+            return {file.name: file.read_bytes() for file in Path(name).iterdir()}
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Ids to text, special tokens spelled out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> list[int]:
+        """Ids of a conversation that ends where the model is to answer."""
+        return self._encode(messages, tools, generate=True)[0]
+
+    def supports_tools(self) -> bool:
+        """Whether a tool's name appears in the rendering at all; many templates ignore ``tools`` in silence."""
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": "x"}], tools=[PROBE_TOOL], tokenize=False
+        )
+        return "shiqbench_probe_tool" in text
+
+    def example_of_a_call(self) -> str:
+        """A conversation in which the probe tool is called, as the template writes it; empty if it cannot."""
+        call = {"type": "function", "function": {"name": "shiqbench_probe_tool", "arguments": {"key": "value"}}}
+        calling = {"role": "assistant", "content": "", "tool_calls": [call]}
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": "x"}, calling], tools=[PROBE_TOOL], tokenize=False
+                )
+            )
+        except Exception:  # whatever a template raises, it does not show how it writes calls
+            return ""
+
+    def render(self, episode: Episode) -> Rendered:
+        """An episode in tokens, with mask and rewards.
+
+        Raises:
+            ConfigError: The template drops or repeats a message that the model produced.
+        """
+        acting = [i for i, m in enumerate(episode.messages) if m.action]
+        whole, owner = self._encode(episode.messages, episode.tools, generate=False)
+        prefixes = [self.prompt(episode.messages[:i], episode.tools) for i in acting]
+        starts = [_first(owner, i) for i in acting]
+        stable = all(
+            start is not None and whole[:start] == prefix for start, prefix in zip(starts, prefixes, strict=True)
+        )
+        if stable:
+            positions = [p for p, o in enumerate(owner) if o in set(acting)]
+            end = positions[-1] + 1 if positions else len(whole)
+            sequences = [TokenSequence(tuple(whole[:end]), tuple(positions))]
+            owners = [owner[p] for p in positions]
+        else:
+            sequences, owners = self._per_turn(episode, acting, prefixes)
+        return Rendered(episode, tuple(sequences), _rewards(episode, owners), _behaviour_logp(episode, acting, owners))
+
+    def _per_turn(
+        self, episode: Episode, acting: list[int], prefixes: list[list[int]]
+    ) -> tuple[list[TokenSequence], list[int]]:
+        """One sequence per assistant turn, for templates that rewrite history."""
+        sequences, owners = [], []
+        for i, prefix in zip(acting, prefixes, strict=True):
+            ids, owner = self._encode(episode.messages[: i + 1], episode.tools, generate=False)
+            if ids[: len(prefix)] != prefix:
+                raise ConfigError(
+                    "the chat template changes the prompt once the answer follows it",
+                    where=f"episode {episode.id}, message {i}",
+                    do="use a template whose generation prompt is a prefix of the rendered turn",
+                )
+            # What the template writes between prompt and content (an empty think block) is not the model's.
+            positions = tuple(p for p, o in enumerate(owner) if o == i)
+            sequences.append(TokenSequence(tuple(ids[: positions[-1] + 1]), positions))
+            owners += [i] * len(positions)
+        return sequences, owners
+
+    def _encode(
+        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], *, generate: bool
+    ) -> tuple[list[int], list[int]]:
+        """Ids, and per id the index of the message whose content (or end of turn) it is, -1 for the template's."""
+        offered = next((m.tools for m in reversed(messages) if m.tools is not None), tools)
+        slots = [{"role": m.role, "content": f"@@shiqbench:{i}@@"} for i, m in enumerate(messages)]
+        try:
+            text = self.tokenizer.apply_chat_template(
+                slots, tools=list(offered) or None, tokenize=False, add_generation_prompt=generate
+            )
+        except Exception as error:
+            raise ConfigError(
+                f"the chat template refuses the conversation: {error}",
+                where="roles " + ", ".join(sorted({m.role for m in messages})),
+                do="use a model whose template takes these roles",
+            ) from error
+        ids: list[int] = []
+        owner: list[int] = []
+
+        def add(new: Sequence[int], who: int) -> None:
+            ids.extend(new)
+            owner.extend([who] * len(new))
+
+        parts = PLACEHOLDER.split(text)
+        add(self._text(parts[0]), -1)
+        for index_text, following in zip(parts[1::2], parts[2::2], strict=True):
+            index = int(index_text)
+            message = messages[index]
+            if message.token_ids is not None:
+                add(message.token_ids, index)
+                ended = message.token_ids[-1:] == (self.end_of_turn,)
+            else:
+                add(self._content(message.content), index)
+                ended = False
+            rest = following
+            if following.startswith(self.end_of_turn_text):
+                rest = following[len(self.end_of_turn_text) :]
+                if not ended:
+                    # A message cut by the token limit did not end its own turn: that id is the template's.
+                    add([self.end_of_turn], index if message.action and message.token_ids is None else -1)
+            add(self._text(rest), -1)
+        return ids, [o if o < 0 or messages[o].action else -1 for o in owner]
+
+    def _encode_text(self, text: str) -> tuple[int, ...]:
+        """The template's own text: special tokens are tokens."""
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _encode_content(self, text: str) -> tuple[int, ...]:
+        """A message's content: special tokens are text."""
+        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+    def _end_of_turn(self) -> tuple[int, str]:
+        """The token that follows an assistant's content in this template."""
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": "a"}, {"role": "assistant", "content": "@@shiqbench:0@@"}],
+            tokenize=False,
+        )
+        after = PLACEHOLDER.split(text)[-1]
+        ids = self.tokenizer(after, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise ConfigError(
+                "the chat template writes nothing after an assistant message",
+                where="end-of-turn token",
+                do="use a template that ends the assistant's turn with a token",
+            )
+        return int(ids[0]), self.decode(ids[:1])
+
+
+def _first(owner: list[int], index: int) -> int | None:
+    return owner.index(index) if index in owner else None
+
+
+def _rewards(episode: Episode, owners: list[int]) -> tuple[float, ...]:
+    """Each message's reward on its last action token."""
+    rewards = [0.0] * len(owners)
+    last = {owner: position for position, owner in enumerate(owners)}
+    for index, message in enumerate(episode.messages):
+        if message.reward is None:
+            continue
+        if not math.isfinite(message.reward):
+            raise ConfigError(
+                f"a reward is {message.reward}",
+                where=f"episode {episode.id}, message {index}",
+                do="mend the data: rewards are finite numbers",
+            )
+        if index not in last:
+            raise ConfigError(
+                "a rewarded message has no action token",
+                where=f"episode {episode.id}, message {index}",
+                do="put rewards on messages that the model produced",
+            )
+        rewards[last[index]] = message.reward
+    return tuple(rewards)
+
+
+def _behaviour_logp(episode: Episode, acting: list[int], owners: list[int]) -> tuple[float, ...] | None:
+    values: list[float] = []
+    for index in acting:
+        logp = episode.messages[index].behaviour_logp
+        if logp is None:
+            return None
+        values += logp
+    return tuple(values) if len(values) == len(owners) else None

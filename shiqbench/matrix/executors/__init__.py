@@ -1,0 +1,13 @@
+"""Run the jobs of a matrix: on this machine, or on a Ray cluster.
+
+    jobs -> what is done already -> Schedule (ready, running, free) -> Transport (local workers, Ray) -> outcomes
+
+Importing this imports neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+from shiqbench.matrix.executors.execute import execute
+from shiqbench.matrix.executors.outcomes import exit_code, summary
+
+__all__ = ["execute", "exit_code", "summary"]

@@ -1,0 +1,160 @@
+"""The one function that carries a matrix out."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from shiqbench.base.causes import error_facts
+from shiqbench.base.errors import ConfigError, ShiqbenchError
+from shiqbench.matrix.executors.board import Board
+from shiqbench.matrix.executors.drive import Drive, Policy
+from shiqbench.matrix.executors.machine import this_machine
+from shiqbench.matrix.executors.schedule import Pool, Schedule
+from shiqbench.matrix.job import JobState, Outcome
+from shiqbench.matrix.live import open_view
+from shiqbench.planning.make import make_plan
+from shiqbench.running.runner import missing, result_of, steps
+from shiqbench.store.cell import check_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from shiqbench.matrix.executors.drive import Transport
+    from shiqbench.matrix.job import Job
+    from shiqbench.matrix.live import View
+    from shiqbench.planning.plan import RunPlan
+
+
+def execute(
+    jobs: Sequence[Job],
+    *,
+    executor: Literal["local", "ray"] = "local",
+    at_once: int | None = None,
+    fail_fast: bool = False,
+    retries: int = 2,
+    backoff: float = 2.0,
+    view: View | None = None,
+    address: str | None = None,
+) -> list[Outcome]:
+    """Run jobs, each in a process that may have run others before.
+
+    Args:
+        jobs: Names are unique; all of one results folder.
+        executor: ``local``, or ``ray``.
+        at_once: How many run at the same time, as far as resources allow: 1 on this machine unless it is given,
+            on Ray as many as the cluster takes.
+        fail_fast: Stop with the first failure.
+        retries: Further attempts where a failure may have been the machine's.
+        backoff: Seconds before the first of them; each further one waits twice as long.
+        view: Shows how it stands; a table on a terminal and lines elsewhere if left out.
+        address: Of a Ray cluster to join; a local one is started if left out.
+
+    Returns:
+        Outcomes in the jobs' order.
+
+    Raises:
+        ConfigError: A job is wrong or needs what is not there; nothing was started.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what ran was told to stop and can be continued.
+    """
+    if not jobs:
+        return []
+    results = _checked(jobs, executor, at_once, address)
+    plans = {job.name: make_plan(job.request) for job in jobs}
+    known = {job.name: found for job in jobs if (found := _known(job, plans[job.name])) is not None}
+    todo = [job for job in jobs if job.name not in known]
+    check_writable(results)
+    pool = Pool(this_machine()) if executor == "local" else None
+    outcomes: dict[str, Outcome] = {}
+    with (
+        _interruptible(),
+        _opened(todo, pool, at_once, results, address) as transport,
+        Board(results, executor, len(jobs), view or open_view()) as board,
+    ):
+        for outcome in known.values():
+            board.count(outcome)
+        if todo:
+            drive = Drive(
+                Schedule([(j, _todo(plans[j.name])) for j in todo], pool, at_once or (1 if pool else None)),
+                transport,
+                Policy(fail_fast, retries, backoff),
+                board,
+                lambda job: plans[job.name].cell.folder,
+            )
+            outcomes = drive.run(stopping=fail_fast and JobState.FAILED in {o.state for o in known.values()})
+    return [(known | outcomes)[job.name] for job in jobs]
+
+
+def _checked(jobs: Sequence[Job], executor: str, at_once: int | None, address: str | None) -> Path:
+    """The jobs' results folder, if they can be run together."""
+    if executor not in ("local", "ray"):
+        raise ConfigError(f"unknown executor {executor!r}", where="--executor", do="local or ray")
+    if address is not None and executor != "ray":
+        raise ConfigError("an address is Ray's", where=address, do="add --executor ray, or leave it out")
+    if at_once is not None and at_once < 1:
+        raise ConfigError(f"{at_once} jobs at once", where="--jobs", do="give 1 or more")
+    ((twice, times),) = Counter(job.name for job in jobs).most_common(1)
+    if times > 1:
+        raise ConfigError(f"two jobs are named {twice!r}", where="matrix", do="give each a name of its own")
+    folders = sorted({str(job.request.results) for job in jobs})
+    if len(folders) > 1:
+        raise ConfigError(f"jobs of {len(folders)} results folders", where=", ".join(folders), do="give all the same")
+    return jobs[0].request.results
+
+
+def _todo(plan: RunPlan) -> list[str]:
+    return [str(step.folder) for step in steps(plan) if not step.done()]
+
+
+def _known(job: Job, plan: RunPlan) -> Outcome | None:
+    """The outcome of a job that needs no worker: all of it is done, or its folder is corrupt."""
+    try:
+        if missing(plan):
+            return None
+        return Outcome(job.name, JobState.CACHED, result=result_of(plan, cached=True).as_json())
+    except ShiqbenchError as error:
+        return Outcome(job.name, JobState.FAILED, error=error_facts(error))
+
+
+@contextmanager
+def _opened(
+    todo: Sequence[Job], pool: Pool | None, at_once: int | None, results: Path, address: str | None
+) -> Iterator[Transport]:
+    """The transport, once it is known that every job fits; closed whatever happens."""
+    transport: Transport
+    if pool is not None or not todo:  # where nothing is to be done, no cluster is needed
+        from shiqbench.matrix.executors.local import LocalTransport
+
+        transport = LocalTransport(at_once or 1, pool or Pool(this_machine()))
+    else:
+        from shiqbench.matrix.executors.on_ray import RayTransport
+
+        transport = RayTransport(address, results)
+    try:
+        for job in todo:
+            if lacking := transport.never(job.resources):
+                raise ConfigError(lacking, where=f"job {job.name}", do="lower what the job asks for")
+        yield transport
+    finally:
+        transport.close()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: what runs is told to stop, and can be continued."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

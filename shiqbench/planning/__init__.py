@@ -1,0 +1,1 @@
+"""A request becomes cells with digests, before anything is computed."""

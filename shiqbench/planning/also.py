@@ -1,0 +1,111 @@
+"""``--also TASK:ARG``: the same cells, evaluated on further tasks, by the same engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.suggest import did_you_mean
+from shiqbench.planning.settings import nest, preset_values, validate
+from shiqbench.plugin.config import EvalConfig, TaskConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shiqbench.planning.plan import Request, RunPlan
+    from shiqbench.plugin.specs import TaskSpec
+    from shiqbench.plugin.task import Task
+
+SHARED = ("engine", "precision", "max_context")  # what an engine is built for is taken from the cell's own evaluation
+SECTIONS = ("task", "eval")
+
+
+def also_plans(plan: RunPlan, request: Request, settings: Mapping[str, Any]) -> tuple[RunPlan, ...]:
+    """One plan per ``--also``, each with the cells of ``plan``.
+
+    Args:
+        plan: Of the cell and its own evaluation.
+        request: What was typed.
+        settings: ``{task: {"task": {...}, "eval": {...}}}``, from ``--set also.TASK.task.key=value``.
+
+    Raises:
+        ConfigError: A task or a setting cannot be honoured.
+    """
+    names = [text.partition(":")[0] for text in request.also]
+    for name in settings:
+        if name not in names:
+            raise ConfigError(
+                f"also.{name} cannot be honoured: there is no --also {name}{did_you_mean(name, names)}",
+                where="--set",
+                do="add it, or leave the setting out",
+            )
+    if len(set(request.also)) < len(request.also):
+        raise ConfigError("the same task twice", where="--also", do="give each once")
+    return tuple(_also(plan, request, text, settings) for text in request.also)
+
+
+def _also(plan: RunPlan, request: Request, text: str, settings: Mapping[str, Any]) -> RunPlan:
+    name, colon, argument = text.partition(":")
+    spec = plan.found.task(name)
+    _check(plan, spec, text)
+    typed = _typed(name, settings.get(name, {}))
+    preset = nest(preset_values(spec, request.preset, "base"))
+    task_values = {**preset["task"], **typed["task"]}
+    if colon:
+        if not spec.argument or spec.argument in typed["task"]:
+            raise ConfigError(
+                f"{argument!r} cannot be honoured: {name} "
+                + (f"has its {spec.argument} from --set too" if spec.argument else "takes no argument"),
+                where=f"--also {text}",
+                do=f"write --also {name}",
+            )
+        task_values[spec.argument] = argument
+    config = validate(spec.load_config(), task_values, f"also.{name}.task")
+    assert isinstance(config, TaskConfig)
+    shared = {key: getattr(plan.evaluation, key) for key in SHARED}
+    kind: type[EvalConfig] = spec.load_sections()[1]
+    evaluation = validate(kind, {**preset["eval"], **shared, **typed["eval"]}, f"also.{name}.eval")
+    engine = plan.found.engine(evaluation.engine)
+    task: Task = spec.load()(config)
+    task.use_registry(plan.found)
+    return replace(
+        plan,
+        evaluation=evaluation,
+        engine=engine,
+        engine_version=engine.installed(),
+        task=task,
+        name=text,
+        added=spec,
+    )
+
+
+def _check(plan: RunPlan, spec: TaskSpec, text: str) -> None:
+    """Refuse a task that cannot evaluate the cell's language model.
+
+    Raises:
+        ConfigError: It says which of the two brings its own policy, or that the task evaluates nothing.
+    """
+    if own := [task.name for task in (plan.cell.task, spec) if task.own_policy]:
+        raise ConfigError(
+            f"{own[0]} brings its own policy, there is no language model in common",
+            where=f"--also {text}",
+            do="leave it out",
+        )
+    if not spec.load().evaluable:
+        raise ConfigError(f"{spec.name} evaluates nothing", where=f"--also {text}", do="leave it out")
+
+
+def _typed(name: str, values: Any) -> dict[str, dict[str, Any]]:
+    """The sections of ``also.NAME``.
+
+    Raises:
+        ConfigError: A key is not of the form ``also.NAME.task.key`` or ``also.NAME.eval.key``.
+    """
+    if not isinstance(values, dict) or not all(k in SECTIONS and isinstance(v, dict) for k, v in values.items()):
+        raise ConfigError(
+            f"also.{name} has the sections {' and '.join(SECTIONS)}",
+            where="--set",
+            do=f"write --set also.{name}.task.key=value",
+        )
+    return {section: values.get(section, {}) for section in SECTIONS}

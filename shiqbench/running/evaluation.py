@@ -1,0 +1,194 @@
+"""Evaluate weights on a task: engine -> records -> metrics -> DONE."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from shiqbench.base.digest import digest
+from shiqbench.base.errors import EngineError
+from shiqbench.base.files import read_records, replacing, write_json
+from shiqbench.base.manifest import manifest, peak_memory_gb
+from shiqbench.episodes.generation import ChatGenerator
+from shiqbench.episodes.journal import JournaledGenerator
+from shiqbench.plugin.config import EvalConfig
+from shiqbench.plugin.task import EvaluationContext
+from shiqbench.running.weights import evaluated_weights
+from shiqbench.store.cell import is_done, mark_done, verified_weights, working_on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from shiqbench.engines.holder import EngineHolder
+    from shiqbench.episodes.generation import Generator
+    from shiqbench.episodes.rendering import Renderer, TokenSequence
+    from shiqbench.planning.plan import CellPlan, RunPlan
+    from shiqbench.plugin.task import Metrics, Record
+
+ATTEMPTS = 2  # a failure of the machine is retried once with a new engine, from the wave in which it happened
+JOURNAL = ".journal.jsonl"  # in the evaluation's folder until that is done
+
+
+def evaluate_cell(
+    plan: RunPlan,
+    cell: CellPlan,
+    holder: EngineHolder,
+    progress: Callable[[int, int], None],
+    update: int | None = None,
+) -> bool:
+    """Evaluate one cell unless that is done.
+
+    Args:
+        plan: How.
+        cell: Whose weights.
+        holder: Of the engine.
+        progress: Told (done, total).
+        update: Take the weights as they were after this update; None takes the final ones.
+
+    Returns:
+        True if it was already there.
+    """
+    folder = plan.eval_folder(cell, update)
+    if is_done(folder):
+        return True
+    with working_on(folder):
+        if is_done(folder):  # another process finished it meanwhile
+            return True
+        with evaluated_weights(cell, update) as (weights, sha256):
+            _evaluate(plan, cell, update, weights, sha256, holder, progress)
+    return False
+
+
+def _evaluate(
+    plan: RunPlan,
+    cell: CellPlan,
+    update: int | None,
+    weights: Path | None,
+    sha256: str | None,
+    holder: EngineHolder,
+    progress: Callable[[int, int], None],
+) -> None:
+    started, folder = time.perf_counter(), plan.eval_folder(cell, update)
+    facts: dict[str, Any]
+    if cell.task.own_policy:
+        records, facts = plan.task.evaluate_weights(weights), {"engine": {"version": plan.engine_version}}
+    else:
+        identity = digest({"evaluation": plan.eval_recipe(cell, update), "weights": sha256})
+        journaled = partial(JournaledGenerator, path=folder / JOURNAL, identity=identity)
+        loaded = weights or cell.model.folder()
+
+        def finish(records: list[Record], renderer: Renderer) -> list[Record]:
+            return plan.task.complete_records(records, _context(plan, cell, loaded, holder, renderer))
+
+        records, facts = _generate(plan, loaded, holder, journaled, progress, finish)
+    facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
+    result = plan.task.metrics(records)
+    config_file, manifest_file = folder / "config.json", folder / "manifest.json"
+    records_file, metrics_file = folder / "records.parquet", folder / "metrics.json"
+    write_json(config_file, plan.eval_recipe(cell, update))
+    write_records(records_file, records)
+    write_json(metrics_file, metrics_json(result, plan))
+    facts |= {
+        "weights_sha256": sha256,
+        "reduced": plan.task.config.reduced(),
+        "peak_memory_gb": peak_memory_gb(),
+    }
+    write_json(manifest_file, manifest(**facts))
+    mark_done(folder, [config_file, manifest_file, records_file, metrics_file])
+    (folder / JOURNAL).unlink(missing_ok=True)
+
+
+def _generate(
+    plan: RunPlan,
+    weights: Path,
+    holder: EngineHolder,
+    journaled: Callable[[Generator], JournaledGenerator],
+    progress: Callable[[int, int], None],
+    finish: Callable[[list[Record], Renderer], list[Record]],
+) -> tuple[list[Record], dict[str, Any]]:
+    """Records of a language model's evaluation, and facts for its manifest."""
+    assert plan.engine is not None
+    assert isinstance(plan.evaluation, EvalConfig)
+    renderer = holder.renderer(weights)
+    failures: list[str] = []
+    while True:
+        started = time.perf_counter()
+        try:
+            engine = journaled(holder.ready(plan.engine, weights, plan.evaluation))
+            ready = time.perf_counter()
+            chat = ChatGenerator(engine, renderer, plan.evaluation.max_context)
+            records = plan.task.evaluate(chat, plan.evaluation, progress)
+            generated = time.perf_counter()
+            records = finish(records, renderer)
+            break
+        except EngineError as error:
+            failures.append(str(error))
+            holder.close()
+            if len(failures) >= ATTEMPTS:
+                raise
+    facts = {
+        "engine": engine.describe(),
+        "chat_template_sha256": renderer.template_sha256,
+        "task": plan.task.facts(),
+        "machine_failures": failures,
+        "journal": engine.facts(),
+        "seconds": {
+            "engine": ready - started,
+            "generation": generated - ready,
+            "finish": time.perf_counter() - generated,
+        },
+    }
+    return records, facts
+
+
+def _context(
+    plan: RunPlan, cell: CellPlan, weights: Path, holder: EngineHolder, renderer: Renderer
+) -> EvaluationContext:
+    """The reference of a cell is what its training started from; an untrained model is its own."""
+    reference: Literal["self", "base", "start"] = "start" if cell.start is not None else "base"
+    if cell.train is None:
+        reference = "self"
+
+    def under(model: Path, sequences: Sequence[TokenSequence]) -> list[list[float]]:
+        assert plan.engine is not None
+        assert isinstance(plan.evaluation, EvalConfig)
+        scores = holder.ready(plan.engine, model, plan.evaluation).score([s.ids for s in sequences])
+        return [[logp[p] for p in s.actions] for logp, s in zip(scores, sequences, strict=True)]
+
+    def logprobs(sequences: Sequence[TokenSequence]) -> tuple[list[list[float]], list[list[float]]]:
+        own = under(weights, sequences)
+        if reference == "self":
+            return own, own
+        return own, under(verified_weights(cell.start.folder)[0] if cell.start else cell.model.folder(), sequences)
+
+    def base() -> list[Record] | None:
+        """What the evaluation of the untrained model left, which always comes first."""
+        return None if cell.digest == plan.base.digest else read_records(plan.eval_folder(plan.base))
+
+    return EvaluationContext(renderer, reference, logprobs, base)
+
+
+def metrics_json(result: Metrics, plan: RunPlan) -> dict[str, Any]:
+    """The form of ``metrics.json``; no times in it, so that equal results are equal files."""
+    primary = result.primary
+    return {
+        "primary": {
+            "name": primary.name,
+            "value": primary.value,
+            "low": primary.low,
+            "high": primary.high,
+            "higher_is_better": primary.higher_is_better,
+        },
+        "metrics": result.metrics,
+        "engine": plan.engine_version,
+    }
+
+
+def write_records(path: Path, records: Sequence[Record]) -> None:
+    """One parquet row per example."""
+    import pandas as pd
+
+    with replacing(path) as temporary:
+        pd.DataFrame.from_records(list(records)).to_parquet(temporary, index=False)

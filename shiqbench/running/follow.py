@@ -1,0 +1,43 @@
+"""What every process but the main one does: train with it, write nothing, say nothing."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from shiqbench.base.errors import ConfigError
+from shiqbench.running.workbench import workbench
+
+if TYPE_CHECKING:
+    from shiqbench.planning.plan import RunPlan
+    from shiqbench.running.team import Team
+
+
+def follow(plan: RunPlan, team: Team) -> None:
+    """Take part in every training of the main process, until it has no more.
+
+    Args:
+        plan: The same as the main process's.
+        team: With this process in it.
+
+    Raises:
+        ConfigError: The main process trains a cell that this process has not planned.
+        ShiqbenchError: The training failed.
+    """
+    from transformers.utils import logging
+
+    from shiqbench.base.progress import Display
+    from shiqbench.running.train_cell import fit
+
+    logging.disable_progress_bar()
+    warnings.simplefilter("ignore")  # the main process shows the same
+    cells = {c.digest: c for c in plan.trained}
+    with workbench(team) as bench:
+        for order in team.orders():
+            if order.cell not in cells:
+                raise ConfigError(
+                    f"the main process trains {order.cell}, this one has planned {', '.join(cells)}",
+                    where="launch",
+                    do="give every process the same command, files and packages",
+                )
+            fit(cells[order.cell], order.folder, team.share(None), Display(quiet=True), bench)

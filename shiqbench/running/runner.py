@@ -1,0 +1,275 @@
+"""Carry a plan out: train what is missing, evaluate what is missing, say what came out."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.digest import short
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import read_json, write_json
+from shiqbench.planning.plan import Point
+from shiqbench.plugin.start_model import StartModel
+from shiqbench.running.weights import of_cell
+from shiqbench.running.workbench import workbench
+from shiqbench.store.cell import check_not_cleaned, check_writable, is_done, mark_done, working_on
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from shiqbench.base.progress import Display
+    from shiqbench.planning.plan import CellPlan, Curve, RunPlan
+    from shiqbench.running.team import Team
+    from shiqbench.running.workbench import Workbench
+
+# What a language model under training can provide, whatever the task.
+LANGUAGE_MODEL_OFFERS = frozenset({"values", "token_q", "mismatched", "best"})
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What ``run`` returns and prints with ``--json``.
+
+    Attributes:
+        cell: Train digest.
+        path: The cell's folder.
+        state: ``done``.
+        cached: Nothing had to be computed.
+        evaluation: Digest and folder of the evaluation.
+        primary: The primary metric with its interval.
+        metrics: Every metric.
+        budget: What training spent; None for ``base``.
+        also: What ``--also`` evaluated, as typed -> evaluation, primary, metrics.
+        curve: What ``--eval-every`` evaluated: update, evaluation, primary, metrics.
+    """
+
+    cell: str
+    path: Path
+    state: str
+    cached: bool
+    evaluation: dict[str, str]
+    primary: dict[str, Any]
+    metrics: dict[str, float]
+    budget: dict[str, int] | None
+    also: dict[str, dict[str, Any]]
+    curve: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**self.__dict__, "path": str(self.path)}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that a run may have to compute; runs that share it find it done.
+
+    Attributes:
+        text: What is done, in words.
+        folder: Its result, finished by DONE.
+        cell: Which cell is trained or evaluated.
+        evaluation: How it is evaluated; None where it is trained.
+        update: Which snapshot is evaluated; None takes the final weights.
+        keep: Where it is trained, the updates after which its weights are kept.
+    """
+
+    text: str
+    folder: Path
+    cell: CellPlan
+    evaluation: RunPlan | None = None
+    update: int | None = None
+    keep: tuple[int, ...] = ()
+
+    def done(self) -> bool:
+        """Whether nothing has to be computed.
+
+        Raises:
+            CorruptCellError: A result is not what was written.
+        """
+        return is_done(self.folder) and (not self.keep or of_cell(self.cell, self.keep).complete())
+
+    def weights_of(self) -> Path | None:
+        """The cell whose final weights are needed; None for a model that nobody trained here."""
+        if self.evaluation is None or self.update is not None:
+            return self.cell.start.folder if self.cell.start else None
+        return self.cell.folder if self.cell.train is not None else self.cell.model.cell
+
+
+def steps(plan: RunPlan) -> list[Step]:
+    """Everything that a run of this plan consists of, in order, done or not."""
+    keep = _weights_to_keep(plan)
+    again = " once more, for its weights along the way" if keep and is_done(plan.cell.folder) else ""
+    found = [Step(f"train {c.label}", c.folder, c) for c in plan.trained if c is not plan.cell]
+    if plan.cell.train is not None:
+        found.append(Step(f"train {plan.cell.label}{again}", plan.cell.folder, plan.cell, keep=keep))
+    for each in (plan, *plan.also):
+        on = f" on {each.name}" if each.added else ""
+        found += [Step(f"evaluate {c.label}{on}", each.eval_folder(c), c, each) for c in each.evaluated]
+    return found + (_curve_steps(plan.curve) if plan.curve is not None else [])
+
+
+def _curve_steps(curve: Curve) -> list[Step]:
+    """The untrained model first, because tasks may compare with it."""
+    plan = curve.plan
+    untrained = Point(0, plan.base, None, plan.eval_folder(plan.base))
+    points = {p.folder: p for p in (untrained, *curve.points)}.values()
+    return [
+        Step(f"evaluate {p.cell.label} at update {p.update} on validation", p.folder, p.cell, plan, p.snapshot)
+        for p in points
+    ]
+
+
+def _weights_to_keep(plan: RunPlan) -> tuple[int, ...]:
+    """The updates whose weights the curve still needs."""
+    if plan.curve is None:
+        return ()
+    return tuple(p.snapshot for p in plan.curve.points if p.snapshot is not None and not is_done(p.folder))
+
+
+def missing(plan: RunPlan) -> list[str]:
+    """What a run of this plan would compute, in words; empty if nothing."""
+    return [step.text for step in steps(plan) if not step.done()]
+
+
+def run_plan(plan: RunPlan, display: Display, bench: Workbench | None = None, team: Team | None = None) -> RunResult:
+    """Train and evaluate whatever is missing, then read the result back.
+
+    Args:
+        plan: What is wanted.
+        display: Told about progress.
+        bench: What this process keeps for its next run; nothing is kept without one.
+        team: The processes that train with this one, where no bench names them; dismissed at the end.
+
+    Raises:
+        ConfigError: Before anything was written.
+        ShiqbenchError: The run failed; error.json is in the cell.
+    """
+    todo = [step for step in steps(plan) if not step.done()]
+    if todo:
+        prepare(plan)
+        with nullcontext(bench) if bench else workbench(team) as kept:
+            _compute(todo, display, kept)
+    if team is not None:
+        team.dismiss()
+    return result_of(plan, cached=not todo)
+
+
+def result_of(plan: RunPlan, *, cached: bool) -> RunResult:
+    """Read back what a finished run has left."""
+    manifest = plan.cell.folder / "manifest.json"
+    return RunResult(
+        cell=plan.cell.digest,
+        path=plan.cell.folder,
+        state="done",
+        cached=cached,
+        **_evaluated(plan.eval_folder(plan.cell)),
+        budget=read_json(manifest).get("budget") if plan.cell.train else None,
+        also={each.name: _evaluated(each.eval_folder(each.cell)) for each in plan.also},
+        curve=[{"update": p.update, **_evaluated(p.folder)} for p in plan.curve.points] if plan.curve else [],
+    )
+
+
+def _evaluated(folder: Path) -> dict[str, Any]:
+    """What an evaluation gave."""
+    metrics = read_json(folder / "metrics.json")
+    evaluation = {"digest": folder.name, "path": str(folder)}
+    return {"evaluation": evaluation, "primary": metrics["primary"], "metrics": metrics["metrics"]}
+
+
+def prepare(plan: RunPlan) -> None:
+    """Everything that can fail before a result folder exists: permissions, assets, the model."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    cell = plan.cell
+    for each in plan.trained:
+        check_needs(each)
+    for step in steps(plan):
+        needed = step.weights_of()
+        if needed is not None and not step.done():
+            check_not_cleaned(needed)
+    check_writable(cell.results)
+    for evaluated in (plan, *plan.also):
+        evaluated.task.fetch()
+        if not cell.task.own_policy:
+            evaluated.task.use_model(StartModel(cell.model.folder()))
+
+
+def check_needs(cell: CellPlan) -> None:
+    """Refuse an algorithm whose needs neither the task's data nor the policy meets, or that the task refuses.
+
+    Raises:
+        ConfigError: It names what is missing, or what the task says.
+    """
+    algorithm, task = cell.algorithm.load()(cell.algo), cell.task.load()(cell.task_config)
+    needs: frozenset[str] = algorithm.needs
+    offers: frozenset[str] = task.offers | (frozenset() if cell.task.own_policy else LANGUAGE_MODEL_OFFERS)
+    missing = sorted(needs - offers)
+    if missing:
+        raise ConfigError(
+            f"{cell.algorithm.name} needs {', '.join(missing)}, which {cell.task.name} does not offer",
+            where="--algo",
+            do="choose another algorithm or task, or a setting of it that does without",
+        )
+    task.check(algorithm)
+
+
+def _compute(todo: Sequence[Step], display: Display, bench: Workbench) -> None:
+    """Each looks itself whether another process has made it meanwhile."""
+    for step in todo:
+        if step.evaluation is not None:  # every training comes before
+            bench.team.dismiss()
+        if step.evaluation is not None and step.cell.train is None:
+            _untrained(step.cell)
+        if step.evaluation is None:
+            from shiqbench.running.train_cell import train_cell
+
+            with display.step(step.text, step.folder):
+                train_cell(step.cell, display, bench, step.keep)
+            continue
+        from shiqbench.running.evaluation import JOURNAL, evaluate_cell
+
+        at = "" if step.update is None else f" at update {step.update}"
+        goes_on = ", continued" if (step.folder / JOURNAL).is_file() else ""
+        with (
+            display.step(f"{step.text} with {step.evaluation.engine_version}{goes_on}", step.folder),
+            display.bar(f"evaluate {step.cell.label}{at}", 0) as advance,
+        ):
+            bench.make_room_for_engine()
+            evaluate_cell(step.evaluation, step.cell, bench.engine, advance, step.update)
+
+
+def _untrained(cell: CellPlan) -> None:
+    """The folder of a cell that trains nothing: its recipe and where it ran."""
+    if is_done(cell.folder):
+        return
+    from shiqbench.base.manifest import manifest
+
+    with working_on(cell.folder):
+        files = [cell.folder / "config.json", cell.folder / "manifest.json"]
+        write_json(files[0], cell.recipe)
+        write_json(files[1], manifest(model=cell.model.text, start=None))
+        mark_done(cell.folder, files)
+
+
+def describe(plan: RunPlan) -> list[str]:
+    """The plan in a few lines, for the user to check before minutes are spent."""
+    cell = plan.cell
+    reduced = " (a reduced setting)" if cell.task_config.reduced() else ""
+    lines = [f"{cell.algorithm.name} on {cell.task.name}, preset {cell.preset}{reduced}, model {cell.model.text}"]
+    if cell.start:
+        lines.append(f"starts from {cell.start.label}, which is also the reference")
+    if cell.train:
+        lines.append(f"trains {cell.train.summary()}, seed {cell.seed}")
+    how = f"with {plan.engine_version} {plan.evaluation.summary()}".strip()
+    lines.append(f"evaluates {how}; cell {short(cell.digest)}, evaluation {plan.eval_folder(cell).name}")
+    for each in plan.also:
+        where = f"evaluation {each.eval_folder(cell).name}"
+        lines.append(f"also evaluates {each.name} with {each.engine_version} {each.evaluation.summary()}; {where}")
+    if plan.curve is not None:
+        at = ", ".join(str(p.update) for p in plan.curve.points)
+        lines.append(f"also evaluates on validation at updates {at}")
+    todo = missing(plan)
+    lines.append("to do: " + (", ".join(todo) if todo else "nothing, all of it is done"))
+    return lines

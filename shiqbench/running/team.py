@@ -1,0 +1,246 @@
+"""Several processes that a launcher started for one cell: which one this is, and how they work together.
+
+The main process alone decides what is missing, holds locks, writes and evaluates. The others wait for its orders; each
+order is one training. Orders go through the launcher's store, and a process group exists only while they train: an
+engine in the main process finds neither a group nor the launcher's variables, which vLLM would read.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+VARIABLES = (
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"),
+    *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE"),
+)
+ELASTIC = "TORCHELASTIC_"
+NOT_OURS = (
+    ("ACCELERATE_USE_FSDP", "false", "launch with DDP: sharded weights are not supported, see docs/distributed.md"),
+    ("ACCELERATE_USE_DEEPSPEED", "false", "launch with DDP, see docs/distributed.md"),
+    ("ACCELERATE_USE_MEGATRON_LM", "false", "launch with DDP, see docs/distributed.md"),
+    ("ACCELERATE_USE_PARALLELISM_CONFIG", "false", "launch with DDP, see docs/distributed.md"),
+    ("ACCELERATE_MIXED_PRECISION", "no", "launch with --mixed_precision no and set train.precision"),
+    ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1", "leave it out and set train.micro_tokens"),
+    ("ACCELERATE_DYNAMO_BACKEND", "no", "leave it out"),
+)
+PATIENCE = timedelta(days=30)  # the main process may sample or wait for hours; if it dies, the launcher ends all
+_PR_SET_PDEATHSIG = 1
+SILENCE = 15.0  # seconds in which the launcher ends a process whose main process failed too
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process stands among those that train together.
+
+    Attributes:
+        rank: 0 is the main process.
+        count: How many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes and speaks."""
+        return self.rank == 0
+
+    def refuse_several(self, what: str, do: str) -> None:
+        """Refuse what one process does alone.
+
+        Args:
+            what: That.
+            do: What the user can do instead.
+
+        Raises:
+            ConfigError: A launcher has started several.
+        """
+        if self.count > 1:
+            raise ConfigError(f"{what} is for one process, and {self.count} were launched", where="launcher", do=do)
+
+
+@dataclass(frozen=True)
+class Order:
+    """One training that the others take part in.
+
+    Attributes:
+        cell: Train digest, of a cell of their own plan.
+        folder: Holds the checkpoint to continue from.
+    """
+
+    cell: str
+    folder: Path
+
+
+@cache
+def place() -> Place:
+    """This process's, as the launcher said when it began."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return Place()
+    return Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+
+
+def let_main_speak_first() -> str:
+    """Before another process tells of its failure: if the main process failed too, the launcher ends this one first.
+
+    Returns:
+        What the line begins with.
+    """
+    if place().main:
+        return ""
+    time.sleep(SILENCE)
+    return f"process {place().rank}: "
+
+
+class Team:
+    """The processes of one launch, as each of them sees it.
+
+    Args:
+        place: This process's.
+        variables: The launcher's; they are in the environment only while the processes meet.
+    """
+
+    def __init__(self, place: Place, variables: Mapping[str, str]) -> None:
+        self.place, self._variables = place, variables
+        self._store: Any = None
+        self._orders = 0
+        self._dismissed = place.count == 1
+
+    @contextmanager
+    def together(self, order: Order) -> Iterator[None]:
+        """In the main process: the others train with it inside this context."""
+        if self.place.count == 1:
+            yield
+            return
+        self._say(order)
+        with self._group():
+            yield
+
+    def dismiss(self) -> None:
+        """In the main process: no further training; the others end."""
+        if not self._dismissed:
+            self._dismissed = True
+            self._say(None)
+            # The store may live in this process: nobody ends before all have heard.
+            self._open_store().wait([f"heard/{rank}" for rank in range(1, self.place.count)], PATIENCE)
+
+    def orders(self) -> Iterator[Order]:
+        """In the others: every training, inside its process group, until the main process dismisses them."""
+        while True:
+            self._orders += 1
+            key = f"order/{self._orders}"
+            self._open_store().wait([key], PATIENCE)
+            order: Order | None = pickle.loads(self._store.get(key))  # noqa: S301 - what the main process of this launch wrote
+            if order is None:
+                self._store.set(f"heard/{self.place.rank}", b"")
+                return
+            with self._group():
+                yield order
+
+    def share(self, value: Any) -> Any:
+        """Inside a process group: the main process's value, in every process."""
+        if self.place.count == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
+
+    def total(self, *counts: int) -> tuple[int, ...]:
+        """Inside a process group: sums over the processes; none goes on before all are there."""
+        if self.place.count == 1:
+            return counts
+        from accelerate.utils import gather_object
+
+        return tuple(map(sum, zip(*gather_object([counts]), strict=True)))
+
+    def _say(self, order: Order | None) -> None:
+        self._orders += 1
+        self._open_store().set(f"order/{self._orders}", pickle.dumps(order))
+
+    def _open_store(self) -> Any:
+        if self._store is None:
+            from torch.distributed.rendezvous import rendezvous
+
+            with self._launched():
+                self._store, _, _ = next(rendezvous("env://"))
+        return self._store
+
+    @contextmanager
+    def _launched(self) -> Iterator[None]:
+        """The environment as the launcher made it."""
+        os.environ.update(self._variables)
+        try:
+            yield
+        finally:
+            for name in self._variables:
+                os.environ.pop(name, None)
+
+    @contextmanager
+    def _group(self) -> Iterator[None]:
+        """A process group of its own keys, and accelerate's state of it.
+
+        After an error it is left as it is: leaving a group waits for processes that may never come.
+        """
+        import torch
+        from accelerate.state import AcceleratorState, PartialState
+        from torch.distributed.distributed_c10d import PrefixStore
+
+        gpu = torch.cuda.is_available()
+        with self._launched():
+            if gpu:
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            torch.distributed.init_process_group(
+                "cuda:nccl,cpu:gloo" if gpu else "gloo",
+                store=PrefixStore(f"training/{self._orders}", self._open_store()),
+                rank=self.place.rank,
+                world_size=self.place.count,
+            )
+            PartialState(cpu=not gpu)
+            yield
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+
+ALONE = Team(Place(), {})
+
+
+def launched() -> Team:
+    """The team of this launch; takes the launcher's variables out of the environment, once.
+
+    Raises:
+        ConfigError: The launcher asks for what this program decides, or does not do.
+    """
+    here = place()
+    for name, accepted, do in NOT_OURS:
+        value = os.environ.get(name, accepted)
+        if value.lower() != accepted:
+            raise ConfigError(f"{name}={value} cannot be honoured", where="launcher", do=do)
+    if here.count > 1:
+        _end_with_the_launcher()
+    names = [k for k in os.environ if k in VARIABLES or k.startswith(ELASTIC)]
+    return Team(here, {k: os.environ.pop(k) for k in names})
+
+
+def _end_with_the_launcher() -> None:
+    """On Linux the kernel ends this process with its launcher, whose processes are in sessions of their own."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,285 @@
+"""Train one cell: episodes -> rendered -> units -> reference statistics -> weights -> DONE."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from shiqbench.base.cache import cache_dir
+from shiqbench.base.digest import digest, known_sha256
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import write_json
+from shiqbench.base.manifest import manifest, peak_gpu_memory_gb, peak_memory_gb
+from shiqbench.base.memory import keeping_freed_memory
+from shiqbench.episodes.episode import REFERENCE_RETURNS
+from shiqbench.plugin.config import TrainConfig
+from shiqbench.plugin.start_model import StartModel
+from shiqbench.running.team import Order
+from shiqbench.running.weights import REPLAY, adopt, of_cell, start_weights
+from shiqbench.running.workbench import Material
+from shiqbench.store.cell import is_done, mark_done, working_on
+from shiqbench.training.facts import data_facts
+from shiqbench.training.loop import Trainer, plan_training
+from shiqbench.training.mismatched import mismatched
+from shiqbench.training.policy import Policy, trainable
+from shiqbench.training.reference import ReferenceCache, not_computed
+from shiqbench.training.snapshots import FOLDER as SNAPSHOTS
+from shiqbench.training.snapshots import Snapshots
+from shiqbench.training.units import make_units
+from shiqbench.training.weights import save_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from shiqbench.base.progress import Display
+    from shiqbench.episodes.rendering import Rendered
+    from shiqbench.planning.plan import CellPlan
+    from shiqbench.plugin.algorithm import Algorithm
+    from shiqbench.plugin.config import AlgorithmConfig
+    from shiqbench.running.team import Team
+    from shiqbench.running.workbench import Workbench
+    from shiqbench.training.token_statistics import TokenStatistics
+
+
+def train_cell(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, ...] = ()) -> bool:
+    """Train a cell unless that is done; its start must be.
+
+    Args:
+        cell: What to train.
+        display: Told about progress.
+        bench: What this process keeps.
+        keep: Updates after which the weights are kept for a learning curve. A finished cell that did not keep
+            them is trained once more, beside itself.
+
+    Returns:
+        True if everything was already there.
+    """
+    if there(cell, keep):
+        return True
+    with working_on(cell.folder):
+        if there(cell, keep):  # another process finished it meanwhile
+            return True
+        with keeping_freed_memory(again=bench.lasting):
+            if not is_done(cell.folder):
+                _train(cell, display, bench, keep)
+            if keep and not of_cell(cell, keep).complete():
+                display.say(f"{cell.label} did not keep its weights along the way; training once more for them")
+                _train_again(cell, display, bench, keep)
+    return False
+
+
+def there(cell: CellPlan, keep: tuple[int, ...]) -> bool:
+    """Trained, with the weights at these updates."""
+    return is_done(cell.folder) and (not keep or of_cell(cell, keep).complete())
+
+
+def _train_again(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, ...]) -> None:
+    """In a folder of its own, which goes once the snapshots are taken over."""
+    folder = cell.folder / REPLAY
+    folder.mkdir(exist_ok=True)
+    _train_language_model(cell, folder, display, bench, keep)
+    adopt(folder, cell)
+
+
+def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, ...]) -> None:
+    assert cell.seed is not None
+    started = time.perf_counter()
+    write_json(cell.folder / "config.json", cell.recipe)
+    facts = (
+        _train_own_policy(cell, display)
+        if cell.task.own_policy
+        else _train_language_model(cell, cell.folder, display, bench, keep)
+    )
+    facts |= {
+        "model": cell.model.text,
+        "start": cell.start.label if cell.start else None,
+        "seconds": time.perf_counter() - started,
+        "peak_memory_gb": peak_memory_gb(),
+        "peak_gpu_memory_gb": peak_gpu_memory_gb(),
+    }
+    folder = cell.folder
+    write_json(folder / "manifest.json", manifest(**facts))
+    mark_done(folder, [f for f in (folder, *folder.glob("checkpoint")) for f in f.iterdir() if _kept(f)])
+
+
+def _train_own_policy(cell: CellPlan, display: Display) -> dict[str, Any]:
+    assert cell.train is not None
+    assert cell.seed is not None
+    task = cell.task.load()(cell.task_config)
+    algorithm = cell.algorithm.load()(cell.algo)
+    with display.training(cell.label, cell.folder) as reporter:
+        facts: dict[str, Any] = task.train(algorithm, cell.train, cell.seed, cell.folder, reporter.update)
+    return facts
+
+
+def _train_language_model(
+    cell: CellPlan, folder: Path, display: Display, bench: Workbench, keep: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """Train into a folder; returns facts for the manifest."""
+    weights, weights_sha256 = start_weights(cell)
+    algorithm = cell.algorithm.load()(cell.algo)
+    with display.stage("episodes"):
+        material = _material(cell, StartModel(weights, weights_sha256, display.bar, bench.engine.open), bench)
+        episodes = algorithm.select(material.offered)
+        rendered = material.render(episodes)
+    bench.make_room_for_training()
+    with bench.team.together(Order(cell.digest, folder)):
+        bench.team.share(rendered)
+        snapshots = Snapshots(folder / SNAPSHOTS, keep)
+        fitted = fit(cell, folder, rendered, display, bench, snapshots)
+    snapshots.seal()
+    save_weights(fitted.policy, weights, material.renderer, folder / "checkpoint", algorithm.sampling_q_weight)
+    return {
+        "start_weights_sha256": weights_sha256,
+        "tokenizer_sha256": _sha256_if_file(weights / "tokenizer.json"),
+        "chat_template_sha256": material.renderer.template_sha256,
+        "data": data_facts(material.offered, episodes, rendered, fitted.facts.pop("units")),
+        "task": material.task.facts(),
+        "processes": bench.team.place.count,
+        **fitted.facts,
+    }
+
+
+class Fitted(NamedTuple):
+    """A policy after its training.
+
+    Attributes:
+        policy: It.
+        facts: For the manifest; ``units`` is their number.
+    """
+
+    policy: Policy
+    facts: dict[str, Any]
+
+
+def fit(
+    cell: CellPlan,
+    folder: Path,
+    rendered: Sequence[Rendered],
+    display: Display,
+    bench: Workbench,
+    snapshots: Snapshots | None = None,
+) -> Fitted:
+    """Train on episodes that are rendered: what every process of a launch does.
+
+    Args:
+        cell: What to train; its start must be done.
+        folder: Holds the checkpoint to continue from; the main process writes into it.
+        rendered: All episodes, the same in every process.
+        display: Told about progress.
+        bench: What this process keeps.
+        snapshots: Of the weights along the way.
+
+    Raises:
+        ConfigError: The data are not what the algorithm or the settings need.
+        DivergedError: The loss is no longer finite.
+    """
+    config = cell.train
+    assert isinstance(config, TrainConfig)
+    assert cell.seed is not None
+    weights, weights_sha256 = start_weights(cell)
+    algorithm = cell.algorithm.load()(cell.algo)
+    _check_lengths(rendered, config)
+    _check_data(algorithm, rendered)
+    units = make_units(algorithm, [r.episode for r in rendered])
+    plan = plan_training(units, rendered, config, algorithm.group_size, cell.seed)
+    joined = []
+    if "mismatched" in algorithm.needs:
+        joined = [m.rendered for b in plan.batches for m in mismatched(b, rendered)]
+    _check_lengths(joined, config)
+    policy = Policy(trainable(bench.pretrained(weights_sha256, weights), config, cell.seed), config, algorithm.needs)
+    policy.to("cuda" if torch.cuda.is_available() else "cpu")  # the reference's pass rounds as training does
+    visited = [*(rendered[i] for i in plan.rows), *joined]
+    reference, reference_facts = _reference(algorithm, weights_sha256, policy, visited, display, bench.team)
+    keep = snapshots.keep if snapshots is not None else None
+    trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder, keep=keep)
+    resumed_at = trainer.done
+    with display.training(cell.label, folder) as reporter:
+        trainer.run(reporter)
+    facts = {
+        "units": len(units),
+        "budget": {
+            "updates": len(plan.batches),
+            "tokens": sum(plan.tokens),
+            "episodes": sum(len(u.rows) for b in plan.batches for u in b),
+        },
+        "reference": reference_facts,
+        "mismatched_tokens": sum(r.tokens for r in joined),
+        "resumed_at_update": resumed_at,
+        "save_every": config.save_every,
+    }
+    return Fitted(policy, facts)
+
+
+def _material(cell: CellPlan, start: StartModel, bench: Workbench) -> Material:
+    """The task's episodes for this start; they depend on no algorithm, so cells share them."""
+
+    def make() -> Material:
+        task = cell.task.load()(cell.task_config)
+        task.use_model(start)
+        return Material(task, task.episodes("train"), start.renderer)
+
+    key = digest({"task": cell.recipe["task"], "plugins": cell.origins, "weights": start.weights_sha256})
+    return bench.material(key, make)
+
+
+def _kept(file: Path) -> bool:
+    return file.is_file() and not file.name.startswith(".") and file.name not in ("DONE", "error.json")
+
+
+def _reference(
+    algorithm: Algorithm[AlgorithmConfig],
+    weights_sha256: str,
+    policy: Policy,
+    visited: Sequence[Rendered],
+    display: Display,
+    team: Team,
+) -> tuple[Callable[[Rendered], TokenStatistics], dict[str, Any]]:
+    """The reference's statistics of every episode that training will visit, joined ones too, and what they cost."""
+    if not algorithm.uses_reference:
+        return not_computed, {"computed": 0, "cached": 0, "seconds": 0.0}
+    started = time.perf_counter()
+    cache = ReferenceCache(cache_dir() / "reference", weights_sha256, policy)
+    mine = visited[team.place.rank :: team.place.count]
+    with display.bar("reference", len(mine)) as advance:
+        computed, found = team.total(*cache.fill(mine, advance))
+    device = next(policy.parameters()).device.type
+    facts = {"computed": computed, "cached": found, "device": device, "seconds": time.perf_counter() - started}
+    return cache.row, facts
+
+
+def _check_lengths(rendered: Sequence[Rendered], config: TrainConfig) -> None:
+    """Refuse an episode that is too long; nothing is truncated."""
+    longest = max(rendered, key=lambda r: max(len(s.ids) for s in r.sequences), default=None)
+    if longest is None:
+        return
+    tokens = max(len(s.ids) for s in longest.sequences)
+    if tokens > config.max_tokens:
+        raise ConfigError(
+            f"episode {longest.episode.id} has {tokens} tokens, train.max_tokens is {config.max_tokens}",
+            where="training data",
+            do=f"raise it (--set train.max_tokens={tokens}) or shorten the prompt",
+        )
+
+
+def _check_data(algorithm: Algorithm[AlgorithmConfig], rendered: Sequence[Rendered]) -> None:
+    """Refuse an episode without what the algorithm needs of the data; the task offers it, so most have it."""
+    for r in rendered:
+        has = {
+            "behaviour_logp": r.behaviour_logp is not None,
+            REFERENCE_RETURNS: bool(r.episode.meta.get(REFERENCE_RETURNS)),
+        }
+        for need in sorted(algorithm.needs & set(has)):
+            if not has[need]:
+                raise ConfigError(
+                    f"episode {r.episode.id} has no {need}, which the algorithm needs",
+                    where="training data",
+                    do="leave such episodes out by a setting of the task, or choose another algorithm",
+                )
+
+
+def _sha256_if_file(path: Path) -> str | None:
+    return known_sha256(path) if path.is_file() else None

@@ -1,0 +1,94 @@
+"""Weights that a cell starts from, ends with, or had on the way."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from shiqbench.base.digest import digest, file_sha256, known_sha256
+from shiqbench.base.errors import RunError
+from shiqbench.plugin.config import TrainConfig
+from shiqbench.store.cell import mark_done, recorded, verified, verified_weights
+from shiqbench.training.snapshots import FOLDER, Snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from shiqbench.planning.plan import CellPlan
+
+
+@contextmanager
+def evaluated_weights(cell: CellPlan, update: int | None) -> Iterator[tuple[Path | None, str | None]]:
+    """Folder and sha256 of trained weights; None and None for a model that nobody trained here."""
+    if update is not None:
+        with as_model(cell, update) as found:
+            yield found
+        return
+    trained = cell.folder if cell.train is not None else cell.model.cell
+    yield verified_weights(trained) if trained is not None else (None, None)
+
+
+def start_weights(cell: CellPlan) -> tuple[Path, str]:
+    """Folder and sha256 of the weights that the cell starts from; they are the reference too."""
+    if cell.start is not None:
+        return verified_weights(cell.start.folder)
+    folder = cell.model.folder()
+    return folder, digest({f.name: known_sha256(f) for f in sorted(folder.glob("*.safetensors"))})
+
+
+REPLAY = ".replay"  # in a finished cell that is trained once more, for the snapshots that it did not keep
+
+
+def of_cell(cell: CellPlan, updates: tuple[int, ...]) -> Snapshots:
+    """Those that lie in the cell's folder."""
+    return Snapshots(cell.folder / FOLDER, updates)
+
+
+def adopt(replayed: Path, cell: CellPlan) -> None:
+    """Take over the snapshots of a second training, once its weights are seen to be the cell's own.
+
+    Raises:
+        RunError: They are not; nothing is taken over.
+    """
+    name = "checkpoint/model.safetensors"
+    if file_sha256(replayed / name) != recorded(cell.folder, name):  # the cell's own may have been cleaned
+        raise RunError(
+            "trained once more for its snapshots, the cell gives other weights",
+            where=str(cell.folder),
+            do="was it trained on another machine? Delete it to train it here",
+        )
+    target = cell.folder / FOLDER
+    target.mkdir(exist_ok=True)
+    for file in (replayed / FOLDER).glob("*.pt"):
+        file.replace(target / file.name)
+    mark_done(target, target.glob("*.pt"))
+    shutil.rmtree(replayed)
+
+
+@contextmanager
+def as_model(cell: CellPlan, update: int) -> Iterator[tuple[Path, str]]:
+    """A folder with the whole model as it was after an update, removed afterwards; and the snapshot's sha256."""
+    import torch
+
+    from shiqbench.episodes.rendering import Renderer
+    from shiqbench.training.policy import Policy, load_model
+    from shiqbench.training.weights import save_weights
+
+    assert isinstance(cell.train, TrainConfig)
+    assert cell.seed is not None
+    file = of_cell(cell, (update,)).file(update)
+    sha256 = verified(file.parent, file.name)
+    source, _ = start_weights(cell)
+    algorithm = cell.algorithm.load()(cell.algo)
+    policy = Policy(load_model(source, cell.train, cell.seed), cell.train, algorithm.needs)
+    trained = torch.load(file, map_location="cpu", weights_only=True)
+    policy.load_state_dict(trained, strict=not cell.train.lora_rank)
+    folder = cell.folder / f".model-{update}"
+    try:
+        save_weights(policy, source, Renderer(source), folder, algorithm.sampling_q_weight)
+        del policy
+        yield folder, sha256
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,248 @@
+"""A cell on disk: its folder, its DONE file, its lock, and what has been evaluated in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from shiqbench.base.causes import as_disk_error, error_facts
+from shiqbench.base.digest import file_sha256, short
+from shiqbench.base.errors import ConfigError, CorruptCellError
+from shiqbench.base.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+DONE = "DONE"
+LOCK = ".lock"
+CHECKPOINT = "checkpoint"
+SMALL = 16_000_000  # files up to this size are verified whenever DONE is read, larger ones when they are loaded
+
+
+def mark_done(folder: Path, files: Iterable[Path]) -> None:
+    """Write DONE, last: it names the sha256 and size of every file of the folder."""
+    entries = {str(f.relative_to(folder)): {"sha256": file_sha256(f), "bytes": f.stat().st_size} for f in sorted(files)}
+    write_json(folder / DONE, {"files": entries})
+    (folder / "error.json").unlink(missing_ok=True)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the folder is finished.
+
+    Raises:
+        CorruptCellError: DONE is there and a file is missing or differs; nothing is repaired in silence.
+    """
+    try:
+        files = _promised(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    for name, (sha256, size) in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            raise corrupt(folder, f"{name} is missing or has another size")
+        if size <= SMALL and file_sha256(path) != sha256:
+            raise corrupt(folder, f"{name} has another sha256")
+    return True
+
+
+def _promised(folder: Path, part: str = "files") -> dict[str, tuple[str, int]]:
+    """Name of every file that DONE names -> its sha256 and its size; or of those that were cleaned.
+
+    Raises:
+        CorruptCellError: DONE is there and is not what was written.
+    """
+    try:
+        done = read_json(folder / DONE)
+        entries = done["files"] if part == "files" else done.get(part, {})
+        return {name: (entry["sha256"], entry["bytes"]) for name, entry in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise corrupt(folder, "DONE cannot be read") from error
+
+
+def mark_cleaned(folder: Path) -> None:
+    """Let DONE say that the weights of a finished cell are no longer there; called before they are removed.
+
+    Their sha256 and sizes stay, under ``cleaned``.
+    """
+    done = read_json(folder / DONE)
+    gone = {name: entry for name, entry in done["files"].items() if name.startswith(f"{CHECKPOINT}/")}
+    if gone:
+        files = {name: entry for name, entry in done["files"].items() if name not in gone}
+        write_json(folder / DONE, {"files": files, "cleaned": gone})
+
+
+def is_cleaned(folder: Path) -> bool:
+    """Whether the folder is a finished cell whose weights were cleaned; they may not be used even if some remain."""
+    return (folder / DONE).is_file() and bool(_promised(folder, "cleaned"))
+
+
+def check_not_cleaned(folder: Path) -> None:
+    """Refuse to use the weights of a cell that has been cleaned of them.
+
+    Raises:
+        ConfigError: It has.
+    """
+    if is_cleaned(folder):
+        raise ConfigError("its weights were cleaned", where=str(folder), do="delete that folder to train it again")
+
+
+def verified_weights(folder: Path) -> tuple[Path, str]:
+    """The final weights of a finished training and their sha256, checked against DONE.
+
+    Raises:
+        ConfigError: They were cleaned.
+        CorruptCellError: The weights are not those that DONE names.
+    """
+    check_not_cleaned(folder)
+    return folder / CHECKPOINT, verified(folder, f"{CHECKPOINT}/model.safetensors")
+
+
+def recorded(folder: Path, name: str) -> str | None:
+    """The sha256 that DONE names for a file, cleaned or not; None if it names none.
+
+    Raises:
+        CorruptCellError: DONE is not what was written.
+    """
+    return {**_promised(folder), **_promised(folder, "cleaned")}.get(name, (None, 0))[0]
+
+
+def verified(folder: Path, name: str) -> str:
+    """The sha256 of one file of a finished folder, whatever its size.
+
+    Raises:
+        CorruptCellError: It is not the one that DONE names.
+    """
+    wanted = recorded(folder, name)
+    found = file_sha256(folder / name)
+    if found != wanted:
+        raise corrupt(folder, f"{name} has another sha256")
+    return found
+
+
+def corrupt(folder: Path, what: str) -> CorruptCellError:
+    """The error of a folder whose content is not what was written."""
+    return CorruptCellError(what, where=str(folder), do="delete that folder to compute it again")
+
+
+def check_writable(results: Path) -> None:
+    """Refuse a results folder that cannot be written, and leave nothing behind.
+
+    Raises:
+        ConfigError: It is a file, or neither it nor its nearest existing parent can be written.
+    """
+    at = results.absolute()
+    while not at.exists() and at.parent != at:
+        at = at.parent
+    if not at.is_dir():
+        raise ConfigError("not a folder", where=f"--results {at}", do="give a folder")
+    probe = at / f".shiqbench-{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write: {error.strerror}",
+            where=f"--results {results}",
+            do="give a folder that you may write to",
+        ) from error
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold a cell while working on it; a second process says who holds it and waits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    holder = folder / ".holder.json"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for {folder}, held by {_holder(holder)}", file=sys.stderr)  # noqa: T201
+        lock.acquire()
+    try:
+        holder.write_text(json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv)[:200]}))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether another process works on a cell now; asked without waiting."""
+    path = folder / LOCK
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _holder(path: Path) -> str:
+    try:
+        who = read_json(path)
+    except (OSError, ValueError):
+        return "another process"
+    return f"process {who['pid']} ({who['command']})"
+
+
+def locate(text: str, results: Path) -> Path:
+    """The folder that a path, or the first digits of a cell's digest, names; finished or not.
+
+    Raises:
+        ConfigError: None, or several.
+    """
+    path = Path(text).expanduser()
+    found = [path] if (path / "config.json").is_file() else sorted(results.glob(f"*/*/{short(text)}*/"))
+    found = [f for f in found if (f / "config.json").is_file()]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{len(found) or 'no'} cells match {text!r}",
+            where=str(results),
+            do="give a cell's folder or more digits",
+        )
+    return found[0]
+
+
+def find_cell(text: str, results: Path) -> Path:
+    """The training folder that ``cell:...`` names: a path, or the first digits of a digest.
+
+    Raises:
+        ConfigError: None, several, or one that is not finished.
+    """
+    found = locate(text, results)
+    if not is_done(found):
+        raise ConfigError("that cell is not finished", where=str(found), do="run it first")
+    return found
+
+
+def write_error(folder: Path, error: BaseException) -> None:
+    """Leave error.json in a failed cell: what, where, what to do, and the cause in one word."""
+    with suppress(OSError):  # a disk that takes nothing; whoever is told of the error knows the same
+        write_json(folder / "error.json", error_facts(error))
+
+
+@contextmanager
+def working_on(folder: Path) -> Iterator[None]:
+    """Hold a cell; what goes wrong is left in its error.json, and what a disk refuses is said in one line.
+
+    Raises:
+        DiskError: The disk is full, can only be read, or fails.
+    """
+    try:
+        with lock(folder):
+            yield
+    except Exception as error:
+        said = as_disk_error(error, folder)
+        write_error(folder, said)
+        if said is error:
+            raise
+        raise said from error

@@ -1,0 +1,150 @@
+"""Look at a results folder, and read what has changed since the last look.
+
+What was read is kept in the user's cache folder and is good for as long as the DONE file is the same one, so that a
+table of 100,000 cells costs a look at their DONE files. Unfinished folders are looked at each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from pydantic_core import from_json
+
+from shiqbench.base.cache import cache_dir
+from shiqbench.store.cell import DONE, is_held
+from shiqbench.store.index.entries import CellEntry, EvaluationEntry, Index, Text, Unfinished
+from shiqbench.store.index.reading import CONFIG, read_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+VERSION = 1  # of what is kept; another one is made anew
+ERROR = "error.json"
+
+
+def read_index(results: Path, task: str | None = None, progress: Callable[[int, int], None] | None = None) -> Index:
+    """Look at every cell of a results folder.
+
+    Args:
+        results: The folder.
+        task: Only cells of this task.
+        progress: Told (read, to read) where files must be read.
+    """
+    index = Index(results)
+    found = list(_walk(results, task, index.unfinished))
+    with _kept(results) as database:
+        known = dict(database.execute("SELECT folder, stamp FROM entries"))
+        new = [(folder, stamp) for folder, stamp in found if known.get(folder) != stamp]
+        done = 0
+        for part in read_all(str(results), new):
+            database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", part.entries)
+            database.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", part.texts.items())
+            database.executemany("DELETE FROM entries WHERE folder = ?", [(u.folder,) for u in part.corrupt])
+            database.commit()  # a reader beside this one waits for a part and not for all
+            index.unfinished += part.corrupt
+            done += len(part.entries) + len(part.corrupt)
+            if progress is not None:
+                progress(done, len(new))
+        there = {folder for folder, _ in found}
+        gone = [(f,) for f in known if f not in there and (task is None or f.startswith(f"{task}/"))]
+        database.executemany("DELETE FROM entries WHERE folder = ?", gone)
+        database.commit()
+        _fill(index, database, there)
+    return index
+
+
+def _walk(results: Path, task: str | None, unfinished: list[Unfinished]) -> Iterator[tuple[str, str]]:
+    """Folders with a DONE, and that file's stamp; cells come before their evaluations."""
+    root = str(results)
+    for of_task in [task] if task is not None else _folders(root):
+        for algorithm in _folders(f"{root}/{of_task}"):
+            for cell in _folders(f"{root}/{of_task}/{algorithm}"):
+                at = f"{of_task}/{algorithm}/{cell}"
+                for folder in (at, *(f"{at}/eval/{name}" for name in _folders(f"{root}/{at}/eval"))):
+                    try:
+                        done = os.stat(f"{root}/{folder}/{DONE}")  # noqa: PTH116 - 200,000 times
+                    except OSError:
+                        unfinished += _unfinished(results, folder)
+                        continue
+                    yield folder, f"{done.st_mtime_ns} {done.st_size} {done.st_ino}"
+
+
+def _folders(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _unfinished(results: Path, folder: str) -> list[Unfinished]:
+    at = results / folder
+    if is_held(at):
+        return [Unfinished(folder, "running")]
+    try:
+        content = (at / ERROR).read_bytes()
+    except OSError:  # it did not fail
+        # Folders of anything else lie about in results too; a cell has its recipe from the start.
+        partial = "/eval/" in folder or (at / CONFIG).is_file()
+        return [Unfinished(folder, "partial")] if partial else []
+    try:
+        error = from_json(content)
+        return [Unfinished(folder, error.get("cause", "other"), error["what"])]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [Unfinished(folder, "corrupt", f"{ERROR} cannot be read")]
+
+
+def _fill(index: Index, database: sqlite3.Connection, there: set[str]) -> None:
+    texts = {key: Text(key, text) for key, text in database.execute("SELECT key, text FROM texts")}
+    evaluations = []
+    for folder, facts in database.execute("SELECT folder, facts FROM entries ORDER BY folder"):
+        if folder not in there:
+            continue
+        values = from_json(facts)
+        text = texts[values.pop("text")]
+        if "/eval/" in folder:
+            evaluations.append((folder, text, values))
+        else:
+            index.cells[folder] = CellEntry(folder, recipe=text, **values)
+    for folder, text, values in evaluations:
+        cell = index.cells.get(folder.partition("/eval/")[0])
+        if cell is not None:
+            index.evaluations[folder] = EvaluationEntry(folder, cell, text, **values)
+
+
+@contextmanager
+def _kept(results: Path) -> Iterator[sqlite3.Connection]:
+    """The database of a results folder; one in memory where the cache folder cannot be written."""
+    name = hashlib.sha256(str(results.resolve()).encode()).hexdigest()[:16]
+    path = cache_dir() / "index" / f"{name}.sqlite"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        database = _opened(path)
+    except (OSError, sqlite3.OperationalError):
+        database = _opened(None)
+    except sqlite3.DatabaseError:  # damaged: it holds nothing that is not in the results
+        path.unlink()
+        database = _opened(path)
+    with closing(database):
+        yield database
+
+
+def _opened(path: Path | None) -> sqlite3.Connection:
+    database = sqlite3.connect(":memory:" if path is None else path, timeout=60)
+    try:
+        if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            database.executescript(
+                "DROP TABLE IF EXISTS entries; DROP TABLE IF EXISTS texts;"
+                "CREATE TABLE entries (folder TEXT PRIMARY KEY, stamp TEXT, facts TEXT) WITHOUT ROWID;"
+                "CREATE TABLE texts (key TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID;"
+                f"PRAGMA user_version = {VERSION};"
+            )
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database

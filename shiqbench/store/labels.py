@@ -1,0 +1,63 @@
+"""What sets cells apart, in a few words."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.digest import canonical_json, short
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def labels(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each recipe, the settings in which those of its algorithm differ; seeds, models and starts have columns."""
+    flat = [_settings(r) for r in recipes]
+    names = [r["algorithm"]["name"] for r in recipes]
+    values: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for name, mine in zip(names, flat, strict=True):
+        for key, value in mine.items():
+            values[name, key].add(canonical_json(value))
+    peers = {name: names.count(name) for name in set(names)}
+    having = {at: sum(n == at[0] and at[1] in f for n, f in zip(names, flat, strict=True)) for at in values}
+    differ = {at for at in values if len(values[at]) > 1 or having[at] < peers[at[0]]}
+    return [
+        " ".join(f"{k.partition('.')[2]}={brief(v)}" for k, v in sorted(mine.items()) if (name, k) in differ)
+        for name, mine in zip(names, flat, strict=True)
+    ]
+
+
+def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    algorithm, task = recipe["algorithm"], recipe["task"]
+    return flatten(
+        {
+            "algo": algorithm["config"],
+            "task": task["config"],
+            "train": recipe["train"],
+            "of": {"data": task.get("data"), "plugins": recipe["plugins"]},
+            "versions": {algorithm["name"]: algorithm.get("version"), task["name"]: task.get("version")},
+        }
+    )
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` to ``{"a.b": 1}``."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def brief(value: Any) -> str:
+    """A setting's value in a few characters."""
+    if isinstance(value, list):
+        return "+".join(brief(v) for v in value)
+    if isinstance(value, str) and _SHA256.fullmatch(value):
+        return short(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""Token statistics become a loss, a loss becomes weights."""

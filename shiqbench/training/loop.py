@@ -1,0 +1,305 @@
+"""The training loop: planned batches, one loss, reduced here alone, resumable at any moment."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from bisect import bisect
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from accelerate import Accelerator
+
+from shiqbench.base.errors import ConfigError, DivergedError
+from shiqbench.training.layout import make_batch
+from shiqbench.training.mismatched import mismatched
+from shiqbench.training.policy import fit, row_statistics
+from shiqbench.training.reduction import Totals
+from shiqbench.training.resumable import load_state, save_state
+from shiqbench.training.units import unit_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from shiqbench.episodes.rendering import Rendered
+    from shiqbench.plugin.algorithm import Algorithm, Loss
+    from shiqbench.plugin.batch import Batch
+    from shiqbench.plugin.config import AlgorithmConfig, TrainConfig
+    from shiqbench.training.policy import Policy
+    from shiqbench.training.token_statistics import TokenStatistics
+    from shiqbench.training.units import EpisodeUnit
+
+
+class Reporter(Protocol):
+    """Told about progress; a progress bar, a tracker, or nobody."""
+
+    def update(self, line: dict[str, Any], total: int) -> None:
+        """One update is done; ``line`` is what ``train.jsonl`` holds, ``total`` the planned updates."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The whole order of training, known before it starts.
+
+    Attributes:
+        batches: Units of every update.
+        tokens: Tokens of every update.
+        rows: Indices of the episodes that are visited at all.
+    """
+
+    batches: tuple[tuple[EpisodeUnit, ...], ...]
+    tokens: tuple[int, ...]
+    rows: tuple[int, ...]
+
+
+def plan_training(
+    units: Sequence[EpisodeUnit], rendered: Sequence[Rendered], config: TrainConfig, unit_size: int, seed: int
+) -> TrainingPlan:
+    """Decide every batch from the seed and the budget alone.
+
+    The token budget counts whole updates: it ends with the first update that reaches it. Passes without
+    gradient (``mismatched``) do not count.
+    """
+    lengths = [r.tokens for r in rendered]
+    per_batch = max(1, config.batch_episodes // unit_size)
+    keys: list[Any] = [r.sequences[0].ids for r in rendered] if config.share_prefix else lengths
+    order: Iterator[list[EpisodeUnit]] = unit_batches(units, keys, per_batch, seed)
+    batches: list[tuple[EpisodeUnit, ...]] = []
+    tokens: list[int] = []
+    for batch in order:
+        done = len(batches) >= config.updates if config.updates else sum(tokens) >= (config.tokens or 0)
+        if done:
+            break
+        batches.append(tuple(batch))
+        tokens.append(sum(lengths[r] for u in batch for r in u.rows))
+    rows = sorted({r for b in batches for u in b for r in u.rows})
+    return TrainingPlan(tuple(batches), tuple(tokens), tuple(rows))
+
+
+def learning_rate(config: TrainConfig, share: float, peak: float | None = None) -> float:
+    """Learning rate when ``share`` of the budget is spent (0 to 1, the current update included).
+
+    Args:
+        config: The schedule.
+        share: Of the budget.
+        peak: What the schedule scales; ``config.lr`` by default.
+    """
+    peak = config.lr if peak is None else peak
+    if config.warmup and share < config.warmup:
+        return peak * share / config.warmup
+    left = (1 - share) / (1 - config.warmup)
+    factor = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[config.schedule]
+    return peak * factor
+
+
+def _check_share(plan: TrainingPlan, processes: int) -> None:
+    """Refuse a plan with a batch that does not give every process a unit."""
+    fewest = min(map(len, plan.batches), default=processes)
+    if fewest < processes:
+        raise ConfigError(
+            f"a batch has {fewest} unit{'s' * (fewest != 1)} for {processes} processes",
+            where="train.batch_episodes",
+            do="raise it, or launch fewer processes",
+        )
+
+
+class Trainer:
+    """Runs a plan on a policy.
+
+    Args:
+        policy: What is trained; fp32 weights.
+        algorithm: Gives the loss.
+        rendered: All episodes.
+        reference: Statistics of one episode under the reference.
+        plan: From :func:`plan_training`.
+        config: Optimiser and precision.
+        seed: For whatever the model itself draws.
+        folder: Holds ``checkpoint/`` and ``train.jsonl``.
+        measure: Called after each update with the number of updates done; what it returns joins the log's line.
+        keep: Called after each update with the number of updates done and what is trained, by the main process.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        algorithm: Algorithm[AlgorithmConfig],
+        rendered: Sequence[Rendered],
+        reference: Callable[[Rendered], TokenStatistics],
+        plan: TrainingPlan,
+        config: TrainConfig,
+        seed: int,
+        folder: Path,
+        measure: Callable[[int], dict[str, float]] | None = None,
+        keep: Callable[[int, Callable[[], dict[str, Any]]], None] | None = None,
+    ) -> None:
+        self.measure, self.keep = measure, keep
+        self.algorithm, self.rendered, self.reference = algorithm, rendered, reference
+        self.plan, self.config, self.folder = plan, config, folder
+        torch.manual_seed(seed)
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")  # the policy casts
+        _check_share(plan, self.accelerator.num_processes)
+        # Groups are scheduled and clipped apart; "peak" is what the schedule scales.
+        groups = [{"params": [p for p in policy.model.parameters() if p.requires_grad], "peak": config.lr}]
+        if policy.heads is not None:
+            groups.append({"params": list(policy.heads.parameters()), "peak": config.head_lr})
+        optimizer = torch.optim.AdamW(
+            groups,
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self.policy, self.optimizer = self.accelerator.prepare(policy, optimizer)
+        self.done = self._resume()
+
+    def run(self, reporter: Reporter) -> None:
+        """Train from the newest checkpoint to the end of the plan.
+
+        Raises:
+            DivergedError: The loss or its gradient is no longer finite.
+        """
+        total = len(self.plan.batches)
+        main = self.accelerator.is_main_process
+        with (self.folder / "train.jsonl").open("a", encoding="utf-8") if main else nullcontext() as log:
+            for index in range(self.done, total):
+                line = self._update(index)
+                if self.measure is not None:
+                    line |= self.measure(index + 1)
+                if log is not None:
+                    log.write(json.dumps(line) + "\n")
+                    log.flush()
+                self.done = index + 1
+                if self.keep is not None and main:
+                    self.keep(self.done, self._trained_state)
+                reporter.update(line, total)
+                if self.done % self.config.save_every == 0 and self.done < total:
+                    self._save()
+
+    def _update(self, index: int) -> dict[str, Any]:
+        started = time.perf_counter()
+        spent = sum(self.plan.tokens[: index + 1])
+        share = (index + 1) / len(self.plan.batches)
+        if not self.config.updates:
+            share = spent / sum(self.plan.tokens)
+        share -= 0.5 / len(self.plan.batches)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, share, group["peak"])
+        self.optimizer.zero_grad(set_to_none=True)
+        mismatched = self._mismatched(index) if "mismatched" in self.algorithm.needs else None
+        mine = self.plan.batches[index][self.accelerator.process_index :: self.accelerator.num_processes]
+        totals = Totals()
+        passes = list(self._micro_batches(mine))
+        for units in passes:
+            # Processes may differ in their number of passes, so they meet in the last alone.
+            with nullcontext() if units is passes[-1] else self.accelerator.no_sync(self.policy):
+                loss, batch = self._loss(units, mismatched)
+                self.accelerator.backward(loss.numerator_U.sum())
+            totals.add(loss, batch)
+        summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
+        numerator, denominator, unit_weight, row_weight, return_sum, actions, *metric_sums = summed
+        # Gradients hold the sum of numerators (averaged over processes by the wrapper): divide once, here.
+        scale = self.accelerator.num_processes / max(denominator, 1e-12)
+        parameters = [p for p in self.policy.parameters() if p.grad is not None]
+        torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], scale)
+        norms = [
+            float(self.accelerator.clip_grad_norm_([p for p in g["params"] if p.grad is not None], self.config.clip))
+            for g in self.optimizer.param_groups
+        ]
+        value = numerator / max(denominator, 1e-12)
+        if not all(map(math.isfinite, (value, *norms))):
+            raise DivergedError(
+                f"loss {value:g} with gradient norm {', '.join(f'{n:g}' for n in norms)} at update {index + 1}",
+                where=str(self.folder),
+                do="lower train.lr, or raise algo.beta's scale; nothing of this update was kept",
+            )
+        self.optimizer.step()
+        heads = self._plain_policy().heads
+        if heads is not None:
+            heads.move_target(self.algorithm.target_rate)
+        metrics = dict(zip(totals.names, (m / unit_weight for m in metric_sums), strict=True))
+        return {
+            "update": index + 1,
+            "loss": value,
+            "grad_norm": norms[0],
+            **({"head_grad_norm": norms[1]} if len(norms) > 1 else {}),
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "return": return_sum / row_weight,
+            **metrics,
+            "tokens": spent,
+            "action_tokens": int(actions),
+            "seconds": time.perf_counter() - started,
+        }
+
+    def _micro_batches(self, units: Sequence[EpisodeUnit]) -> Iterator[Sequence[EpisodeUnit]]:
+        """Whole units, as many as fit in one forward pass, at least one."""
+        start = 0
+        while start < len(units):
+
+            def too_many(end: int, start: int = start) -> bool:
+                held = [s for u in units[start:end] for r in u.rows for s in self.rendered[r].sequences]
+                return not fit(held, self.config)
+
+            # What fits still fits with fewer units, so the first end that does not is found by bisection.
+            ends = range(start + 2, len(units) + 1)
+            whole = not too_many(len(units))
+            end = len(units) if whole else start + 1 + bisect(ends, False, key=too_many)
+            yield units[start:end]
+            start = end
+
+    def _loss(self, units: Sequence[EpisodeUnit], mismatched: float | None) -> tuple[Loss, Batch]:
+        members = [self.rendered[i] for u in units for i in u.rows]
+        rows = row_statistics(self.policy, members, heads=True)
+        device = rows[0].logit_N.device
+        references = [self.reference(r).to(device) for r in members]
+        batch = make_batch(units, self.rendered, rows, references, mismatched)
+        return self.algorithm.loss(batch), batch
+
+    @torch.no_grad()
+    def _mismatched(self, index: int) -> float:
+        """Mean log-ratio of the whole update's mismatched completions, under the weights before it."""
+        processes = self.accelerator.num_processes
+        joined = mismatched(self.plan.batches[index], self.rendered)[self.accelerator.process_index :: processes]
+        # Without the distributed wrapper: processes may differ in their number of passes.
+        rows = row_statistics(self._plain_policy(), [m.rendered for m in joined])
+        sums = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
+        for row, m in zip(rows, joined, strict=True):
+            s = self.reference(m.rendered).to(row.logit_N.device)
+            sums[0] += m.weight * ((row.logit_N - row.lse_N) - (s.logit_N - s.lse_N)).sum()
+            sums[1] += m.weight
+        logratio, weight = self.accelerator.reduce(sums, reduction="sum").tolist()
+        return float(logratio / weight)
+
+    def _plain_policy(self) -> Policy:
+        policy: Policy = self.accelerator.unwrap_model(self.policy)
+        return policy
+
+    def _save(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "done": self.done,
+            "model": self._trained_state(),
+            "optimizer": self.optimizer.state_dict(),
+            "torch": torch.get_rng_state(),
+        }
+        save_state(self.folder, state)
+
+    def _trained_state(self) -> dict[str, Any]:
+        """What training changes: with LoRA adapters and heads, the rest is loaded from the model itself."""
+        whole = not self.config.lora_rank
+        state = self._plain_policy().state_dict()
+        return {k: v for k, v in state.items() if whole or "lora_" in k or k.startswith("heads.")}
+
+    def _resume(self) -> int:
+        """Load the newest checkpoint, if any; the number of updates done."""
+        state = load_state(self.folder, cut_log=self.accelerator.is_main_process)
+        if state is None:
+            return 0
+        self._plain_policy().load_state_dict(state["model"], strict=not self.config.lora_rank)
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["torch"])
+        return int(state["done"])

@@ -1,0 +1,69 @@
+"""Completions on each other's prompts: what estimates KL(pi || pi_ref) without sampling (KTO's z).
+
+In an update of n rows, row i's prompt is joined with row (i+s)'s completion, the same s for all. s is the
+smallest shift that leaves the fewest rows with a prompt equal to their own: neighbours in a batch often share one.
+The first forward pass stands for an episode whose template needs one per turn. Its prompt is what comes before
+its first action token; its completion is the rest, messages of user and tools between action tokens included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.rendering import Rendered, TokenSequence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shiqbench.training.units import EpisodeUnit
+
+
+class Mismatched(NamedTuple):
+    """A prompt with another row's completion.
+
+    Attributes:
+        rendered: The two joined, without rewards.
+        weight: Of the completion's unit.
+    """
+
+    rendered: Rendered
+    weight: float
+
+
+def mismatched(units: Sequence[EpisodeUnit], rendered: Sequence[Rendered]) -> list[Mismatched]:
+    """The joined episodes of one update, one per row.
+
+    Args:
+        units: All units of the update, across processes and micro-batches.
+        rendered: All episodes.
+
+    Raises:
+        ConfigError: The update has one row.
+    """
+    rows = [rendered[i] for u in units for i in u.rows]
+    weights = [u.weight for u in units for _ in u.rows]
+    if len(rows) < 2:
+        raise ConfigError(
+            "mismatched completions need two episodes per update, and an update has one",
+            where="train.batch_episodes",
+            do="raise it",
+        )
+    n = len(rows)
+    prompts = [_prompt(r.sequences[0]) for r in rows]
+    shift = min(range(1, n), key=lambda s: sum(prompts[i] == prompts[(i + s) % n] for i in range(n)))
+    partners = [(i + shift) % n for i in range(n)]
+    return [Mismatched(_join(row, rows[j]), weights[j]) for row, j in zip(rows, partners, strict=True)]
+
+
+def _join(first: Rendered, second: Rendered) -> Rendered:
+    prompt, source = _prompt(first.sequences[0]), second.sequences[0]
+    cut = len(_prompt(source))
+    sequence = TokenSequence(prompt + source.ids[cut:], tuple(p - cut + len(prompt) for p in source.actions))
+    episode = replace(first.episode, id=f"{first.episode.id} with the completion of {second.episode.id}")
+    return Rendered(episode, (sequence,), (0.0,) * len(sequence.actions), None)
+
+
+def _prompt(sequence: TokenSequence) -> tuple[int, ...]:
+    return sequence.ids[: sequence.actions[0]] if sequence.actions else sequence.ids

@@ -1,0 +1,232 @@
+"""The language model under training: loading, precision, adapters, and its statistics on episodes."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from shiqbench.base.errors import ConfigError
+from shiqbench.training.heads import heads_for
+from shiqbench.training.prefix_sharing import distinct_tokens, enable, merge
+from shiqbench.training.token_statistics import TokenStatistics, token_statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from shiqbench.episodes.rendering import Rendered, TokenSequence
+    from shiqbench.plugin.algorithm import Need
+    from shiqbench.plugin.config import TrainConfig
+
+
+def pretrained(folder: Path) -> torch.nn.Module:
+    """The model of a folder in the transformers format, with fp32 weights.
+
+    Raises:
+        ConfigError: The folder holds no causal language model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot load the model: {error}",
+            where=str(folder),
+            do="give a folder in the transformers format",
+        ) from error
+    return model
+
+
+def load_model(folder: Path, config: TrainConfig, seed: int = 0) -> torch.nn.Module:
+    """The model of a folder, made ready for training."""
+    return trainable(pretrained(folder), config, seed)
+
+
+def trainable(model: torch.nn.Module, config: TrainConfig, seed: int = 0) -> torch.nn.Module:
+    """A model with fp32 weights, wrapped for LoRA and checkpointing as configured.
+
+    Mixed precision (bf16) is applied around the forward pass, so the weights that the optimizer
+    moves stay fp32.
+
+    Args:
+        model: From :func:`pretrained`; changed here.
+        config: Adapter, checkpointing, shared prefixes.
+        seed: Of new LoRA weights, so that they depend on nothing that ran before in this process.
+
+    Raises:
+        ConfigError: The model has fewer layers than are to be trained.
+    """
+    if config.share_prefix:
+        enable(model)
+    if config.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+    layers = _top_layers(model, config.top_layers)
+    if config.lora_rank:
+        from peft import LoraConfig, get_peft_model
+
+        torch.manual_seed(seed)
+        lora = LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            target_modules=_linear_names(model),
+            layers_to_transform=layers,
+        )
+        model = get_peft_model(model, lora)
+    elif layers is not None:
+        body = getattr(model, str(model.base_model_prefix))
+        model.requires_grad_(False)
+        for index in layers:
+            body.layers[index].requires_grad_(True)
+    return model
+
+
+def _linear_names(model: Any) -> list[str]:
+    """Names of the linear maps that LoRA adapts: all but the vocabulary head.
+
+    peft's own word for them, ``all-linear``, cannot be limited to some layers.
+    """
+    head = model.get_output_embeddings()
+    found = model.named_modules()
+    return sorted({n.rpartition(".")[2] for n, m in found if isinstance(m, torch.nn.Linear) and m is not head})
+
+
+def _top_layers(model: torch.nn.Module, count: int | None) -> list[int] | None:
+    """Indices of the last ``count`` layers; the backward pass ends at the lowest of them.
+
+    Raises:
+        ConfigError: The model has fewer.
+    """
+    if count is None:
+        return None
+    total = int(model.config.num_hidden_layers)  # type: ignore[union-attr,arg-type]
+    if count > total:
+        raise ConfigError(f"the model has {total} layers", where=f"train.top_layers = {count}", do="lower it")
+    return list(range(total - count, total))
+
+
+def kernel(model: torch.nn.Module) -> str:
+    """Name of the attention kernel; part of the key of cached statistics."""
+    return str(plain(model).config._attn_implementation)
+
+
+def plain(model: torch.nn.Module) -> Any:
+    """The causal language model inside distributed and adapter wrappers."""
+    inner: Any = getattr(model, "module", model)
+    return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+
+
+def forward_passes(sequences: Sequence[TokenSequence], config: TrainConfig) -> list[list[int]]:
+    """Which sequences share a forward pass, so that each pass has at most ``micro_tokens`` tokens.
+
+    With shared prefixes neighbours in lexicographic order go together and distinct tokens count;
+    without them neighbours in length, and padded tokens count. One sequence always fits.
+    """
+    passes: list[list[int]] = []
+    if config.share_prefix:
+        for i in sorted(range(len(sequences)), key=lambda i: sequences[i].ids):
+            held = [sequences[j].ids for j in passes[-1]] if passes else []
+            if held and distinct_tokens([*held, sequences[i].ids]) <= config.micro_tokens:
+                passes[-1].append(i)
+            else:
+                passes.append([i])
+        return passes
+    for i in sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids)):
+        if passes and (len(passes[-1]) + 1) * len(sequences[i].ids) <= config.micro_tokens:
+            passes[-1].append(i)
+        else:
+            passes.append([i])
+    return passes
+
+
+def fit(sequences: Sequence[TokenSequence], config: TrainConfig) -> bool:
+    """Whether :func:`forward_passes` makes one pass of them; if so, of any part of them too."""
+    ids = [s.ids for s in sequences]
+    tokens = distinct_tokens(ids) if config.share_prefix else len(ids) * max(map(len, ids))
+    return len(ids) == 1 or tokens <= config.micro_tokens
+
+
+class Policy(torch.nn.Module):
+    """A language model as a function from episodes to statistics of their action tokens.
+
+    Its forward pass is what distributed wrappers see, so gradients are averaged where they should be.
+
+    Args:
+        model: From :func:`load_model`.
+        config: Precision and shape of the forward passes.
+        needs: Of the algorithm; they decide which heads there are.
+    """
+
+    def __init__(self, model: torch.nn.Module, config: TrainConfig, needs: Collection[Need] = ()) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        self.heads = heads_for(needs, plain(model))
+
+    def forward(
+        self, sequences: Sequence[TokenSequence], entropy: bool = False, heads: bool = False
+    ) -> list[TokenStatistics]:
+        """Statistics of every action token, one entry per sequence.
+
+        With ``share_prefix`` a pass computes each distinct prefix once. Without it, sequences are padded
+        on the right with no attention mask: under causal attention no real token sees a pad.
+
+        Args:
+            sequences: What to compute.
+            entropy: Entropies too.
+            heads: Those of the heads too, where the policy has any.
+        """
+        results: dict[int, TokenStatistics] = {}
+        for members in forward_passes(sequences, self.config):
+            found = self._one_pass([sequences[i] for i in members], entropy, heads)
+            results.update(zip(members, found, strict=True))
+        return [results[i] for i in range(len(sequences))]
+
+    def _one_pass(self, sequences: Sequence[TokenSequence], entropy: bool, heads: bool) -> list[TokenStatistics]:
+        inner = plain(self.model)
+        device = next(inner.parameters()).device
+        head = inner.get_output_embeddings()
+        body = getattr(inner, inner.base_model_prefix)
+        if self.config.share_prefix:
+            trie = merge([s.ids for s in sequences])
+            inputs: dict[str, Any] = {
+                "input_ids": torch.tensor([trie.ids], device=device),
+                "position_ids": torch.tensor([trie.positions], device=device),
+                "trie": trie,
+            }
+            before = [nodes[p - 1] for s, nodes in zip(sequences, trie.nodes, strict=True) for p in s.actions]
+            where: Any = (0, torch.tensor(before, device=device))
+        else:
+            ids = torch.zeros(len(sequences), max(len(s.ids) for s in sequences), dtype=torch.long)
+            for row, s in enumerate(sequences):
+                ids[row, : len(s.ids)] = torch.tensor(s.ids)
+            inputs = {"input_ids": ids.to(device)}
+            at = [(r, p - 1) for r, s in enumerate(sequences) for p in s.actions]
+            where = tuple(torch.tensor(at, device=device).T)
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
+            hidden: Tensor = body(**inputs, use_cache=False).last_hidden_state[where]
+        chosen = torch.tensor([s.ids[p] for s in sequences for p in s.actions], device=device)
+        # The head runs outside autocast: it is fp32 whatever the body's precision is.
+        found = token_statistics(hidden, head.weight, chosen, bias_V=getattr(head, "bias", None), entropy=entropy)
+        if heads and self.heads is not None:
+            found = self.heads.extend(found, hidden, chosen)
+        counts = [len(s.actions) for s in sequences]
+        columns = [repeat(None) if x is None else torch.split(x, counts) for x in found]
+        return [TokenStatistics._make(parts) for parts in zip(*columns, strict=False)]
+
+
+def concatenate(parts: Sequence[TokenStatistics]) -> TokenStatistics:
+    """The statistics of an episode from those of its sequences."""
+    columns = zip(*parts, strict=True)
+    return TokenStatistics._make(None if c[0] is None else torch.cat(c) for c in columns)
+
+
+def row_statistics(policy: torch.nn.Module, rendered: Sequence[Rendered], heads: bool = False) -> list[TokenStatistics]:
+    """Statistics per episode, in one call of the (possibly wrapped) policy."""
+    found = iter(policy([s for r in rendered for s in r.sequences], heads=heads))
+    return [concatenate([next(found) for _ in r.sequences]) for r in rendered]

@@ -1,0 +1,53 @@
+"""Sums over the micro-batches and processes of one update; the only place where losses are reduced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from shiqbench.base.errors import RunError
+
+if TYPE_CHECKING:
+    from shiqbench.plugin.algorithm import Loss
+    from shiqbench.plugin.batch import Batch
+
+
+class Totals:
+    """Sums over the micro-batches of one update.
+
+    Attributes:
+        names: Of the loss's metrics, the last entries of :meth:`tensor`.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._sums: torch.Tensor | None = None
+
+    def add(self, loss: Loss, batch: Batch) -> None:
+        """Add one micro-batch."""
+        self.names = list(loss.metrics)
+        weight_U, weight_E = batch.weight_U, batch.weight_U[batch.unit_E]
+        values = [
+            loss.numerator_U.detach().sum(),
+            loss.denominator_U.sum(),
+            weight_U.sum(),
+            weight_E.sum(),
+            (weight_E * batch.return_E).sum(),
+            batch.valid_EA.sum(),
+            *((weight_U * loss.metrics[name]).sum() for name in self.names),
+        ]
+        new = torch.stack([v.to(torch.float64) for v in values])
+        self._sums = new if self._sums is None else self._sums + new
+
+    def tensor(self) -> torch.Tensor:
+        """Numerator, denominator, weight of units and of rows, returns, action tokens, then the metrics; fp64.
+
+        Returns and metrics are weighted sums.
+
+        Raises:
+            RunError: Nothing was added.
+        """
+        if self._sums is None:
+            raise RunError("a process got no unit of a batch", do="raise train.batch_episodes")
+        return self._sums

@@ -1,0 +1,62 @@
+"""Snapshots of what is trained, taken during training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.files import is_whole_zip, replacing
+from shiqbench.store.cell import corrupt, is_done, mark_done
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+FOLDER = "snapshots"
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """The snapshots of one training.
+
+    Attributes:
+        folder: Where they are; a DONE names their sha256 once all are there.
+        updates: After which updates.
+    """
+
+    folder: Path
+    updates: tuple[int, ...]
+
+    def file(self, update: int) -> Path:
+        """The snapshot after an update."""
+        return self.folder / f"{update:06d}.pt"
+
+    def complete(self) -> bool:
+        """Whether every one is there.
+
+        Raises:
+            CorruptCellError: One differs from what was written.
+        """
+        return is_done(self.folder) and all(self.file(u).is_file() for u in self.updates)
+
+    def keep(self, update: int, trained: Callable[[], dict[str, Any]]) -> None:
+        """Write what is trained, if this update's is wanted."""
+        if update not in self.updates:
+            return
+        import torch
+
+        self.folder.mkdir(exist_ok=True)
+        with replacing(self.file(update)) as temporary, temporary.open("wb") as stream:
+            torch.save(trained(), stream)
+
+    def seal(self) -> None:
+        """Write DONE if all are there; a training that went on after a stop may have passed some by.
+
+        Raises:
+            CorruptCellError: One is damaged, as it may have lain there during a stop.
+        """
+        if self.updates and all(self.file(u).is_file() for u in self.updates):
+            if damaged := [self.file(u).name for u in self.updates if not is_whole_zip(self.file(u))]:
+                raise corrupt(self.folder, f"{damaged[0]} is damaged")
+            mark_done(self.folder, self.folder.glob("*.pt"))

@@ -1,0 +1,116 @@
+"""From episodes to units to batches, in an order that is a pure function of the seed."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Literal
+
+from shiqbench.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from shiqbench.episodes.episode import Episode
+    from shiqbench.plugin.algorithm import Algorithm
+    from shiqbench.plugin.config import AlgorithmConfig
+
+# Windows of this many batches are sorted: rows of a batch are alike, the order stays random.
+SORT_WINDOW = 32
+
+
+@dataclass(frozen=True)
+class EpisodeUnit:
+    """What an algorithm consumes at once: one episode, a pair (better first), or a group.
+
+    Attributes:
+        rows: Indices into the rendered episodes.
+        weight: 1, or a probability in an exact expectation.
+        best: For each row, whether no episode of its group has a higher return.
+    """
+
+    rows: tuple[int, ...]
+    weight: float = 1.0
+    best: tuple[bool, ...] = ()
+
+
+def accepted(episodes: Sequence[Episode], rule: Literal["best", "threshold"], threshold: float = 0.0) -> list[Episode]:
+    """The acceptance rule of supervised and binary methods.
+
+    Args:
+        episodes: Candidates.
+        rule: ``best`` keeps the episodes with the highest return of each group, ``threshold``
+            those whose return exceeds ``threshold``.
+        threshold: In units of return.
+    """
+    if rule == "threshold":
+        return [e for e in episodes if e.total_reward > threshold]
+    best: dict[str, float] = {}
+    for e in episodes:
+        best[e.group] = max(best.get(e.group, e.total_reward), e.total_reward)
+    return [e for e in episodes if e.total_reward == best[e.group]]
+
+
+def make_units(algorithm: Algorithm[AlgorithmConfig], episodes: Sequence[Episode]) -> list[EpisodeUnit]:
+    """Group episodes as the algorithm consumes them.
+
+    Pairs are all pairs of a group whose returns differ. Groups are the episodes of a group in
+    consecutive runs of ``group_size``; a remainder smaller than that is left out and counted by the caller.
+
+    Raises:
+        ConfigError: Nothing is left to train on.
+    """
+    if algorithm.unit == "episode":
+        units = [EpisodeUnit((i,)) for i in range(len(episodes))]
+    else:
+        groups: dict[str, list[int]] = defaultdict(list)
+        for i, e in enumerate(episodes):
+            groups[e.group].append(i)
+        units = []
+        for members in groups.values():
+            if algorithm.unit == "pair":
+                for i, j in combinations(members, 2):
+                    difference = episodes[i].total_reward - episodes[j].total_reward
+                    if abs(difference) > 1e-9:
+                        units.append(EpisodeUnit((i, j) if difference > 0 else (j, i)))
+            else:
+                k = algorithm.group_size
+                units += [EpisodeUnit(tuple(members[s : s + k])) for s in range(0, len(members) - k + 1, k)]
+    if not units:
+        raise ConfigError(
+            f"no {algorithm.unit} to train on among {len(episodes)} episodes",
+            where="training data",
+            do="use data with differing returns inside groups, or another algorithm",
+        )
+    best = {e.id for e in accepted(episodes, "best")}
+    return [replace(u, best=tuple(episodes[r].id in best for r in u.rows)) for u in units]
+
+
+def unit_batches(
+    units: Sequence[EpisodeUnit], keys: Sequence[Any], per_batch: int, seed: int
+) -> Iterator[list[EpisodeUnit]]:
+    """Endless batches of units; epoch after epoch, each a new shuffle.
+
+    Args:
+        units: What to draw from.
+        keys: One per episode; windows are sorted by them, so that episodes of like length, or with
+            a common prefix, meet in a batch.
+        per_batch: Units per batch; a smaller rest of an epoch is completed from the next one.
+        seed: Fixes the whole order.
+    """
+    rng = random.Random(seed)
+    size = per_batch * SORT_WINDOW
+    left: list[EpisodeUnit] = []  # too few for a batch at the end of an epoch
+    while True:
+        epoch = list(units)
+        rng.shuffle(epoch)
+        epoch = left + epoch
+        left = epoch[len(epoch) - len(epoch) % per_batch :]
+        for start in range(0, len(epoch) - len(left), size):
+            window = epoch[start : min(start + size, len(epoch) - len(left))]
+            window.sort(key=lambda u: [keys[r] for r in u.rows])
+            batches = [window[i : i + per_batch] for i in range(0, len(window), per_batch)]
+            rng.shuffle(batches)
+            yield from batches

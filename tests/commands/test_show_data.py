@@ -1,0 +1,122 @@
+"""Statistics of a data set: the numbers, what cannot be shown, and that asking for less stays light."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import TOY
+from test_cli import shiqbench
+
+from shiqbench.base.errors import ConfigError
+from shiqbench.commands.show_data import describe, training_data
+from shiqbench.episodes.episode import Episode, Message
+from shiqbench.episodes.rendering import Rendered, TokenSequence
+
+
+def toy(tiny_model: Path, algo: str | None = None, *assignments: str) -> dict[str, Any]:
+    return training_data(
+        "toy", algo, model=str(tiny_model), assignments=assignments, results=Path("results"), plugins=(TOY,)
+    )
+
+
+def test_what_the_toy_task_holds(tiny_model: Path) -> None:
+    found = toy(tiny_model)
+    assert (found["episodes"], found["used"], found["groups"], found["groups_with_mixed_returns"]) == (24, 24, 8, 8)
+    assert found["return"] == {"mean": 0.5, "median": 0.5, "min": 0.0, "max": 1.0}
+    assert {name: (b["episodes"], b["return"]["mean"]) for name, b in found["behaviours"].items()} == {
+        "bad": (8, 0.5),
+        "good": (8, 1.0),
+        "worst": (8, 0.0),
+    }
+    lengths = found["per_episode"]
+    assert lengths["messages"] == {"mean": 5, "median": 5, "min": 5, "max": 5}
+    assert lengths["messages of the model"]["mean"] == 2
+    assert "calls" not in lengths
+    assert lengths["action tokens"]["min"] == len("no") * 2 + 2  # a byte tokenizer, an end of turn each
+    assert lengths["tokens"]["max"] == found["longest_sequence"]
+    assert "units" not in found
+    assert found["centre"] == "not stated"
+
+
+def test_what_an_algorithm_makes_of_it(tiny_model: Path) -> None:
+    found = toy(tiny_model, "sft", "train.max_tokens=60")
+    assert (found["episodes"], found["used"], found["units"]) == (24, 8, 8)
+    assert found["behaviours"]["bad"]["used"] == 0
+    assert found["max_tokens"] == 60
+    assert found["episodes_too_long"] == 8
+    assert toy(tiny_model, "dpo")["units"] == 24  # three pairs a group
+
+
+def test_calls_and_the_centre_are_shown_where_the_task_states_them() -> None:
+    def rendered(name: str, **meta: Any) -> Rendered:
+        messages = (Message("user", "x"), Message("assistant", "y", action=True, reward=0.25))
+        episode = Episode(name, "g", "b", messages, meta={"calls": 3, "centre": "dataset", **meta})
+        return Rendered(
+            episode, (TokenSequence((1, 2, 3), (1, 2)), TokenSequence((1, 2), (1,))), (0.0, 0.0, 0.25), None
+        )
+
+    rows = [rendered("a", centre_value=0.5), rendered("b", centre_value=0.5, calls=4)]
+    found = describe([r.episode for r in rows], rows)
+    assert found["per_episode"]["calls"] == {"mean": 3.5, "median": 3.5, "min": 3, "max": 4}
+    assert found["centre"] == "dataset (0.500)"
+    assert found["longest_sequence"] == 3
+    assert found["per_episode"]["tokens"]["max"] == 5
+    assert found["groups_with_mixed_returns"] == 0
+
+
+def test_an_empty_data_set_has_no_numbers() -> None:
+    found = describe([], [])
+    assert (found["episodes"], found["return"], found["longest_sequence"]) == (0, {}, 0)
+
+
+def test_a_task_with_its_own_policy_says_that_it_has_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="mdp has no episodes to show: it brings its own policy"):
+        training_data("mdp", results=tmp_path)
+
+
+def test_the_command(tiny_model: Path, tmp_path: Path) -> None:
+    words = ["show", "toy", "--data", "--plugin", TOY, "--model", tiny_model, "--algo", "sft"]
+    done = shiqbench(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "24 episodes, 8 used; 8 groups, 0 of them with mixed returns; 8 units of sft" in done.stdout
+    assert "longest sequence" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) < 200
+    done = shiqbench(*words, "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["behaviours"]["good"]["used"] == 8
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("mdp", "--data"), "it brings its own policy"),
+        (("shiq", "--data"), "unknown task 'shiq'"),
+        (("bfcl_v3", "--preset", "smoke"), "--preset goes with --data"),
+        (("bfcl_v3", "--set", "task.reward=turn"), "--set goes with --data"),
+        (("bfcl_v3", "--data", "--set", "task.reward=tern"), "task.reward"),
+        (("bfcl_v3", "--data", "--set", "train.lr=1"), "base trains nothing"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    done = shiqbench("show", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_task_without_data_stays_light_and_names_the_command() -> None:
+    script = (
+        "import sys\nfrom shiqbench.commands.app import main\n"
+        "try:\n    main(['show', 'bfcl_v3'])\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('torch', 'pandas', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    *_, last, heavy = done.stdout.splitlines()
+    assert last == "training episodes: shiqbench show bfcl_v3 --data"
+    assert heavy == "[]"
+    assert "--data" not in shiqbench("show", "mdp").stdout

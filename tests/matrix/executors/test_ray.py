@@ -1,0 +1,124 @@
+"""A real Ray cluster of two nodes: same results as here, the loss of a node, nodes without the results folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_jobs import Memory, by_name, cause, job
+
+from shiqbench.base.errors import ConfigError
+from shiqbench.matrix.executors import execute
+from shiqbench.matrix.job import Job, JobState, Outcome
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+SLOW = "algo.pace=0.1"
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Two nodes of one core each; the tests' own modules can be imported there."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    found = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    found.other = found.add_node(num_cpus=1)
+    yield found
+    found.shutdown()
+
+
+def four(results: Path) -> list[Job]:
+    return [job(results, f"job {seed}", SLOW, seed=seed) for seed in range(4)]
+
+
+def files(results: Path) -> dict[str, bytes]:
+    """What must not depend on where it was made."""
+    kinds = ("metrics.json", "model.safetensors", "config.json")
+    return {str(p.relative_to(results)): p.read_bytes() for p in sorted(results.rglob("*")) if p.name in kinds}
+
+
+def run(jobs: list[Job], **options: Any) -> dict[str, Outcome]:
+    return by_name(execute(jobs, view=Memory(), backoff=0.05, **options))
+
+
+def lose(cluster: Any, results: Path) -> threading.Thread:
+    """Kill the second node as soon as two jobs train."""
+
+    def when_two_train() -> None:
+        until = time.monotonic() + 200
+        while len([p for p in results.glob("mdp/rogue/*/train.jsonl") if p.stat().st_size]) < 2:
+            if time.monotonic() > until:
+                return
+            time.sleep(0.05)
+        cluster.remove_node(cluster.other, allow_graceful=False)
+
+    thread = threading.Thread(target=when_two_train)
+    thread.start()
+    return thread
+
+
+def test_all_jobs_end_although_a_node_is_lost(cluster: Any, tmp_path: Path) -> None:
+    killer = lose(cluster, tmp_path / "ray")
+    outcomes = run(four(tmp_path / "ray"), executor="ray", address=cluster.address)
+    killer.join()
+    assert {o.state for o in outcomes.values()} == {JobState.DONE}
+    assert sorted(o.attempts for o in outcomes.values()) == [1, 1, 1, 2]
+    run(four(tmp_path / "local"))
+    assert files(tmp_path / "ray") == files(tmp_path / "local")
+    assert not list((tmp_path / "ray").glob(".probe*"))
+
+
+def test_nodes_without_the_results_folder_send_their_cells_home(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shiqbench.matrix.executors.on_ray import RayTransport
+
+    settle = RayTransport._settle
+
+    def unseen(self: RayTransport) -> None:
+        settle(self)
+        assert self._probe is not None
+        self._probe.unlink()
+
+    monkeypatch.setattr(RayTransport, "_settle", unseen)
+    results = tmp_path / f"apart-{os.getpid()}-{time.time_ns()}"
+    jobs = [*four(results), job(results, "diverges", "algo.act=diverge")]
+    outcomes = run(jobs, executor="ray", address=cluster.address)
+    assert [o.state.value for o in outcomes.values()] == ["done"] * 4 + ["failed"]
+    assert cause(outcomes["diverges"]) == "diverged"
+    assert len(list(results.rglob("error.json"))) == 1
+    assert len(list((results / ".logs").glob("*.log"))) == 5
+    first = outcomes["job 0"].result
+    assert first is not None
+    assert Path(first["evaluation"]["path"]).is_relative_to(results)
+    assert {o.state for o in run(four(results)).values()} == {JobState.CACHED}
+    run(four(tmp_path / "local"))
+    here = files(results)
+    assert {k: here[k] for k in files(tmp_path / "local")} == files(tmp_path / "local")
+
+
+def test_limits_and_crashes_on_a_cluster_are_named(tmp_path: Path) -> None:
+    jobs = [
+        job(tmp_path, "exits", "algo.act=exit"),
+        job(tmp_path, "too long", "algo.act=sleep", minutes=0.3),
+        job(tmp_path, "well"),
+    ]
+    outcomes = run(jobs, executor="ray", at_once=2)
+    assert {n: (cause(o), o.attempts) for n, o in outcomes.items()} == {
+        "exits": ("killed", 2),
+        "too long": ("time", 1),
+        "well": (None, 1),
+    }
+    with pytest.raises(ConfigError, match="no node has all of it"):
+        run([job(tmp_path, "greedy", seed=9, cpus=1e6)], executor="ray")
+
+
+def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no Ray cluster to join"):
+        run([job(tmp_path / "r")], executor="ray", address="127.0.0.1:1")
+    assert not (tmp_path / "r").exists()

@@ -1,0 +1,159 @@
+"""From a results folder to fronts: what is compared with what, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from shiqbench.base.digest import digest, short
+from shiqbench.base.errors import ConfigError, CorruptCellError
+from shiqbench.base.files import write_json
+from shiqbench.report.front.make import front
+from shiqbench.store.cell import mark_done
+
+UNTRAINED = {"embedded": "some model"}
+PROMPTS = 40
+
+
+def cell(
+    results: Path, name: str, *, beta: float = 0.1, seed: int | None = 0, model: dict[str, Any] | None = None
+) -> Path:
+    """A finished cell's folder as far as fronts read it."""
+    recipe = {
+        "algorithm": {"name": name, "version": "1", "config": {"beta": beta}},
+        "task": {"name": "ultrafeedback", "config": {}},
+        "model": model or UNTRAINED,
+        "train": None if name == "base" else {"lr": 1e-3},
+        "seed": seed,
+        "plugins": {},
+    }
+    folder = results / "ultrafeedback" / name / short(digest(recipe))
+    write_json(folder / "config.json", recipe)
+    write_json(folder / "manifest.json", {"budget": {"updates": 30}, "model": "some model"})
+    mark_done(folder, [folder / "config.json", folder / "manifest.json"])
+    return folder
+
+
+def evaluation(
+    of: Path, reward: float, distance: float, *, split: str = "test", update: int | None = None, prompts: int = PROMPTS
+) -> Path:
+    """An evaluation with these means; prompts differ alike for everybody."""
+    setting = {"task": "ultrafeedback", "eval": {"split": split}, "engine": "vllm 1"}
+    at = {} if update is None else {"update": update}
+    recipe = {"schema": 1, "train": of.name, **at, **setting}
+    folder = of / "eval" / short(digest(recipe))
+    spread = np.linspace(-1, 1, prompts)
+    write_json(folder / "config.json", recipe)
+    frame = pd.DataFrame({"id": [f"p{i:03d}" for i in range(prompts)], "reward": reward + spread, "k3": distance})
+    frame.to_parquet(folder / "records.parquet")
+    write_json(folder / "manifest.json", {"seconds": {"total": 1.0}, "reduced": False})
+    primary = {"name": "reward", "value": reward, "low": reward, "high": reward, "higher_is_better": True}
+    write_json(folder / "metrics.json", {"primary": primary, "metrics": {"reward": reward}})
+    mark_done(folder, list(folder.glob("*.*")))
+    return folder
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    evaluation(cell(tmp_path, "base", seed=None), 0.0, 0.0)
+    evaluation(cell(tmp_path, "dpo"), 1.0, 2.0)
+    evaluation(cell(tmp_path, "dpo", beta=0.5), 0.1, 1.0)
+    evaluation(cell(tmp_path, "shiq"), 2.0, 1.0)
+    return tmp_path
+
+
+def test_every_algorithm_has_a_front_from_the_untrained_model(results: Path, tmp_path: Path) -> None:
+    (drawn,) = front(results, "ultrafeedback", baseline="dpo", output=tmp_path / "out")
+    found = drawn.fronts
+    assert [f.algorithm for f in found.fronts] == ["shiq", "dpo"]
+    assert found.origin.value == pytest.approx(0.0)
+    assert (found.farthest, found.prompts) == (pytest.approx(2.0), PROMPTS)
+    shiq, dpo = found.fronts
+    assert dpo.gain.value == pytest.approx(0.5)
+    assert (dpo.points, dpo.on_front) == (2, 1)
+    assert shiq.gain.value == pytest.approx((1.0 + 2.0) / 2)
+    assert shiq.against is not None
+    # All prompts differ alike, so resampling changes values and not differences.
+    assert (shiq.against.low, shiq.against.high) == pytest.approx((1.0, 1.0))
+    assert {(p.label, p.front) for p in found.points if p.algorithm == "dpo"} == {
+        ("beta=0.1", True),
+        ("beta=0.5", False),
+    }
+    assert "| shiq | 1 | 1 | 1.500 [1.500, 1.500] |" in drawn.markdown()
+
+
+def test_the_figure_is_equal_for_equal_data(results: Path, tmp_path: Path) -> None:
+    (first,) = front(results, "ultrafeedback", output=tmp_path / "a")
+    (second,) = front(results, "ultrafeedback", output=tmp_path / "b")
+    assert first.figure is not None
+    assert second.figure is not None
+    text = first.figure.read_text()
+    assert text == second.figure.read_text()
+    for word in ("shiq", "dpo", "base", "nats"):
+        assert word in text
+
+
+def test_seeds_are_one_point_and_splits_are_never_mixed(results: Path) -> None:
+    evaluation(cell(results, "shiq", seed=1), 4.0, 2.0)
+    evaluation(cell(results, "base", seed=None), 0.0, 0.0, split="validation")
+    evaluation(cell(results, "shiq"), 1.0, 0.5, split="validation", update=10)
+    evaluation(cell(results, "shiq"), 2.0, 1.0, split="validation")
+    by_split = {d.group.setting["eval"]["split"]: d.fronts for d in front(results, "ultrafeedback")}
+    (point,) = (p for p in by_split["test"].points if p.algorithm == "shiq")
+    assert (point.seeds, point.value.value, point.distance.value) == (2, pytest.approx(3.0), pytest.approx(1.5))
+    along = [p for p in by_split["validation"].points if p.algorithm == "shiq"]
+    assert sorted(p.update for p in along) == [10, 30]
+
+
+def test_what_began_with_a_start_is_measured_from_that_start(results: Path) -> None:
+    start = cell(results, "sft")
+    evaluation(start, 0.5, 3.0)
+    whole = digest(json.loads((start / "config.json").read_text()))
+    evaluation(cell(results, "copg", model={"cell": whole}), 1.5, 1.0)
+    groups = {d.fronts.origin_name: d.fronts for d in front(results, "ultrafeedback")}
+    assert {f.algorithm for f in groups["base"].fronts} == {"dpo", "shiq", "sft"}
+    (copg,) = groups["sft"].fronts
+    assert groups["sft"].origin.value == pytest.approx(0.5)
+    assert copg.gain.value == pytest.approx(0.5)
+
+
+def test_few_prompts_have_no_interval(tmp_path: Path) -> None:
+    evaluation(cell(tmp_path, "base", seed=None), 0.0, 0.0, prompts=19)
+    evaluation(cell(tmp_path, "dpo"), 1.0, 2.0, prompts=19)
+    (drawn,) = front(tmp_path, "ultrafeedback", output=tmp_path / "out")
+    assert drawn.fronts.fronts[0].gain.low is None
+    assert "too few for intervals" in drawn.markdown()
+
+
+def test_what_cannot_be_drawn_is_refused(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="mdp measures no distance"):
+        front(results, "mdp")
+    with pytest.raises(ConfigError, match="no cell of 'dqo', did you mean 'dpo'"):
+        front(results, "ultrafeedback", baseline="dqo")
+    with pytest.raises(ConfigError, match="no trained cell of ultrafeedback"):
+        front(tmp_path / "empty", "ultrafeedback")
+    evaluation(cell(results, "sft"), 1.0, 1.0, prompts=PROMPTS - 1)
+    with pytest.raises(ConfigError, match="39 prompts where base has 40"):
+        front(results, "ultrafeedback")
+
+
+def test_an_evaluation_that_changed_is_noticed(results: Path) -> None:
+    file = next(results.glob("ultrafeedback/dpo/*/eval/*/records.parquet"))
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(CorruptCellError, match=r"records\.parquet"):
+        front(results, "ultrafeedback")
+
+
+def test_the_command_prints_a_table_or_one_object(results: Path) -> None:
+    words = [sys.executable, "-m", "shiqbench", "front", str(results), "--task", "ultrafeedback"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "| shiq | 1 | 1 |" in done.stdout
+    found = json.loads(subprocess.run([*words, "--json"], capture_output=True, text=True, check=True).stdout)
+    assert [f["algorithm"] for f in found["fronts"][0]["fronts"]] == ["shiq", "dpo"]

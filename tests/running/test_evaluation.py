@@ -1,0 +1,92 @@
+"""What an evaluation does when its engine fails."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shiqbench.base.errors import EngineError
+from shiqbench.episodes.episode import Message
+from shiqbench.episodes.generation import ChatGenerator, Completion, Sampling
+from shiqbench.episodes.journal import JournaledGenerator
+from shiqbench.episodes.rendering import Renderer
+from shiqbench.plugin.config import EvalConfig
+from shiqbench.running.evaluation import _generate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+
+class Failing:
+    """An engine that fails at its n-th call and tells who answered."""
+
+    name, version = "failing", "failing 1"
+
+    def __init__(self, number: int, fails_at: int) -> None:
+        self.number, self.calls, self.fails_at = number, 0, fails_at
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise EngineError("out of memory", where="the test", do="run again")
+        return [Completion((65 + self.number,), (-1.0,), False) for _ in prompts]
+
+    def describe(self) -> dict[str, Any]:
+        return {"version": self.version}
+
+
+class Holder:
+    """Hands out an engine; after a close another one."""
+
+    def __init__(self, fails_at: Sequence[int]) -> None:
+        self.engines = [Failing(i, at) for i, at in enumerate(fails_at)]
+        self.closed = 0
+
+    def ready(self, *_: Any) -> Failing:
+        return self.engines[self.closed]
+
+    def renderer(self, weights: Path) -> Renderer:
+        return Renderer(weights)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class ThreeWaves:
+    """A task that asks three times."""
+
+    def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Any]:
+        found = []
+        for wave in range(3):
+            (reply,) = chat.reply([[Message("user", f"wave {wave}")]], Sampling(1))
+            assert reply.message is not None
+            found.append({"text": reply.message.content})
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+
+def play(model: Path, folder: Path, fails_at: Sequence[int]) -> tuple[list[str], dict[str, Any], Holder]:
+    plan: Any = SimpleNamespace(engine=object(), evaluation=EvalConfig(engine="failing"), task=ThreeWaves())
+    holder: Any = Holder(fails_at)
+    journaled: Any = partial(JournaledGenerator, path=folder / "journal", identity="x")
+    records, facts = _generate(plan, model, holder, journaled, lambda done, total: None, lambda records, _: records)
+    return [r["text"] for r in records], facts, holder
+
+
+def test_a_new_engine_goes_on_with_the_wave_in_which_the_old_one_failed(tiny_model: Path, tmp_path: Path) -> None:
+    texts, facts, holder = play(tiny_model, tmp_path, fails_at=[3, 0])
+    assert texts[0] == texts[1] != texts[2]
+    assert holder.engines[1].calls == 1
+    assert len(facts["machine_failures"]) == 1
+    assert facts["journal"] == {"waves": 3, "replayed": 2, "discarded": 0}
+
+
+def test_an_engine_that_fails_twice_ends_the_evaluation(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="out of memory"):
+        play(tiny_model, tmp_path, fails_at=[3, 1])

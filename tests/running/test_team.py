@@ -1,0 +1,288 @@
+"""Several processes train one cell: the real command under torchrun, with gloo on the CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from support import TOY
+
+from shiqbench.base.errors import ConfigError
+from shiqbench.running.team import Place, Team, launched, place
+
+EXAMPLES = TOY.parent.parent.parent / "examples" / "accelerate"
+ONE_FAILS = TOY.parent / "one_fails.py"
+ENGINE = TOY.parent / "engine_environment.py"
+ALONE = [sys.executable, "-m", "shiqbench"]
+TWO = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc_per_node",
+    "2",
+    "-m",
+    "shiqbench.commands.app",
+]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """What a launcher said is read once per process; here once per test."""
+    place.cache_clear()
+    for name in [n for n in os.environ if n.startswith(("TORCHELASTIC_", "ACCELERATE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("shiqbench.running.team._end_with_the_launcher", lambda: None)  # these tests have none
+    yield monkeypatch
+    place.cache_clear()
+
+
+def launch(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_without_a_launcher_there_is_one_process(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("RANK", raising=False)
+    assert place() == Place(0, 1)
+    assert place().main
+
+
+def test_the_launchers_variables_are_set_aside(environment: pytest.MonkeyPatch) -> None:
+    launch(environment, RANK="1", WORLD_SIZE="2", LOCAL_RANK="1", MASTER_PORT="1", TORCHELASTIC_USE_AGENT_STORE="True")
+    team = launched()
+    assert team.place == Place(1, 2)
+    assert not team.place.main
+    assert not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"} & set(os.environ)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ACCELERATE_USE_FSDP", "true", "launch with DDP"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "set train.precision"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "set train.micro_tokens"),
+    ],
+)
+def test_what_a_launcher_cannot_decide_is_refused(
+    environment: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    launch(environment, RANK="0", WORLD_SIZE="2", **{name: value})
+    with pytest.raises(ConfigError, match=f"{name}={value} cannot be honoured.*{said}"):
+        launched()
+
+
+def test_defaults_of_accelerate_are_accepted(environment: pytest.MonkeyPatch) -> None:
+    launch(environment, RANK="0", WORLD_SIZE="2", ACCELERATE_MIXED_PRECISION="no", ACCELERATE_DYNAMO_BACKEND="NO")
+    assert launched().place.count == 2
+
+
+def test_a_python_call_in_one_of_several_processes_is_refused(environment: pytest.MonkeyPatch) -> None:
+    import shiqbench
+
+    launch(environment, RANK="0", WORLD_SIZE="2")
+    with pytest.raises(ConfigError, match="is for one process, and 2 were launched"):
+        shiqbench.run("base", "toy", plugins=(TOY,))
+
+
+def test_one_process_is_a_team_of_its_own() -> None:
+    team = Team(Place(), {})
+    assert team.share([1]) == [1]
+    assert team.total(2, 3) == (2, 3)
+    team.dismiss()
+
+
+def test_the_example_for_accelerate_is_one_that_accelerate_reads() -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(EXAMPLES / "ddp.yaml"))  # an unknown key is an error there
+    assert (config.distributed_type, config.num_processes, config.mixed_precision) == ("MULTI_GPU", 2, "no")
+    assert not config.use_cpu
+    assert [f.name for f in EXAMPLES.iterdir()] == ["ddp.yaml"]
+
+
+class Launch:
+    """The command for the toy task, with a cache of its own for each number of processes."""
+
+    def __init__(self, model: Path, folder: Path) -> None:
+        self.model, self.folder = model, folder
+
+    def words(self, program: list[str], algo: str, *more: str | Path) -> list[str]:
+        name = "two" if program is TWO else "one"
+        toy = ["--task", "toy", "--plugin", TOY, "--model", self.model, "--engine", "transformers"]
+        where = ["--results", self.folder / name]
+        return [*program, "run", "--algo", algo, *map(str, [*toy, *where, *more])]
+
+    def environment(self, program: list[str]) -> dict[str, str]:
+        name = "two" if program is TWO else "one"
+        return {**os.environ, "SHIQBENCH_CACHE": str(self.folder / f"cache-{name}")}
+
+    def run(self, program: list[str], algo: str, *more: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.words(program, algo, *more),
+            env=self.environment(program),
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+
+    def cell(self, program: list[str], algo: str) -> Path:
+        (folder,) = (self.folder / ("two" if program is TWO else "one") / "toy" / algo).iterdir()
+        return folder
+
+    def lines(self, program: list[str], algo: str) -> list[dict[str, Any]]:
+        return [json.loads(x) for x in (self.cell(program, algo) / "train.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def toy(tiny_model: Path, tmp_path: Path) -> Launch:
+    return Launch(tiny_model, tmp_path)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file() and not f.name.startswith(".")}
+
+
+def same_curve(toy: Launch, algo: str) -> None:
+    one, two = toy.lines(ALONE, algo), toy.lines(TWO, algo)
+    assert len(one) == len(two)
+    for a, b in zip(one, two, strict=True):
+        assert set(a) == set(b)
+        for name in set(a) - {"seconds"}:
+            assert b[name] == pytest.approx(a[name], rel=1e-5, abs=1e-5), name
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_cell_that_one_makes(toy: Launch) -> None:
+    # Three pairs for two processes, each pass one pair: the processes differ in their number of passes.
+    settings = [w for s in ("batch_episodes=6", "micro_tokens=1", "updates=12") for w in ("--set", f"train.{s}")]
+    for program in (ALONE, TWO):
+        done = toy.run(program, "dpo", *settings, "--track", "tensorboard", "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["state"] == "done"
+        assert done.stderr.count("update 12/12") == 1
+    same_curve(toy, "dpo")
+    assert toy.lines(TWO, "dpo")[-1]["loss"] < 0.6
+    one, two = toy.cell(ALONE, "dpo"), toy.cell(TWO, "dpo")
+    assert one.name == two.name
+    assert {f for f in files(one) if "tfevents" not in f} == {f for f in files(two) if "tfevents" not in f}
+    facts = [json.loads((f / "manifest.json").read_text()) for f in (one, two)]
+    assert [f["processes"] for f in facts] == [1, 2]
+    assert facts[0]["budget"] == facts[1]["budget"]
+    assert sum(facts[0]["reference"][k] for k in ("computed", "cached")) > 0
+    two = toy.folder / "two"
+    before = {f: f.stat().st_mtime_ns for f in two.rglob("*") if f.is_file() and f.name != ".lock"}
+    again = toy.run(TWO, "dpo", *settings)
+    assert again.returncode == 0
+    assert again.stderr.count("to do: nothing") == 1
+    assert before == {f: f.stat().st_mtime_ns for f in two.rglob("*") if f.is_file() and f.name != ".lock"}
+
+
+@pytest.mark.slow
+def test_a_start_is_trained_together_too(toy: Launch) -> None:
+    for program in (ALONE, TWO):
+        done = toy.run(program, "shiq", "--preset", "started")
+        assert done.returncode == 0, done.stderr
+    same_curve(toy, "sft")
+    same_curve(toy, "shiq")
+
+
+@pytest.mark.slow
+def test_a_launch_continues_after_its_main_process_was_killed(toy: Launch) -> None:
+    settings = ["--set", "train.updates=150", "--set", "train.save_every=5"]
+    words, environment = toy.words(TWO, "sft", *settings), toy.environment(TWO)
+    process = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 150
+    while not list(toy.folder.glob("two/toy/sft/*/checkpoint/state.pt")):
+        assert process.poll() is None, "ended before a checkpoint was seen"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(json.loads((toy.cell(TWO, "sft") / ".holder.json").read_text())["pid"], signal.SIGKILL)
+    assert process.wait(timeout=100) != 0  # the other process does not hang
+    assert not list(toy.folder.glob("two/toy/sft/*/DONE"))
+    done = toy.run(TWO, "sft", *settings)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((toy.cell(TWO, "sft") / "manifest.json").read_text())
+    assert facts["resumed_at_update"] >= 5
+    assert [x["update"] for x in toy.lines(TWO, "sft")] == list(range(1, 151))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_fails_ends_the_launch(toy: Launch, rank: int) -> None:
+    done = toy.run(TWO, "one_fails", "--plugin", ONE_FAILS, "--set", f"algo.rank={rank}")
+    assert done.returncode != 0
+    errors = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    prefix = "" if rank == 0 else "process 1: "
+    assert f"error: {prefix}ValueError: broken on purpose; --debug shows where" in errors
+    if rank == 0:
+        assert len(errors) == 1
+        assert (toy.cell(TWO, "one_fails") / "error.json").is_file()
+    assert not (toy.cell(TWO, "one_fails") / "DONE").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["matrix", "absent.toml"], "a matrix is for one process, and 2 were launched"),
+        (["run", "--algo", "dpo", "--task", "mdp"], "training on mdp is for one process, and 2 were launched"),
+        (["run", "--algo", "dpoo", "--task", "mdp"], "did you mean 'dpo'"),
+    ],
+)
+def test_a_request_that_is_refused_is_refused_once(tmp_path: Path, words: list[str], said: str) -> None:
+    done = subprocess.run([*TWO, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode != 0
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    assert said in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_more_processes_than_units_is_one_clear_line(toy: Launch) -> None:
+    done = toy.run(TWO, "dpo", "--set", "train.batch_episodes=2")
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    assert "a batch has 1 unit for 2 processes" in line
+
+
+@pytest.mark.slow
+def test_the_engine_is_made_once_and_sees_no_launcher(toy: Launch) -> None:
+    log = toy.folder / "engines"
+    log.mkdir()
+    more = ["--plugin", ENGINE, "--set", "train.updates=1"]
+    words = [w if w != "transformers" else "noted" for w in toy.words(TWO, "sft", *more)]
+    environment = {**toy.environment(TWO), "NOTED_ENGINES": str(log)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr
+    (noted,) = [json.loads(f.read_text()) for f in log.iterdir()]
+    assert noted == {"variables": [], "group": False}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's own promise")
+def test_nobody_outlives_a_launcher_that_is_killed(toy: Launch) -> None:
+    words, environment = toy.words(TWO, "sft", "--set", "train.updates=5000"), toy.environment(TWO)
+    process = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    until(lambda: len(psutil.Process(process.pid).children()) == 2, 60)
+    workers = psutil.Process(process.pid).children()
+    until(lambda: any(toy.folder.glob("two/toy/sft/*/train.jsonl")), 150)
+    process.kill()
+    process.wait()
+    assert not psutil.wait_procs(workers, timeout=20)[1]
+
+
+def until(true: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
