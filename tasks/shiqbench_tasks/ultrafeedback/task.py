@@ -17,9 +17,8 @@ from shiqbench.episodes.episode import Message, StopReason
 from shiqbench.episodes.rendering import TokenSequence
 from shiqbench.plugin.reward import Answered
 from shiqbench.plugin.task import FrontAxes, Metrics, Primary, Scores, Task
-from shiqbench.rewards import judge
 from shiqbench.stats.kl import k1, k3
-from shiqbench_tasks.ultrafeedback import judging
+from shiqbench_tasks.ultrafeedback import judge, judging
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import read
 from shiqbench_tasks.ultrafeedback.metrics import summarise
