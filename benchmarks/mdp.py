@@ -19,6 +19,8 @@ from shiqbench.base.errors import ShiqbenchError
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
 from shiqbench.plugin.registry import registry
+from shiqbench.plugin.task import ExactTask
+from shiqbench.training.given_model import train_model
 
 MDPS = {
     "bandit": ("task.mdp=bandit",),
@@ -45,12 +47,12 @@ def train(algorithm: str, assignments: tuple[str, ...], folder: Path) -> tuple[d
     assert plan.cell.train is not None
     assert plan.cell.seed is not None
     started = time.perf_counter()
-    plan.task.train(
-        plan.cell.algorithm.load()(plan.cell.algo), plan.cell.train, plan.cell.seed, folder, lambda line, total: None
-    )
+    task, algorithm = plan.task, plan.cell.algorithm.load()(plan.cell.algo)
+    assert isinstance(task, ExactTask)
+    task.train(algorithm, plan.cell.train, plan.cell.seed, folder, lambda line, total: None, train_model)
     seconds = time.perf_counter() - started
     last = json.loads((folder / "train.jsonl").read_text().splitlines()[-1])
-    return {**last, **plan.task.metrics(plan.task.evaluate_weights(folder / "checkpoint")).metrics}, seconds
+    return {**last, **task.metrics(task.evaluate_weights(folder / "checkpoint")).metrics}, seconds
 
 
 def say(*values: object) -> None:

@@ -27,7 +27,7 @@ class Lines:
         self.lines: list[dict[str, Any]] = []
         self.stop_after = stop_after
 
-    def update(self, line: dict[str, Any], total: int) -> None:
+    def __call__(self, line: dict[str, Any], total: int) -> None:
         self.lines.append(line)
         if self.stop_after == len(self.lines):
             raise KeyboardInterrupt

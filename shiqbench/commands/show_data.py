@@ -11,6 +11,7 @@ from shiqbench.models.sources import find_model
 from shiqbench.planning.settings import parse_assignments, sections
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.start_model import StartModel
+from shiqbench.plugin.task import Task
 from shiqbench.store.cell import find_cell, verified_weights
 from shiqbench.training.facts import Statistics, _behaviours, _spread
 
@@ -52,7 +53,7 @@ def training_data(
     """
     found = registry(plugins)
     spec = found.task(task_name)
-    if spec.own_policy:
+    if not issubclass(spec.load(), Task):
         raise ConfigError(
             f"{task_name} has no episodes to show: it brings its own policy and trains it by itself",
             where="--data",
@@ -60,7 +61,7 @@ def training_data(
         )
     algorithm_spec = found.algorithm(algo or "base")
     _, settings, task_config, train, *_ = sections(algorithm_spec, spec, preset, parse_assignments(assignments))
-    task = spec.load()(task_config)
+    task: Task = spec.load()(task_config)
     if not task.trainable:
         raise ConfigError(
             f"{task_name} has no training episodes: it only evaluates", where="--data", do="name another task"

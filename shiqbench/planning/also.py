@@ -84,7 +84,7 @@ def _check(plan: RunPlan, spec: TaskSpec, text: str) -> None:
     """Refuse a task that cannot evaluate the cell's language model.
 
     Raises:
-        ConfigError: It says which of the two brings its own policy, or that the task evaluates nothing.
+        ConfigError: It says which of the two brings its own policy.
     """
     if own := [task.name for task in (plan.cell.task, spec) if task.own_policy]:
         raise ConfigError(
@@ -92,8 +92,6 @@ def _check(plan: RunPlan, spec: TaskSpec, text: str) -> None:
             where=f"--also {text}",
             do="leave it out",
         )
-    if not spec.load().evaluable:
-        raise ConfigError(f"{spec.name} evaluates nothing", where=f"--also {text}", do="leave it out")
 
 
 def _typed(name: str, values: Any) -> dict[str, dict[str, Any]]:

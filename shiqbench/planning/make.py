@@ -26,7 +26,7 @@ from shiqbench.plugin.registry import Registry, registry
 
 if TYPE_CHECKING:
     from shiqbench.plugin.specs import AlgorithmSpec, EngineSpec, TaskSpec
-    from shiqbench.plugin.task import Task
+    from shiqbench.plugin.task import ExactTask, Task
 
 
 def make_plan(request: Request) -> RunPlan:
@@ -104,7 +104,7 @@ def make_plan(request: Request) -> RunPlan:
         start=None,
         origins=_origins(found, base_spec, task),
     )
-    played: Task = task.load()(task_config)
+    played: Task | ExactTask = task.load()(task_config)
     played.use_registry(found)
     plan = RunPlan(cell, base, evaluation, engine, version, played, found, task.name)
     curve = make_curve(plan, request.eval_every)

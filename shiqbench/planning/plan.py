@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.config import Section, TaskConfig
     from shiqbench.plugin.registry import Registry
     from shiqbench.plugin.specs import AlgorithmSpec, EngineSpec, TaskSpec
-    from shiqbench.plugin.task import Task
+    from shiqbench.plugin.task import ExactTask, Task, TaskBase
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class CellPlan:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """What the digest is computed from, and what ``config.json`` holds."""
-        task_class: type[Task] = self.task.load()
+        task_class: type[TaskBase] = self.task.load()
         trains = self.train is not None
         offline = task_class.offline_identity(self.task_config) if trains else {}
         values = self.task_config.model_dump(mode="json") if trains else self.task_config.setting()
@@ -207,7 +207,7 @@ class RunPlan:
     evaluation: Section
     engine: EngineSpec | None
     engine_version: str
-    task: Task
+    task: Task | ExactTask
     found: Registry = field(repr=False)
     name: str
     added: TaskSpec | None = None

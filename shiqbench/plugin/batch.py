@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+@dataclass(frozen=True)
+class EpisodeUnit:
+    """What an algorithm consumes at once: one episode, a pair (better first), or a group.
+
+    Attributes:
+        rows: Indices into the rendered episodes.
+        weight: 1, or a probability in an exact expectation.
+        best: For each row, whether no episode of its group has a higher return.
+    """
+
+    rows: tuple[int, ...]
+    weight: float = 1.0
+    best: tuple[bool, ...] = ()
+
+
 class TokenQ(NamedTuple):
     """A Q head at action tokens; it reads a detached hidden state.
 

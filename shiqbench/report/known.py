@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shiqbench.plugin.specs import TaskSpec
-    from shiqbench.plugin.task import Scores, Task
+    from shiqbench.plugin.task import Scores, TaskBase
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class KnownTask:
             else [f"{self.name} is not installed here: only its primary metric is shown"]
         )
 
-    def _task(self, setting: Mapping[str, Any]) -> Task | None:
+    def _task(self, setting: Mapping[str, Any]) -> TaskBase | None:
         """The task as it was set; None where this version no longer takes those settings."""
         if self.spec is None:
             return None
@@ -57,7 +57,7 @@ class KnownTask:
         except ShiqbenchError:
             return None
         assert isinstance(config, TaskConfig)
-        found: Task = self.spec.load()(config)
+        found: TaskBase = self.spec.load()(config)
         return found
 
 

@@ -13,7 +13,7 @@ from shiqbench.base.manifest import manifest, peak_memory_gb
 from shiqbench.episodes.generation import ChatGenerator
 from shiqbench.episodes.journal import JournaledGenerator
 from shiqbench.plugin.config import EvalConfig
-from shiqbench.plugin.task import EvaluationContext
+from shiqbench.plugin.task import EvaluationContext, ExactTask
 from shiqbench.running.weights import evaluated_weights
 from shiqbench.store.cell import is_done, mark_done, verified_weights, working_on
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shiqbench.episodes.generation import Generator
     from shiqbench.episodes.rendering import Renderer, TokenSequence
     from shiqbench.planning.plan import CellPlan, RunPlan
-    from shiqbench.plugin.task import Metrics, Record
+    from shiqbench.plugin.task import Metrics, Record, Task
 
 ATTEMPTS = 2  # a failure of the machine is retried once with a new engine, from the wave in which it happened
 JOURNAL = ".journal.jsonl"  # in the evaluation's folder until that is done
@@ -71,18 +71,18 @@ def _evaluate(
     progress: Callable[[int, int], None],
 ) -> None:
     started, folder = time.perf_counter(), plan.eval_folder(cell, update)
-    facts: dict[str, Any]
-    if cell.task.own_policy:
-        records, facts = plan.task.evaluate_weights(weights), {"engine": {"version": plan.engine_version}}
+    task, facts = plan.task, dict[str, Any]()
+    if isinstance(task, ExactTask):
+        records, facts = task.evaluate_weights(weights), {"engine": {"version": plan.engine_version}}
     else:
         identity = digest({"evaluation": plan.eval_recipe(cell, update), "weights": sha256})
         journaled = partial(JournaledGenerator, path=folder / JOURNAL, identity=identity)
         loaded = weights or cell.model.folder()
 
         def finish(records: list[Record], renderer: Renderer) -> list[Record]:
-            return plan.task.complete_records(records, _context(plan, cell, loaded, holder, renderer))
+            return task.complete_records(records, _context(plan, cell, loaded, holder, renderer))
 
-        records, facts = _generate(plan, loaded, holder, journaled, progress, finish)
+        records, facts = _generate(plan, task, loaded, holder, journaled, progress, finish)
     facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
     result = plan.task.metrics(records)
     config_file, manifest_file = folder / "config.json", folder / "manifest.json"
@@ -102,6 +102,7 @@ def _evaluate(
 
 def _generate(
     plan: RunPlan,
+    task: Task,
     weights: Path,
     holder: EngineHolder,
     journaled: Callable[[Generator], JournaledGenerator],
@@ -119,7 +120,7 @@ def _generate(
             engine = journaled(holder.ready(plan.engine, weights, plan.evaluation))
             ready = time.perf_counter()
             chat = ChatGenerator(engine, renderer, plan.evaluation.max_context)
-            records = plan.task.evaluate(chat, plan.evaluation, progress)
+            records = task.evaluate(chat, plan.evaluation, progress)
             generated = time.perf_counter()
             records = finish(records, renderer)
             break
@@ -131,7 +132,7 @@ def _generate(
     facts = {
         "engine": engine.describe(),
         "chat_template_sha256": renderer.template_sha256,
-        "task": plan.task.facts(),
+        "task": task.facts(),
         "machine_failures": failures,
         "journal": engine.facts(),
         "seconds": {

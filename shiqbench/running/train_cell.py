@@ -16,11 +16,13 @@ from shiqbench.base.memory import keeping_freed_memory
 from shiqbench.episodes.episode import REFERENCE_RETURNS
 from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.start_model import StartModel
+from shiqbench.plugin.task import ExactTask
 from shiqbench.running.team import Order
 from shiqbench.running.weights import REPLAY, adopt, of_cell, start_weights
 from shiqbench.running.workbench import Material
 from shiqbench.store.cell import is_done, mark_done, working_on
 from shiqbench.training.facts import data_facts
+from shiqbench.training.given_model import train_model
 from shiqbench.training.loop import Trainer, plan_training
 from shiqbench.training.mismatched import mismatched
 from shiqbench.training.policy import Policy, trainable
@@ -88,11 +90,10 @@ def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, 
     assert cell.seed is not None
     started = time.perf_counter()
     write_json(cell.folder / "config.json", cell.recipe)
-    facts = (
-        _train_own_policy(cell, display)
-        if cell.task.own_policy
-        else _train_language_model(cell, cell.folder, display, bench, keep)
-    )
+    if issubclass(cell.task.load(), ExactTask):
+        facts = _train_exactly(cell, display)
+    else:
+        facts = _train_language_model(cell, cell.folder, display, bench, keep)
     facts |= {
         "model": cell.model.text,
         "start": cell.start.label if cell.start else None,
@@ -105,14 +106,13 @@ def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, 
     mark_done(folder, [f for f in (folder, *folder.glob("checkpoint")) for f in f.iterdir() if _kept(f)])
 
 
-def _train_own_policy(cell: CellPlan, display: Display) -> dict[str, Any]:
-    assert cell.train is not None
+def _train_exactly(cell: CellPlan, display: Display) -> dict[str, Any]:
+    """The task trains its own policy; returns facts for the manifest."""
     assert cell.seed is not None
-    task = cell.task.load()(cell.task_config)
+    task: ExactTask = cell.task.load()(cell.task_config)
     algorithm = cell.algorithm.load()(cell.algo)
     with display.training(cell.label, cell.folder) as reporter:
-        facts: dict[str, Any] = task.train(algorithm, cell.train, cell.seed, cell.folder, reporter.update)
-    return facts
+        return task.train(algorithm, cell.train, cell.seed, cell.folder, reporter.update, train_model)
 
 
 def _train_language_model(
@@ -198,14 +198,10 @@ def fit(
     trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder, keep=keep)
     resumed_at = trainer.done
     with display.training(cell.label, folder) as reporter:
-        trainer.run(reporter)
+        trainer.run(reporter.update)
     facts = {
         "units": len(units),
-        "budget": {
-            "updates": len(plan.batches),
-            "tokens": sum(plan.tokens),
-            "episodes": sum(len(u.rows) for b in plan.batches for u in b),
-        },
+        "budget": plan.budget,
         "reference": reference_facts,
         "mismatched_tokens": sum(r.tokens for r in joined),
         "resumed_at_update": resumed_at,

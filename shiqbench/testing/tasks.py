@@ -12,7 +12,7 @@ from shiqbench.planning.settings import sections
 from shiqbench.plugin.algorithm import Need
 from shiqbench.plugin.config import EvalConfig, TaskConfig
 from shiqbench.plugin.registry import registry
-from shiqbench.plugin.task import Task
+from shiqbench.plugin.task import ExactTask, Task, TaskBase
 from shiqbench.testing.component import check_config, check_light
 from shiqbench.testing.contract import Report
 from shiqbench.testing.contract import TaskContract as Line
@@ -57,19 +57,18 @@ def check_task(
     typed = {f"task.{key}": value for key, value in (config or {}).items()}
     check_light(report, Line.LIGHT, files)
     _check_presets(report, spec, found, typed)
-    trainer = found.algorithm(algorithm if spec.own_policy else "base")
+    exact = spec.own_policy
+    trainer = found.algorithm(algorithm if exact else "base")
     merged, algo, _, train, evaluation, _ = sections(trainer, spec, "smoke", typed)
     settings = check_config(report, Line.CONFIG, spec.load_config(), merged["task"], TaskConfig)
     make = _maker(report, spec, settings, found)
     report.attempt(Line.STATEMENTS, "fetch", make().fetch)
     _check_identity(report, spec, settings, make)
-    if spec.own_policy:
-        for line in (*LANGUAGE_LINES, *EPISODE_LINES):
-            report.skip(line, "it brings its own policy")
+    if exact:
+        _skip(report, (*LANGUAGE_LINES, *EPISODE_LINES), "it brings its own policy")
         check_own_policy(report, make, trainer.load()(algo), train)
         return report
-    for line in (Line.RESUME, Line.OWN_POLICY):
-        report.skip(line, "it trains a language model")
+    _skip(report, (Line.RESUME, Line.OWN_POLICY), "it trains a language model")
     with tempfile.TemporaryDirectory() as folder:
         make_tokenizer(Path(folder))
         renderer = Renderer(Path(folder))
@@ -78,11 +77,8 @@ def check_task(
             said = check_episodes(report, make, renderer)
         else:
             _skip(report, EPISODE_LINES, "it is not trainable")
-        if make().evaluable:
-            assert isinstance(evaluation, EvalConfig)
-            check_evaluation(report, make, evaluation, renderer, said)
-        else:
-            _skip(report, (*LANGUAGE_LINES, Line.RECORDS, Line.DETERMINISTIC, Line.METRICS), "it is not evaluable")
+        assert isinstance(evaluation, EvalConfig)
+        check_evaluation(report, make, evaluation, renderer, said)
     return report
 
 
@@ -95,12 +91,12 @@ def _skip(report: Report, lines: Sequence[Line], why: str) -> None:
         report.skip(line, why)
 
 
-def _maker(report: Report, spec: TaskSpec, settings: Any, registered: Registry) -> Callable[[], Task]:
-    kind = spec.load()
-    found = isinstance(kind, type) and issubclass(kind, Task)
-    report.require(found, Line.STATEMENTS, f"{spec.target} is no Task")
-    report.require(kind.trainable or kind.evaluable, Line.STATEMENTS, "neither trainable nor evaluable")
-    unknown = sorted(kind(settings).offers - set(get_args(Need)))
+def _maker(report: Report, spec: TaskSpec, settings: Any, registered: Registry) -> Callable[[], Any]:
+    kind, wanted = spec.load(), ExactTask if spec.own_policy else Task
+    fits = isinstance(kind, type) and issubclass(kind, wanted)
+    report.require(fits, Line.STATEMENTS, f"{spec.target} is no {wanted.__name__}, and own_policy is {spec.own_policy}")
+    task: TaskBase = report.attempt(Line.STATEMENTS, "making it", lambda: kind(settings))
+    unknown = sorted(task.offers - set(get_args(Need)))
     report.require(not unknown, Line.STATEMENTS, f"offers {unknown}")
     report.require(
         bool(spec.version and spec.summary and "\n" not in spec.summary),
@@ -108,9 +104,9 @@ def _maker(report: Report, spec: TaskSpec, settings: Any, registered: Registry) 
         "no version, or no summary of one line",
     )
 
-    def make() -> Task:
-        task: Task = kind(settings)
-        report.attempt(Line.STATEMENTS, "equip", lambda: task.use_registry(registered))
+    def make() -> TaskBase:
+        task: TaskBase = kind(settings)
+        report.attempt(Line.STATEMENTS, "use_registry", lambda: task.use_registry(registered))
         return task
 
     return make
@@ -134,7 +130,7 @@ def _check_presets(report: Report, spec: TaskSpec, found: Registry, typed: dict[
     report.require(not strange, Line.CONFIG, f"setting_fields names {', '.join(strange)}, which are no settings")
 
 
-def _check_identity(report: Report, spec: TaskSpec, settings: Any, make: Callable[[], Task]) -> None:
+def _check_identity(report: Report, spec: TaskSpec, settings: Any, make: Callable[[], TaskBase]) -> None:
     kind = spec.load()
     again = type(settings).model_validate(settings.model_dump(mode="json"))
     first, second = (

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from shiqbench.episodes.rendering import Rendered
+    from shiqbench.plugin.batch import EpisodeUnit
     from shiqbench.training.token_statistics import TokenStatistics
-    from shiqbench.training.units import EpisodeUnit
 
 
 def make_batch(

@@ -8,7 +8,7 @@ import time
 from bisect import bisect
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -27,18 +27,10 @@ if TYPE_CHECKING:
 
     from shiqbench.episodes.rendering import Rendered
     from shiqbench.plugin.algorithm import Algorithm, Loss
-    from shiqbench.plugin.batch import Batch
+    from shiqbench.plugin.batch import Batch, EpisodeUnit
     from shiqbench.plugin.config import AlgorithmConfig, TrainConfig
     from shiqbench.training.policy import Policy
     from shiqbench.training.token_statistics import TokenStatistics
-    from shiqbench.training.units import EpisodeUnit
-
-
-class Reporter(Protocol):
-    """Told about progress; a progress bar, a tracker, or nobody."""
-
-    def update(self, line: dict[str, Any], total: int) -> None:
-        """One update is done; ``line`` is what ``train.jsonl`` holds, ``total`` the planned updates."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +46,12 @@ class TrainingPlan:
     batches: tuple[tuple[EpisodeUnit, ...], ...]
     tokens: tuple[int, ...]
     rows: tuple[int, ...]
+
+    @property
+    def budget(self) -> dict[str, int]:
+        """What the whole training spends."""
+        episodes = sum(len(u.rows) for b in self.batches for u in b)
+        return {"updates": len(self.batches), "tokens": sum(self.tokens), "episodes": episodes}
 
 
 def plan_training(
@@ -156,8 +154,11 @@ class Trainer:
         self.policy, self.optimizer = self.accelerator.prepare(policy, optimizer)
         self.done = self._resume()
 
-    def run(self, reporter: Reporter) -> None:
+    def run(self, report: Callable[[dict[str, Any], int], None]) -> None:
         """Train from the newest checkpoint to the end of the plan.
+
+        Args:
+            report: Called after each update with what ``train.jsonl`` holds of it and the planned number of updates.
 
         Raises:
             DivergedError: The loss or its gradient is no longer finite.
@@ -175,7 +176,7 @@ class Trainer:
                 self.done = index + 1
                 if self.keep is not None and main:
                     self.keep(self.done, self._trained_state)
-                reporter.update(line, total)
+                report(line, total)
                 if self.done % self.config.save_every == 0 and self.done < total:
                     self._save()
 

@@ -20,11 +20,11 @@ from shiqbench.base.errors import ConfigError, RunError
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.rendering import Rendered
 from shiqbench.planning.settings import validate
-from shiqbench.plugin.batch import Batch, TokenQ
+from shiqbench.plugin.batch import Batch, EpisodeUnit, TokenQ
 from shiqbench.plugin.registry import registry
 from shiqbench.training.loop import make_batch
 from shiqbench.training.token_statistics import TokenStatistics
-from shiqbench.training.units import EpisodeUnit, make_units
+from shiqbench.training.units import make_units
 
 PAGES = Path(__file__).parents[2] / "algorithms" / "shiqbench_algorithms"
 NAMES = sorted({name.split()[0] for name in FAMILY})

@@ -28,6 +28,12 @@ class Letters(Task):
     def data_identity(cls, config):
         return {}
 
+    def evaluate(self, chat, config, progress):
+        return []
+
+    def metrics(self, records):
+        raise NotImplementedError
+
     def export(self, records, form, folder, target, name):
         (folder / "ids").write_text(" ".join(r["id"] for r in records) + str(name))
         if form == "broken":

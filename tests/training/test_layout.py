@@ -10,10 +10,10 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.episode import Episode
 from shiqbench.episodes.rendering import Rendered, TokenSequence
 from shiqbench.plugin.algorithm import Need
+from shiqbench.plugin.batch import EpisodeUnit
 from shiqbench.running.train_cell import _check_data
 from shiqbench.training.layout import make_batch
 from shiqbench.training.token_statistics import TokenStatistics
-from shiqbench.training.units import EpisodeUnit
 
 
 def row(actions: int, returns: list[float] | None = None, logp: bool = True) -> Rendered:

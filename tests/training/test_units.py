@@ -13,7 +13,8 @@ from shiqbench_algorithms.sft import Sft, SftConfig
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.episode import Episode, Message
-from shiqbench.training.units import EpisodeUnit, make_units, unit_batches
+from shiqbench.plugin.batch import EpisodeUnit
+from shiqbench.training.units import make_units, unit_batches
 
 
 def episodes(*returns: tuple[str, float]) -> list[Episode]:
