@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.report.notes import brief_seeds
-from shiqbench.report.tables import sections
+from shiqbench.report.tables import text_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,15 +22,15 @@ def render(report: Report, form: str) -> str:
 def markdown(report: Report) -> str:
     """For a page or a terminal."""
     parts = [
-        "\n".join([f"## {title}", "", markdown_table(table), *[""] * bool(notes), *(f"- {n}" for n in notes)])
-        for title, table, notes in sections(report)
+        "\n".join([f"## {title}", "", markdown_table(frame), *[""] * bool(notes), *(f"- {n}" for n in notes)])
+        for title, frame, notes in text_tables(report)
     ]
     return "\n\n".join(parts + [f"- {n}" for n in report.notes]) + "\n"
 
 
-def markdown_table(table: pd.DataFrame) -> str:
+def markdown_table(frame: pd.DataFrame) -> str:
     """Cells of text in columns of even width, so that it reads well as it is."""
-    rows = [[c.replace("|", "\\|") for c in row] for row in (table.columns, *table.to_numpy())]
+    rows = [[c.replace("|", "\\|") for c in row] for row in (frame.columns, *frame.to_numpy())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
     return "\n".join("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows)
@@ -39,8 +39,8 @@ def markdown_table(table: pd.DataFrame) -> str:
 def latex(report: Report) -> str:
     r"""Tables for ``\usepackage{booktabs}``, notes below each."""
     parts = ["% needs \\usepackage{booktabs}"]
-    for title, table, notes in sections(report):
-        styled = table.rename(columns=_escaped).map(_escaped).style.hide(axis="index")
+    for title, frame, notes in text_tables(report):
+        styled = frame.rename(columns=_escaped).map(_escaped).style.hide(axis="index")
         below = ["\\par\\smallskip\\footnotesize", *(_escaped(n) + "." + r"\\" for n in notes)] if notes else []
         above = ["\\begin{table}", f"\\caption{{{_escaped(title)}.}}", "\\centering"]
         parts.append("\n".join([*above, styled.to_latex(hrules=True).rstrip(), *below, "\\end{table}"]))

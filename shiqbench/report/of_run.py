@@ -9,7 +9,7 @@ from shiqbench.base.digest import digest, short
 from shiqbench.report.estimates import over_seeds
 from shiqbench.report.known import known_tasks
 from shiqbench.report.make import compare
-from shiqbench.report.tables import curve_section
+from shiqbench.report.tables import curve_table
 from shiqbench.store.index import read_index
 
 if TYPE_CHECKING:
@@ -37,5 +37,5 @@ def report_of_run(plan: RunPlan) -> Report:
         on = plan.curve.plan
         points = {p.update: index.evaluations[str(p.folder.relative_to(results))] for p in plan.curve.points}
         title = f"{cell.label} {on.evaluation.summary()}, along its training"
-        report.curves.append(curve_section(points, on.task.table_columns(), title))
+        report.curves.append(curve_table(points, on.task.table_columns(), title))
     return report

@@ -123,11 +123,11 @@ class Block:
         return f"{self.task}{on}, {self.metric} ({better} is better), {self.engine}, setting {self.setting}"
 
 
-class Section(NamedTuple):
+class TextTable(NamedTuple):
     """A table as every text format shows it: its title, its cells as text, and what must be known about them."""
 
     title: str
-    table: pd.DataFrame
+    frame: pd.DataFrame
     notes: Sequence[str]
 
 
@@ -147,4 +147,4 @@ class Report:
     blocks: list[Block]
     notes: list[str]
     figures: list[Path] = field(default_factory=list)
-    curves: list[Section] = field(default_factory=list)
+    curves: list[TextTable] = field(default_factory=list)

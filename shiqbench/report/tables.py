@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from shiqbench.report.estimates import over_seeds
 from shiqbench.report.notes import brief_seeds
-from shiqbench.report.rows import Section
+from shiqbench.report.rows import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from shiqbench.store.index import EvaluationEntry
 
 
-def sections(report: Report) -> list[Section]:
+def text_tables(report: Report) -> list[TextTable]:
     """The overview where there are several blocks, the blocks, and learning curves."""
-    first = [Section("Overview of primary metrics", overview(report.blocks), [])] if len(report.blocks) > 1 else []
-    return [*first, *(Section(b.title, block_table(b), b.notes) for b in report.blocks), *report.curves]
+    first = [TextTable("Overview of primary metrics", overview(report.blocks), [])] if len(report.blocks) > 1 else []
+    return [*first, *(TextTable(b.title, block_frame(b), b.notes) for b in report.blocks), *report.curves]
 
 
 def overview(blocks: Sequence[Block]) -> pd.DataFrame:
@@ -32,10 +32,10 @@ def overview(blocks: Sequence[Block]) -> pd.DataFrame:
     for name in names:
         values = [[str(r.estimate) for r in b.rows if r.name == name] for b in blocks]
         found.append([name, *("; ".join(v) or "-" for v in values)])
-    return _table(["algorithm", *heads], found)
+    return _frame(["algorithm", *heads], found)
 
 
-def block_table(block: Block) -> pd.DataFrame:
+def block_frame(block: Block) -> pd.DataFrame:
     """A line per row."""
     labelled = any(r.label for r in block.rows)
     starts = len({r.start for r in block.rows}) > 1
@@ -51,12 +51,12 @@ def block_table(block: Block) -> pd.DataFrame:
         cells += [_number(r.metric(name), spec) for name, _, spec in block.columns]
         cells += map(_whole, (r.spent("updates"), r.spent("tokens"), r.train_seconds, r.eval_seconds))
         found.append(cells)
-    return _table(head, found)
+    return _frame(head, found)
 
 
-def curve_section(
+def curve_table(
     points: Mapping[int, EvaluationEntry], columns: Sequence[tuple[str, str, str]], title: str
-) -> Section:
+) -> TextTable:
     """One cell over its training.
 
     Args:
@@ -70,10 +70,10 @@ def curve_section(
         [str(update), str(over_seeds([e])), *(_number(e.metrics.get(name), spec) for name, _, spec in columns)]
         for update, e in points.items()
     ]
-    return Section(title, _table(head, found), [])
+    return TextTable(title, _frame(head, found), [])
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
+def _frame(head: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(rows, columns=pd.Index(head))

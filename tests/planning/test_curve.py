@@ -146,7 +146,7 @@ def test_the_table_has_a_row_for_every_point(tiny_model: Path, tmp_path: Path) -
     plan = make_plan(request(tiny_model, tmp_path, 4))
     assert plan.curve is not None
     (curve,) = report_of_run(plan).curves
-    assert curve.table["updates"].tolist() == ["0", "4", "6"]
+    assert curve.frame["updates"].tolist() == ["0", "4", "6"]
     assert curve.title in render(report_of_run(plan), "markdown")
 
 

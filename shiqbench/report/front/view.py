@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HEAD = ("algorithm", "points", "on the front", "mean gain [95 %]", "best value [95 %]", "at distance [95 %]")
 
 
-def table(fronts: Fronts) -> pd.DataFrame:
+def as_frame(fronts: Fronts) -> pd.DataFrame:
     """An algorithm per line."""
     import pandas as pd
 
@@ -47,7 +47,7 @@ def title(group: Group, fronts: Fronts, axes: FrontAxes) -> str:
 
 def as_text(group: Group, fronts: Fronts, axes: FrontAxes) -> str:
     """Title and table in markdown."""
-    return f"{title(group, fronts, axes)}.\n\n{markdown_table(table(fronts))}"
+    return f"{title(group, fronts, axes)}.\n\n{markdown_table(as_frame(fronts))}"
 
 
 def figure(fronts: Fronts, axes: FrontAxes, path: Path) -> None:
