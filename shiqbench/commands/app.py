@@ -10,7 +10,7 @@ import typer
 
 from shiqbench.base.errors import ConfigError, ExitCode, ShiqbenchError
 from shiqbench.commands import results as cli_results
-from shiqbench.commands.common import Json, PluginFiles, emit
+from shiqbench.commands.common import Json, PluginFiles, emit, show_markdown
 from shiqbench.running.team import launched, let_main_speak_first
 
 app = typer.Typer(
@@ -103,15 +103,10 @@ def run(
             display.say(line)
         emit(result.as_json())
         return
-    from rich.console import Console
+    from shiqbench.report.formats import render
+    from shiqbench.report.of_run import report_of_run
 
-    from shiqbench.report.comparison import comparison, curve_table
-
-    width = None if sys.stdout.isatty() else 200
-    for each in (plan, *plan.also):
-        Console(width=width).print(comparison(each))
-    if plan.curve is not None:
-        Console(width=width).print(curve_table(plan.curve))
+    show_markdown(render(report_of_run(plan), "markdown"))
 
 
 @app.command(name="list")

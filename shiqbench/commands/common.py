@@ -18,6 +18,17 @@ def emit(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
+def show_markdown(text: str) -> None:
+    """Markdown as it is, so that it may go to a file; on a terminal its tables fit the width."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text))
+    else:
+        typer.echo(text, nl=False)
+
+
 def reading(done: int, total: int) -> None:
     """Say on a terminal how far the reading of a large folder is."""
     if total > 2000 and sys.stderr.isatty():

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from shiqbench.base.errors import ConfigError
-from shiqbench.commands.common import Json, PluginFiles, emit, reading
+from shiqbench.commands.common import Json, PluginFiles, emit, reading, show_markdown
 from shiqbench.running.team import launched
 
 app = typer.Typer()
@@ -97,10 +97,12 @@ def report(
         plugins=tuple(plugin or ()),
         progress=reading,
     )
-    if output is None:
-        typer.echo(render(made, form.value), nl=False)
+    if output is None and form is Form.MARKDOWN:
+        show_markdown(render(made, form))
+    elif output is None:
+        typer.echo(render(made, form), nl=False)
     else:
-        write_report(made, form.value, output)
+        write_report(made, form, output)
         typer.echo(f"report: {output}", err=True)
     for path in made.figures:
         typer.echo(f"figure: {path}", err=True)
@@ -125,7 +127,7 @@ def front(
         emit({"fronts": [d.as_json() for d in drawn]})
         return
     for each in drawn:
-        typer.echo(each.markdown() + "\n")
+        show_markdown(f"{each}\n\n")
         if each.figure is not None:
             typer.echo(f"figure: {each.figure}\n")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.matrix.cells import State
 
 if TYPE_CHECKING:
-    from shiqbench.matrix.estimate import Estimate
+    from shiqbench.matrix.estimate import Forecast
     from shiqbench.matrix.plan import MatrixPlan, Stage
 
 MOST_LINES = 40  # families that are listed one by one
@@ -63,7 +63,7 @@ def _by_task(stage: Stage, states: Any) -> list[str]:
     ]
 
 
-def _cost(found: Estimate, at_once: int) -> str:
+def _cost(found: Forecast, at_once: int) -> str:
     if not found.known:
         return "time and tokens unknown: no finished cell is like these"
     each = found.seconds / at_once

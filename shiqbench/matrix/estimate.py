@@ -34,7 +34,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Forecast:
     """Of everything that is missing.
 
     Attributes:
@@ -69,7 +69,7 @@ def cost_of(cells: Iterable[Cell]) -> Cost | None:
 
 def estimate(
     planned: Sequence[PlannedFamily], states: Mapping[Path, State], cells: Sequence[Sequence[Cell]]
-) -> Estimate:
+) -> Forecast:
     """Seeds of one family cost alike; a family without a finished cell costs what others of its task do.
 
     Args:
@@ -90,7 +90,7 @@ def estimate(
             known += missing
             seconds += missing * cost.seconds
             tokens += missing * cost.tokens
-    return Estimate(seconds, tokens, known, unknown)
+    return Forecast(seconds, tokens, known, unknown)
 
 
 def _of_task(planned: Sequence[PlannedFamily], number: int, own: Sequence[Cost | None]) -> Cost | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError, ConfigListError
 from shiqbench.matrix.cells import Cell, PlannedFamily, State, plan_families, reads
-from shiqbench.matrix.estimate import Estimate, estimate
+from shiqbench.matrix.estimate import Forecast, estimate
 from shiqbench.matrix.families import Expansion
 from shiqbench.matrix.read import read
 from shiqbench.matrix.tuning import Trials, lookup, trials
@@ -47,7 +47,7 @@ class Stage:
         """Of every cell, by its folder."""
         return {c.folder: c.state() for mine in self.cells for c in mine}
 
-    def estimate(self, states: Mapping[Path, State]) -> Estimate:
+    def estimate(self, states: Mapping[Path, State]) -> Forecast:
         """What is missing will cost."""
         return estimate(self.planned, states, self.cells)
 

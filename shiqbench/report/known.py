@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.errors import ShiqbenchError
 from shiqbench.planning.settings import validate
 from shiqbench.plugin.config import TaskConfig
-from shiqbench.plugin.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
+    from shiqbench.plugin.registry import Registry
     from shiqbench.plugin.specs import TaskSpec
     from shiqbench.plugin.task import Scores, TaskBase
+    from shiqbench.store.index import EvaluationEntry
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,10 @@ class KnownTask:
         return found
 
 
-def known_tasks(names: Iterable[str], plugins: tuple[Path, ...]) -> dict[str, KnownTask]:
-    """By name; a task that no plugin brings is known by name alone."""
-    found = registry(plugins)
+def known_tasks(evaluations: Iterable[EvaluationEntry], found: Registry) -> dict[str, KnownTask]:
+    """What was evaluated, by name; of a task that no plugin brings only the name is known."""
     known = {}
-    for name in names:
+    for name in sorted({e.setting.value["task"] for e in evaluations}):
         try:
             spec = found.task(name)
             task = spec.load()

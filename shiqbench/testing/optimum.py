@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from shiqbench.plugin.config import AlgorithmConfig
     from shiqbench.plugin.specs import AlgorithmSpec
     from shiqbench.plugin.task import ExactTask
-    from shiqbench.testing.contract import Report
+    from shiqbench.testing.contract import ContractReport
 
 EXACT_TASK = "mdp"
 INSTANCES = 2  # of the task's instances; each is a problem of its own
 MOST_REGRET = 1e-3  # relative to the reference's
 
 
-def check_optimum(report: Report, spec: AlgorithmSpec, config: Any) -> None:
+def check_optimum(report: ContractReport, spec: AlgorithmSpec, config: Any) -> None:
     """Train on the exact task with its defaults and measure the regret that is left.
 
     Args:

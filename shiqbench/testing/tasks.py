@@ -14,7 +14,7 @@ from shiqbench.plugin.config import EvalConfig, TaskConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.task import ExactTask, Task, TaskBase
 from shiqbench.testing.component import check_config, check_light
-from shiqbench.testing.contract import Report
+from shiqbench.testing.contract import ContractReport
 from shiqbench.testing.contract import TaskContract as Line
 from shiqbench.testing.episodes import check_episodes
 from shiqbench.testing.evaluations import check_evaluation, check_own_policy
@@ -35,7 +35,7 @@ def check_task(
     config: Mapping[str, Any] | None = None,
     plugins: Sequence[str | Path] = (),
     algorithm: str = ALGORITHM,
-) -> Report:
+) -> ContractReport:
     """Check everything that a task promises, on its smoke preset; see docs/plugins.md for the list.
 
     Args:
@@ -51,7 +51,7 @@ def check_task(
         AssertionError: Something does not hold: the message names the task, the contract line, and the numbers.
         PluginError: Nothing of that name is registered.
     """
-    report, files = Report("task", name), tuple(Path(p) for p in plugins)
+    report, files = ContractReport("task", name), tuple(Path(p) for p in plugins)
     found = registry(files)
     spec = found.task(name)
     typed = {f"task.{key}": value for key, value in (config or {}).items()}
@@ -86,12 +86,12 @@ EPISODE_LINES = (Line.EPISODES, Line.OFFERS, Line.REPEATABLE, Line.REWARDS, Line
 LANGUAGE_LINES = (Line.PROGRESS, Line.SETTINGS, Line.CONTEXT)
 
 
-def _skip(report: Report, lines: Sequence[Line], why: str) -> None:
+def _skip(report: ContractReport, lines: Sequence[Line], why: str) -> None:
     for line in lines:
         report.skip(line, why)
 
 
-def _maker(report: Report, spec: TaskSpec, settings: Any, registered: Registry) -> Callable[[], Any]:
+def _maker(report: ContractReport, spec: TaskSpec, settings: Any, registered: Registry) -> Callable[[], Any]:
     kind, wanted = spec.load(), ExactTask if spec.own_policy else Task
     fits = isinstance(kind, type) and issubclass(kind, wanted)
     report.require(fits, Line.STATEMENTS, f"{spec.target} is no {wanted.__name__}, and own_policy is {spec.own_policy}")
@@ -112,7 +112,7 @@ def _maker(report: Report, spec: TaskSpec, settings: Any, registered: Registry) 
     return make
 
 
-def _check_presets(report: Report, spec: TaskSpec, found: Registry, typed: dict[str, Any]) -> None:
+def _check_presets(report: ContractReport, spec: TaskSpec, found: Registry, typed: dict[str, Any]) -> None:
     """Every preset, for every algorithm that it mentions."""
     missing = [p for p in PRESETS if p not in spec.presets]
     report.require(not missing, Line.PRESETS, f"no preset {', '.join(missing)}")
@@ -130,7 +130,7 @@ def _check_presets(report: Report, spec: TaskSpec, found: Registry, typed: dict[
     report.require(not strange, Line.CONFIG, f"setting_fields names {', '.join(strange)}, which are no settings")
 
 
-def _check_identity(report: Report, spec: TaskSpec, settings: Any, make: Callable[[], TaskBase]) -> None:
+def _check_identity(report: ContractReport, spec: TaskSpec, settings: Any, make: Callable[[], TaskBase]) -> None:
     kind = spec.load()
     again = type(settings).model_validate(settings.model_dump(mode="json"))
     first, second = (

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from shiqbench.report.front.area import envelope, interval, mean_gain, mean_gains, weights_of_resamples
+from shiqbench.report.front.area import envelope, mean_gain, mean_gains, percentiles, weights_of_resamples
 
 
 def test_one_point_is_a_triangle() -> None:
@@ -66,7 +66,7 @@ def test_the_bootstrap_covers_and_is_quick() -> None:
     for _ in range(200):
         share = weights_of_resamples(60, resamples=400)
         value = share @ rng.normal(1.0, 1.0, size=(60, 1))
-        low, high = interval(mean_gains(np.ones((401, 1)), value, 1.0)[1:])
+        low, high = percentiles(mean_gains(np.ones((401, 1)), value, 1.0)[1:])
         covered += low <= 0.5 <= high
     assert covered / 200 == pytest.approx(0.95, abs=0.05)
     share = weights_of_resamples(158)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_every_algorithm_has_a_front_from_the_untrained_model(results: Path, tmp
         ("beta=0.1", True),
         ("beta=0.5", False),
     }
-    assert "| shiq | 1 | 1 | 1.500 [1.500, 1.500] |" in drawn.markdown()
+    assert "| shiq | 1 | 1 | 1.500 [1.500, 1.500] |" in re.sub(" +", " ", str(drawn))
 
 
 def test_the_figure_is_equal_for_equal_data(results: Path, tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_few_prompts_have_no_interval(tmp_path: Path) -> None:
     evaluation(cell(tmp_path, "dpo"), 1.0, 2.0, prompts=19)
     (drawn,) = front(tmp_path, "ultrafeedback", output=tmp_path / "out")
     assert drawn.fronts.fronts[0].gain.low is None
-    assert "too few for intervals" in drawn.markdown()
+    assert "too few for intervals" in str(drawn)
 
 
 def test_what_cannot_be_drawn_is_refused(results: Path, tmp_path: Path) -> None:
@@ -154,6 +155,6 @@ def test_an_evaluation_that_changed_is_noticed(results: Path) -> None:
 def test_the_command_prints_a_table_or_one_object(results: Path) -> None:
     words = [sys.executable, "-m", "shiqbench", "front", str(results), "--task", "ultrafeedback"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "| shiq | 1 | 1 |" in done.stdout
+    assert "| shiq | 1 | 1 |" in re.sub(" +", " ", done.stdout)
     found = json.loads(subprocess.run([*words, "--json"], capture_output=True, text=True, check=True).stdout)
     assert [f["algorithm"] for f in found["fronts"][0]["fronts"]] == ["shiq", "dpo"]

@@ -23,7 +23,8 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
-from shiqbench.report.comparison import cells, comparable, headings, markdown
+from shiqbench.report.formats import render
+from shiqbench.report.of_run import report_of_run
 from shiqbench.running.runner import describe
 
 SMALL = {"task.seeds": 4, "task.horizon": 3, "train.updates": 40}
@@ -68,17 +69,18 @@ def test_base_is_exactly_one_and_shared_by_every_seed_and_data_recipe(tmp_path: 
     run("dpo", tmp_path, set={"task.coverage": 0.7, "task.behaviour": "uniform", "train.updates": 3})
     assert [p.name for p in (tmp_path / "mdp" / "base").iterdir()] == [base.cell[:12]]
     plan = make_plan(Request("shiq", "mdp", assignments=tuple(f"{k}={v}" for k, v in SMALL.items()), results=tmp_path))
-    rows = comparable(plan)
-    assert [r.cell.algorithm for r in rows] == ["shiq", "dpo", "base"]  # lower is better
-    assert len(cells(rows[0], plan.task.columns)) == len(headings(plan, "relative_regret"))
-    assert "1.000 [1.000, 1.000]" in markdown(plan)
+    report = report_of_run(plan)
+    assert [r.algorithm for b in report.blocks for r in b.rows] == ["shiq", "dpo", "base"]  # lower is better
+    text = render(report, "markdown")
+    assert all(heading in text for _, heading, _ in plan.task.columns)
+    assert "1.000 [1.000, 1.000]" in text
 
 
 def test_another_setting_is_another_table(tmp_path: Path) -> None:
     run("base", tmp_path)
     run("base", tmp_path, set={"task.reward": "dense"})
     plan = make_plan(Request("base", "mdp", assignments=("task.seeds=4", "task.horizon=3"), results=tmp_path))
-    assert len(comparable(plan)) == 1
+    assert [len(b.rows) for b in report_of_run(plan).blocks] == [1]
     assert len(list((tmp_path / "mdp" / "base").iterdir())) == 2
 
 
