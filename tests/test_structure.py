@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import typer
+from pydantic import BaseModel
 
 from shiqbench.commands.app import app
 from shiqbench.plugin.config import EvalConfig, StartConfig, TrainConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.reward import Answered
+from shiqbench.plugin.specs import AlgorithmSpec, RewardSpec, TaskSpec
 
 ROOT = Path(__file__).parent.parent
 CORE = sorted((ROOT / "shiqbench").rglob("*.py"))
@@ -85,9 +87,13 @@ def test_every_algorithm_task_and_reward_model_has_its_docs() -> None:
 def test_every_setting_is_shown_with_its_default() -> None:
     from shiqbench.commands.listing import fields
 
-    kinds = [TrainConfig, EvalConfig, StartConfig]
+    kinds: list[type[BaseModel]] = [TrainConfig, EvalConfig, StartConfig]
     found = registry()
-    specs = [*found.algorithms.values(), *found.tasks.values(), *found.rewards.values()]
+    specs: list[AlgorithmSpec | TaskSpec | RewardSpec] = [
+        *found.algorithms.values(),
+        *found.tasks.values(),
+        *found.rewards.values(),
+    ]
     kinds += [s.load_config() for s in specs]
     for kind in kinds:
         assert set(fields(kind)) == set(kind.model_fields)

@@ -84,6 +84,7 @@ def trainer(
 
 def in_fp64(policy: torch.nn.Module) -> None:
     """Compute in fp64 throughout; the norms of transformers go through fp32 and are replaced."""
+    norm: Any
     policy.double()
     for parent in list(policy.modules()):
         for name, norm in list(parent.named_children()):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shiqbench.episodes.episode import Episode
     from shiqbench.plugin.batch import Batch
 
-C = TypeVar("C", bound=AlgorithmConfig)
+C = TypeVar("C", bound=AlgorithmConfig, covariant=True)  # an algorithm only reads its configuration
 Unit = Literal["episode", "pair", "group"]
 Need = Literal["values", "token_q", "mismatched", "best", "reference_returns", "behaviour_logp", "kl"]
 

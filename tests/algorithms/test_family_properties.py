@@ -20,9 +20,10 @@ from shiqbench.base.errors import ConfigError, RunError
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.rendering import Rendered
 from shiqbench.planning.settings import validate
+from shiqbench.plugin.algorithm import Loss
 from shiqbench.plugin.batch import Batch, EpisodeUnit, TokenQ
 from shiqbench.plugin.registry import registry
-from shiqbench.training.loop import make_batch
+from shiqbench.training.layout import make_batch
 from shiqbench.training.token_statistics import TokenStatistics
 from shiqbench.training.units import make_units
 
@@ -31,7 +32,8 @@ NAMES = sorted({name.split()[0] for name in FAMILY})
 
 
 def value(algorithm: Any, b: Batch) -> torch.Tensor:
-    return algorithm.loss(b).numerator_U.detach()
+    loss: Loss = algorithm.loss(b)
+    return loss.numerator_U.detach()
 
 
 def rearranged(b: Batch, move: Any) -> Batch:
@@ -157,11 +159,12 @@ def test_needs_are_exactly_what_the_loss_reads(name: str) -> None:
     algorithm = FAMILY[name]
     assert algorithm.needs == NEEDS.get(name, set())
     b = full(algorithm)
-    declared = replace(b, **{f: None for need, f in FIELDS.items() if need not in algorithm.needs})
+    undeclared: dict[str, Any] = {f: None for need, f in FIELDS.items() if need not in algorithm.needs}
+    declared = replace(b, **undeclared)
     torch.testing.assert_close(value(algorithm, declared), value(algorithm, b), atol=0, rtol=0)
     for need in algorithm.needs:
         with pytest.raises(TypeError, match=FIELDS[need]):
-            algorithm.loss(replace(b, **{FIELDS[need]: None}))
+            algorithm.loss(replace(b, **{FIELDS[need]: None}))  # type: ignore[arg-type]
     nothing = torch.full_like(b.ref_lse_EA, float("nan"))
     without = value(algorithm, replace(b, ref_lse_EA=nothing, ref_logit_EA=nothing))
     assert torch.isfinite(without).all() != algorithm.uses_reference

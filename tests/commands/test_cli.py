@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support import TOY
@@ -18,7 +17,9 @@ from support import TOY
 SHIQBENCH = [sys.executable, "-m", "shiqbench"]
 
 
-def shiqbench(*words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> Any:
+def shiqbench(
+    *words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*SHIQBENCH, *map(str, words)],
         capture_output=True,
@@ -33,7 +34,7 @@ def shiqbench(*words: str | Path, env: dict[str, str] | None = None, cwd: Path |
 def refused(tmp_path: Path, *words: str | Path, env: dict[str, str] | None = None) -> str:
     """The one line of an exit-2 refusal that wrote nothing."""
     results = tmp_path / "results"
-    extra = [] if "--results" in words else ["--results", results]
+    extra: list[str | Path] = [] if "--results" in words else ["--results", results]
     done = shiqbench("run", *words, *extra, env=env)
     lines = [x for x in done.stderr.splitlines() if x.startswith("error:")]
     assert done.returncode == 2, done.stderr

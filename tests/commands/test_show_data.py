@@ -80,7 +80,7 @@ def test_a_task_with_its_own_policy_says_that_it_has_none(tmp_path: Path) -> Non
 
 
 def test_the_command(tiny_model: Path, tmp_path: Path) -> None:
-    words = ["show", "toy", "--data", "--plugin", TOY, "--model", tiny_model, "--algo", "sft"]
+    words: list[str | Path] = ["show", "toy", "--data", "--plugin", TOY, "--model", tiny_model, "--algo", "sft"]
     done = shiqbench(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "24 episodes, 8 used; 8 groups, 0 of them with mixed returns; 8 units of sft" in done.stdout

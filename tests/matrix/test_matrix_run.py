@@ -60,7 +60,7 @@ def pretending(values: list[float]) -> Any:
         from shiqbench.base.files import write_json
         from shiqbench.planning.make import make_plan
 
-        outcomes = []
+        outcomes: list[Outcome] = []
         for job in jobs:
             plan = make_plan(job.request)
             value = values[len(outcomes) % len(values)]

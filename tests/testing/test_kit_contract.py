@@ -31,6 +31,6 @@ def test_a_finding_names_component_line_and_numbers() -> None:
 def test_a_failing_call_is_a_finding_and_keeps_its_cause() -> None:
     report = ContractReport("task", "mine")
     with pytest.raises(AssertionError, match="found: reading fails with KeyError: 'x'") as caught:
-        report.attempt(TaskContract.RECORDS, "reading", lambda: {}["x"])
+        report.attempt(TaskContract.RECORDS, "reading", lambda: dict[str, int]()["x"])
     assert isinstance(caught.value.__cause__, KeyError)
     assert report.attempt(TaskContract.RECORDS, "reading", lambda: 3) == 3

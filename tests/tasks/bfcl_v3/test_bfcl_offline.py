@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from shiqbench_tasks.bfcl_v3.calls import parse
@@ -30,7 +30,7 @@ print(digest([[m.role + m.content + str(m.reward) for m in e.messages] for e in 
 """
 
 
-def _episodes(**config: object) -> list[Episode]:
+def _episodes(**config: Any) -> list[Episode]:
     return BfclTask(BfclConfig(**config)).episodes("train")
 
 

@@ -283,7 +283,7 @@ def test_what_is_offered_follows_from_the_configuration(config: dict[str, Any], 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_setting_of_rollouts_without_rollouts_is_refused(name: str) -> None:
-    value = {"rollout_model": "x", "rollout_engine": "vllm", "rollout_precision": "fp32"}.get(name, 1)
+    value: Any = {"rollout_model": "x", "rollout_engine": "vllm", "rollout_precision": "fp32"}.get(name, 1)
     with pytest.raises(ValueError, match=f"{name} cannot be honoured without behaviour rollout"):
         BfclConfig(**{name: value})
 

@@ -136,7 +136,7 @@ def test_primary_is_what_the_configuration_says(by_first_words: dict[str, Entry]
         (None, {}, StopReason.CONTEXT_LIMIT, 0),
     ],
 )
-def test_limits_are_named(answer: str | None, config: dict[str, int], stop: StopReason, messages: int) -> None:
+def test_limits_are_named(answer: str | None, config: dict[str, Any], stop: StopReason, messages: int) -> None:
     records, metrics = _evaluate(ScriptedChat(lambda c: answer), examples=4, **config)
     assert [r["stop"] for r in records] == [stop] * 4
     assert [r["assistant_messages"] for r in records] == [messages] * 4

@@ -54,13 +54,14 @@ def by_hand(model: Path, suites: Path, chat: bool) -> dict[str, Any]:
     loaded.reset()
     with as_lm_eval():
         model_of_lm_eval = HFLM(pretrained=str(model), dtype="float32", device="cpu", batch_size=4)
-        return evaluate(
+        found: dict[str, Any] = evaluate(
             model_of_lm_eval,
             {"tasks": loaded.tasks, "groups": {}},
             bootstrap_iters=0,
             apply_chat_template=chat,
             fewshot_as_multiturn=chat,
         )
+    return found
 
 
 @pytest.mark.parametrize("chat", [True, False])

@@ -249,4 +249,4 @@ def test_a_run_with_one_instance_and_a_table_with_the_same_reference_are_setting
     other = shiqbench.run("shiq", "mdp", results=tmp_path, set={**settings, "task.policy": "table"})
     assert other.evaluation["digest"] != result.evaluation["digest"]
     assert other.metrics["seeds"] == 20
-    assert mdps.build(MdpConfig(horizon=2)).ref_logit_SNA.unique().tolist() == [0.0]
+    assert mdps.build(MdpConfig(horizon=2)).ref_logit_SNA.unique().tolist() == [0.0]  # type: ignore[no-untyped-call]

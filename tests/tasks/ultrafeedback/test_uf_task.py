@@ -145,7 +145,7 @@ def test_greedy_answers_leave_the_distance_to_samples_of_their_own(data: Path, t
 def test_bradley_terry_judges_by_what_it_learned_from_other_prompts(
     data: Path, tiny_model: Path, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = {"task.reward_model": None, "task.reward": {"model": str(tiny_model), "layer": 1}}
+    settings: dict[str, Any] = {"task.reward_model": None, "task.reward": {"model": str(tiny_model), "layer": 1}}
     found = carry_out("base", data, tiny_model, results, **settings)
     said = capsys.readouterr().err
     assert "training bradley_terry on" in said
