@@ -7,7 +7,6 @@ digests come from the family's canonical text with that number replaced. Plannin
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -86,7 +85,7 @@ class PlannedFamily:
             whole = _sha256(recipe.replace(str(SEED), str(seed)))
             folder = beside / short(whole)
             name = self.family.name + (f" seed {seed}" if trains else "")
-            job = Job(name, replace(self.request, seed=seed), self.family.resources)
+            job = Job(name, replace(self.request, seed=seed), self.family.resources, self.plan)
             evaluated = folder / "eval" / short(_sha256(evaluation.replace(DIGEST, whole)))
             yield Cell(job, seed if trains else None, whole, folder, evaluated)
 
@@ -132,14 +131,13 @@ def plan_families(
 
 
 def _request(family: Family, results: Path, plugins: tuple[Path, ...]) -> Request:
-    assignments = tuple(f"{k}={json.dumps(v)}" for k, v in family.settings.items())
     return Request(
         algo=family.algorithm,
         task=family.task,
         model=family.model,
         seed=family.seeds[0],
         preset=family.preset,
-        assignments=assignments,
+        settings=family.settings,
         engine=family.engine,
         repeats=family.repeats,
         also=family.also,

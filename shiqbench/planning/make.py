@@ -13,7 +13,6 @@ from shiqbench.planning.curve import make_curve
 from shiqbench.planning.plan import OWN_POLICY_ENGINE, CellPlan, Request, RunPlan
 from shiqbench.planning.settings import (
     nest,
-    parse_assignments,
     preset_values,
     sections,
     start_values,
@@ -37,14 +36,10 @@ def make_plan(request: Request) -> RunPlan:
     """
     found = registry(request.plugins)
     algorithm, task = found.algorithm(request.algo), found.task(request.task)
-    typed = parse_assignments(request.assignments)
     if task.own_policy:
         _refuse_model_options(request, task)
-    typed |= {
-        key: value
-        for key, value in (("eval.engine", request.engine), ("eval.repeats", request.repeats))
-        if value is not None
-    }
+    options = {"eval.engine": request.engine, "eval.repeats": request.repeats}
+    typed = {**request.settings, **{key: value for key, value in options.items() if value is not None}}
     merged, algo, task_config, train, evaluation, start_config = sections(algorithm, task, request.preset, typed)
     assert isinstance(task_config, TaskConfig)
     if algorithm.trains and not task.load().trainable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.digest import digest, short
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import BaseModel
 
     from shiqbench.models.sources import ModelSource
@@ -80,7 +82,7 @@ OWN_POLICY_ENGINE = "exact"  # what stands for the engine's version where a task
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for, as typed.
+    """What the user asks for.
 
     Attributes:
         algo: Algorithm.
@@ -88,7 +90,7 @@ class Request:
         model: Embedded name, folder, hub name, or ``cell:DIGEST``; None takes the preset's.
         seed: Of training.
         preset: Of the task.
-        assignments: ``section.key=value``.
+        settings: ``section.key`` -> value.
         engine: Overrides ``eval.engine``.
         repeats: Overrides ``eval.repeats``.
         also: ``TASK`` or ``TASK:ARG``, evaluated in addition.
@@ -102,7 +104,7 @@ class Request:
     model: str | None = None
     seed: int = 0
     preset: str = "cpu"
-    assignments: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
     engine: str | None = None
     repeats: int | None = None
     also: tuple[str, ...] = ()
@@ -213,6 +215,15 @@ class RunPlan:
     added: TaskSpec | None = None
     also: tuple[RunPlan, ...] = ()
     curve: Curve | None = None
+
+    def with_seed(self, seed: int) -> RunPlan:
+        """The same plan with another seed of training."""
+        if self.cell.train is None:
+            return self
+        cell = replace(self.cell, seed=seed)
+        also = tuple(replace(each, cell=cell) for each in self.also)
+        curve = self.curve and replace(self.curve, plan=replace(self.curve.plan, cell=cell))
+        return replace(self, cell=cell, also=also, curve=curve)
 
     @property
     def trained(self) -> list[CellPlan]:

@@ -1,8 +1,9 @@
-"""From what the user typed to validated sections: presets, ``--set``, did-you-mean. Validates once, here."""
+"""From settings to validated sections: presets, ``--set``, did-you-mean. Validates once, here."""
 
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -12,7 +13,7 @@ from shiqbench.base.suggest import did_you_mean
 from shiqbench.plugin.config import Section, StartConfig, TaskConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from shiqbench.plugin.specs import AlgorithmSpec, TaskSpec
 
@@ -21,29 +22,21 @@ SECTIONS = ("algo", "task", "train", "eval", "start", "also")
 Values = dict[str, dict[str, Any]]
 
 
-def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """``["algo.beta=0.05"]`` to ``{"algo.beta": 0.05}``; values are JSON, or else plain text.
+def named(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings under their whole names: ``start`` is short for ``start.algorithm``.
 
     Raises:
-        ConfigError: Not of the form ``section.key=value``.
+        ConfigError: A key is not of the form ``section.key``.
     """
-    found = {}
-    for text in assignments:
-        key, equals, value = text.partition("=")
+    for key in settings:
         section, dot, _ = key.partition(".")
-        if not equals:
-            raise ConfigError(f"{text!r} assigns nothing", where="--set", do="write --set section.key=value")
         if section not in SECTIONS or (not dot and key != "start"):
             raise ConfigError(
                 f"unknown setting {key!r}{did_you_mean(section, SECTIONS)}",
                 where="--set",
                 do=f"sections are {', '.join(SECTIONS)}, as in --set algo.beta=0.05",
             )
-        try:
-            found["start.algorithm" if key == "start" else key] = json.loads(value)
-        except ValueError:
-            found["start.algorithm" if key == "start" else key] = value
-    return found
+    return {"start.algorithm" if key == "start" else key: value for key, value in settings.items()}
 
 
 def preset_values(task: TaskSpec, preset: str, algorithm: str) -> dict[str, Any]:
@@ -75,7 +68,7 @@ def nest(dotted: Mapping[str, Any]) -> Values:
             at = at.setdefault(name, {})
             if not isinstance(at, dict):
                 raise ConfigError(f"{key!r} goes into a value", where="--set", do="shorten the key")
-        at[last] = {**at.get(last, {}), **value} if isinstance(value, dict) else value
+        at[last] = {**at.get(last, {}), **deepcopy(value)} if isinstance(value, dict) else value
     return nested
 
 
@@ -143,6 +136,7 @@ def sections(
     Raises:
         ConfigError: As in :func:`validate`, or a setting that this algorithm cannot honour.
     """
+    typed = named(typed)
     if not algorithm.trains:
         for key in typed:
             if key.split(".")[0] in ("train", "start", "algo"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from shiqbench.base.files import write_json
 from shiqbench.matrix.describe import as_json, describe
 from shiqbench.matrix.plan import MatrixPlan, make_matrix
 from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request, RunPlan
+from shiqbench.running.runner import steps
 from shiqbench.store.cell import mark_done
 
 
@@ -58,6 +61,28 @@ def test_cells_are_those_that_run_would_make(tmp_path: Path) -> None:
         alone = make_plan(cell.job.request)
         assert (cell.digest, cell.folder) == (alone.cell.digest, alone.cell.folder)
         assert cell.evaluation == alone.eval_folder(alone.cell)
+        assert [s.folder for s in steps(cell.job.plan)] == [s.folder for s in steps(alone)]
+
+
+def test_a_job_needs_no_plan_of_its_own_here_and_takes_none_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = LEAST.replace('["mdp"]', '["toy"]\nalso = ["toy:5"]\neval_every = 2') + "[budget]\nupdates = 4\n"
+    jobs = planned(text, tmp_path).final.jobs
+    alone = [make_plan(j.request) for j in jobs]
+
+    def refuse(request: Request) -> RunPlan:
+        raise AssertionError(request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shiqbench.matrix.job.make_plan", refuse)
+        assert [[s.folder for s in steps(j.plan)] for j in jobs] == [[s.folder for s in steps(p)] for p in alone]
+    for job in jobs:
+        travelled = pickle.loads(pickle.dumps(job))
+        assert travelled == job
+        assert travelled.family is None
+        assert "plan" not in travelled.__dict__
+        assert travelled.plan.cell.digest == job.plan.cell.digest
 
 
 def test_the_more_special_setting_wins(tmp_path: Path) -> None:

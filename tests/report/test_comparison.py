@@ -11,6 +11,7 @@ from rich.console import Console
 from support import TOY
 
 import shiqbench
+from shiqbench.commands.common import parse_assignments
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request, RunPlan
 from shiqbench.report.comparison import comparable, comparison, differences, markdown
@@ -30,7 +31,9 @@ def results(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plan(results: Path, tiny_model: Path, *assignments: str) -> RunPlan:
-    request = Request("shiq", "toy", str(tiny_model), assignments=assignments, plugins=(TOY,), results=results)
+    request = Request(
+        "shiq", "toy", str(tiny_model), settings=parse_assignments(assignments), plugins=(TOY,), results=results
+    )
     return make_plan(request)
 
 

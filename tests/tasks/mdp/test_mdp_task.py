@@ -67,7 +67,7 @@ def test_base_is_exactly_one_and_shared_by_every_seed_and_data_recipe(tmp_path: 
     run("shiq", tmp_path, seed=1)
     run("dpo", tmp_path, set={"task.coverage": 0.7, "task.behaviour": "uniform", "train.updates": 3})
     assert [p.name for p in (tmp_path / "mdp" / "base").iterdir()] == [base.cell[:12]]
-    plan = make_plan(Request("shiq", "mdp", assignments=tuple(f"{k}={v}" for k, v in SMALL.items()), results=tmp_path))
+    plan = make_plan(Request("shiq", "mdp", settings=SMALL, results=tmp_path))
     rows = comparable(plan)
     assert [r.cell.algorithm for r in rows] == ["shiq", "dpo", "base"]  # lower is better
     assert len(cells(rows[0], plan.task.columns)) == len(headings(plan, "relative_regret"))
@@ -77,7 +77,7 @@ def test_base_is_exactly_one_and_shared_by_every_seed_and_data_recipe(tmp_path: 
 def test_another_setting_is_another_table(tmp_path: Path) -> None:
     run("base", tmp_path)
     run("base", tmp_path, set={"task.reward": "dense"})
-    plan = make_plan(Request("base", "mdp", assignments=("task.seeds=4", "task.horizon=3"), results=tmp_path))
+    plan = make_plan(Request("base", "mdp", settings={"task.seeds": 4, "task.horizon": 3}, results=tmp_path))
     assert len(comparable(plan)) == 1
     assert len(list((tmp_path / "mdp" / "base").iterdir())) == 2
 
@@ -89,8 +89,8 @@ def test_the_plan_says_what_will_be_done_and_needs_no_model_or_engine(tmp_path: 
     lines = "\n".join(describe(plan))
     assert "trains 300 (table) or 600 (transformer) updates of the default batch with adam, seed 0" in lines
     assert "evaluates with exact; cell" in lines
-    assert make_plan(Request("shiq", "mdp", assignments=("task.horizon=5",))).cell.digest == plan.cell.digest
-    assert make_plan(Request("shiq", "mdp", assignments=("train.save_every=9",))).cell.digest == plan.cell.digest
+    assert make_plan(Request("shiq", "mdp", settings={"task.horizon": 5})).cell.digest == plan.cell.digest
+    assert make_plan(Request("shiq", "mdp", settings={"train.save_every": 9})).cell.digest == plan.cell.digest
 
 
 @pytest.mark.parametrize("preset", ["smoke", "cpu", "full"])
