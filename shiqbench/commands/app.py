@@ -55,7 +55,7 @@ def run(
 ) -> None:
     """Train and evaluate one cell; what is already done is not done again."""
     from shiqbench.planning.make import make_plan
-    from shiqbench.planning.plan import Request
+    from shiqbench.planning.plan import ExactPlan, Request
 
     if track is not None:
         check_tracker(track)
@@ -76,7 +76,7 @@ def run(
         )
     )
     team = launched()
-    if plan.cell.task.own_policy:
+    if isinstance(plan, ExactPlan):
         team.place.refuse_several(f"training on {task}", do="start it without a launcher")
     if not team.place.main:
         from shiqbench.running.follow import follow

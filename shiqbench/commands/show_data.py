@@ -59,8 +59,8 @@ def training_data(
             do=f"`shiqbench show {task_name}` shows its settings",
         )
     algorithm_spec = found.algorithm(algo or "base")
-    _, algo_config, task_config, train, *_ = sections(algorithm_spec, spec, preset, settings or {})
-    task = spec.load()(task_config)
+    section = sections(algorithm_spec, spec, preset, settings or {})
+    task = spec.load()(section.task)
     if not task.trainable:
         raise ConfigError(
             f"{task_name} has no training episodes: it only evaluates", where="--data", do="name another task"
@@ -77,10 +77,10 @@ def training_data(
     told: Statistics = {"task": task_name, "preset": preset, "model": text}
     used, units, limit = offered, None, None
     if algorithm_spec.trains:
-        algorithm = algorithm_spec.load()(algo_config)
+        algorithm = algorithm_spec.load()(section.algo)
         used = algorithm.select(offered)
         units = len(make_units(algorithm, used))
-        limit = getattr(train, "max_tokens", None)
+        limit = getattr(section.train, "max_tokens", None)
         told["algorithm"] = algorithm_spec.name
     rendered = [start.renderer.render(e) for e in used]
     return told | describe(offered, rendered, units=units, max_tokens=limit)

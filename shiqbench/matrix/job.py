@@ -47,13 +47,13 @@ class Job:
         name: Unique within the matrix, readable.
         request: What ``shiqbench run`` would be asked.
         resources: What it needs.
-        family: A plan of the same request with any seed, where this process has made one.
+        sibling: A plan of the same request with any seed, where this process has made one.
     """
 
     name: str
     request: Request
     resources: Resources = field(default_factory=Resources)
-    family: RunPlan | None = field(default=None, repr=False, compare=False)
+    sibling: RunPlan | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def plan(self) -> RunPlan:
@@ -62,11 +62,11 @@ class Job:
         Raises:
             ConfigError: The request is wrong.
         """
-        return self.family.with_seed(self.request.seed) if self.family else make_plan(self.request)
+        return self.sibling.with_seed(self.request.seed) if self.sibling else make_plan(self.request)
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to another process: no plan, since it holds classes of plugin files."""
-        return {"name": self.name, "request": self.request, "resources": self.resources, "family": None}
+        return {"name": self.name, "request": self.request, "resources": self.resources, "sibling": None}
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ def check_optimum(report: Report, spec: AlgorithmSpec, config: Any) -> None:
     typed = {"task.beta": beta, "task.seeds": INSTANCES}
     if "gamma" in type(config).model_fields:
         typed["task.gamma"] = config.gamma  # the claim is that of the discounted objective
-    _, _, task_config, train, _, _ = sections(spec, task, "cpu", typed)
-    exact = task.load()(task_config)
+    section = sections(spec, task, "cpu", typed)
+    exact = task.load()(section.task)
     missing = sorted(algorithm.needs - exact.offers)
     if missing:
         report.skip(Line.OPTIMUM, f"it needs {', '.join(missing)}, which the exact task does not offer")
@@ -56,7 +56,9 @@ def check_optimum(report: Report, spec: AlgorithmSpec, config: Any) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         report.attempt(
-            Line.OPTIMUM, f"training on {EXACT_TASK}", lambda: exact.train(algorithm, train, 0, folder, lambda *_: None)
+            Line.OPTIMUM,
+            f"training on {EXACT_TASK}",
+            lambda: exact.train(algorithm, section.train, 0, folder, lambda *_: None),
         )
         records = exact.evaluate_weights(folder / "checkpoint")
     regret = exact.metrics(records).metrics["relative_regret"]

@@ -10,7 +10,7 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.planning.settings import sections
 from shiqbench.plugin.algorithm import Need
-from shiqbench.plugin.config import EvalConfig, TaskConfig
+from shiqbench.plugin.config import TaskConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.task import Task
 from shiqbench.testing.component import check_config, check_light
@@ -58,15 +58,15 @@ def check_task(
     check_light(report, Line.LIGHT, files)
     _check_presets(report, spec, found, typed)
     trainer = found.algorithm(algorithm if spec.own_policy else "base")
-    merged, algo, _, train, evaluation, _ = sections(trainer, spec, "smoke", typed)
-    settings = check_config(report, Line.CONFIG, spec.load_config(), merged["task"], TaskConfig)
+    section = sections(trainer, spec, "smoke", typed)
+    settings = check_config(report, Line.CONFIG, spec.load_config(), section.values["task"], TaskConfig)
     make = _maker(report, spec, settings, found)
     report.attempt(Line.STATEMENTS, "fetch", make().fetch)
     _check_identity(report, spec, settings, make)
     if spec.own_policy:
         for line in (*LANGUAGE_LINES, *EPISODE_LINES):
             report.skip(line, "it brings its own policy")
-        check_own_policy(report, make, trainer.load()(algo), train)
+        check_own_policy(report, make, trainer.load()(section.algo), section.train)
         return report
     for line in (Line.RESUME, Line.OWN_POLICY):
         report.skip(line, "it trains a language model")
@@ -79,8 +79,7 @@ def check_task(
         else:
             _skip(report, EPISODE_LINES, "it is not trainable")
         if make().evaluable:
-            assert isinstance(evaluation, EvalConfig)
-            check_evaluation(report, make, evaluation, renderer, said)
+            check_evaluation(report, make, section.evaluation, renderer, said)
         else:
             _skip(report, (*LANGUAGE_LINES, Line.RECORDS, Line.DETERMINISTIC, Line.METRICS), "it is not evaluable")
     return report

@@ -34,7 +34,7 @@ def refused(text: str, tmp_path: Path) -> list[str]:
 
 
 def settings(plan: MatrixPlan) -> dict[str, dict[str, Any]]:
-    return {p.family.name: p.family.settings for p in plan.final.planned}
+    return {p.family.name: p.family.request.settings for p in plan.final.planned}
 
 
 LEAST = """
@@ -80,7 +80,7 @@ def test_a_job_needs_no_plan_of_its_own_here_and_takes_none_along(
     for job in jobs:
         travelled = pickle.loads(pickle.dumps(job))
         assert travelled == job
-        assert travelled.family is None
+        assert travelled.sibling is None
         assert "plan" not in travelled.__dict__
         assert travelled.plan.cell.digest == job.plan.cell.digest
 
@@ -127,7 +127,7 @@ def test_what_was_said_for_everybody_is_left_out_where_it_cannot_be(tmp_path: Pa
 
 def test_an_override_of_one_seed_concerns_that_seed(tmp_path: Path) -> None:
     text = LEAST + '[[override]]\nalgorithm = "shiq"\nseed = 1\nset = {"train.updates" = 7}\n'
-    by_seed = {f.seeds: f.settings for f in (p.family for p in planned(text, tmp_path).final.planned)}
+    by_seed = {f.seeds: f.request.settings for f in (p.family for p in planned(text, tmp_path).final.planned)}
     assert by_seed == {(0,): {}, (0, 2): {}, (1,): {"train.updates": 7}}
 
 
@@ -152,7 +152,7 @@ def test_a_task_may_have_its_own_preset_algorithms_and_seeds(tmp_path: Path) -> 
     names = [j.name for j in plan.final.jobs]
     assert len(names) == 1 + 5 * 3 + 4
     assert "bfcl_v3 shiq seed 0" in names
-    assert {p.family.preset for p in plan.final.planned if p.family.task == "bfcl_v3"} == {"smoke"}
+    assert {p.family.request.preset for p in plan.final.planned if p.family.request.task == "bfcl_v3"} == {"smoke"}
     assert list(plan.final.starts().values()) == [3]
     assert plan.final.references() == [3]
 

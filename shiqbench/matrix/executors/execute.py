@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from shiqbench.matrix.executors.drive import Transport
     from shiqbench.matrix.job import Job
     from shiqbench.matrix.live import View
-    from shiqbench.planning.plan import RunPlan
 
 
 def execute(
@@ -77,7 +76,11 @@ def execute(
             board.count(outcome)
         if todo:
             drive = Drive(
-                Schedule([(j, _todo(j.plan)) for j in todo], pool, at_once or (1 if pool else None)),
+                Schedule(
+                    [(j, [str(s.folder) for s in steps(j.plan) if not s.done()]) for j in todo],
+                    pool,
+                    at_once or (1 if pool else None),
+                ),
                 transport,
                 Policy(fail_fast, retries, backoff),
                 board,
@@ -102,10 +105,6 @@ def _checked(jobs: Sequence[Job], executor: str, at_once: int | None, address: s
     if len(folders) > 1:
         raise ConfigError(f"jobs of {len(folders)} results folders", where=", ".join(folders), do="give all the same")
     return jobs[0].request.results
-
-
-def _todo(plan: RunPlan) -> list[str]:
-    return [str(step.folder) for step in steps(plan) if not step.done()]
 
 
 def _known(job: Job) -> Outcome | None:

@@ -22,7 +22,7 @@ from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json
 from shiqbench.planning.make import make_plan
-from shiqbench.planning.plan import Request
+from shiqbench.planning.plan import ExactPlan, Request
 from shiqbench.report.comparison import cells, comparable, headings, markdown
 from shiqbench.running.runner import describe
 
@@ -84,7 +84,7 @@ def test_another_setting_is_another_table(tmp_path: Path) -> None:
 
 def test_the_plan_says_what_will_be_done_and_needs_no_model_or_engine(tmp_path: Path) -> None:
     plan = make_plan(Request("shiq", "mdp", results=tmp_path))
-    assert plan.engine is None
+    assert isinstance(plan, ExactPlan)
     assert plan.cell.start is None
     lines = "\n".join(describe(plan))
     assert "trains 300 (table) or 600 (transformer) updates of the default batch with adam, seed 0" in lines
