@@ -10,7 +10,7 @@ import typer
 
 from shiqbench.base.errors import ConfigError, ExitCode, ShiqbenchError
 from shiqbench.commands import results as cli_results
-from shiqbench.commands.common import Json, PluginFiles, emit, show_markdown
+from shiqbench.commands.common import Json, PluginFiles, emit, parse_assignments, show_markdown
 from shiqbench.running.team import launched, let_main_speak_first
 
 app = typer.Typer(
@@ -55,7 +55,7 @@ def run(
 ) -> None:
     """Train and evaluate one cell; what is already done is not done again."""
     from shiqbench.planning.make import make_plan
-    from shiqbench.planning.plan import Request
+    from shiqbench.planning.plan import ExactPlan, Request
 
     if track is not None:
         check_tracker(track)
@@ -66,7 +66,7 @@ def run(
             model,
             seed,
             preset,
-            tuple(assign or ()),
+            parse_assignments(assign or ()),
             engine,
             repeats,
             tuple(also or ()),
@@ -76,7 +76,7 @@ def run(
         )
     )
     team = launched()
-    if plan.cell.task.own_policy:
+    if isinstance(plan, ExactPlan):
         team.place.refuse_several(f"training on {task}", do="start it without a launcher")
     if not team.place.main:
         from shiqbench.running.follow import follow
@@ -146,7 +146,9 @@ def show(
 ) -> None:
     """Show a component's settings and defaults, a task's data, or a cell's configuration and results."""
     if data:
-        _show_data(name, algo, model, preset or "cpu", tuple(assign or ()), results, tuple(plugin or ()), as_json)
+        _show_data(
+            name, algo, model, preset or "cpu", parse_assignments(assign or ()), results, tuple(plugin or ()), as_json
+        )
         return
     for option, value in (("--algo", algo), ("--model", model), ("--preset", preset), ("--set", assign)):
         if value:
@@ -162,16 +164,14 @@ def _show_data(
     algo: str | None,
     model: str | None,
     preset: str,
-    assignments: tuple[str, ...],
+    settings: dict[str, Any],
     results: Path,
     plugins: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     from shiqbench.commands.show_data import as_tables, training_data
 
-    found = training_data(
-        task, algo, model=model, preset=preset, assignments=assignments, results=results, plugins=plugins
-    )
+    found = training_data(task, algo, model=model, preset=preset, settings=settings, results=results, plugins=plugins)
     if as_json:
         emit(found)
         return

@@ -5,12 +5,35 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shiqbench.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, the rest on standard error.")]
 PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="A local plugin file; repeatable.")]
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """``["algo.beta=0.05"]`` to ``{"algo.beta": 0.05}``; a value is JSON, or else plain text.
+
+    Raises:
+        ConfigError: Not of the form ``section.key=value``.
+    """
+    found: dict[str, Any] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{text!r} assigns nothing", where="--set", do="write --set section.key=value")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
 
 
 def emit(value: Any) -> None:

@@ -56,7 +56,9 @@ def _stage(stage: Stage, at_once: int) -> list[str]:
 def _by_task(stage: Stage, states: Any) -> list[str]:
     found: dict[tuple[str, str], Counter[State]] = {}
     for p, mine in zip(stage.planned, stage.cells, strict=True):
-        found.setdefault((p.family.task, p.family.algorithm), Counter()).update(states[c.folder] for c in mine)
+        found.setdefault((p.family.request.task, p.family.request.algo), Counter()).update(
+            states[c.folder] for c in mine
+        )
     return [
         f"{task} {algorithm}: {counts.total()} cells, " + ", ".join(f"{counts[s]} {s}" for s in State if counts[s])
         for (task, algorithm), counts in found.items()
@@ -87,11 +89,11 @@ def as_json(matrix: MatrixPlan) -> dict[str, Any]:
         found[name] = [
             {
                 "name": c.job.name,
-                "task": p.family.task,
-                "algorithm": p.family.algorithm,
+                "task": p.family.request.task,
+                "algorithm": p.family.request.algo,
                 "model": p.plan.cell.model.text,
                 "seed": c.seed,
-                "settings": p.family.settings,
+                "settings": p.family.request.settings,
                 "cell": c.digest,
                 "path": str(c.folder),
                 "evaluation": c.evaluation.name,

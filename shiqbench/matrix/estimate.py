@@ -100,7 +100,8 @@ def _of_task(planned: Sequence[PlannedFamily], number: int, own: Sequence[Cost |
         cost
         for other, cost in zip(planned, own, strict=True)
         if cost is not None
-        and (other.family.task, other.family.preset) == (mine.family.task, mine.family.preset)
+        and (other.family.request.task, other.family.request.preset)
+        == (mine.family.request.task, mine.family.request.preset)
         and (other.plan.cell.train is None) == (mine.plan.cell.train is None)
     ]
     if not alike:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ShiqbenchError
 from shiqbench.planning.settings import validate
-from shiqbench.plugin.config import TaskConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,7 +55,6 @@ class KnownTask:
             config = validate(self.spec.load_config(), dict(setting.get("setting") or {}), "task")
         except ShiqbenchError:
             return None
-        assert isinstance(config, TaskConfig)
         found: TaskBase = self.spec.load()(config)
         return found
 

@@ -12,8 +12,8 @@ from shiqbench.base.files import read_records, replacing, write_json
 from shiqbench.base.manifest import manifest, peak_memory_gb
 from shiqbench.episodes.generation import ChatGenerator
 from shiqbench.episodes.journal import JournaledGenerator
-from shiqbench.plugin.config import EvalConfig
-from shiqbench.plugin.task import EvaluationContext, ExactTask
+from shiqbench.planning.plan import ExactPlan, ModelPlan
+from shiqbench.plugin.task import EvaluationContext
 from shiqbench.running.weights import evaluated_weights
 from shiqbench.store.cell import is_done, mark_done, verified_weights, working_on
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shiqbench.episodes.generation import Generator
     from shiqbench.episodes.rendering import Renderer, TokenSequence
     from shiqbench.planning.plan import CellPlan, RunPlan
-    from shiqbench.plugin.task import Metrics, Record, Task
+    from shiqbench.plugin.task import Metrics, Record
 
 ATTEMPTS = 2  # a failure of the machine is retried once with a new engine, from the wave in which it happened
 JOURNAL = ".journal.jsonl"  # in the evaluation's folder until that is done
@@ -71,18 +71,19 @@ def _evaluate(
     progress: Callable[[int, int], None],
 ) -> None:
     started, folder = time.perf_counter(), plan.eval_folder(cell, update)
-    task, facts = plan.task, dict[str, Any]()
-    if isinstance(task, ExactTask):
-        records, facts = task.evaluate_weights(weights), {"engine": {"version": plan.engine_version}}
+    facts: dict[str, Any]
+    if isinstance(plan, ExactPlan):
+        records, facts = plan.task.evaluate_weights(weights), {"engine": {"version": plan.engine_version}}
     else:
+        assert isinstance(plan, ModelPlan)
         identity = digest({"evaluation": plan.eval_recipe(cell, update), "weights": sha256})
         journaled = partial(JournaledGenerator, path=folder / JOURNAL, identity=identity)
         loaded = weights or cell.model.folder()
 
         def finish(records: list[Record], renderer: Renderer) -> list[Record]:
-            return task.complete_records(records, _context(plan, cell, loaded, holder, renderer))
+            return plan.task.complete_records(records, _context(plan, cell, loaded, holder, renderer))
 
-        records, facts = _generate(plan, task, loaded, holder, journaled, progress, finish)
+        records, facts = _generate(plan, loaded, holder, journaled, progress, finish)
     facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
     result = plan.task.metrics(records)
     config_file, manifest_file = folder / "config.json", folder / "manifest.json"
@@ -101,8 +102,7 @@ def _evaluate(
 
 
 def _generate(
-    plan: RunPlan,
-    task: Task,
+    plan: ModelPlan,
     weights: Path,
     holder: EngineHolder,
     journaled: Callable[[Generator], JournaledGenerator],
@@ -110,8 +110,6 @@ def _generate(
     finish: Callable[[list[Record], Renderer], list[Record]],
 ) -> tuple[list[Record], dict[str, Any]]:
     """Records of a language model's evaluation, and facts for its manifest."""
-    assert plan.engine is not None
-    assert isinstance(plan.evaluation, EvalConfig)
     renderer = holder.renderer(weights)
     failures: list[str] = []
     while True:
@@ -120,7 +118,7 @@ def _generate(
             engine = journaled(holder.ready(plan.engine, weights, plan.evaluation))
             ready = time.perf_counter()
             chat = ChatGenerator(engine, renderer, plan.evaluation.max_context)
-            records = task.evaluate(chat, plan.evaluation, progress)
+            records = plan.task.evaluate(chat, plan.evaluation, progress)
             generated = time.perf_counter()
             records = finish(records, renderer)
             break
@@ -132,7 +130,7 @@ def _generate(
     facts = {
         "engine": engine.describe(),
         "chat_template_sha256": renderer.template_sha256,
-        "task": task.facts(),
+        "task": plan.task.facts(),
         "machine_failures": failures,
         "journal": engine.facts(),
         "seconds": {
@@ -145,7 +143,7 @@ def _generate(
 
 
 def _context(
-    plan: RunPlan, cell: CellPlan, weights: Path, holder: EngineHolder, renderer: Renderer
+    plan: ModelPlan, cell: CellPlan, weights: Path, holder: EngineHolder, renderer: Renderer
 ) -> EvaluationContext:
     """The reference of a cell is what its training started from; an untrained model is its own."""
     reference: Literal["self", "base", "start"] = "start" if cell.start is not None else "base"
@@ -153,8 +151,6 @@ def _context(
         reference = "self"
 
     def under(model: Path, sequences: Sequence[TokenSequence]) -> list[list[float]]:
-        assert plan.engine is not None
-        assert isinstance(plan.evaluation, EvalConfig)
         scores = holder.ready(plan.engine, model, plan.evaluation).score([s.ids for s in sequences])
         return [[logp[p] for p in s.actions] for logp, s in zip(scores, sequences, strict=True)]
 

@@ -14,7 +14,6 @@ from shiqbench.base.files import write_json
 from shiqbench.base.manifest import manifest, peak_gpu_memory_gb, peak_memory_gb
 from shiqbench.base.memory import keeping_freed_memory
 from shiqbench.episodes.episode import REFERENCE_RETURNS
-from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.start_model import StartModel
 from shiqbench.plugin.task import ExactTask
 from shiqbench.running.team import Order
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from shiqbench.episodes.rendering import Rendered
     from shiqbench.planning.plan import CellPlan
     from shiqbench.plugin.algorithm import Algorithm
-    from shiqbench.plugin.config import AlgorithmConfig
+    from shiqbench.plugin.config import AlgorithmConfig, TrainConfig
     from shiqbench.running.team import Team
     from shiqbench.running.workbench import Workbench
     from shiqbench.training.token_statistics import TokenStatistics
@@ -177,8 +176,7 @@ def fit(
         ConfigError: The data are not what the algorithm or the settings need.
         DivergedError: The loss is no longer finite.
     """
-    config = cell.train
-    assert isinstance(config, TrainConfig)
+    config: TrainConfig = cell.train
     assert cell.seed is not None
     weights, weights_sha256 = start_weights(cell)
     algorithm = cell.algorithm.load()(cell.algo)

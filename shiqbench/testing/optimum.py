@@ -48,8 +48,8 @@ def check_optimum(report: ContractReport, spec: AlgorithmSpec, config: Any) -> N
     typed = {"task.beta": beta, "task.seeds": INSTANCES}
     if "gamma" in type(config).model_fields:
         typed["task.gamma"] = config.gamma  # the claim is that of the discounted objective
-    _, _, task_config, train, _, _ = sections(spec, task, "cpu", typed)
-    exact: ExactTask = task.load()(task_config)
+    section = sections(spec, task, "cpu", typed)
+    exact: ExactTask = task.load()(section.task)
     missing = sorted(algorithm.needs - exact.provides())
     if missing:
         report.skip(Line.OPTIMUM, f"it needs {', '.join(missing)}, which the exact task does not offer")
@@ -60,7 +60,7 @@ def check_optimum(report: ContractReport, spec: AlgorithmSpec, config: Any) -> N
         report.attempt(
             Line.OPTIMUM,
             f"training on {EXACT_TASK}",
-            lambda: exact.train(algorithm, train, 0, folder, lambda *_: None, train_model),
+            lambda: exact.train(algorithm, section.train, 0, folder, lambda *_: None, train_model),
         )
         records = exact.evaluate_weights(folder / "checkpoint")
     regret = exact.metrics(records).metrics["relative_regret"]

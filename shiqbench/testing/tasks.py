@@ -10,7 +10,7 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.planning.settings import sections
 from shiqbench.plugin.algorithm import Need
-from shiqbench.plugin.config import EvalConfig, TaskConfig
+from shiqbench.plugin.config import TaskConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.task import ExactTask, Task, TaskBase
 from shiqbench.testing.component import check_config, check_light
@@ -57,16 +57,15 @@ def check_task(
     typed = {f"task.{key}": value for key, value in (config or {}).items()}
     check_light(report, Line.LIGHT, files)
     _check_presets(report, spec, found, typed)
-    exact = spec.own_policy
-    trainer = found.algorithm(algorithm if exact else "base")
-    merged, algo, _, train, evaluation, _ = sections(trainer, spec, "smoke", typed)
-    settings = check_config(report, Line.CONFIG, spec.load_config(), merged["task"], TaskConfig)
+    trainer = found.algorithm(algorithm if spec.own_policy else "base")
+    section = sections(trainer, spec, "smoke", typed)
+    settings = check_config(report, Line.CONFIG, spec.load_config(), section.values["task"], TaskConfig)
     make = _maker(report, spec, settings, found)
     report.attempt(Line.STATEMENTS, "fetch", make().fetch)
     _check_identity(report, spec, settings, make)
-    if exact:
+    if spec.own_policy:
         _skip(report, (*LANGUAGE_LINES, *EPISODE_LINES), "it brings its own policy")
-        check_own_policy(report, make, trainer.load()(algo), train)
+        check_own_policy(report, make, trainer.load()(section.algo), section.train)
         return report
     _skip(report, (Line.RESUME, Line.OWN_POLICY), "it trains a language model")
     with tempfile.TemporaryDirectory() as folder:
@@ -77,8 +76,7 @@ def check_task(
             said = check_episodes(report, make, renderer)
         else:
             _skip(report, EPISODE_LINES, "it is not trainable")
-        assert isinstance(evaluation, EvalConfig)
-        check_evaluation(report, make, evaluation, renderer, said)
+        check_evaluation(report, make, section.evaluation, renderer, said)
     return report
 
 

@@ -93,7 +93,7 @@ def check_training(report: ContractReport, values: Mapping[str, Any], files: tup
             task=words.NAME,
             model=str(model),
             preset="smoke",
-            assignments=tuple(f"algo.{k}={json.dumps(v)}" for k, v in values.items()),
+            settings={f"algo.{k}": v for k, v in values.items()},
             plugins=(*files, Path(words.__file__)),
         )
 

@@ -350,7 +350,7 @@ def test_nothing_else_is_touched(results: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_removed_is_counted_and_the_rest_goes(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = put(results / "mdp" / "dpo" / "0123456789ab" / "config.json").parent
     two = put(results / "mdp" / "dpo" / "1123456789ab" / "config.json").parent
-    discard = module.discard
+    discard = removal.discard
 
     def refusing(path: Path) -> None:
         if path == one:

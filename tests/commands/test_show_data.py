@@ -13,6 +13,7 @@ from support import TOY
 from test_cli import shiqbench
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.commands.common import parse_assignments
 from shiqbench.commands.show_data import describe, training_data
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.rendering import Rendered, TokenSequence
@@ -20,7 +21,12 @@ from shiqbench.episodes.rendering import Rendered, TokenSequence
 
 def toy(tiny_model: Path, algo: str | None = None, *assignments: str) -> dict[str, Any]:
     return training_data(
-        "toy", algo, model=str(tiny_model), assignments=assignments, results=Path("results"), plugins=(TOY,)
+        "toy",
+        algo,
+        model=str(tiny_model),
+        settings=parse_assignments(assignments),
+        results=Path("results"),
+        plugins=(TOY,),
     )
 
 

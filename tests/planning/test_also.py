@@ -14,6 +14,7 @@ from support import TOY
 
 import shiqbench
 from shiqbench.base.errors import ConfigError
+from shiqbench.commands.common import parse_assignments
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request, RunPlan
 from shiqbench.report.of_run import report_of_run
@@ -21,7 +22,7 @@ from shiqbench.report.of_run import report_of_run
 
 def plan(tiny: Path, *assignments: str, **changes: Any) -> RunPlan:
     values = {"algo": "sft", "task": "toy", "model": str(tiny), "plugins": (TOY,), "also": ("toy:3",), **changes}
-    return make_plan(Request(assignments=assignments, **values))
+    return make_plan(Request(settings=parse_assignments(assignments), **values))
 
 
 @pytest.fixture(autouse=True)

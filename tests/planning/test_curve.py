@@ -13,6 +13,7 @@ from support import TOY
 import shiqbench
 from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import ConfigError, CorruptCellError, RunError
+from shiqbench.commands.common import parse_assignments
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
 from shiqbench.report.formats import render
@@ -28,7 +29,15 @@ def run(algo: str, model: Path, results: Path, **options: Any) -> shiqbench.RunR
 
 
 def request(model: Path, results: Path, every: int | None, algo: str = "sft", *assignments: str) -> Request:
-    return Request(algo, "toy", str(model), eval_every=every, assignments=assignments, plugins=(TOY,), results=results)
+    return Request(
+        algo,
+        "toy",
+        str(model),
+        eval_every=every,
+        settings=parse_assignments(assignments),
+        plugins=(TOY,),
+        results=results,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +174,6 @@ def test_what_cannot_be_honoured_is_refused(tmp_path: Path, algo: str, task: str
 
 
 def test_a_budget_in_tokens_has_no_known_updates(tmp_path: Path) -> None:
-    words = ("train.updates=null", "train.tokens=1000")
+    words = {"train.updates": None, "train.tokens": 1000}
     with pytest.raises(ConfigError, match="budget is in tokens"):
-        make_plan(Request("sft", "toy", eval_every=2, assignments=words, plugins=(TOY,), results=tmp_path))
+        make_plan(Request("sft", "toy", eval_every=2, settings=words, plugins=(TOY,), results=tmp_path))

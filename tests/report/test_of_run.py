@@ -10,6 +10,7 @@ import pytest
 from support import TOY
 
 import shiqbench
+from shiqbench.commands.common import parse_assignments
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request, RunPlan
 from shiqbench.report.formats import render
@@ -32,7 +33,8 @@ def results(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plan(results: Path, tiny_model: Path, *assignments: str, seed: int = 0) -> RunPlan:
-    request = Request("shiq", "toy", str(tiny_model), seed, assignments=assignments, plugins=(TOY,), results=results)
+    settings = parse_assignments(assignments)
+    request = Request("shiq", "toy", str(tiny_model), seed, settings=settings, plugins=(TOY,), results=results)
     return make_plan(request)
 
 

@@ -18,6 +18,7 @@ from support import TOY
 import shiqbench
 from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import CorruptCellError
+from shiqbench.commands.common import parse_assignments
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
 from shiqbench.store.cell import is_done
@@ -87,7 +88,7 @@ def test_continued_training_is_another_cell_than_its_start(tiny_model: Path, tmp
 
 def digest(tiny_model: Path, *assignments: str, **changes: Any) -> str:
     values = {"algo": "shiq", "task": "toy", "model": str(tiny_model), "plugins": (TOY,), **changes}
-    return make_plan(Request(assignments=assignments, **values)).cell.digest
+    return make_plan(Request(settings=parse_assignments(assignments), **values)).cell.digest
 
 
 def test_what_changes_a_digest_and_what_does_not(tiny_model: Path) -> None:

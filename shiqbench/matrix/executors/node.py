@@ -19,7 +19,6 @@ from shiqbench.matrix.executors.home import fetch, send
 from shiqbench.matrix.executors.limits import LOOK_SECONDS, exceeded
 from shiqbench.matrix.executors.logs import log_file, printing_to
 from shiqbench.matrix.executors.perform import perform
-from shiqbench.planning.make import make_plan
 from shiqbench.running.runner import steps
 from shiqbench.running.workbench import Workbench
 
@@ -97,7 +96,7 @@ def _apart(job: Job, home: Any, emit: Callable[[Event], None], bench: Workbench)
 
 def _folders(job: Job) -> list[Path]:
     """Everything that a job makes or needs: its cells, then their evaluations."""
-    found = steps(make_plan(job.request))
+    found = steps(job.plan)
     return list(dict.fromkeys([*(s.cell.folder for s in found), *(s.folder for s in found)]))
 
 

@@ -19,6 +19,7 @@ from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import ConfigError, CorruptCellError, EngineError, RunError
 from shiqbench.base.files import read_json
 from shiqbench.base.progress import Display
+from shiqbench.commands.common import parse_assignments
 from shiqbench.episodes.episode import REFERENCE_RETURNS, Message
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.models.embedded import EMBEDDED_MODEL, embedded_model
@@ -291,8 +292,8 @@ def test_a_setting_of_rollouts_without_rollouts_is_refused(name: str) -> None:
 def plan_of(*assignments: str, algo: str = "shiq", model: str | None = None, results: str = "results") -> Any:
     from pathlib import Path
 
-    asked = ("start=none", "task.scenarios=2", "train.updates=1", *assignments)
-    return make_plan(Request(algo, "bfcl_v3", model=model, preset="smoke", assignments=asked, results=Path(results)))
+    asked = {"start": "none", "task.scenarios": 2, "train.updates": 1, **parse_assignments(assignments)}
+    return make_plan(Request(algo, "bfcl_v3", model=model, preset="smoke", settings=asked, results=Path(results)))
 
 
 def test_a_cell_of_the_results_is_not_reachable_and_says_what_is() -> None:

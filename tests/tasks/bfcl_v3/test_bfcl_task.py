@@ -391,7 +391,7 @@ def test_every_preset_validates() -> None:
     (spec,) = (s for s in shiqbench_register_tasks() if s.name == "bfcl_v3")
     assert set(spec.presets) == {"smoke", "cpu", "full"}
     for preset in spec.presets:
-        _, _, config, _, _, _ = sections(registry().algorithm("shiq"), spec, preset, {})
+        config: Any = sections(registry().algorithm("shiq"), spec, preset, {}).task
         assert isinstance(config, BfclConfig)
         assert config.primary == ("valid" if preset == "full" else "turn_accuracy")
 
