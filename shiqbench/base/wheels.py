@@ -37,7 +37,6 @@ class Wheel:
         filename: The wheel's file name.
         sha256: Of the wheel file, in hex.
         megabytes: Download size in 10^6 bytes, for the display.
-        licence: SPDX identifier of what it holds.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Wheel:
     filename: str
     sha256: str
     megabytes: float
-    licence: str
 
     @property
     def requirement(self) -> str:

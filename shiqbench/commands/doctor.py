@@ -86,12 +86,6 @@ def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
     return {"state": str(worst(findings)), "findings": [asdict(finding) for finding in findings]}
 
 
-def plain(findings: Iterable[Finding]) -> str:
-    """Findings as lines that no terminal width breaks."""
-    lines = (f"{f.state:<8} {f.name}: {f.text}" + (f"; {f.do}" if f.do else "") for f in findings)
-    return "\n".join(lines)
-
-
 def render(findings: Iterable[Finding]) -> Table:
     """Findings as a table for a terminal."""
     from rich.markup import escape

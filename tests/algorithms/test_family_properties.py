@@ -258,7 +258,7 @@ def test_the_best_of_a_group_reaches_the_batch() -> None:
     pairs = make_units(FAMILY["dpo"], EPISODES)
     assert [(u.rows, u.best) for u in pairs] == [((1, 0), (True, False))]
     rendered = [Rendered(e, (), (e.total_reward,), None) for e in EPISODES]
-    one = [TokenStatistics(torch.zeros(1), torch.ones(1), None)] * 4
+    one = [TokenStatistics(torch.zeros(1), torch.ones(1))] * 4
     b = make_batch(units, rendered, one, one)
     assert b.best_E is not None
     assert b.best_E.tolist() == [False, True, True, True]

@@ -86,7 +86,7 @@ def wheel_bytes(members):
 def made(content):
     """A wheel pinned to ``content``."""
     sha256 = hashlib.sha256(content).hexdigest()
-    return assets.Wheel("made", "1.0", "made-1.0-py3-none-any.whl", sha256, 0.1, "Apache-2.0")
+    return assets.Wheel("made", "1.0", "made-1.0-py3-none-any.whl", sha256, 0.1)
 
 
 def left_over(cache):
