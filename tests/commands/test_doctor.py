@@ -12,9 +12,11 @@ from collections import namedtuple
 import pytest
 from rich.console import Console
 
+from shiqbench.base import cache as store
+from shiqbench.base import machine
 from shiqbench.base import wheels as assets
 from shiqbench.commands import doctor
-from shiqbench.commands.doctor import Finding, State, companions, cpu_flags, diagnose, requirements, vllm
+from shiqbench.commands.doctor import Finding, State, companions, diagnose, requirements, vllm
 from shiqbench.plugin import registry
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="builds are told apart by tag on Linux only")
@@ -135,15 +137,9 @@ def test_assets_and_a_missing_pip(cache, monkeypatch):
     for wheel in doctor._wheels():
         assert wheel.requirement in finding.text
         assets.unpacked(wheel).mkdir(parents=True)
-        assets.seal(assets.unpacked(wheel), wheel.sha256)
+        store.seal(assets.unpacked(wheel), wheel.sha256)
     assert [finding.text for finding in doctor._assets()[:-1]] == ["cached"] * len(doctor._wheels())
     assert doctor._pip()[0].state is State.OK
-
-
-def test_cpu_flags():
-    cpuinfo = "processor\t: 0\nflags\t\t: fpu avx2 amx_bf16\n\nprocessor\t: 1\nflags\t\t: other\n"
-    assert cpu_flags(cpuinfo) == {"fpu", "avx2", "amx_bf16"}
-    assert cpu_flags("") == frozenset()
 
 
 def test_a_failing_check_stops_no_other(cache, monkeypatch):
@@ -164,7 +160,7 @@ def test_a_torch_that_does_not_import(monkeypatch):
 
 
 def test_threads(monkeypatch):
-    monkeypatch.setattr(doctor, "_cores", lambda: 0)
+    monkeypatch.setattr(machine, "cores", lambda: 0)
     (finding,) = named(doctor._torch(), "threads")
     assert (finding.state, finding.do) == (State.WARNING, "set OMP_NUM_THREADS=0")
 

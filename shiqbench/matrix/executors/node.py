@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from shiqbench.base.causes import error_facts
 from shiqbench.base.errors import ConfigError
+from shiqbench.base.machine import end_with_children
 from shiqbench.matrix.executors.events import Ended
 from shiqbench.matrix.executors.limits import LOOK_SECONDS, exceeded
 from shiqbench.matrix.executors.logs import log_file, printing_to
@@ -80,6 +79,4 @@ class _Watch:
             error = exceeded(self.job, time.monotonic() - self._since, os.getpid())
             if error is not None:
                 self.events.put(Ended(self.job.name, error=error_facts(error)))
-                for child in psutil.Process().children(recursive=True):
-                    child.kill()
-                os._exit(1)
+                end_with_children()
