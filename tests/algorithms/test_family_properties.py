@@ -1,7 +1,7 @@
 """What every algorithm of the family must satisfy: masks, padding, order, extremes, declarations, bounds.
 
-Mutations tried by hand; each makes at least one test here fail:
-MUTATIONS
+Each test fails for a loss that sees padding, masked tokens or the order of a batch, that overflows, that needs what it
+does not declare, or whose setting is not bounded.
 """
 
 from __future__ import annotations
