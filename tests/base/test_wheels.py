@@ -84,7 +84,7 @@ def fake_pip(tmp_path: Path) -> FakePip:
 
 
 def quiet(line: str) -> None:
-    """A report that nobody reads."""
+    """Drop a line of progress."""
 
 
 def left_over(cache: Path) -> list[Path]:
