@@ -156,7 +156,6 @@ def clean(
         bool, typer.Option("--checkpoints", help="Weights of finished cells that nothing here needs.")
     ] = False,
     all_checkpoints: Annotated[bool, typer.Option("--all-checkpoints", help="Weights of all finished cells.")] = False,
-    cache: Annotated[str | None, typer.Option(metavar="SIZE", help="The cache, down to a size such as 20GB.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
@@ -164,10 +163,8 @@ def clean(
     """Remove what can be done without; says what and how much, and asks first."""
     from shiqbench.commands.clean import Wanted
     from shiqbench.commands.clean_dialog import clean as tidy
-    from shiqbench.commands.removal import parse_size
 
-    wanted = Wanted(partial, checkpoints, all_checkpoints, None if cache is None else parse_size(cache))
-    if code := tidy(results, wanted, dry_run=dry_run, yes=yes, as_json=as_json):
+    if code := tidy(results, Wanted(partial, checkpoints, all_checkpoints), dry_run=dry_run, yes=yes, as_json=as_json):
         raise typer.Exit(code)
 
 

@@ -118,22 +118,22 @@ def _train_language_model(
     cell: CellPlan, folder: Path, display: Display, bench: Workbench, keep: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     """Train into a folder; returns facts for the manifest."""
-    weights, weights_sha256 = start_weights(cell)
+    start = StartModel(*start_weights(cell), display.bar, bench.engine.open)
     algorithm = cell.algorithm.load()(cell.algo)
     with display.stage("episodes"):
-        material = _material(cell, StartModel(weights, weights_sha256, display.bar, bench.engine.open), bench)
+        material = _material(cell, start, bench)
         episodes = algorithm.select(material.offered)
         rendered = material.render(episodes)
     bench.make_room_for_training()
     with bench.team.together(Order(cell.digest, folder)):
         bench.team.share(rendered)
         snapshots = Snapshots(folder / SNAPSHOTS, keep)
-        fitted = fit(cell, folder, rendered, display, bench, snapshots)
+        fitted = fit(cell, start, folder, rendered, display, bench, snapshots)
     snapshots.seal()
-    save_weights(fitted.policy, weights, material.renderer, folder / "checkpoint", algorithm.sampling_q_weight)
+    save_weights(fitted.policy, start.folder, material.renderer, folder / "checkpoint", algorithm.sampling_q_weight)
     return {
-        "start_weights_sha256": weights_sha256,
-        "tokenizer_sha256": _sha256_if_file(weights / "tokenizer.json"),
+        "start_weights_sha256": start.weights_sha256,
+        "tokenizer_sha256": _sha256_if_file(start.folder / "tokenizer.json"),
         "chat_template_sha256": material.renderer.template_sha256,
         "data": data_facts(material.offered, episodes, rendered, fitted.facts.pop("units")),
         "task": material.task.facts(),
@@ -156,6 +156,7 @@ class Fitted(NamedTuple):
 
 def fit(
     cell: CellPlan,
+    start: StartModel,
     folder: Path,
     rendered: Sequence[Rendered],
     display: Display,
@@ -165,7 +166,8 @@ def fit(
     """Train on episodes that are rendered: what every process of a launch does.
 
     Args:
-        cell: What to train; its start must be done.
+        cell: What to train.
+        start: Its start's weights, which are the reference too.
         folder: Holds the checkpoint to continue from; the main process writes into it.
         rendered: All episodes, the same in every process.
         display: Told about progress.
@@ -178,7 +180,6 @@ def fit(
     """
     config: TrainConfig = cell.train
     assert cell.seed is not None
-    weights, weights_sha256 = start_weights(cell)
     algorithm = cell.algorithm.load()(cell.algo)
     _check_lengths(rendered, config)
     _check_data(algorithm, rendered)
@@ -188,10 +189,11 @@ def fit(
     if "mismatched" in algorithm.needs:
         joined = [m.rendered for b in plan.batches for m in mismatched(b, rendered)]
     _check_lengths(joined, config)
-    policy = Policy(trainable(bench.pretrained(weights_sha256, weights), config, cell.seed), config, algorithm.needs)
+    model = bench.pretrained(start.weights_sha256, start.folder)
+    policy = Policy(trainable(model, config, cell.seed), config, algorithm.needs)
     policy.to("cuda" if torch.cuda.is_available() else "cpu")  # the reference's pass rounds as training does
     visited = [*(rendered[i] for i in plan.rows), *joined]
-    reference, reference_facts = _reference(algorithm, weights_sha256, policy, visited, display, bench.team)
+    reference, reference_facts = _reference(algorithm, start.weights_sha256, policy, visited, display, bench.team)
     keep = snapshots.keep if snapshots is not None else None
     trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder, keep=keep)
     resumed_at = trainer.done

@@ -1,7 +1,7 @@
 """What every algorithm of the family must satisfy: masks, padding, order, extremes, declarations, bounds.
 
-Mutations tried by hand; each makes at least one test here fail:
-MUTATIONS
+Each test fails for a loss that sees padding, masked tokens or the order of a batch, that overflows, that needs what it
+does not declare, or whose setting is not bounded.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def test_the_best_of_a_group_reaches_the_batch() -> None:
     pairs = make_units(FAMILY["dpo"], EPISODES)
     assert [(u.rows, u.best) for u in pairs] == [((1, 0), (True, False))]
     rendered = [Rendered(e, (), (e.total_reward,), None) for e in EPISODES]
-    one = [TokenStatistics(torch.zeros(1), torch.ones(1), None)] * 4
+    one = [TokenStatistics(torch.zeros(1), torch.ones(1))] * 4
     b = make_batch(units, rendered, one, one)
     assert b.best_E is not None
     assert b.best_E.tolist() == [False, True, True, True]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -170,32 +168,14 @@ LIGHT = [
 
 
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)
-def test_listing_and_validating_import_neither_torch_nor_pandas(words: list[str]) -> None:
+def test_listing_and_validating_import_nothing_heavy(words: list[str]) -> None:
     code = (
         "import sys\nfrom shiqbench.commands.app import main\n"
         f"try:\n    main({words!r})\nexcept SystemExit:\n    pass\n"
-        "print([m for m in ('torch', 'pandas', 'numpy', 'transformers', 'vllm') if m in sys.modules])"
+        "print([m for m in ('torch', 'pandas', 'numpy', 'scipy', 'transformers', 'vllm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-def seconds(command: list[str]) -> float:
-    started = time.perf_counter()
-    subprocess.run(command, capture_output=True, check=False)
-    return time.perf_counter() - started
-
-
-def median_overhead(command: list[str]) -> float:
-    """Seconds more than a bare interpreter, run in turn with it, so that a busy machine slows both."""
-    bare = [sys.executable, "-c", ""]
-    return statistics.median(seconds(command) - seconds(bare) for _ in range(7))
-
-
-@pytest.mark.parametrize("words", LIGHT, ids=" ".join)
-def test_listing_and_validating_are_fast(words: list[str]) -> None:
-    # Another process may hold the cores: the promise is about this program, so a slow series is repeated.
-    assert min(median_overhead([*SHIQBENCH, *words]) for _ in range(3)) < 0.3
 
 
 def test_exit_codes_of_usage_errors() -> None:

@@ -267,7 +267,7 @@ def test_a_language_model_takes_what_run_would_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: str, needs: tuple[float, float]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr("shiqbench.matrix.executors.machine.cores", lambda: 8)
     text = '[matrix]\nalgorithms = ["sft", "shiq"]\ntasks = ["mdp", "toy"]\n[algorithms.shiq]\nresources.cpus = 3\n'
     found = {
         j.name.removesuffix(" seed 0"): (j.resources.cpus, j.resources.gpus) for j in planned(text, tmp_path).final.jobs

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +46,7 @@ def test_the_command_runs_says_and_does_nothing_the_second_time(tmp_path: Path) 
     assert not (tmp_path / "r").exists()
     first = subprocess.run(words, capture_output=True, text=True, check=True)
     assert first.stdout == "2 jobs: 2 done\n"
-    started = time.perf_counter()
     again = subprocess.run([*words, "--json"], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 20  # 2 s on a quiet machine
     assert [c["state"] for c in json.loads(again.stdout)["cells"]] == ["cached", "cached"]
 
 

@@ -198,11 +198,9 @@ def test_a_read_only_results_folder_is_refused_before_anything_is_computed(
     file.write_text(MATRIX)
     with read_only(disk):
         for words in (["run", "--algo", "shiq", *MDP], ["matrix", file]):
-            started = time.monotonic()
             code, said = ask(capsys, *words, "--results", disk / "results")
             (line,) = errors(said)
             assert (code, "Read-only file system" in line, str(disk) in line) == (2, True, True), said
-            assert time.monotonic() - started < 20
     assert not list(disk.iterdir())
 
 

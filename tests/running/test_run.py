@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from shiqbench.base.errors import CorruptCellError
 from shiqbench.commands.common import parse_assignments
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
+from shiqbench.store import cell
 from shiqbench.store.cell import is_done
 
 
@@ -79,6 +81,25 @@ def test_a_start_is_trained_once_and_is_the_reference(tiny_model: Path, tmp_path
     assert (start / "DONE").stat().st_mtime_ns == made
     named = run("dpo", Path(f"cell:{start.name}"), tmp_path, preset="started")
     assert named.cell == first.cell
+
+
+def test_the_weights_of_a_start_are_hashed_once_before_the_first_update(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("dpo", tiny_model, tmp_path, preset="started")
+    (start,) = (tmp_path / "toy" / "sft").iterdir()
+    monkeypatch.setattr(cell, "SMALL", 0)  # as for a real model: its file is too large to be hashed at every look
+    hashed = []
+    file_digest = hashlib.file_digest
+
+    def recording(stream: Any, name: str) -> Any:
+        if not any(log.stat().st_size for log in tmp_path.glob("toy/shiq/*/train.jsonl")):
+            hashed.append(Path(stream.name))
+        return file_digest(stream, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", recording)
+    run("shiq", tiny_model, tmp_path, preset="started")
+    assert hashed.count(start / "checkpoint/model.safetensors") == 1
 
 
 def test_continued_training_is_another_cell_than_its_start(tiny_model: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def row(actions: int, returns: list[float] | None = None, logp: bool = True) -> 
 def batch(rows: list[Rendered], dtype: torch.dtype = torch.float64, heads: bool = False, z: float | None = None):  # type: ignore[no-untyped-def]
     def statistics(r: Rendered) -> TokenStatistics:
         x = torch.arange(1, r.actions + 1, dtype=dtype)
-        return TokenStatistics(x, x + 1, None, *([x + 2, x + 3, x + 4, x + 5] if heads else []))
+        return TokenStatistics(x, x + 1, *([x + 2, x + 3, x + 4, x + 5] if heads else []))
 
     found = [statistics(r) for r in rows]
     return make_batch([EpisodeUnit((i,)) for i in range(len(rows))], rows, found, found, z)

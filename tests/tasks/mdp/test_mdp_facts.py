@@ -18,6 +18,7 @@ from mdp_support import BETA, mdp_task, regrets, shiq, trained
 from shiqbench_algorithms.shiq import Shiq, ShiqConfig
 from shiqbench_tasks.mdp import solve
 from shiqbench_tasks.mdp.config import MdpTrainConfig
+from shiqbench_tasks.mdp.task import MdpTask
 from shiqbench_tasks.mdp.train import TableTrainer
 from torch import Tensor
 
