@@ -102,3 +102,9 @@ def test_long_pages_have_a_table_of_contents(path: Path) -> None:
         chapters = re.findall(r"^## (.+)$", text, re.MULTILINE)
         listed = text.partition("\n## ")[0]
         assert [c for c in chapters if f"[{c}](#" not in listed] == []
+
+
+def test_entries_of_the_changelog_are_short() -> None:
+    entries = re.findall(r"^- (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert len(entries) > 50
+    assert [e for e in entries if len(e.split()) > 25] == []
