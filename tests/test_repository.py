@@ -79,6 +79,21 @@ def test_every_path_that_is_named_exists(page: str) -> None:
     assert [p for p in named if not (ROOT / p).exists()] == []
 
 
+def test_every_module_of_the_table_is_in_its_room() -> None:
+    table = ARCHITECTURE.partition("## What each module does")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?:`(\w+)`)? ?\| ([^|]*)\|", table, re.MULTILINE)
+    room, missing, seen = "", [], set()
+    for named, modules in rows:
+        room = named or room
+        seen.add(room)
+        for module in re.findall(r"`([\w/]+)`", modules):
+            path = ROOT / "shiqbench" / room / module
+            if not (path.is_dir() if module.endswith("/") else path.with_suffix(".py").exists()):
+                missing.append(f"{room}/{module}")
+    assert missing == []
+    assert seen >= {room for floor in test_layers.FLOORS for room in floor} - {"api", "__init__", "__main__"}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "results" / "README.md"]
     broken = []
