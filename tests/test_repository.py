@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
-FAST = 'python -m pytest -n 2 -m "not slow and not vllm and not ray and not gpu"'
+FAST = 'python -m pytest -n 2 --dist worksteal -m "not slow and not vllm and not ray and not gpu"'
 
 
 def load(name: str) -> Any:
