@@ -17,15 +17,28 @@ app = typer.Typer(
     name="shiqbench",
     help="Train and evaluate fine-tuning algorithms for language models as comparable cells.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.add_typer(cli_results.app)
 
 
+def say_version(wanted: bool) -> None:
+    """Print the installed version and end."""
+    if wanted:
+        import importlib.metadata
+
+        typer.echo(f"shiqbench {importlib.metadata.version('shiqbench')}")
+        raise typer.Exit
+
+
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=say_version, is_eager=True)
+    ] = False,
+) -> None:
     """Options of every verb; ``--debug`` is read in :func:`main`."""
 
 
@@ -284,7 +297,7 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]
     try:
-        code = app(words, standalone_mode=False)
+        code = app(words, standalone_mode=False, prog_name="shiqbench")
     except ShiqbenchError as error:
         if debug:
             raise
