@@ -26,6 +26,13 @@ FLOORS = (
 LEVEL = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 LONGEST = 350  # lines of a module
 PLUGINS = {"shiqbench_algorithms": ROOT / "algorithms", "shiqbench_tasks": ROOT / "tasks"}
+# Files that still import more of the core than its face.
+NOT_YET = {
+    "shiqbench_tasks/mdp/bridge.py",
+    "shiqbench_tasks/ultrafeedback/config.py",
+    "shiqbench_tasks/ultrafeedback/judging.py",
+    "shiqbench_tasks/ultrafeedback/task.py",
+}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -89,11 +96,10 @@ def test_an_import_that_goes_up_or_sideways_is_found(planted: str) -> None:
     assert climbs("rewards", "from shiqbench.base.errors import ConfigError\nimport shiqbench.rewards.head") == []
 
 
-@pytest.mark.xfail(strict=True, reason="the face is not there yet")
 @pytest.mark.parametrize("own", PLUGINS)
 def test_algorithms_and_tasks_use_the_public_face(own: str) -> None:
-    found = {str(p.name): strays(p.read_text(), own) for p in sorted((PLUGINS[own] / own).rglob("*.py"))}
-    assert {name: names for name, names in found.items() if names} == {}
+    found = {str(p.relative_to(PLUGINS[own])): strays(p.read_text(), own) for p in PLUGINS[own].rglob("*.py")}
+    assert {name for name, names in found.items() if names} <= NOT_YET
     assert strays("from shiqbench.base.errors import ConfigError", own) != []
     assert strays("from shiqbench.plugin import ConfigError", own) == []
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.suggest import did_you_mean
-from shiqbench.planning.settings import nest, preset_values, validate
+from shiqbench.planning.settings import nest, preset_values
 from shiqbench.plugin.config import EvalConfig, TaskConfig
+from shiqbench.plugin.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

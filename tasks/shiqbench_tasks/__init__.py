@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shiqbench.plugin.specs import TaskSpec, hookimpl
+from shiqbench.plugin import TaskSpec, hookimpl
 from shiqbench_tasks.bfcl_v3.versions import BFCL_V3, BFCL_V4
 
 # Every message of the ground truth is at most 174 SmolLM2 tokens long, every episode at most 1,955.

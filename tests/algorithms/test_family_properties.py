@@ -19,9 +19,9 @@ from builders import FAMILY, SIX, batch, full, learned
 from shiqbench.base.errors import ConfigError, RunError
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.rendering import Rendered
-from shiqbench.planning.settings import validate
 from shiqbench.plugin.batch import Batch, TokenQ
 from shiqbench.plugin.registry import registry
+from shiqbench.plugin.validation import validate
 from shiqbench.training.loop import make_batch
 from shiqbench.training.token_statistics import TokenStatistics
 from shiqbench.training.units import EpisodeUnit, make_units

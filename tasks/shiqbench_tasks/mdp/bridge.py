@@ -13,11 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save, save_file
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.base.files import replacing, replacing_folder
-from shiqbench.episodes.episode import REFERENCE_RETURNS, Episode
-from shiqbench.episodes.rendering import Rendered, TokenSequence
-from shiqbench.plugin.config import TrainConfig
+from shiqbench.plugin import (
+    REFERENCE_RETURNS,
+    Algorithm,
+    AlgorithmConfig,
+    ConfigError,
+    Episode,
+    Rendered,
+    TokenSequence,
+    TrainConfig,
+    replacing,
+    replacing_folder,
+)
 from shiqbench.training.loop import Trainer, TrainingPlan, plan_training
 from shiqbench.training.mismatched import mismatched
 from shiqbench.training.policy import Policy
@@ -33,8 +40,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from shiqbench.plugin.algorithm import Algorithm
-    from shiqbench.plugin.config import AlgorithmConfig
     from shiqbench.training.token_statistics import TokenStatistics
     from shiqbench_tasks.mdp.config import FilledTrainConfig, MdpConfig
     from shiqbench_tasks.mdp.mdps import Mdp
@@ -51,7 +56,7 @@ def train(
     folder: Path,
     report: Callable[[dict[str, Any], int], None],
 ) -> dict[str, Any]:
-    """Train the transformers of all instances, one after the other; as :meth:`shiqbench.plugin.task.Task.train`.
+    """Train the transformers of all instances, one after the other; as :meth:`shiqbench.plugin.Task.train`.
 
     Raises:
         ConfigError: The optimiser is another than the language models'.

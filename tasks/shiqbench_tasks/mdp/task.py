@@ -13,9 +13,19 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.plugin.task import Metrics, Primary, Scores, Task
-from shiqbench.stats.intervals import student
+from shiqbench.plugin import (
+    Algorithm,
+    AlgorithmConfig,
+    ConfigError,
+    Metrics,
+    Need,
+    Primary,
+    Record,
+    Scores,
+    Task,
+    TaskConfig,
+    student,
+)
 from shiqbench_tasks.mdp.config import MdpTrainConfig
 
 if TYPE_CHECKING:
@@ -25,9 +35,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from torch import Tensor
 
-    from shiqbench.plugin.algorithm import Algorithm, Need
-    from shiqbench.plugin.config import AlgorithmConfig, TaskConfig
-    from shiqbench.plugin.task import Record
     from shiqbench_tasks.mdp.config import MdpConfig
     from shiqbench_tasks.mdp.mdps import Mdp
     from shiqbench_tasks.mdp.solve import Solution

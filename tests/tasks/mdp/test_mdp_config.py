@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from shiqbench_tasks.mdp.config import MdpConfig, MdpTrainConfig
 
 from shiqbench.base.errors import ConfigError
-from shiqbench.planning.settings import validate
+from shiqbench.plugin.validation import validate
 
 
 def test_a_default_size_is_the_same_setting_as_that_size_typed() -> None:
