@@ -101,7 +101,7 @@ def test_plugins_that_failed_or_clash(monkeypatch):
         failures=[registry.PluginFailure("entry", "some-dist", "ImportError: no module x")],
         clashes={("task", "t"): "task 't' is registered by both a and b"},
     )
-    monkeypatch.setattr(registry, "registry", lambda: bad)
+    monkeypatch.setattr(doctor, "registry", lambda: bad)
     failed, clash = doctor._plugins()
     assert failed == Finding(
         "plugin some-dist", State.PROBLEM, "ImportError: no module x", "mend it or pip uninstall some-dist"

@@ -275,7 +275,7 @@ def test_every_episode_knows_the_returns_of_its_scenarios_rollouts(
         ({"behaviours": ("rollout",), "rollout_temperature": 0.7}, set()),
         ({}, set()),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_what_is_offered_follows_from_the_configuration(config: dict[str, Any], offered: set[str]) -> None:
     assert BfclTask(BfclConfig(**config)).offers == offered
