@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.suggest import did_you_mean
 from shiqbench.planning.plan import ModelPlan
-from shiqbench.planning.settings import nest, preset_values, validate
+from shiqbench.planning.settings import nest, preset_values
+from shiqbench.plugin.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,11 +17,11 @@ from shiqbench.planning.settings import (
     sections,
     start_values,
     task_values,
-    validate,
 )
 from shiqbench.planning.stored import model_and_start
 from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.registry import Registry, registry
+from shiqbench.plugin.validation import validate
 
 if TYPE_CHECKING:
     from shiqbench.plugin.specs import AlgorithmSpec, TaskSpec

@@ -9,8 +9,8 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json
 from shiqbench.models.sources import ModelSource, cell_model, find_model
 from shiqbench.planning.plan import CellPlan
-from shiqbench.planning.settings import validate
 from shiqbench.plugin.registry import registry
+from shiqbench.plugin.validation import validate
 from shiqbench.store.cell import find_cell
 
 if TYPE_CHECKING:

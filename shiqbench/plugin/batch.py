@@ -63,6 +63,8 @@ class Batch:
         best_E: True where no episode of the row's group has a higher return; there if ``best`` is needed.
         reference_return_EK: Returns of K completions of the row's prompt that the reference sampled, NaN
             where there are fewer; there if ``reference_returns`` is needed.
+        progress: Share of the training budget that is spent before this update, from 0 to less than 1: updates done
+            of those planned, or tokens of the updates done of the token budget, where the budget is in tokens.
     """
 
     valid_EA: Tensor
@@ -80,6 +82,7 @@ class Batch:
     mismatched_E: Tensor | None = None
     best_E: Tensor | None = None
     reference_return_EK: Tensor | None = None
+    progress: float = 0.0
 
     @property
     def logp_EA(self) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ShiqbenchError
-from shiqbench.planning.settings import validate
+from shiqbench.plugin.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

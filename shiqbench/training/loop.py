@@ -14,11 +14,11 @@ import torch
 from accelerate import Accelerator
 
 from shiqbench.base.errors import ConfigError, DivergedError
+from shiqbench.store.resumable import load_state, save_state
 from shiqbench.training.layout import make_batch
 from shiqbench.training.mismatched import mismatched
 from shiqbench.training.policy import fit, row_statistics
 from shiqbench.training.reduction import Totals
-from shiqbench.training.resumable import load_state, save_state
 from shiqbench.training.units import unit_batches
 
 if TYPE_CHECKING:
@@ -92,6 +92,13 @@ def learning_rate(config: TrainConfig, share: float, peak: float | None = None) 
     left = (1 - share) / (1 - config.warmup)
     factor = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[config.schedule]
     return peak * factor
+
+
+def progress(plan: TrainingPlan, config: TrainConfig, done: int) -> float:
+    """Share of the budget that the first ``done`` updates spend, in updates or in tokens, as the budget is given."""
+    if config.tokens is None:
+        return done / len(plan.batches)
+    return sum(plan.tokens[:done]) / config.tokens
 
 
 def _check_share(plan: TrainingPlan, processes: int) -> None:
@@ -197,7 +204,7 @@ class Trainer:
         for units in passes:
             # Processes may differ in their number of passes, so they meet in the last alone.
             with nullcontext() if units is passes[-1] else self.accelerator.no_sync(self.policy):
-                loss, batch = self._loss(units, mismatched)
+                loss, batch = self._loss(units, mismatched, progress(self.plan, self.config, index))
                 self.accelerator.backward(loss.numerator_U.sum())
             totals.add(loss, batch)
         summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
@@ -251,12 +258,12 @@ class Trainer:
             yield units[start:end]
             start = end
 
-    def _loss(self, units: Sequence[EpisodeUnit], mismatched: float | None) -> tuple[Loss, Batch]:
+    def _loss(self, units: Sequence[EpisodeUnit], mismatched: float | None, progress: float) -> tuple[Loss, Batch]:
         members = [self.rendered[i] for u in units for i in u.rows]
         rows = row_statistics(self.policy, members, heads=True)
         device = rows[0].logit_N.device
         references = [self.reference(r).to(device) for r in members]
-        batch = make_batch(units, self.rendered, rows, references, mismatched)
+        batch = make_batch(units, self.rendered, rows, references, mismatched, progress)
         return self.algorithm.loss(batch), batch
 
     @torch.no_grad()

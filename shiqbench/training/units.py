@@ -6,9 +6,10 @@ import random
 from collections import defaultdict
 from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.plugin.algorithm import accepted
 from shiqbench.plugin.batch import EpisodeUnit
 
 if TYPE_CHECKING:
@@ -20,23 +21,6 @@ if TYPE_CHECKING:
 
 # Windows of this many batches are sorted: rows of a batch are alike, the order stays random.
 SORT_WINDOW = 32
-
-
-def accepted(episodes: Sequence[Episode], rule: Literal["best", "threshold"], threshold: float = 0.0) -> list[Episode]:
-    """The acceptance rule of supervised and binary methods.
-
-    Args:
-        episodes: Candidates.
-        rule: ``best`` keeps the episodes with the highest return of each group, ``threshold``
-            those whose return exceeds ``threshold``.
-        threshold: In units of return.
-    """
-    if rule == "threshold":
-        return [e for e in episodes if e.total_reward > threshold]
-    best: dict[str, float] = {}
-    for e in episodes:
-        best[e.group] = max(best.get(e.group, e.total_reward), e.total_reward)
-    return [e for e in episodes if e.total_reward == best[e.group]]
 
 
 def make_units(algorithm: Algorithm[AlgorithmConfig], episodes: Sequence[Episode]) -> list[EpisodeUnit]:

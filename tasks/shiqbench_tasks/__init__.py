@@ -7,7 +7,7 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
-from shiqbench.plugin.specs import TaskSpec, hookimpl
+from shiqbench.plugin import TaskSpec, hookimpl
 from shiqbench_tasks.bfcl_v3.versions import BFCL_V3, BFCL_V4
 
 

@@ -19,10 +19,10 @@ from builders import FAMILY, SIX, batch, full, learned
 from shiqbench.base.errors import ConfigError, RunError
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.rendering import Rendered
-from shiqbench.planning.settings import validate
 from shiqbench.plugin.algorithm import Loss
 from shiqbench.plugin.batch import Batch, EpisodeUnit, TokenQ
 from shiqbench.plugin.registry import registry
+from shiqbench.plugin.validation import validate
 from shiqbench.training.layout import make_batch
 from shiqbench.training.token_statistics import TokenStatistics
 from shiqbench.training.units import make_units
@@ -115,7 +115,7 @@ def test_extreme_log_ratios_stay_finite(name: str, nats: float, dtype: torch.dty
     b = full(algorithm)
     logits = b.logit_EA.detach() + nats * torch.tensor([1.0, -1.0, 0.5, 1.0, 1.0, -0.3])[:, None]
     b = replace(b, logit_EA=logits)
-    cast = {
+    cast: dict[str, Any] = {
         k: v.detach().to(dtype) for k, v in vars(b).items() if isinstance(v, torch.Tensor) and v.is_floating_point()
     }
     assert b.token_q is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from shiqbench.base.wheels import Wheel
+from shiqbench.plugin import Wheel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

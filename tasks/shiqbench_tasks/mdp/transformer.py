@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from shiqbench.plugin.training import SAMPLED_HEAD
+from shiqbench.plugin import SAMPLED_HEAD
 from shiqbench_tasks.mdp import data, mdps
 
 if TYPE_CHECKING:

@@ -7,16 +7,12 @@ from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.cache import cache_dir
-from shiqbench.base.digest import digest, short
-from shiqbench.stats.preference import length_controlled, win_rate
-from shiqbench.store.cell import lock
+from shiqbench.plugin import Record, cache_dir, digest, length_controlled, lock, short, win_rate
 from shiqbench_tasks.ultrafeedback.judge import Judge, Opinion, Pair, identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from shiqbench.plugin.task import Record
     from shiqbench_tasks.ultrafeedback.data import Prompt
     from shiqbench_tasks.ultrafeedback.judge import JudgeConfig
 

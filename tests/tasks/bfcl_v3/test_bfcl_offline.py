@@ -184,7 +184,7 @@ def test_data_facts(episodes: list[Episode]) -> None:
     ],
 )
 def test_impossible_configurations_are_refused(values: dict[str, object]) -> None:
-    from shiqbench.planning.settings import validate
+    from shiqbench.plugin.validation import validate
 
     with pytest.raises(ShiqbenchError):
         validate(BfclConfig, values, "task")

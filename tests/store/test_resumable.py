@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from shiqbench.base.errors import CorruptCellError
-from shiqbench.training.resumable import LOG, STATE, load_state, save_state
+from shiqbench.store.resumable import LOG, STATE, load_state, save_state
 
 
 def test_the_log_is_cut_to_what_it_was_and_by_one_process_alone(tmp_path: Path) -> None:
