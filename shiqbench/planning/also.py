@@ -55,8 +55,6 @@ def _also(plan: RunPlan, request: Request, text: str, settings: Mapping[str, Any
             where=f"--also {text}",
             do="leave it out",
         )
-    if not spec.load().evaluable:
-        raise ConfigError(f"{spec.name} evaluates nothing", where=f"--also {text}", do="leave it out")
     typed = _typed(name, settings.get(name, {}))
     preset = nest(preset_values(spec, request.preset, "base"))
     task_values = {**preset["task"], **typed["task"]}

@@ -137,6 +137,16 @@ def test_dpo_is_ln_2_at_the_reference_and_follows_its_formula_elsewhere() -> Non
     torch.testing.assert_close(dpo.loss(b).numerator_U, expected, atol=1e-12, rtol=0)
 
 
+def test_label_smoothing_weighs_the_pair_the_other_way_round() -> None:
+    b, smooth = batch(2), 0.2
+    h = b.logratio_E.detach()
+    margin = 0.3 * (h[0::2] - h[1::2])
+    p = 1 / (1 + torch.exp(-margin))
+    found = Dpo(DpoConfig(beta=0.3, label_smoothing=smooth)).loss(b).numerator_U.detach()
+    torch.testing.assert_close(found, -(1 - smooth) * p.log() - smooth * (1 - p).log(), atol=1e-12, rtol=0)
+    assert float(margin.abs().min()) > 1e-2
+
+
 def test_dpo_raises_the_better_row() -> None:
     b = batch(2, at_reference=True)
     Dpo(DpoConfig()).loss(b).numerator_U.sum().backward()  # type: ignore[no-untyped-call]

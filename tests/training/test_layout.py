@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_training import needy
@@ -43,6 +45,14 @@ def test_rows_are_left_aligned_in_the_dtype_of_the_policy() -> None:
     assert {x.dtype for x in floats} == {torch.float64}
     optional = (found.value_EA, found.token_q, found.mismatched_E, found.reference_return_EK)
     assert optional == (None, None, None, None)
+
+
+def test_each_row_has_its_own_rewards() -> None:
+    rows = [replace(row(2), rewards=(1.0, 0.5)), replace(row(1), rewards=(3.0,))]
+    found = [TokenStatistics(torch.zeros(r.actions), torch.zeros(r.actions)) for r in reversed(rows)]
+    pair = make_batch([EpisodeUnit((1, 0))], rows, found, found)
+    assert pair.reward_EA.tolist() == [[3.0, 0.0], [1.0, 0.5]]
+    assert [x.tolist() for x in pair.pairs(pair.return_E)] == [[3.0], [1.5]]
 
 
 def test_heads_and_mismatched_are_there_where_computed() -> None:

@@ -1,0 +1,31 @@
+"""The folder of final weights computes what the trained policy computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from shiqbench.episodes.rendering import Renderer
+from shiqbench.plugin.config import TrainConfig
+from shiqbench.training.policy import Policy, load_model
+from shiqbench.training.weights import save_weights
+
+
+def test_adapters_are_merged_into_the_saved_weights(tiny_model: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    config = TrainConfig(precision="fp32", lora_rank=2, share_prefix=False)
+    policy = Policy(load_model(tiny_model, config), config)
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in policy.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    ids = torch.arange(5, 45)[None]
+    with torch.no_grad():
+        trained = policy.model(ids).logits
+        save_weights(policy, tiny_model, Renderer(tiny_model), tmp_path / "out")
+        saved = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)(ids).logits
+        start = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)(ids).logits
+    torch.testing.assert_close(saved, trained, atol=1e-4, rtol=1e-4)
+    assert (trained - start).abs().max() > 0.1
