@@ -84,7 +84,7 @@ __all__ = [  # noqa: RUF022 - by subject
     "write_json", "write_text",
     # Training that a task does itself
     "EpisodeUnit", "ModelTraining", "SAMPLED_HEAD", "TrainedModel", "load_state", "save_state",
-    # Errors of one line
+    # One-line errors
     "AssetError", "ConfigError", "DivergedError", "MissingDependencyError", "RunError", "did_you_mean",
 ]
 
@@ -121,11 +121,11 @@ _HOME = {
     "shiqbench.plugin.validation": ("validate",),
 }
 # fmt: on
-_RENAMED = {"fetch_wheel": "fetch", "find_plugins": "registry"}  # short names that only their module explains
+_RENAMED = {"fetch_wheel": "fetch", "find_plugins": "registry"}  # public name -> name in its module
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, and nothing before."""
+    """Import a name when it is first used."""
     for module, names in _HOME.items():
         if name in names:
             return getattr(importlib.import_module(module), _RENAMED.get(name, name))

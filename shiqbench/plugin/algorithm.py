@@ -1,4 +1,4 @@
-"""What an algorithm is: a pure loss over a batch, plus what it needs to be computed."""
+"""The base class of algorithms: a pure loss over a batch, and the inputs that the loss needs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Need = Literal["values", "token_q", "mismatched", "best", "reference_returns", "
 
 @dataclass(frozen=True)
 class Loss:
-    """What :meth:`Algorithm.loss` returns; the trainer alone reduces it.
+    """The result of :meth:`Algorithm.loss`; only the trainer reduces it.
 
     The loss of an update is the sum of all numerators over the sum of all denominators,
     across micro-batches and processes, so that every split of a batch gives the same gradient.
 
     Attributes:
-        numerator_U: One per unit, with gradient.
-        denominator_U: One per unit, without.
-        metrics: Name -> one value per unit (averaged over units).
+        numerator_U: One value per unit, with gradient.
+        denominator_U: One value per unit, without gradient.
+        metrics: Metric name -> one value per unit (averaged over units).
     """
 
     numerator_U: Tensor
@@ -43,12 +43,12 @@ class Algorithm(ABC, Generic[C]):
     """A fine-tuning algorithm.
 
     Args:
-        config: Its hyper-parameters.
+        config: Hyper-parameters of the algorithm.
 
     Attributes:
-        unit: What it consumes.
-        uses_reference: False where the loss never reads the reference's statistics; they are not
-            computed then, and the batch holds NaN in their place.
+        unit: The unit that the loss consumes: an episode, a pair, or a group.
+        uses_reference: False if the loss never reads the reference's statistics. Then they are not computed,
+            and the batch contains NaN in their place.
     """
 
     unit: ClassVar[Unit] = "episode"
@@ -59,35 +59,35 @@ class Algorithm(ABC, Generic[C]):
 
     @property
     def group_size(self) -> int:
-        """Rows per unit; what ``unit = "group"`` overrides."""
+        """Rows per unit; a class with ``unit = "group"`` overrides this."""
         return 2 if self.unit == "pair" else 1
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What the task's data or the policy must offer; checked before anything is trained."""
+        """Inputs that the task's data or the policy must offer; checked before training starts."""
         return frozenset()
 
     @property
     def temperature(self) -> float | None:
-        """The beta of the objective ``E[R] - beta KL(pi || pi_ref)`` whose optimum the loss claims to have.
+        """Beta of the objective ``E[R] - beta KL(pi || pi_ref)``; the loss claims to have the same optimum.
 
-        The claim is for full coverage and deterministic transitions, and exact tasks test it. None claims nothing.
+        The claim assumes full coverage and deterministic transitions; exact tasks test it. None makes no claim.
         """
         return None
 
     @property
     def loss_at_reference(self) -> float | None:
-        """The loss while the policy is the reference, where that is one number whatever the batch; None states none."""
+        """The loss while the policy equals the reference, if it is the same number for every batch; otherwise None."""
         return None
 
     @property
     def sampling_q_weight(self) -> float:
-        """What is sampled from is ``softmax(l + weight * Q)``; other than 0 only with ``token_q``."""
+        """Sampling uses ``softmax(l + weight * Q)`` with logits ``l``; a weight other than 0 needs ``token_q``."""
         return 0.0
 
     @property
     def target_rate(self) -> float:
-        """After each update the target Q head moves by this share towards the Q head."""
+        """Share by which the target Q head moves towards the Q head after each update."""
         return 0.0
 
     def select(self, episodes: Sequence[Episode]) -> list[Episode]:
@@ -100,13 +100,13 @@ class Algorithm(ABC, Generic[C]):
 
 
 def accepted(episodes: Sequence[Episode], rule: Literal["best", "threshold"], threshold: float = 0.0) -> list[Episode]:
-    """The acceptance rule of supervised and binary methods.
+    """Select episodes by the acceptance rule of supervised and binary methods.
 
     Args:
         episodes: Candidates.
         rule: ``best`` keeps the episodes with the highest return of each group, ``threshold``
             those whose return exceeds ``threshold``.
-        threshold: In units of return.
+        threshold: Limit of the ``threshold`` rule, in units of return.
     """
     if rule == "threshold":
         return [e for e in episodes if e.total_reward > threshold]

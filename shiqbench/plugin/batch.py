@@ -1,4 +1,4 @@
-"""The batch that losses see: rows of action tokens, with the statistics of policy and reference.
+"""The batch that a loss receives: rows of action tokens, with the statistics of policy and reference.
 
 Legend: E episodes (rows), A action positions (columns), U units, K reference completions.
 """
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpisodeUnit:
-    """What an algorithm consumes at once: one episode, a pair (better first), or a group.
+    """The unit that an algorithm consumes at once: one episode, a pair (better first), or a group.
 
     Attributes:
         rows: Indices into the rendered episodes.
-        weight: 1, or a probability in an exact expectation.
+        weight: Weight of the unit: 1, or its probability in an exact expectation.
         best: For each row, whether no episode of its group has a higher return.
     """
 
@@ -43,28 +43,28 @@ class TokenQ(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Action tokens of E episodes, left-aligned, in order of time; prompt tokens are not here.
+    """Action tokens of E episodes, left-aligned, in order of time; prompt tokens are not included.
 
     Attributes:
         valid_EA: True where there is an action token.
         reward_EA: Reward of each action token, 0 where there is none.
         logit_EA: Raw logit of the chosen token under the policy (fp32, with gradient).
         lse_EA: Logsumexp of the policy's logits.
-        ref_logit_EA: The same of the reference.
-        ref_lse_EA: The same of the reference.
+        ref_logit_EA: Raw logit of the chosen token under the reference.
+        ref_lse_EA: Logsumexp of the reference's logits.
         unit_E: Unit of each row, 0..U-1; rows of a unit are adjacent, the better one of a pair first.
         weight_U: Weight of each unit: 1, or its probability in an exact expectation.
-        behaviour_logp_EA: Log-probability under the sampling model, where the data knows it.
-        value_EA: Value head V(s_t), with gradient into the head alone; there if ``values`` is needed.
-        token_q: Q head; there if ``token_q`` is needed.
-        kl_EA: Exact KL(pi || pi_ref) at each state, with gradient; there if ``kl`` is needed.
+        behaviour_logp_EA: Log-probability under the sampling model, if the data contains it.
+        value_EA: Value head V(s_t), with gradient into the head only; present if ``values`` is needed.
+        token_q: Q head; present if ``token_q`` is needed.
+        kl_EA: Exact KL(pi || pi_ref) at each state, with gradient; present if ``kl`` is needed.
         mismatched_E: Mean log-ratio of the update's completions on each other's prompts, the same for every row
-            of an update, without gradient; there if ``mismatched`` is needed.
-        best_E: True where no episode of the row's group has a higher return; there if ``best`` is needed.
+            of an update, without gradient; present if ``mismatched`` is needed.
+        best_E: True where no episode of the row's group has a higher return; present if ``best`` is needed.
         reference_return_EK: Returns of K completions of the row's prompt that the reference sampled, NaN
-            where there are fewer; there if ``reference_returns`` is needed.
+            where there are fewer; present if ``reference_returns`` is needed.
         progress: Share of the training budget that is spent before this update, from 0 to less than 1: updates done
-            of those planned, or tokens of the updates done of the token budget, where the budget is in tokens.
+            / planned updates, or tokens of the updates done / token budget if the budget is in tokens.
     """
 
     valid_EA: Tensor
@@ -115,14 +115,14 @@ class Batch:
         return (self.reward_EA * self.valid_EA).sum(-1)
 
     def need(self, name: str) -> Tensor:
-        """A field that the algorithm declared to need.
+        """Return an optional field that the algorithm's ``needs`` names.
 
         Raises:
-            TypeError: It is not there: the algorithm's ``needs`` does not name it.
+            TypeError: The field is absent, because ``needs`` does not name it.
         """
         found: Tensor | None = getattr(self, name)
         if found is None:
-            raise TypeError(f"the batch has no {name}: name what provides it in the algorithm's `needs`")
+            raise TypeError(f"the batch has no {name}: add what provides it to the algorithm's `needs`")
         return found
 
     def per_unit(self, x_E: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The configuration of a run: sections, their defaults, and nothing that imports torch."""
+"""The configuration of a run: sections and their defaults. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
-    """A configuration section: frozen, and strict about unknown keys and numbers that are none."""
+    """A configuration section: frozen; unknown keys, infinite numbers and NaN are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def summary(self) -> str:
-        """What the user should know before minutes are spent, in a few words."""
+        """Describe in a few words what the user should know before the work starts."""
         return ", ".join(f"{k} {v}" for k, v in self.model_dump().items())
 
 
@@ -25,25 +25,25 @@ class TaskConfig(Section):
     """Base of every task's configuration.
 
     ``setting_fields`` names the fields that decide what is asked of the model (data version, prompt);
-    the others only decide what it learns from. Results are compared within one setting. A field that a
-    serializer leaves out (one that came later, at its default) is left out here too.
+    the other fields only decide what the model learns from. Results are compared within one setting. A field
+    that a serializer leaves out (a field that was added later and has its default) is left out here too.
     """
 
     setting_fields: ClassVar[tuple[str, ...]] = ()
     judging_fields: ClassVar[tuple[str, ...]] = ()
-    """Those of the setting that decide how answers are judged alone, so that another choice trains nothing anew."""
+    """The setting fields that decide only how answers are judged; another choice does not train anything again."""
 
     def setting(self) -> dict[str, Any]:
-        """The fields that every compared cell must share."""
+        """The fields that all compared cells must share."""
         values = self.model_dump(mode="json")
         return {name: values[name] for name in self.setting_fields if name in values}
 
     def defaults_from(self, evaluation: Section) -> dict[str, Any]:
-        """Values for settings that were not given, where they follow from how the preset evaluates."""
+        """Values for settings that were not given and that follow from the preset's evaluation."""
         return {}
 
     def reduced(self) -> bool:
-        """Whether the setting is easier than the official one; marked wherever its numbers are shown."""
+        """Whether the setting is easier than the official one; its numbers are then marked wherever they are shown."""
         return False
 
 
@@ -52,9 +52,9 @@ class RewardConfig(Section):
 
 
 class TrainConfig(Section):
-    """Training, as the loop understands it.
+    """Settings of the training loop.
 
-    The budget is ``updates`` or ``tokens`` (prompt and action tokens of the policy's passes), whichever is set.
+    The budget is either ``updates`` or ``tokens`` (prompt and action tokens of the policy's passes).
     """
 
     updates: int | None = Field(default=30, gt=0)
@@ -69,29 +69,29 @@ class TrainConfig(Section):
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.95, ge=0, lt=1)
     clip: float = Field(
-        default=1.0, gt=0, description="largest gradient norm, of the model and of its heads each by itself"
+        default=1.0, gt=0, description="largest gradient norm, for the model and for its heads separately"
     )
     precision: Literal["bf16", "fp32"] = "bf16"
     lora_rank: int = Field(default=0, ge=0, description="0 trains all weights")
     lora_alpha: float = Field(default=32.0, gt=0)
     top_layers: int | None = Field(
-        default=None, gt=0, description="train the last N layers alone, or adapt them alone; null trains all weights"
+        default=None, gt=0, description="train only the last N layers, or adapt only them; null trains all weights"
     )
     checkpointing: bool = Field(default=False, description="recompute activations to save memory")
     save_every: int = Field(default=20, gt=0, description="updates between resumable checkpoints")
     max_tokens: int = Field(default=4096, gt=0, description="longest episode; a longer one is an error")
-    head_lr: float = Field(default=1e-3, gt=0, description="learning rate of value and Q heads, where there are any")
+    head_lr: float = Field(default=1e-3, gt=0, description="learning rate of value and Q heads, if there are any")
 
     def summary(self) -> str:
-        """Budget, batch, precision."""
+        """Describe budget, batch and precision."""
         budget = f"{self.updates} updates" if self.updates else f"{self.tokens} tokens"
         return f"{budget} of {self.batch_episodes} episodes in {self.precision}"
 
 
 class EvalConfig(Section):
-    """Evaluation: what is asked, how it is sampled, and where an episode must stop.
+    """Settings of an evaluation: the examples, the sampling, and the limits of an episode.
 
-    All limits are in steps and tokens, so that they reproduce.
+    All limits are in steps and tokens, so that results are reproducible.
     """
 
     split: Literal["train", "validation", "test"] = "test"
@@ -108,7 +108,7 @@ class EvalConfig(Section):
     max_context: int = Field(default=8192, gt=0, description="prompt and completion")
 
     def summary(self) -> str:
-        """Split and precision."""
+        """Describe split and precision."""
         return f"on {self.split} in {self.precision}"
 
 
@@ -116,10 +116,10 @@ class StartConfig(Section):
     """Another cell that is trained first and then serves as model and reference.
 
     Attributes:
-        algorithm: Its algorithm, or ``none`` to start from the model itself.
-        seed: Its seed, shared by every cell that starts from it.
-        algo: Overrides of its algorithm's configuration.
-        task: Overrides of the task's configuration while it trains.
+        algorithm: Algorithm of that cell, or ``none`` to start from the model itself.
+        seed: Training seed of that cell; all cells that start from it share it.
+        algo: Overrides of that algorithm's configuration.
+        task: Overrides of the task's configuration for that training.
         train: Overrides of the training configuration.
     """
 

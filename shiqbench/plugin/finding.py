@@ -1,4 +1,4 @@
-"""What a class says about where it and its configuration are found, and why a plugin cannot be imported."""
+"""Find the import names of a class and of its configuration; explain why a plugin cannot be imported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def target_of(found: type) -> str:
-    """The lazy ``"package.module:Class"`` that names a class.
+    """Return the lazy name of a class, ``"package.module:Class"``.
 
     Raises:
         PluginError: The class is defined inside a function or another class.
@@ -29,21 +29,21 @@ def target_of(found: type) -> str:
 
 
 def config_of(component: type, base: type[Section]) -> type:
-    """The configuration that a class names: ``config: MyConfig`` in its body, or ``Algorithm[MyConfig]``.
+    """Return the configuration class that a class names: ``config: MyConfig`` in its body, or ``Algorithm[MyConfig]``.
 
     Args:
-        component: The class. Where it names none, its parents are asked.
-        base: What the configuration is a subclass of.
+        component: The class. If it names no configuration, its parent classes are searched.
+        base: Base class of the configuration.
 
     Raises:
-        PluginError: It names none that is known when the class is defined.
+        PluginError: The class names no configuration that is known when the class is defined.
     """
     for owner in component.__mro__:
         parents = owner.__dict__.get("__orig_bases__", ())
         named: list[Any] = [inspect.get_annotations(owner).get("config")]
         named += [argument for parent in parents for argument in get_args(parent)]
         for found in named:
-            if isinstance(found, str):  # an annotation, where annotations are not evaluated
+            if isinstance(found, str):  # an annotation that is still text
                 found = getattr(sys.modules[owner.__module__], found, None)
             if isinstance(found, type) and issubclass(found, base):
                 return found
@@ -55,7 +55,7 @@ def config_of(component: type, base: type[Section]) -> type:
 
 
 def reason(error: Exception) -> str:
-    """Why a plugin cannot be imported; where it imports what plugins find elsewhere, that place."""
+    """Explain why a plugin cannot be imported; if it imports a public name from an old place, name the new import."""
     if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("shiqbench."):
         from shiqbench import plugin
 
@@ -67,7 +67,7 @@ def reason(error: Exception) -> str:
 
 
 def _imported_names(error: Exception) -> list[str]:
-    """Names that the failed import statement asks for."""
+    """Names in the import statement that failed."""
     frame = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")][-1]
     lines = linecache.getlines(frame.filename)[(frame.lineno or 1) - 1 : frame.end_lineno]
     return re.findall(r"\w+", "".join(lines).partition(" import ")[2])

@@ -41,7 +41,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class PluginFailure:
-    """One plugin that did not load, and why."""
+    """One plugin that did not load, with the reason."""
 
     name: str
     distribution: str
@@ -53,13 +53,13 @@ class Registry:
     """Everything that plugins registered.
 
     Attributes:
-        algorithms: By name.
-        tasks: By name.
-        engines: By name.
-        rewards: By name.
+        algorithms: Algorithm specs by name.
+        tasks: Task specs by name.
+        engines: Engine specs by name.
+        rewards: Reward model specs by name.
         owners: ``(kind, name)`` -> the plugin that registered it.
-        plugins: What was loaded.
-        failures: What was not, with its error.
+        plugins: Plugins that loaded.
+        failures: Plugins that did not load, with their errors.
         clashes: One line per name that two plugins claim; such a name is refused when it is used.
     """
 
@@ -73,23 +73,23 @@ class Registry:
     clashes: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def algorithm(self, name: str) -> specs.AlgorithmSpec:
-        """The algorithm of that name.
+        """Return the spec of the algorithm with this name.
 
         Raises:
-            PluginError: Unknown (with the nearest name), or claimed twice.
+            PluginError: The name is unknown (the error suggests the nearest one), or two plugins claim it.
         """
         return self._find("algorithm", self.algorithms, name)
 
     def task(self, name: str) -> specs.TaskSpec:
-        """The task of that name; errors as in :meth:`algorithm`."""
+        """Return the spec of the task with this name; errors as in :meth:`algorithm`."""
         return self._find("task", self.tasks, name)
 
     def engine(self, name: str) -> specs.EngineSpec:
-        """The engine of that name; errors as in :meth:`algorithm`."""
+        """Return the spec of the engine with this name; errors as in :meth:`algorithm`."""
         return self._find("engine", self.engines, name)
 
     def reward(self, name: str) -> specs.RewardSpec:
-        """The reward model of that name; errors as in :meth:`algorithm`."""
+        """Return the spec of the reward model with this name; errors as in :meth:`algorithm`."""
         return self._find("reward", self.rewards, name, where="task.reward_model")
 
     def origin(self, kind: str, name: str) -> str | None:
@@ -110,7 +110,7 @@ class Registry:
         )
 
     def add(self, plugin: Plugin, kind: str, offered: Iterable[Any]) -> None:
-        """Take a plugin's specs of one kind in, noting names that are claimed twice."""
+        """Add a plugin's specs of one kind, and record names that two plugins claim."""
         tables: dict[str, dict[str, Any]] = {
             "algorithm": self.algorithms,
             "task": self.tasks,
@@ -132,7 +132,7 @@ def registry(files: tuple[Path, ...] = ()) -> Registry:
     """Load every plugin once.
 
     Args:
-        files: Local plugin files (``--plugin``); one that does not load is an error, since it was asked for.
+        files: Local plugin files (``--plugin``). A file that does not load is an error, because the user named it.
 
     Raises:
         PluginError: A file in ``files`` cannot be loaded.
@@ -160,7 +160,7 @@ def registry(files: tuple[Path, ...] = ()) -> Registry:
 
 
 def _entry_points() -> list[tuple[importlib.metadata.EntryPoint, importlib.metadata.Distribution]]:
-    """Entry points with their distributions; one that shadows another of its name hides it, as for imports."""
+    """Entry points with their distributions; of distributions with one name only the first counts, as for imports."""
     found = importlib.metadata.entry_points(group=specs.ENTRY_POINT_GROUP)
     return [(e, e.dist) for e in sorted(found, key=lambda e: (str(e.dist and e.dist.name), e.name)) if e.dist]
 

@@ -1,4 +1,4 @@
-"""What a reward model is: answers in, one number each out; some of them are trained on pairs first."""
+"""The base class of reward models: one number per answer. Some reward models are first trained on pairs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ C = TypeVar("C", bound=RewardConfig)
 
 @dataclass(frozen=True)
 class Answered:
-    """A conversation and the answer to be judged."""
+    """A conversation and the answer to judge."""
 
     prompt: tuple[Message, ...]
     answer: str
@@ -26,7 +26,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one prompt, of which somebody preferred one."""
+    """Two answers to one prompt, the preferred one and the other one."""
 
     prompt: tuple[Message, ...]
     better: str
@@ -37,35 +37,35 @@ class RewardModel(ABC, Generic[C]):
     """A reward model. Importing its module imports no torch; :meth:`fit` and :meth:`score` may.
 
     Args:
-        config: Its settings.
+        config: Settings of the reward model.
     """
 
     trains: ClassVar[bool] = False
-    """Whether it learns from the pairs that :meth:`fit` is given; it may not judge answers to their prompts then."""
+    """Whether :meth:`fit` learns from its pairs. Then the model must not judge answers to the prompts of those."""
 
     def __init__(self, config: C) -> None:
         self.config = config
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What its scores depend on beside name, version and settings, such as a model's sha256.
+        """What the scores depend on in addition to name, version and settings, such as a model's sha256.
 
         Raises:
-            ConfigError: That cannot be had.
+            ConfigError: This cannot be determined.
         """
 
     def fetch(self) -> None:
-        """Get what it needs; called before anything is written.
+        """Get the files that the model needs; called before anything is written.
 
         Raises:
-            ConfigError: That cannot be had, or is of no use.
+            ConfigError: The files are not available, or cannot be used.
         """
 
     def fit(self, pairs: Sequence[Pair]) -> None:
-        """Learn from pairs, or find in the cache what was learned from the same ones."""
+        """Learn from pairs, or take the result for the same pairs from the cache."""
 
     def learns_from(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
-        """Those of the pairs that :meth:`fit` learns from, the first ones; it may be measured on the rest."""
+        """The first pairs, which :meth:`fit` learns from; the model may be measured on the other pairs."""
         return pairs if self.trains else ()
 
     @abstractmethod
@@ -73,19 +73,19 @@ class RewardModel(ABC, Generic[C]):
         """One number per answer, higher for a better one.
 
         Raises:
-            ConfigError: An answer is longer than it can read; nothing is cut.
+            ConfigError: An answer is longer than the model can read; no answer is cut.
         """
 
     def facts(self) -> dict[str, Any]:
-        """What manifests should tell of it."""
+        """Facts about the model, for manifests."""
         return {}
 
 
 def held_out_accuracy(model: RewardModel[Any], pairs: Sequence[Pair]) -> tuple[int, int]:
-    """How many of the pairs it orders as they are; equal scores are not right.
+    """Count the pairs in which the model scores the better answer higher; equal scores do not count.
 
     Returns:
-        (right, pairs).
+        (right pairs, all pairs).
     """
     better = model.score([Answered(p.prompt, p.better) for p in pairs])
     worse = model.score([Answered(p.prompt, p.worse) for p in pairs])

@@ -1,4 +1,4 @@
-"""What a plugin registers: frozen specs with lazy targets, and the four hooks.
+"""The specs that plugins register, frozen and with lazy targets, and the four hooks.
 
 Specs name their classes as ``"package.module:Class"`` so that listing and
 validating import neither torch nor pandas.
@@ -32,7 +32,7 @@ def load_target(target: str, owner: str) -> Any:
     """Import ``"package.module:Name"``.
 
     Raises:
-        PluginError: The module or the name cannot be had.
+        PluginError: The module cannot be imported, or does not contain the name.
     """
     module_name, _, attribute = target.partition(":")
     try:
@@ -47,13 +47,13 @@ def load_target(target: str, owner: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What every registered component states about itself.
+    """The fields of every registered component.
 
     Attributes:
-        name: What the user types.
+        name: Name that the user types.
         version: Enters every digest; raise it when results change.
         summary: One line for ``shiqbench list``.
-        target: Lazy ``"package.module:Class"``.
+        target: Class as ``"package.module:Class"``; it is imported when it is used.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Spec:
 
 @dataclass(frozen=True, kw_only=True)
 class ConfiguredSpec(Spec):
-    """A component with a configuration of its own.
+    """A component with its own configuration.
 
     Attributes:
         config: Lazy configuration class, a subclass of ``config_base``; its module must not import torch.
@@ -79,12 +79,12 @@ class ConfiguredSpec(Spec):
 
     @classmethod
     def of(cls, component: type, *, summary: str, name: str | None = None, version: str = "1", **more: Any) -> Self:
-        """Fill a spec from a class. Its module must not import torch; otherwise name the class in ``target``.
+        """Make a spec from a class whose module does not import torch; for other classes, give ``target`` as text.
 
         Args:
             component: The class; it names its configuration as in ``Algorithm[MyConfig]`` or ``config: MyConfig``.
             summary: One line for ``shiqbench list``.
-            name: What the user types; by default the name of the class in snake_case.
+            name: Name that the user types; by default the name of the class in snake_case.
             version: Raise it when results change.
             more: Further fields of this spec.
 
@@ -125,12 +125,12 @@ class TaskSpec(ConfiguredSpec):
     Attributes:
         config: Lazy :class:`shiqbench.plugin.TaskConfig` subclass.
         presets: Preset name -> ``{"section.key": value}``; ``smoke``, ``cpu`` and ``full`` are expected.
-        assets: Pinned wheels that it fetches; ``shiqbench doctor`` says which are cached.
-        own_policy: The task brings its own policy and trains and scores it (exact tasks do); there is no model,
-            no start and no engine then.
-        argument: The setting that ``ARG`` of ``--also TASK:ARG`` fills; empty for a task that takes none.
-        train_config: Lazy section of training; a task with its own policy states what it understands.
-        eval_config: Lazy section of evaluation; likewise.
+        assets: Pinned wheels that the task fetches; ``shiqbench doctor`` shows which are cached.
+        own_policy: True if the task brings its own policy, and trains and scores it (exact tasks do). Then there is
+            no model, no start and no engine.
+        argument: The setting that ``ARG`` of ``--also TASK:ARG`` fills; empty for a task without an argument.
+        train_config: Lazy class of the training section; a task with its own policy names its own class.
+        eval_config: Lazy class of the evaluation section; a task with its own policy names its own class.
     """
 
     config_base: ClassVar[type[Section]] = TaskConfig
@@ -151,8 +151,8 @@ class EngineSpec(Spec):
     """An engine that generates text.
 
     Attributes:
-        distributions: Packages any of which provides the engine; the first one found gives its version.
-        install: What to type when none is installed.
+        distributions: Packages that provide the engine, each by itself; the first installed one names the version.
+        install: Advice on how to install one, for the error if none is installed.
     """
 
     distributions: tuple[str, ...]

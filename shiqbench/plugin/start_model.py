@@ -1,4 +1,4 @@
-"""The model that training starts from, as a task may use it: its chat template, its identity, its answers."""
+"""The model that training starts from, for tasks that use its chat template, its identity or its answers."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def _no_bar(name: str, total: int) -> Iterator[Callable[[int, int], None]]:
 
 
 class EngineOpener(Protocol):
-    """Opens an engine with a model's weights, for as long as the context lasts."""
+    """Opens an engine with a model's weights; the engine is usable inside the context."""
 
     def __call__(self, folder: Path, config: EvalConfig) -> AbstractContextManager[Generator]:
-        """An engine built as for an evaluation of that configuration."""
+        """Return an engine like that of an evaluation with this configuration."""
 
 
 class StartModel:
-    """A model folder; nothing is loaded before it is asked for.
+    """A model folder; files are loaded when they are first used.
 
     Args:
         folder: The weights that training starts from.
-        weights_sha256: Their identity, where it is known.
-        bar: Shows the progress of what is done with it.
-        opener: Opens an engine. None where nothing may be generated yet, such as before a run starts.
+        weights_sha256: Sha256 of the weights, if it is known.
+        bar: Progress bar for work with this model.
+        opener: Opens an engine. None while text must not be generated, such as before a run starts.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class StartModel:
 
     @cached_property
     def renderer(self) -> Renderer:
-        """Its tokenizer and chat template."""
+        """The model's tokenizer and chat template."""
         return Renderer(self.folder)
 
     def other(self, folder: Path, weights_sha256: str) -> StartModel:
@@ -60,10 +60,10 @@ class StartModel:
         return StartModel(folder, weights_sha256, self.bar, self._opener)
 
     def engine(self, config: EvalConfig) -> AbstractContextManager[Generator]:
-        """An engine with its weights, built as for such an evaluation.
+        """Return an engine with the model's weights, like that of an evaluation with this configuration.
 
         Raises:
-            RuntimeError: Nothing may be generated yet.
+            RuntimeError: Text must not be generated yet.
         """
         if self._opener is None:
             raise RuntimeError("a task generated text before its run started; do that in episodes()")

@@ -1,4 +1,4 @@
-"""What a task is. Two kinds: :class:`Task` asks a language model, :class:`ExactTask` brings its own policy."""
+"""The base classes of tasks: :class:`Task` asks a language model, :class:`ExactTask` brings its own policy."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Primary:
-    """The one number that stands for an evaluation.
+    """The headline number of an evaluation.
 
     Attributes:
         name: Metric name.
         value: Point estimate.
         low: Lower end of its 95 % interval.
-        high: Upper end.
-        higher_is_better: Direction.
+        high: Upper end of that interval.
+        higher_is_better: Whether a higher value is better.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Metrics:
 
 @dataclass(frozen=True)
 class FrontAxes:
-    """Which columns of a task's records make a front: what is gained for the distance that was moved.
+    """The columns of a task's records that make a front: value against the distance from the start of training.
 
     Attributes:
-        unit: Names the example; its repeats are averaged.
-        distance: From what training started from, never negative in the mean.
-        value: Higher is better.
-        distance_name: For the figure, with its unit.
-        value_name: For the figure.
+        unit: Column that names the example; repeats of an example are averaged.
+        distance: Column with the distance from the start of training; its mean is never negative.
+        value: Column with the value; higher is better.
+        distance_name: Name of the distance in the figure, with its unit.
+        value_name: Name of the value in the figure.
     """
 
     unit: str
@@ -76,16 +76,16 @@ class FrontAxes:
 
 @dataclass(frozen=True)
 class Scores:
-    """Which columns of a task's records make a primary metric, so that two cells can be compared example by example.
+    """The columns of a task's records that make a primary metric; with them, cells are compared example by example.
 
-    The metric is the sum of ``value`` over the sum of ``of``.
+    The metric is the sum of ``value`` divided by the sum of ``of``.
 
     Attributes:
-        unit: Names the example that everybody is given; its repeats go together.
-        value: Its score.
-        of: What the score is a part of; None counts one per record.
-        share: Between 0 and 1, a share of trials.
-        without: Records that enter no score, by column and value.
+        unit: Column that names the example, the same in every cell; repeats of an example are summed.
+        value: Column with the score.
+        of: Column with the total that the score is a part of; None counts 1 per record.
+        share: True if the metric is a share of trials, between 0 and 1.
+        without: Column -> value; records with this value enter no score.
     """
 
     unit: str
@@ -97,14 +97,15 @@ class Scores:
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """What stands beside the evaluated weights, for :meth:`Task.complete_records`.
+    """What :meth:`Task.complete_records` receives in addition to the records.
 
     Attributes:
         renderer: The evaluated model's tokenizer and chat template.
-        reference: Which weights training started from: ``self`` for an untrained model, ``base``, or ``start``.
-        logprobs: Log-probability of every action token of some sequences (nats, temperature 1), under the evaluated
-            weights and under the reference's, both by the evaluation's engine. Loads the reference when called.
-        base: Reads the untrained model's finished records under the same setting; None while that itself is evaluated.
+        reference: The weights that training started from: ``self`` for an untrained model, ``base``, or ``start``.
+        logprobs: Function: log-probability of every action token of some sequences (nats, temperature 1), under the
+            evaluated weights and under the reference, both by the evaluation's engine. A call loads the reference.
+        base: Function: reads the untrained model's finished records under the same setting; it returns None while the
+            untrained model is evaluated.
     """
 
     renderer: Renderer
@@ -114,9 +115,9 @@ class EvaluationContext:
 
 
 class TaskBase(ABC):
-    """What both kinds of task share: their data's identity, what they offer, metrics, how these are shown.
+    """The base of both kinds of task: identity of the data, offers to algorithms, metrics and how they are shown.
 
-    Everything that a task needs comes through its configuration and the asset cache.
+    A task gets everything that it needs from its configuration and the asset cache.
 
     Args:
         config: The validated configuration.
@@ -125,17 +126,17 @@ class TaskBase(ABC):
     trainable: ClassVar[bool] = True
     """False for a task that only evaluates."""
     offers: frozenset[Need] = frozenset()
-    """What its data, or its own policy, provides of what algorithms may need; set in ``__init__`` if that depends."""
+    """The needs that its data or its own policy meet; set in ``__init__`` if they depend on the configuration."""
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()
     """Extra columns of the comparison table: (metric name, heading, format spec)."""
     front: ClassVar[FrontAxes | None] = None
-    """Which columns of its records ``shiqbench front`` draws; None where none measures a distance."""
+    """The columns of its records that ``shiqbench front`` draws; None if no column measures a distance."""
     scores: ClassVar[Mapping[str, Scores]] = {}
-    """By the name of a primary metric, where it comes from; without an entry cells are compared by seed only."""
+    """Name of a primary metric -> the columns that make it; without an entry, cells are compared only by seed."""
     training_curve: ClassVar[tuple[str, str] | None] = None
-    """Key of ``train.jsonl`` that reports draw over training, and its name in words."""
+    """Key of ``train.jsonl`` that reports draw over training, and its name for readers."""
     formats: ClassVar[tuple[str, ...]] = ()
-    """What ``shiqbench export`` can write its records as; :meth:`export` writes them."""
+    """Formats in which ``shiqbench export`` can write its records; :meth:`export` writes them."""
 
     def __init__(self, config: TaskConfig) -> None:
         self.config = config
@@ -147,19 +148,19 @@ class TaskBase(ABC):
 
     @abstractmethod
     def metrics(self, records: Sequence[Record]) -> Metrics:
-        """Aggregate records."""
+        """Compute the metrics of records."""
 
     @classmethod
     def offline_identity(cls, config: TaskConfig) -> dict[str, str]:
-        """What else its episodes depend on, such as a local folder's sha256; enters the digest of what trains on them.
+        """What else its episodes depend on, such as a folder's sha256; enters the digest of cells that train on them.
 
         Raises:
-            ConfigError: The folder is not there.
+            ConfigError: The folder does not exist.
         """
         return {}
 
     def provides(self) -> frozenset[Need]:
-        """Everything that an algorithm may need and gets when it trains on this task."""
+        """All needs of algorithms that this task meets during training."""
         return self.offers
 
     def table_columns(self) -> tuple[tuple[str, str, str], ...]:
@@ -170,29 +171,29 @@ class TaskBase(ABC):
         """Get the pinned assets into the cache; called before anything is written."""
 
     def use_registry(self, found: Registry) -> None:  # noqa: B027 - most tasks need no other plugin
-        """Take what it needs of what is registered, such as a reward model; called where a run is planned.
+        """Look up other plugins that the task needs, such as a reward model; called while a run is planned.
 
         Raises:
-            ConfigError: That is not there, or its settings are wrong.
+            ConfigError: Such a plugin is not registered, or its settings are wrong.
         """
 
     def scoring_identity(self) -> dict[str, Any]:
-        """What scores depend on besides the setting and the answers, such as a reward model; enters the digest."""
+        """What scores depend on in addition to setting and answers, such as a reward model; enters the digest."""
         return {}
 
     def prompt_identity(self) -> str:
-        """Sha256 over what the model is told; enters the evaluation's digest."""
+        """Sha256 over the task's instructions to the model; enters the evaluation's digest."""
         return ""
 
     def check(self, algorithm: Algorithm[AlgorithmConfig]) -> None:  # noqa: B027 - most tasks take any algorithm
         """Refuse an algorithm that this configuration cannot serve; called before anything is written.
 
         Raises:
-            ConfigError: It says what to change.
+            ConfigError: The configuration does not fit; the error says what to change.
         """
 
     def notes(self, metrics: Mapping[str, float]) -> list[str]:
-        """What must be said wherever these metrics are shown, a line each."""
+        """Notes that must appear wherever these metrics are shown, one line each."""
         return []
 
     def export(
@@ -201,19 +202,19 @@ class TaskBase(ABC):
         """Write the records of an evaluation in one of :attr:`formats`; never called where there are none.
 
         Args:
-            records: Of a finished evaluation.
-            form: The format.
-            folder: An empty folder.
-            target: Where it will be once it is complete.
-            name: What the model is called there; None takes the format's default.
+            records: Records of a finished evaluation.
+            form: Name of the format.
+            folder: Empty folder to write to.
+            target: Path of the folder after it is complete.
+            name: Name of the model in the files; None takes the format's default.
 
         Returns:
-            What a reader of the files must know, and what to type next, a line each.
+            (notes for readers of the files, commands to type next), one line each.
 
         Raises:
             ConfigError: The name does not suit the format.
         """
-        raise NotImplementedError(f"{type(self).__name__} names formats and has no export()")
+        raise NotImplementedError(f"{type(self).__name__} names formats but has no export()")
 
 
 class Task(TaskBase):
@@ -229,7 +230,7 @@ class Task(TaskBase):
         """Play the split named by ``config`` and return one record per example.
 
         Args:
-            chat: The model.
+            chat: The model to evaluate.
             config: Split, sampling and limits.
             progress: Called with (finished, total) examples.
         """
@@ -239,34 +240,34 @@ class Task(TaskBase):
         return []
 
     def provides(self) -> frozenset[Need]:
-        """What its data offer, and what every language model under training provides."""
+        """The needs that its data meet, and those that every language model in training meets."""
         return self.offers | {"values", "token_q", "mismatched", "best"}
 
     def use_model(self, model: StartModel) -> None:
-        """Take note of the model: before anything is written, and again before its episodes are made.
+        """Take note of the model. Called before anything is written, and again before the episodes are made.
 
         Raises:
-            ConfigError: The task's setting cannot be honoured with this model.
+            ConfigError: The task's setting does not work with this model.
         """
 
     def complete_records(self, records: list[Record], context: EvaluationContext) -> list[Record]:
-        """Complete the records with what needs more than the evaluated model.
+        """Add values to the records that need more than the evaluated model.
 
         Args:
-            records: From :meth:`evaluate`.
-            context: The reference's log-probabilities, the untrained model's records.
+            records: Records from :meth:`evaluate`.
+            context: Access to the reference's log-probabilities and to the untrained model's records.
         """
         return records
 
     def facts(self) -> dict[str, Any]:
-        """What manifests should tell of the task, once its episodes were made or it was evaluated."""
+        """Facts about the task for manifests, after its episodes were made or it was evaluated."""
         return {}
 
 
 class ExactTask(TaskBase):
     """A task that brings its own policy, trains it and scores it. Its spec says ``own_policy``.
 
-    There is no model, no start and no engine then.
+    Such a task has no model, no start and no engine.
     """
 
     @abstractmethod
@@ -279,19 +280,19 @@ class ExactTask(TaskBase):
         report: Callable[[dict[str, Any], int], None],
         train_model: ModelTraining,
     ) -> dict[str, Any]:
-        """Train the policy. Resumes from ``folder/checkpoint`` where a kill left a state there.
+        """Train the policy. If a killed training left a state in ``folder/checkpoint``, resume from it.
 
         Args:
-            algorithm: Gives the loss.
-            config: The training section, of the class that the spec names.
-            seed: Of data order.
-            folder: The cell. ``train.jsonl`` gets a line per logged update, ``checkpoint/model.safetensors``
-                the result.
+            algorithm: Algorithm that computes the loss.
+            config: Training section, of the class that the spec names.
+            seed: Seed of the data order.
+            folder: Folder of the cell. The task writes a line per logged update to ``train.jsonl``, and the result
+                to ``checkpoint/model.safetensors``.
             report: Called with each line and the planned number of updates.
-            train_model: The training of language models, for a policy that is one.
+            train_model: Function that trains a language model, for a policy that is one.
 
         Returns:
-            Facts for the manifest, ``budget`` among them.
+            Facts for the manifest, including ``budget``.
         """
 
     @abstractmethod

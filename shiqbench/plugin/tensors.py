@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def suffix_sum(x_EA: Tensor, gamma: float = 1.0) -> Tensor:
     """Discounted sum from each position to the end of its row, ``y_t = sum_{k>=t} gamma^(k-t) x_k``.
 
-    Positions beyond a row's last action token must hold zeros; discounting counts action tokens.
+    Positions after a row's last action token must be 0; discounting counts action tokens.
 
     Returns:
         ``[E, A]`` like the input.

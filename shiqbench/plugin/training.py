@@ -1,4 +1,4 @@
-"""The training of language models as a service, for exact tasks whose policy is a language model."""
+"""The training of language models as a function, for exact tasks whose policy is a language model."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class TrainedModel:
     """A language model after its training.
 
     Attributes:
-        tensors: Its weights, and under ``sampled_head`` the vocabulary head of what is sampled from: its own head,
-            plus :attr:`Algorithm.sampling_q_weight` times the Q head where there is one.
-        updates: What the whole training consists of.
-        tokens: Likewise.
-        episodes: Likewise.
+        tensors: Weights of the model. ``sampled_head`` is the vocabulary head that sampling uses: the model's own
+            head, plus :attr:`Algorithm.sampling_q_weight` times the Q head if there is one.
+        updates: Updates of the whole training.
+        tokens: Tokens of the whole training.
+        episodes: Episodes of the whole training.
         resumed_at: Updates that were done before this call.
     """
 
@@ -41,7 +41,7 @@ class TrainedModel:
 
 
 class ModelTraining(Protocol):
-    """Trains a model on episodes as a cell of a language-model task does; its untrained weights are the reference."""
+    """Trains a model on episodes like a cell of a language-model task; its untrained weights are the reference."""
 
     def __call__(
         self,
@@ -55,16 +55,16 @@ class ModelTraining(Protocol):
         measure: Callable[[int, Tensor], dict[str, float]],
         report: Callable[[dict[str, Any], int], None],
     ) -> TrainedModel:
-        """Train, from where an interrupted call in the same folder stopped; a finished training is only read.
+        """Train, or continue an interrupted call in the same folder; the result of a finished training is only read.
 
         Args:
-            model: Causal, of the transformers kind, fp32, untrained; changed here.
-            rendered: All episodes in its tokens.
-            units: What batches are drawn from, rows of ``rendered``.
-            algorithm: Gives the loss.
+            model: Untrained causal model of transformers in fp32; the call changes it.
+            rendered: All episodes in the model's tokens.
+            units: Units that batches are drawn from; their rows are indices into ``rendered``.
+            algorithm: Algorithm that computes the loss.
             config: Budget and optimiser.
-            seed: Of the order of training.
-            folder: Gets ``train.jsonl`` and ``model.safetensors``.
-            measure: Called after each update with updates done and the sampled head; it joins the log's line.
+            seed: Seed of the training order.
+            folder: Folder for ``train.jsonl`` and ``model.safetensors``.
+            measure: Called after each update with updates done and the sampled head; its numbers join the log's line.
             report: Called with each line and the planned number of updates.
         """

@@ -1,4 +1,4 @@
-"""One place validates every section of a configuration: errors of one line, with the nearest name."""
+"""Validation of every configuration section: one-line errors that suggest the nearest name."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def validate(kind: type[M], values: Mapping[str, Any], section: str) -> M:
-    """A section from its values.
+    """Make a section from its values.
 
     Raises:
-        ConfigError: The first unknown or ill-typed key, in one line.
+        ConfigError: A key is unknown, or its value has a wrong type; the error names the first such key in one line.
     """
     values = {k: _as_sequence(kind, k, v) for k, v in values.items()}
     try:
@@ -28,7 +28,7 @@ def validate(kind: type[M], values: Mapping[str, Any], section: str) -> M:
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, ConfigError):  # a section that says itself what is wrong
+        if isinstance(cause, ConfigError):  # the section's own error
             raise cause from None
         key = ".".join([section, *(str(p) for p in first["loc"])])
         if first["type"] == "extra_forbidden":
@@ -46,7 +46,7 @@ def validate(kind: type[M], values: Mapping[str, Any], section: str) -> M:
 
 
 def _as_sequence(kind: type[BaseModel], name: str, value: Any) -> Any:
-    """``a,b`` stands for a list where a list is wanted."""
+    """Split the text ``a,b`` into a list if the field is a list or a tuple."""
     field = kind.model_fields.get(name)
     wants = field is not None and str(field.annotation).startswith(("tuple", "list"))
     return value.split(",") if wants and isinstance(value, str) else value
