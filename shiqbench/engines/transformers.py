@@ -1,7 +1,7 @@
-"""Plain transformers as a generator: the fallback, and the check on vLLM.
+"""Plain transformers as a generator: the fallback for vLLM, and a check on it.
 
 Rows are padded on the left and decoded together with a key-value cache; each row draws from its own
-generator, so its sample depends on the seed and its place alone.
+generator, so its sample depends only on the seed and its place.
 
 Legend: R rows, T tokens, V vocabulary.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-ROW_TOKENS = 16384  # prompt tokens that are decoded together, padding included
+ROW_TOKENS = 16384  # prompt tokens that are decoded together, including padding
 
 
 class TransformersEngine:
@@ -30,7 +30,7 @@ class TransformersEngine:
 
     Args:
         weights: Model folder.
-        precision: Of weights and activations.
+        precision: Precision of weights and activations.
         max_context: Prompt plus completion, in tokens.
     """
 
@@ -40,11 +40,11 @@ class TransformersEngine:
         self.version = f"transformers {importlib.metadata.version('transformers')}"
         self.precision, self.max_context = precision, max_context
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._config: bytes | None = None  # of the folder that the model at hand was made from
+        self._config: bytes | None = None  # of the folder that the loaded model was built from
         self.load(weights)
 
     def load(self, weights: Path) -> None:
-        """Load weights, into the model at hand where the folder's configuration is the same.
+        """Load weights, into the loaded model if the folder's configuration is the same.
 
         Raises:
             EngineError: The folder cannot be loaded.
@@ -63,7 +63,7 @@ class TransformersEngine:
         self._config = config
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        """Complete every prompt, in groups of like length."""
+        """Complete every prompt, in groups of similar length."""
         found: dict[int, Completion] = {}
         for group in self._groups(prompts):
             rows = self._decode([prompts[i] for i in group], sampling, group)
@@ -155,14 +155,14 @@ def _choose(logp_V: Tensor, sampling: Sampling, generator: torch.Generator) -> i
 
 
 def _copied(weights: Path, model: torch.nn.Module) -> bool:
-    """Copy a folder's tensors into a model; False, and nothing copied, unless they are all of its tensors."""
+    """Copy a folder's tensors into a model; if they are not all of its tensors, copy nothing and return False."""
     from safetensors.torch import load_file
 
     found = {name: t for file in sorted(weights.glob("*.safetensors")) for name, t in load_file(file).items()}
     own = model.state_dict()
     if any(name not in own or own[name].shape != t.shape for name, t in found.items()):
         return False
-    # Tied tensors are one tensor under two names, of which a folder holds one.
+    # Tied tensors are one tensor with two names; a folder contains one of the names.
     covered = {own[name].data_ptr() for name in found}
     if any(t.data_ptr() not in covered for t in own.values()):
         return False

@@ -1,7 +1,7 @@
-"""vLLM as a generator: one engine per process, weights reloaded into it.
+"""vLLM as a generator: one engine per process; weights are reloaded into it.
 
-Building an engine costs many times a reload, so an engine lives as long as the process needs one. After
-every reload the prefix cache is reset: blocks computed by the old weights must never be reused.
+Building an engine takes many times as long as a reload, so an engine lives as long as the process needs one.
+After every reload the prefix cache is reset: blocks computed by the old weights must never be reused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-# Read by vLLM when it is imported.
+# vLLM reads these when it is imported.
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
@@ -38,11 +38,11 @@ class VllmEngine:
 
     Args:
         weights: Model folder.
-        precision: Of weights and activations.
+        precision: Precision of weights and activations.
         max_context: Prompt plus completion, in tokens.
 
     Raises:
-        EngineError: Another one is alive in this process, or vLLM fails.
+        EngineError: Another vLLM engine is alive in this process, or vLLM fails.
     """
 
     name = "vllm"
@@ -53,7 +53,7 @@ class VllmEngine:
             raise EngineError("a vllm engine is already alive", where="this process", do="close it first")
         for key, value in ENVIRONMENT.items():
             os.environ.setdefault(key, value)
-        logging.getLogger("vllm").setLevel(logging.ERROR)  # before its own setting can be read
+        logging.getLogger("vllm").setLevel(logging.ERROR)  # vLLM reads its own setting too late
         with _quiet():
             import torch
             import vllm
@@ -74,11 +74,11 @@ class VllmEngine:
         if gpu:
             self._flags["gpu_memory_utilization"] = 0.6
         else:
-            # Only whole blocks are kept, the rest of a prefix is computed anew at every step of an episode; on a
-            # CPU vLLM's own choice is 128 tokens, and 32 is its smallest.
+            # Only whole blocks are kept; the rest of a prefix is computed again at every step of an episode. On a
+            # CPU, vLLM's default block has 128 tokens, and its smallest has 32.
             self._flags["block_size"] = 32
-            # A prompt cut in two draws a token to throw away, and takes it back from the seed's generator: vLLM's
-            # CPU build cannot, and dies. Whole prompts only.
+            # For a prompt in two parts, vLLM draws a token that it discards, and then rewinds the seed's generator.
+            # Its CPU build cannot rewind and crashes, so prompts stay whole.
             self._flags["enable_chunked_prefill"] = False
         threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
         try:
@@ -94,7 +94,7 @@ class VllmEngine:
             raise EngineError(
                 f"vllm does not start: {type(error).__name__}: {error}",
                 where=str(weights),
-                do="see `shiqbench doctor`, or take --engine transformers",
+                do="see `shiqbench doctor`, or use --engine transformers",
             ) from error
         finally:
             torch.set_num_threads(threads)
@@ -102,10 +102,10 @@ class VllmEngine:
         VllmEngine._alive = True
 
     def load(self, weights: Path) -> None:
-        """Reload weights and forget every cached prefix.
+        """Reload weights and drop every cached prefix.
 
         Raises:
-            ConfigError: The folder holds another architecture.
+            ConfigError: The folder's model has another architecture.
             EngineError: vLLM could not reload, or its prefix cache could not be reset.
         """
         both = zip(ARCHITECTURE, architecture(weights), self._architecture, strict=True)
@@ -128,7 +128,7 @@ class VllmEngine:
             raise EngineError("vllm kept the old weights' prefix cache", where=str(weights), do="run again")
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        """Complete every prompt; all are in flight together."""
+        """Complete every prompt; all of them run together."""
         from vllm import SamplingParams
 
         parameters = [
@@ -198,10 +198,10 @@ class VllmEngine:
 
 
 def _repack_tied_head(model: Any) -> None:
-    """Pack the vocabulary head again where it shares the embedding's weights.
+    """Pack the vocabulary head again if it shares the embedding's weights.
 
-    On a CPU vLLM keeps a packed copy of the head. A checkpoint with tied weights does not name the head, so the
-    reload passes it over and the copy stays that of the old weights.
+    On a CPU, vLLM keeps a packed copy of the head. A checkpoint with tied weights does not name the head, so the
+    reload skips it, and the copy still has the old weights.
     """
     head = getattr(model, "lm_head", None)
     if head is not None and getattr(model.config, "tie_word_embeddings", False):
@@ -209,7 +209,7 @@ def _repack_tied_head(model: Any) -> None:
 
 
 def _leave_distributed() -> None:
-    """VLLM joins a process group of one; leave it, so that training can make its own."""
+    """Leave the process group of one that vLLM joins, so that training can make its own."""
     with _quiet():
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
@@ -218,7 +218,7 @@ def _leave_distributed() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Deprecation warnings inside vLLM are for its authors."""
+    """Hide deprecation warnings inside vLLM; they are for its authors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

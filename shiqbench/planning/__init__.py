@@ -1,1 +1,1 @@
-"""A request becomes cells with digests, before anything is computed."""
+"""Makes cells with digests from a request, before anything is computed."""

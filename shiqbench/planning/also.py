@@ -1,4 +1,4 @@
-"""``--also TASK:ARG``: the same cells, evaluated on further tasks, by the same engine."""
+"""``--also TASK:ARG``: evaluates the same cells on further tasks with the same engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shiqbench.planning.plan import Request, RunPlan
     from shiqbench.plugin.task import Task
 
-SHARED = ("engine", "precision", "max_context")  # what an engine is built for is taken from the cell's own evaluation
+SHARED = ("engine", "precision", "max_context")  # an engine is built for these; the cell's own evaluation sets them
 SECTIONS = ("task", "eval")
 
 
@@ -25,8 +25,8 @@ def also_plans(plan: RunPlan, request: Request, settings: Mapping[str, Any]) -> 
     """One plan per ``--also``, each with the cells of ``plan``.
 
     Args:
-        plan: Of the cell and its own evaluation.
-        request: What was typed.
+        plan: Plan of the cell and its own evaluation.
+        request: The user's request.
         settings: ``{task: {"task": {...}, "eval": {...}}}``, from ``--set also.TASK.task.key=value``.
 
     Raises:
@@ -41,7 +41,7 @@ def also_plans(plan: RunPlan, request: Request, settings: Mapping[str, Any]) -> 
                 do="add it, or leave the setting out",
             )
     if len(set(request.also)) < len(request.also):
-        raise ConfigError("the same task twice", where="--also", do="give each once")
+        raise ConfigError("the same task twice", where="--also", do="give each task once")
     return tuple(_also(plan, request, text, settings) for text in request.also)
 
 
@@ -51,7 +51,7 @@ def _also(plan: RunPlan, request: Request, text: str, settings: Mapping[str, Any
     if not isinstance(plan, ModelPlan) or spec.own_policy:
         own = spec if isinstance(plan, ModelPlan) else plan.cell.task
         raise ConfigError(
-            f"{own.name} brings its own policy, there is no language model in common",
+            f"{own.name} brings its own policy, so the two tasks share no language model",
             where=f"--also {text}",
             do="leave it out",
         )
@@ -85,7 +85,7 @@ def _also(plan: RunPlan, request: Request, text: str, settings: Mapping[str, Any
 
 
 def _typed(name: str, values: Any) -> dict[str, dict[str, Any]]:
-    """The sections of ``also.NAME``.
+    """Return the sections of ``also.NAME``.
 
     Raises:
         ConfigError: A key is not of the form ``also.NAME.task.key`` or ``also.NAME.eval.key``.

@@ -1,4 +1,4 @@
-"""``--eval-every N``: the cell's own task on validation, for the weights as they were every N updates."""
+"""``--eval-every N``: evaluates the weights after every N updates on the validation split of the cell's own task."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from shiqbench.planning.plan import Curve
 if TYPE_CHECKING:
     from shiqbench.planning.plan import RunPlan
 
-SPLIT = "validation"  # a checkpoint may be chosen by its curve, and never by the test
+SPLIT = "validation"  # users may choose a checkpoint by its curve, and never by the test split
 
 
 def make_curve(plan: RunPlan, every: int | None) -> Curve | None:
-    """The curve that was asked for.
+    """Make the requested curve, if there is one.
 
     Raises:
-        ConfigError: It cannot be had.
+        ConfigError: This cell can have no curve.
     """
     if every is None:
         return None
     train = plan.cell.train
     refused = ""
     if plan.cell.task.own_policy:
-        refused = f"{plan.cell.task.name} scores its own policy exactly; train.jsonl holds its curve"
+        refused = f"{plan.cell.task.name} scores its own policy exactly; train.jsonl contains its curve"
     elif train is None:
         refused = f"{plan.cell.algorithm.name} trains nothing"
     elif not train.updates:
@@ -34,6 +34,6 @@ def make_curve(plan: RunPlan, every: int | None) -> Curve | None:
         refused = f"training has {train.updates} updates"
     if refused:
         raise ConfigError(
-            f"a curve over checkpoints cannot be had: {refused}", where=f"--eval-every {every}", do="leave it out"
+            f"there is no curve over checkpoints: {refused}", where=f"--eval-every {every}", do="leave it out"
         )
     return Curve(replace(plan, evaluation=plan.evaluation.model_copy(update={"split": SPLIT}), also=()), every)

@@ -1,4 +1,4 @@
-"""A request becomes a plan: validated wholly before anything is written."""
+"""Makes a plan from a request; the whole request is validated before anything is written."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 def make_plan(request: Request) -> RunPlan:
-    """Validate a request wholly.
+    """Validate the whole request and make its plan.
 
     Raises:
-        ConfigError: Anything about it is wrong; nothing has been written.
+        ConfigError: A part of the request is wrong; nothing has been written.
     """
     found = registry(request.plugins)
     algorithm, task = found.algorithm(request.algo), found.task(request.task)
@@ -105,7 +105,7 @@ def make_plan(request: Request) -> RunPlan:
 
 
 def _refuse_model_options(request: Request, task: TaskSpec) -> None:
-    """A task with its own policy has no model and no engine; an option that names one is refused.
+    """Refuse options for a model or an engine, because a task with its own policy has neither.
 
     Raises:
         ConfigError: Such an option was given.
@@ -120,6 +120,6 @@ def _refuse_model_options(request: Request, task: TaskSpec) -> None:
 
 
 def _origins(found: Registry, algorithm: AlgorithmSpec, task: TaskSpec) -> dict[str, str]:
-    """Plugin files enter digests by their sha256; distributions by the versions that specs state."""
+    """Plugin files enter digests by their sha256; distributions enter them by the versions in their specs."""
     origins = {"algorithm": found.origin("algorithm", algorithm.name), "task": found.origin("task", task.name)}
     return {kind: sha256 for kind, sha256 in origins.items() if sha256 is not None}

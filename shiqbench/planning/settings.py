@@ -1,4 +1,4 @@
-"""From settings to validated sections: presets, ``--set``, did-you-mean. Validates once, here."""
+"""Makes validated sections from presets and ``--set``. Values are validated once, here; wrong names get suggestions."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Sections:
     """The validated sections of a cell.
 
     Attributes:
-        values: What they were validated from, by section.
+        values: The values before validation, by section.
         algo: The algorithm's hyper-parameters.
         task: The task's configuration.
-        train: Of the class that the task's spec names.
-        evaluation: Likewise.
-        start: What training starts from.
+        train: Training section, of the class that the task's spec names.
+        evaluation: Evaluation section, of the class that the task's spec names.
+        start: The cell that training starts from.
     """
 
     values: Values
@@ -44,7 +44,7 @@ class Sections:
 
 
 def named(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings under their whole names: ``start`` is short for ``start.algorithm``.
+    """Return the settings under their full names: ``start`` is short for ``start.algorithm``.
 
     Raises:
         ConfigError: A key is not of the form ``section.key``.
@@ -61,7 +61,7 @@ def named(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def preset_values(task: TaskSpec, preset: str, algorithm: str) -> dict[str, Any]:
-    """A preset's dotted keys for one algorithm; ``"name:key"`` applies to that algorithm alone.
+    """Return a preset's dotted keys for one algorithm; ``"name:key"`` applies only to that algorithm.
 
     Raises:
         ConfigError: The task has no such preset.
@@ -80,7 +80,7 @@ def preset_values(task: TaskSpec, preset: str, algorithm: str) -> dict[str, Any]
 
 
 def nest(dotted: Mapping[str, Any]) -> Values:
-    """``{"start.train.lr": 1}`` to ``{"start": {"train": {"lr": 1}}}``."""
+    """Turn ``{"start.train.lr": 1}`` into ``{"start": {"train": {"lr": 1}}}``."""
     nested: Values = {section: {} for section in SECTIONS}
     for key, value in dotted.items():
         at: dict[str, Any] = nested
@@ -88,20 +88,20 @@ def nest(dotted: Mapping[str, Any]) -> Values:
         for name in path:
             at = at.setdefault(name, {})
             if not isinstance(at, dict):
-                raise ConfigError(f"{key!r} goes into a value", where="--set", do="shorten the key")
+                raise ConfigError(f"a part of {key!r} is a plain value", where="--set", do="shorten the key")
         at[last] = {**at.get(last, {}), **deepcopy(value)} if isinstance(value, dict) else value
     return nested
 
 
 def start_values(task_values: Mapping[str, Any], setting: Sequence[str], start: StartConfig) -> dict[str, Any]:
-    """Task values of the start: the setting is shared with the cell, everything else is its own."""
+    """Return the task values of the start: the start shares the cell's setting, and has its own other values."""
     return {**{k: v for k, v in task_values.items() if k in setting}, **start.task}
 
 
 def task_values(
     task: TaskSpec, values: Mapping[str, Any], evaluation: Mapping[str, Any], section: str
 ) -> dict[str, Any]:
-    """Task values, and with them those that the task takes from how the preset evaluates.
+    """Return task values, together with those that the task takes from the preset's evaluation.
 
     Raises:
         ConfigError: As in :func:`validate`.
@@ -114,7 +114,7 @@ def sections(algorithm: AlgorithmSpec, task: TaskSpec, preset: str, typed: Mappi
     """Merge preset and typed values and validate every section.
 
     Raises:
-        ConfigError: As in :func:`validate`, or a setting that this algorithm cannot honour.
+        ConfigError: As in :func:`validate`, or this algorithm does not use a setting.
     """
     typed = named(typed)
     if not algorithm.trains:
@@ -144,7 +144,7 @@ def sections(algorithm: AlgorithmSpec, task: TaskSpec, preset: str, typed: Mappi
         raise ConfigError(
             f"train.updates is {train.updates} and train.tokens is {train.tokens}",
             where="--set",
-            do="set one of them; the other is null",
+            do="set one of them, and the other to null",
         )
     if task.own_policy and start.algorithm != "none":
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What ``--model cell:DIGEST`` means: a finished cell as a start, or its weights as they are."""
+"""``--model cell:DIGEST``: uses a finished cell as a start, or its weights as the model."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 def model_and_start(
     request: Request, preset_model: str, algorithm: AlgorithmSpec
 ) -> tuple[ModelSource, CellPlan | None]:
-    """The model, and the finished cell that training starts from, if it is one.
+    """Return the model, and the finished cell if training starts from one.
 
-    What trains nothing takes a cell's weights as they are: they are the model then.
+    For an algorithm that trains nothing, the cell's weights are the model.
 
     Raises:
-        ConfigError: There is no such model or cell, or that cell holds no trained language model.
+        ConfigError: The model or cell does not exist, or the cell contains no trained language model.
     """
     text = request.model or preset_model
     if not text.startswith("cell:"):
@@ -39,7 +39,7 @@ def model_and_start(
         raise ConfigError("that cell trained nothing", where="--model", do="give the model itself")
     if "own_policy" in recipe["model"]:
         raise ConfigError(
-            f"that cell holds no language model but the own policy of {recipe['task']['name']}",
+            f"that cell contains no language model but the own policy of {recipe['task']['name']}",
             where="--model",
             do="give a cell of another task",
         )
@@ -49,10 +49,10 @@ def model_and_start(
 
 
 def stored_cell(folder: Path, request: Request) -> CellPlan:
-    """A finished cell's plan, rebuilt from its recipe.
+    """Rebuild a finished cell's plan from its recipe.
 
     Raises:
-        ConfigError: It was made by another version of its algorithm or task.
+        ConfigError: The cell was made by another version of its algorithm or task.
     """
     recipe = read_json(folder / "config.json")
     found = registry(request.plugins)

@@ -1,4 +1,4 @@
-"""The reward models that ship with shiqbench. They register like anybody's."""
+"""The reward models that ship with shiqbench. They register through the same hooks as third-party plugins."""
 
 from __future__ import annotations
 

@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 def train(source: Path, pairs: Sequence[Pair], config: BradleyTerryFullConfig, target: Path) -> None:
-    """Train and save a sequence classifier with its tokenizer; torch's random state is as before.
+    """Train and save a sequence classifier with its tokenizer; torch's random state does not change.
 
     Weights stay fp32; under ``bf16`` the forward passes are autocast.
 
     Args:
-        source: A causal language model.
-        pairs: What to learn from.
+        source: Folder of a causal language model.
+        pairs: Pairs to learn from.
         config: Learning rate, epochs, batch.
-        target: An existing folder.
+        target: Existing folder to save to.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     with torch.random.fork_rng():
-        torch.manual_seed(config.seed)  # of the new head
+        torch.manual_seed(config.seed)  # for the new head
         model: Any = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, dtype=torch.float32)
     model = model.to(encoder.device()).train()
     longest = int(model.config.max_position_embeddings)
@@ -47,7 +47,7 @@ def train(source: Path, pairs: Sequence[Pair], config: BradleyTerryFullConfig, t
         for start in range(0, len(order), config.batch_pairs):
             update = order[start : start + config.batch_pairs]
             optimizer.zero_grad()
-            for i in update:  # a pair is a pass, which bounds memory whatever the batch is
+            for i in update:  # one pass per pair bounds memory for every batch size
                 group = [better[i], worse[i]]
                 with torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                     states_BD = encoder.at_end(encoder.hidden(model.base_model, group), group)

@@ -4,7 +4,7 @@ $$ L = - \sum_{(w, l)} \ln \sigma(r(w) - r(l)) + \frac{\lambda}{2} \|u\|^2 $$
 
 ``bradley_terry``: r is linear in frozen features of a language model: the state after a middle layer, averaged over
 the answer's tokens, and that of its last token, both standardised; u are its weights. The problem is convex and solved
-to the end in seconds, so the cost is one forward pass of some of the layers over a limited number of pairs.
+to convergence in seconds, so the cost is one forward pass of some of the layers over a limited number of pairs.
 ``bradley_terry_full``: the whole backbone and a linear head on the last token are trained, without the penalty.
 Both are kept in the user cache under the digest of settings, weights and pairs.
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 P = TypeVar("P", bound=PairsConfig)
-VERSION = 1  # of what is in the cache
+VERSION = 1  # of the results in the cache
 HEAD = "head.json"
 
 
 class Trained(RewardModel[P]):
-    """Trained on pairs once; what it learned is kept in a folder."""
+    """A reward model that is trained on pairs once; the result is kept in a folder."""
 
     trains: ClassVar[bool] = True
     kind: ClassVar[str]
@@ -50,17 +50,17 @@ class Trained(RewardModel[P]):
 
     @property
     def folder(self) -> Path:
-        """What was learned."""
+        """The folder with the result of the training."""
         if self._folder is None:
             raise RuntimeError(f"{self.kind} must be fitted first")
         return self._folder
 
     def identity(self) -> dict[str, Any]:
-        """The language model's."""
+        """The identity of the language model."""
         return find_model(self.config.model).identity
 
     def fetch(self) -> None:
-        """Get the language model, and look at its tokenizer."""
+        """Get the language model, and check its tokenizer."""
         from shiqbench.rewards import encoder
 
         encoder.check(self.source)
@@ -70,7 +70,7 @@ class Trained(RewardModel[P]):
         return pairs[: self.config.pairs]
 
     def fit(self, pairs: Sequence[Pair]) -> None:
-        """Train on the first ``config.pairs`` of them, or find what was trained on the same ones."""
+        """Train on the first ``config.pairs`` pairs, or take the result for the same pairs from the cache."""
         used = list(self.learns_from(pairs))
         recipe = {
             "kind": self.kind,
@@ -92,10 +92,10 @@ class Trained(RewardModel[P]):
 
     @abstractmethod
     def train(self, pairs: Sequence[Pair], folder: Path) -> None:
-        """Write what is learned into an empty folder, the same every time."""
+        """Train, and write the result into an empty folder; the result is the same every time."""
 
     def facts(self) -> dict[str, Any]:
-        """How many pairs it was trained on, and where in the cache it is."""
+        """The number of training pairs, and the name of the folder in the cache."""
         return self._facts
 
 
@@ -105,7 +105,7 @@ class BradleyTerry(Trained[BradleyTerryConfig]):
     kind = "bradley_terry"
 
     def train(self, pairs: Sequence[Pair], folder: Path) -> None:
-        """Solve for the head."""
+        """Compute features, and solve for the head."""
         from shiqbench.rewards.head import fit, frozen_features
 
         answers = [Answered(p.prompt, a) for p in pairs for a in (p.better, p.worse)]
@@ -119,7 +119,7 @@ class BradleyTerry(Trained[BradleyTerryConfig]):
 
 
 class BradleyTerryFull(Trained[BradleyTerryFullConfig]):
-    """A whole model."""
+    """A whole language model with a linear head."""
 
     kind = "bradley_terry_full"
 

@@ -2,7 +2,7 @@
 
 The score of a conversation is the classifier's linear head on the last token of the answer's turn, which is what
 ``AutoModelForSequenceClassification`` computes for decoder models. A model with several outputs (ArmoRM's objectives),
-or with code of its own, is refused: which of them is the reward would be a guess.
+or with its own code, is refused, because shiqbench would have to guess which output is the reward.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Classifier(RewardModel[ClassifierConfig]):
     """A reward model from a folder or a hub."""
 
     def identity(self) -> dict[str, Any]:
-        """The model's."""
+        """The identity of the model."""
         if not self.config.model:
             raise ConfigError("no model", where=WHERE, do="--set task.reward.model=FOLDER or a hub's org/name")
         return find_model(self.config.model).identity
 
     def fetch(self) -> None:
-        """Look at its configuration and tokenizer."""
+        """Get the model, and check its configuration and tokenizer."""
         from shiqbench.rewards import encoder
 
         folder = find_model(self.config.model).folder()
@@ -42,37 +42,41 @@ class Classifier(RewardModel[ClassifierConfig]):
         encoder.check(folder)
 
     def score(self, answered: Sequence[Answered]) -> list[float]:
-        """Its logits."""
+        """The logits of the classifier."""
         return classify(find_model(self.config.model).folder(), answered, self.config)
 
 
 def check_one_score(folder: Path) -> None:
-    """Refuse what is no classifier with one output.
+    """Refuse a model that is not a classifier with one output.
 
     Raises:
-        ConfigError: It says what the model is instead.
+        ConfigError: The model is something else; the error names it.
     """
     config = read_json(folder / "config.json")
     kind = ", ".join(config.get("architectures") or ["of unknown kind"])
     if not kind.endswith("ForSequenceClassification"):
-        raise ConfigError(f"the model is {kind}, no sequence classifier", where=str(folder), do=f"give another {WHERE}")
-    outputs = len(config.get("id2label") or {0: "", 1: ""})  # two, where transformers writes nothing
+        raise ConfigError(
+            f"the model is {kind}, not a sequence classifier", where=str(folder), do=f"set another {WHERE}"
+        )
+    outputs = len(config.get("id2label") or {0: "", 1: ""})  # if transformers writes nothing, there are two
     if outputs != 1:
         raise ConfigError(
-            f"the classifier has {outputs} outputs, a reward is one", where=str(folder), do=f"give another {WHERE}"
+            f"the classifier has {outputs} outputs, a reward model has one",
+            where=str(folder),
+            do=f"set another {WHERE}",
         )
 
 
 def classify(folder: Path, answered: Sequence[Answered], config: EncoderConfig) -> list[float]:
-    """Scores by a classifier in a folder.
+    """Score answers with a classifier in a folder.
 
     Args:
-        folder: In the transformers format, with a tokenizer and a chat template.
-        answered: What to judge.
-        config: How it reads.
+        folder: Model folder in the transformers format, with a tokenizer and a chat template.
+        answered: Answers to judge, with their conversations.
+        config: Precision and batch size.
 
     Raises:
-        ConfigError: The folder cannot be loaded, or holds another kind of head.
+        ConfigError: The folder cannot be loaded, or the model has another kind of head.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -82,11 +86,13 @@ def classify(folder: Path, answered: Sequence[Answered], config: EncoderConfig) 
     try:
         model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype=encoder.dtype(config.precision))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot load the reward model: {error}", where=str(folder), do="check it") from error
+        raise ConfigError(f"cannot load the reward model: {error}", where=str(folder), do="check the folder") from error
     head = getattr(model, "score", None)
     if not isinstance(head, torch.nn.Linear) or head.out_features != 1:
         raise ConfigError(
-            f"{type(model).__name__} has no linear head `score` with one output", where=str(folder), do="give a decoder"
+            f"{type(model).__name__} has no linear head `score` with one output",
+            where=str(folder),
+            do="use a decoder model",
         )
     model = model.to(encoder.device()).eval()
     sequences = encoder.render(folder, answered, int(model.config.max_position_embeddings))

@@ -1,4 +1,4 @@
-"""Settings of the built-in reward models; importing them costs nothing."""
+"""Settings of the built-in reward models; this module imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ class EncoderConfig(RewardConfig):
     """How a language model reads conversations."""
 
     precision: Literal["bf16", "fp32"] = "fp32"
-    batch_tokens: int = Field(default=2048, gt=0, description="tokens of a forward pass, padding included")
+    batch_tokens: int = Field(default=2048, gt=0, description="tokens of a forward pass, including padding")
 
 
 class ClassifierConfig(EncoderConfig):
-    """Which model."""
+    """Settings of a sequence classifier."""
 
     model: str = Field(default="", description="folder or hub name of a sequence classifier with one output")
 
 
 class PairsConfig(EncoderConfig):
-    """What is trained, and on how much."""
+    """Settings of a reward model that is trained on pairs."""
 
     model: str = Field(default=EMBEDDED_MODEL, description="folder or hub name of a causal language model")
     pairs: int | None = Field(default=400, gt=0, description="only the first N training pairs; null takes all")
 
 
 class BradleyTerryConfig(PairsConfig):
-    """Of the linear head; the defaults are ours."""
+    """Settings of the linear head; the defaults are our own choice."""
 
     precision: Literal["bf16", "fp32"] = "bf16"
     layer: int | None = Field(default=10, gt=0, description="features are taken after this layer; null is the last")
@@ -39,10 +39,10 @@ class BradleyTerryConfig(PairsConfig):
 
 
 class BradleyTerryFullConfig(PairsConfig):
-    """Of the whole backbone; the defaults are ours."""
+    """Settings of the whole backbone; the defaults are our own choice."""
 
     pairs: int | None = Field(default=None, gt=0, description="only the first N training pairs; null takes all")
     lr: float = Field(default=1e-5, gt=0)
     epochs: int = Field(default=1, gt=0, description="passes over the pairs")
     batch_pairs: int = Field(default=8, gt=0, description="pairs per update")
-    seed: int = Field(default=0, description="of the new head and of the order")
+    seed: int = Field(default=0, description="seed of the new head and of the order of pairs")

@@ -1,4 +1,4 @@
-"""Conversations through a causal backbone: hidden states of the answers, a batch at a time.
+"""Hidden states of the answers in conversations, from a causal backbone, one batch at a time.
 
 Rows are padded on the right without a mask: under causal attention no real token sees a pad.
 
@@ -27,40 +27,40 @@ if TYPE_CHECKING:
 
 
 def device() -> torch.device:
-    """Where an engine would be too."""
+    """The device that an engine uses too."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def dtype(precision: str) -> torch.dtype:
-    """Of weights and activations."""
+    """The dtype of weights and activations."""
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 def check(folder: Path) -> None:
-    """Refuse a model that cannot read conversations, by its files alone.
+    """Refuse a model that cannot read conversations; only its files are read.
 
     Raises:
-        ConfigError: It has no tokenizer or chat template, or a tokenizer with more tokens than the model knows.
+        ConfigError: The model has no tokenizer or chat template, or its tokenizer has tokens that it does not know.
     """
     tokens, known = len(Renderer(folder).tokenizer), int(read_json(folder / "config.json")["vocab_size"])
     if tokens > known:
         raise ConfigError(
             f"the reward model knows {known} tokens, its tokenizer has {tokens}",
             where=str(folder),
-            do="put the model's own tokenizer beside it",
+            do="put the model's own tokenizer into that folder",
         )
 
 
 def render(folder: Path, answered: Sequence[Answered], longest: int) -> list[TokenSequence]:
-    """Each conversation with its answer, through the model's own chat template, to the end of the answer's turn.
+    """Render each conversation with its answer by the model's own chat template, up to the end of the answer's turn.
 
     Args:
-        folder: Of the model.
-        answered: What to render.
-        longest: Tokens that the model can read.
+        folder: Model folder.
+        answered: Answers with their conversations.
+        longest: Largest number of tokens that the model can read.
 
     Raises:
-        ConfigError: One is longer; nothing is cut.
+        ConfigError: A conversation is longer; no conversation is cut.
     """
     renderer = Renderer(folder)
     found = []
@@ -71,14 +71,14 @@ def render(folder: Path, answered: Sequence[Answered], longest: int) -> list[Tok
             raise ConfigError(
                 f"a conversation has {len(sequence.ids)} tokens, the reward model reads {longest}",
                 where=f"{each.prompt[-1].content[:40]!r}...",
-                do="take another reward model, or leave long prompts out",
+                do="use another reward model, or remove long prompts",
             )
         found.append(sequence)
     return found
 
 
 def batches(sequences: Sequence[TokenSequence], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of sequences that share a forward pass, alike in length; one sequence always fits."""
+    """Indices of sequences that share a forward pass and have similar lengths; one sequence always fits."""
     group: list[int] = []
     for i in sorted(range(len(sequences)), key=lambda i: (len(sequences[i].ids), sequences[i].ids)):
         if group and (len(group) + 1) * len(sequences[i].ids) > batch_tokens:
@@ -106,6 +106,6 @@ def at_end(states_BTD: Tensor, sequences: Sequence[TokenSequence]) -> Tensor:
 
 
 def features(states_BTD: Tensor, sequences: Sequence[TokenSequence]) -> Tensor:
-    """The mean state of each answer's tokens beside the state of its last one, [B, 2 D], fp32."""
+    """The mean state of each answer's tokens, followed by the state of its last token, [B, 2 D], fp32."""
     means = [states_BTD[row, list(s.actions)].float().mean(0) for row, s in enumerate(sequences)]
     return torch.cat([torch.stack(means), at_end(states_BTD, sequences).float()], dim=1)

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from shiqbench.rewards.config import BradleyTerryConfig
 
 NEWTON_STEPS = 50
-TOLERANCE = 1e-10  # of the gradient, where the descent may end
+TOLERANCE = 1e-10  # gradient norm per pair at which the descent ends
 
 
 @torch.inference_mode()
 def frozen_features(folder: Path, answered: Sequence[Answered], config: BradleyTerryConfig) -> Tensor:
-    """Features of every answer, [B, F] in fp64; layers above the wanted one are not computed.
+    """Features of every answer, [B, F] in fp64; layers above ``config.layer`` are not computed.
 
     Raises:
-        ConfigError: The model has fewer layers, or keeps them elsewhere than decoders do.
+        ConfigError: The model has fewer layers, or does not keep them where decoders do.
     """
     from transformers import AutoModel
 
@@ -52,11 +52,11 @@ def fit(features_BF: Tensor, l2: float) -> dict[str, Any]:
     """Solve the penalised Bradley-Terry problem by Newton's method with step halving.
 
     Args:
-        features_BF: The better and the worse answer of each pair in turn, fp64.
+        features_BF: Features of the better and the worse answer of each pair, pair after pair, fp64.
         l2: Penalty on the weights of standardised features, as a number of pairs.
 
     Returns:
-        ``weight``, to be applied to raw features, and facts about the fit. JSON-able.
+        ``weight`` for raw features, and facts about the fit; JSON can hold all of it.
     """
     spread_F = features_BF.std(0)
     scale_F = torch.where(spread_F > 1e-9, spread_F, torch.inf)  # a feature that never varies gets no weight

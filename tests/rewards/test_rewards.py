@@ -80,7 +80,7 @@ def test_what_has_not_one_output_is_refused(tiny_model: Path, tmp_path: Path, ou
 
 
 def test_a_language_model_is_no_classifier_and_no_model_is_said(tiny_model: Path) -> None:
-    with pytest.raises(ConfigError, match="the model is LlamaForCausalLM, no sequence classifier"):
+    with pytest.raises(ConfigError, match="the model is LlamaForCausalLM, not a sequence classifier"):
         Classifier(ClassifierConfig(model=str(tiny_model))).fetch()
     with pytest.raises(ConfigError, match=r"no model \(task.reward.model\)"):
         Classifier(ClassifierConfig()).identity()
