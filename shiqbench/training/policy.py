@@ -124,8 +124,8 @@ def plain(model: torch.nn.Module) -> Any:
 def forward_passes(sequences: Sequence[TokenSequence], config: TrainConfig) -> list[list[int]]:
     """Group sequences, by index, into forward passes of at most ``micro_tokens`` tokens each.
 
-    With shared prefixes, a pass takes neighbours in lexicographic order, and distinct tokens count. Without them, it
-    takes neighbours in length, and padded tokens count. One sequence always fits.
+    With shared prefixes, a pass takes neighbours in lexicographic order and counts distinct tokens. Without them, it
+    takes neighbours in length and counts padded tokens. One sequence always fits.
     """
     passes: list[list[int]] = []
     if config.share_prefix:

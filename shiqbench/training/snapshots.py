@@ -54,7 +54,7 @@ class Snapshots:
         """Write DONE if all snapshots are there; a training that continued after a stop may lack some.
 
         Raises:
-            CorruptCellError: A snapshot is damaged, for example because it was on disk during a stop.
+            CorruptCellError: A snapshot is damaged; it may have been on disk during a stop.
         """
         if self.updates and all(self.file(u).is_file() for u in self.updates):
             if damaged := [self.file(u).name for u in self.updates if not is_whole_zip(self.file(u))]:

@@ -21,7 +21,7 @@ CHUNK = 1024
 
 
 class TokenStatistics(NamedTuple):
-    """Statistics per action token, fp32 (fp64 for a model in fp64); None where not asked for.
+    """Statistics per action token, fp32 (fp64 for a model in fp64); None if not asked for.
 
     Attributes:
         logit_N: Raw logit of the chosen token.
