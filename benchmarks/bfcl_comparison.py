@@ -32,7 +32,7 @@ ALGORITHMS = {
 }
 DATA = {
     "ground truth and perturbed": (),
-    "perturbed alone": ('task.behaviours=["perturbed"]', "task.perturbations=2"),
+    "perturbed only": ('task.behaviours=["perturbed"]', "task.perturbations=2"),
 }
 
 

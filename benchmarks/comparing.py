@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.files import read_json
+from shiqbench.commands.common import parse_assignments
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
 from shiqbench.running.runner import missing
@@ -68,7 +69,7 @@ class Comparison:
         """One line, planned."""
         shared: dict[str, Any] = {
             "preset": self.preset,
-            "assignments": assignments,
+            "settings": parse_assignments(assignments),
             "eval_every": eval_every,
             "results": self.results,
         }

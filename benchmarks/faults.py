@@ -23,6 +23,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
@@ -79,17 +80,7 @@ OF_TASK = {
 
 def start(file: Path, results: Path) -> subprocess.Popen[bytes]:
     """The command, in a process group of its own."""
-    words = [
-        sys.executable,
-        "-m",
-        "shiqbench.commands.app",
-        "matrix",
-        str(file),
-        "--results",
-        str(results),
-        "--jobs",
-        "2",
-    ]
+    words = [sys.executable, "-m", "shiqbench", "matrix", str(file), "--results", str(results), "--jobs", "2"]
     return subprocess.Popen(  # noqa: S603 - our own command
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -128,13 +119,21 @@ def kill_at(moment: str, matrix: subprocess.Popen[bytes], results: Path, delay: 
         if MOMENTS[moment](results):
             time.sleep(delay)
             if matrix.poll() is None:
-                os.killpg(matrix.pid, signal.SIGKILL)
-                matrix.wait()
+                kill(matrix)
                 return True
         time.sleep(0.0005)
     if matrix.returncode:
         raise SystemExit(f"the matrix ended with exit code {matrix.returncode}")
     return False
+
+
+def kill(matrix: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to the process group of the matrix. Its workers have groups of their own and end when it is gone."""
+    workers = psutil.Process(matrix.pid).children(recursive=True)
+    os.killpg(matrix.pid, signal.SIGKILL)
+    matrix.wait()
+    if psutil.wait_procs(workers, timeout=30)[1]:
+        raise SystemExit("a worker outlives its matrix")
 
 
 def main() -> int:
@@ -160,7 +159,6 @@ def main() -> int:
             delay = chance.uniform(0, 8 if chosen.task == "bfcl_v3" else 0.1) if moment.startswith("in ") else 0.0
             if kill_at(moment, start(file, struck), struck, delay):
                 counts[moment] += 1
-                time.sleep(0.5)  # workers see the loss of their parent and end
             elif calm_equals(calm, struck, exact=chosen.task == "mdp"):
                 for cell in chance.sample(sorted(struck.glob("*/*/*")), 1 + len(list(struck.glob("*/*/*"))) // 2):
                     shutil.rmtree(cell)
@@ -170,6 +168,9 @@ def main() -> int:
             raise SystemExit("the last run failed")
         equal = calm_equals(calm, struck, exact=chosen.task == "mdp")
         some, total = differing(calm, struck)
+        failed = [str(f) for f in struck.rglob("error.json")]
+    if failed:
+        raise SystemExit(f"left behind: {', '.join(failed)}")
     for moment, count in counts.items():
         sys.stdout.write(f"killed {moment}: {count}\n")
     sys.stdout.write(f"training {'equal bit for bit' if equal else 'DIFFERS'}; {some} of {total} records differ\n")

@@ -14,43 +14,49 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ShiqbenchError
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
 from shiqbench.plugin.registry import registry
+from shiqbench.plugin.task import ExactTask
+from shiqbench.training.given_model import train_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MDPS = {
-    "bandit": ("task.mdp=bandit",),
-    "chain, dense": ("task.mdp=chain", "task.reward=dense"),
-    "tree, sparse": ("task.mdp=tree",),
-    "random, dense": ("task.mdp=random", "task.reward=dense", "task.reference=random"),
+    "bandit": {"task.mdp": "bandit"},
+    "chain, dense": {"task.mdp": "chain", "task.reward": "dense"},
+    "tree, sparse": {"task.mdp": "tree"},
+    "random, dense": {"task.mdp": "random", "task.reward": "dense", "task.reference": "random"},
 }
-SWITCHES = {"one step": "algo.multi_step=false", "no shift": "algo.shift=false", "stop_future": "algo.stop_future=true"}
-BANDIT = (
-    "task.mdp=bandit",
-    "task.coverage=0.2",
-    "task.arm_rewards=[0.5,-0.5,0,0,0,0,0,0,0,0]",
-)
-NOISE = ("task.mdp=tree", "task.horizon=3", "task.reward=dense", "task.noise=1")
+SWITCHES = {
+    "one step": {"algo.multi_step": False},
+    "no shift": {"algo.shift": False},
+    "stop_future": {"algo.stop_future": True},
+}
+BANDIT = {"task.mdp": "bandit", "task.coverage": 0.2, "task.arm_rewards": [0.5, -0.5, *[0] * 8]}
+NOISE = {"task.mdp": "tree", "task.horizon": 3, "task.reward": "dense", "task.noise": 1}
 
 
-def train(algorithm: str, assignments: tuple[str, ...], folder: Path) -> tuple[dict[str, float], float]:
+def train(algorithm: str, settings: Mapping[str, Any], folder: Path) -> tuple[dict[str, float], float]:
     """Metrics and seconds of one cell.
 
     Raises:
         ShiqbenchError: The cell cannot be trained.
     """
-    plan = make_plan(Request(algorithm, "mdp", assignments=assignments, results=folder))
+    plan = make_plan(Request(algorithm, "mdp", settings=settings, results=folder))
     assert plan.cell.train is not None
     assert plan.cell.seed is not None
     started = time.perf_counter()
-    plan.task.train(
-        plan.cell.algorithm.load()(plan.cell.algo), plan.cell.train, plan.cell.seed, folder, lambda line, total: None
-    )
+    task, loss = plan.task, plan.cell.algorithm.load()(plan.cell.algo)
+    assert isinstance(task, ExactTask)
+    task.train(loss, plan.cell.train, plan.cell.seed, folder, lambda line, total: None, train_model)
     seconds = time.perf_counter() - started
     last = json.loads((folder / "train.jsonl").read_text().splitlines()[-1])
-    return {**last, **plan.task.metrics(plan.task.evaluate_weights(folder / "checkpoint")).metrics}, seconds
+    return {**last, **task.metrics(task.evaluate_weights(folder / "checkpoint")).metrics}, seconds
 
 
 def say(*values: object) -> None:
@@ -59,11 +65,11 @@ def say(*values: object) -> None:
     sys.stdout.flush()
 
 
-def cell(algorithm: str, assignments: tuple[str, ...], metric: str = "relative_regret") -> tuple[str, float]:
+def cell(algorithm: str, settings: Mapping[str, Any], metric: str = "relative_regret") -> tuple[str, float]:
     """A metric as text, or why there is none; and the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            metrics, seconds = train(algorithm, assignments, Path(folder))
+            metrics, seconds = train(algorithm, settings, Path(folder))
         except ShiqbenchError as error:
             return f"refused: {error.what}", 0.0
     return f"{metrics[metric]:.3g}", seconds
@@ -79,11 +85,11 @@ def main() -> None:
     total, updates = 0.0, 0
     say("relative regret", *chosen.mdps, "seconds")
     say(*["---"] * (len(chosen.mdps) + 2))
-    rows: list[tuple[str, str, tuple[str, ...]]] = [(a, a, ()) for a in chosen.algorithms]
+    rows: list[tuple[str, str, Mapping[str, Any]]] = [(a, a, {}) for a in chosen.algorithms]
     if "shiq" in chosen.algorithms:
-        rows += [(f"shiq, {name}", "shiq", (setting,)) for name, setting in SWITCHES.items()]
+        rows += [(f"shiq, {name}", "shiq", switch) for name, switch in SWITCHES.items()]
     for label, algorithm, extra in rows:
-        found = [cell(algorithm, (*MDPS[m], *extra)) for m in chosen.mdps]
+        found = [cell(algorithm, {**MDPS[m], **extra}) for m in chosen.mdps]
         spent = sum(seconds for _, seconds in found)
         total, updates = total + spent, updates + 300 * sum(seconds > 0 for _, seconds in found)
         say(f"`{label}`", *(text for text, _ in found), f"{spent:.1f}")
@@ -91,13 +97,13 @@ def main() -> None:
     say("mass on actions never seen", "offset -2", "offset 0", "offset +2")
     say(*["---"] * 4)
     for algorithm in ("shiq", "copg"):
-        masses = [cell(algorithm, (*BANDIT, f"task.offset={c}"), "unseen_mass")[0] for c in (-2, 0, 2)]
+        masses = [cell(algorithm, {**BANDIT, "task.offset": c}, "unseen_mass")[0] for c in (-2, 0, 2)]
         say(f"`{algorithm}`", *masses)
     sys.stdout.write("\n")
     say("random transitions", "relative regret")
     say("---", "---")
-    for name, extra in {"shiq": (), "shiq, stop_future": ("algo.stop_future=true",)}.items():
-        say(f"`{name}`", cell("shiq", (*NOISE, *extra))[0])
+    for name, extra in (("shiq", {}), ("shiq, stop_future", SWITCHES["stop_future"])):
+        say(f"`{name}`", cell("shiq", {**NOISE, **extra})[0])
 
 
 if __name__ == "__main__":

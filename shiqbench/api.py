@@ -96,8 +96,6 @@ def run(
     Raises:
         ShiqbenchError: With the line that the command would print.
     """
-    import json
-
     place().refuse_several("shiqbench.run", do="launch the command, `-m shiqbench.commands.app run`, instead")
     request = Request(
         algo=algo,
@@ -105,7 +103,7 @@ def run(
         model=model,
         seed=seed,
         preset=preset,
-        assignments=tuple(f"{k}={json.dumps(v)}" for k, v in (set or {}).items()),
+        settings=dict(set or {}),
         engine=engine,
         repeats=repeats,
         also=tuple(also),

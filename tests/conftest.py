@@ -1,12 +1,16 @@
-"""Fixtures that many tests share: a tiny real model, the toy plugin, an isolated cache."""
+"""Fixtures that many tests share: a tiny real model, an isolated cache, the data of BFCL."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from shiqbench_tasks.bfcl_v3.data import Entry
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -33,3 +37,39 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of this test's own."""
     monkeypatch.setenv("SHIQBENCH_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def bfcl_root() -> Path:
+    """BFCL v3's pinned wheel, unpacked."""
+    from shiqbench_tasks.bfcl_v3.versions import V3
+
+    from shiqbench.base.wheels import fetch
+
+    return fetch(V3.wheel)
+
+
+@pytest.fixture(scope="session")
+def v4_root() -> Path:
+    """BFCL v4's pinned wheel, unpacked."""
+    from shiqbench_tasks.bfcl_v3.versions import V4
+
+    from shiqbench.base.wheels import fetch
+
+    return fetch(V4.wheel)
+
+
+@pytest.fixture(scope="session")
+def entries(bfcl_root: Path) -> tuple[Entry, ...]:
+    """The entries of BFCL v3's category `base`."""
+    from shiqbench_tasks.bfcl_v3.data import load_entries
+
+    return load_entries(bfcl_root, "base")
+
+
+@pytest.fixture(scope="session")
+def miss_func(bfcl_root: Path) -> tuple[Entry, ...]:
+    """The entries of BFCL v3's category `miss_func`."""
+    from shiqbench_tasks.bfcl_v3.data import load_entries
+
+    return load_entries(bfcl_root, "miss_func")

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import typer
+from pydantic import BaseModel
 
 from shiqbench.commands.app import app
 from shiqbench.plugin.config import EvalConfig, StartConfig, TrainConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.reward import Answered
+from shiqbench.plugin.specs import AlgorithmSpec, RewardSpec, TaskSpec
 
 ROOT = Path(__file__).parent.parent
 CORE = sorted((ROOT / "shiqbench").rglob("*.py"))
@@ -54,6 +56,9 @@ def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     tops = {n.split("/")[0] for n in names if ".dist-info/" not in n}
     assert tops == {"shiqbench", "shiqbench_algorithms", "shiqbench_tasks"}
     assert "shiqbench_tasks/bfcl_v3/task.py" in names
+    assert {f"shiqbench_tasks/{task}/presets.toml" for task in ("bfcl_v3", "lm_eval", "mdp", "ultrafeedback")} <= set(
+        names
+    )
     assert "shiqbench/engines/vllm.py" in names
     assert {"shiqbench/py.typed", "shiqbench/commands/templates/pyproject.toml.tmpl"} <= set(names)
     assert {"shiqbench/commands/templates/task/task.py.tmpl", "shiqbench/testing/words.py"} <= set(names)
@@ -63,14 +68,16 @@ def documented() -> str:
     return "\n".join(p.read_text() for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
 
 
-def test_every_command_and_option_is_in_the_docs() -> None:
-    text = documented()
+def test_every_verb_and_option_is_in_the_docs() -> None:
+    """One row of a table for each verb, which names its options and no others."""
     group = typer.main.get_command(app)
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
-        assert f"shiqbench {name}" in text, name
-        for parameter in command.params if name == "run" else []:
-            for option in parameter.opts:
-                assert option == "--help" or f"`{option}`" in text, option
+    rows = dict(
+        re.findall(r"^\| `shiqbench ?(\w*)` \| (.+) \|$", (ROOT / "docs" / "usage.md").read_text(), re.MULTILINE)
+    )
+    assert set(rows) == {"", *group.commands}  # type: ignore[attr-defined]
+    for name, command in {"": group, **group.commands}.items():  # type: ignore[attr-defined]
+        options = [o for p in command.params for o in (*p.opts, *p.secondary_opts) if o.startswith("-")]
+        assert re.findall(r"`(--[\w-]+)", rows[name]) == options, name
 
 
 def test_every_algorithm_task_and_reward_model_has_its_docs() -> None:
@@ -82,9 +89,13 @@ def test_every_algorithm_task_and_reward_model_has_its_docs() -> None:
 def test_every_setting_is_shown_with_its_default() -> None:
     from shiqbench.commands.listing import fields
 
-    kinds = [TrainConfig, EvalConfig, StartConfig]
+    kinds: list[type[BaseModel]] = [TrainConfig, EvalConfig, StartConfig]
     found = registry()
-    specs = [*found.algorithms.values(), *found.tasks.values(), *found.rewards.values()]
+    specs: list[AlgorithmSpec | TaskSpec | RewardSpec] = [
+        *found.algorithms.values(),
+        *found.tasks.values(),
+        *found.rewards.values(),
+    ]
     kinds += [s.load_config() for s in specs]
     for kind in kinds:
         assert set(fields(kind)) == set(kind.model_fields)

@@ -27,7 +27,7 @@ class Lines:
         self.lines: list[dict[str, Any]] = []
         self.stop_after = stop_after
 
-    def update(self, line: dict[str, Any], total: int) -> None:
+    def __call__(self, line: dict[str, Any], total: int) -> None:
         self.lines.append(line)
         if self.stop_after == len(self.lines):
             raise KeyboardInterrupt
@@ -84,6 +84,7 @@ def trainer(
 
 def in_fp64(policy: torch.nn.Module) -> None:
     """Compute in fp64 throughout; the norms of transformers go through fp32 and are replaced."""
+    norm: Any
     policy.double()
     for parent in list(policy.modules()):
         for name, norm in list(parent.named_children()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shiqbench.plugin.specs import AlgorithmSpec, hookimpl
+from shiqbench.plugin import AlgorithmSpec, hookimpl
 
 
 @hookimpl

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from shiqbench.plugin.config import AlgorithmConfig
+from shiqbench.plugin import AlgorithmConfig
 
 
 class AcceptanceConfig(AlgorithmConfig):

@@ -8,13 +8,7 @@ model and the task's setting alone and is shared by all comparisons.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from shiqbench.plugin.algorithm import Algorithm, Loss
-from shiqbench.plugin.config import AlgorithmConfig
-
-if TYPE_CHECKING:
-    from shiqbench.plugin.batch import Batch
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss
 
 
 class BaseConfig(AlgorithmConfig):

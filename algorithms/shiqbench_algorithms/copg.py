@@ -14,15 +14,9 @@ defaults pursue one objective.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from shiqbench.plugin.algorithm import Algorithm, Loss
-from shiqbench.plugin.config import AlgorithmConfig
-
-if TYPE_CHECKING:
-    from shiqbench.plugin.batch import Batch
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss
 
 
 class CopgConfig(AlgorithmConfig):

@@ -10,16 +10,10 @@ Rafailov et al. 2023, arXiv 2305.18290; label smoothing is the conservative form
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from shiqbench.plugin.algorithm import Algorithm, Loss
-from shiqbench.plugin.config import AlgorithmConfig
-from shiqbench.plugin.tensors import log_sigmoid
-
-if TYPE_CHECKING:
-    from shiqbench.plugin.batch import Batch
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss, log_sigmoid
 
 
 class DpoConfig(AlgorithmConfig):

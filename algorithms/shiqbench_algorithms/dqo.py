@@ -15,16 +15,9 @@ there is no gamma (undiscounted). Its beta was not read: 0.02 is ours, as for sh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from shiqbench.plugin.algorithm import Algorithm, Loss, Need
-from shiqbench.plugin.config import AlgorithmConfig
-from shiqbench.plugin.tensors import suffix_sum
-
-if TYPE_CHECKING:
-    from shiqbench.plugin.batch import Batch
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss, Need, suffix_sum
 
 
 class DqoConfig(AlgorithmConfig):

@@ -13,15 +13,9 @@ and variance 1. The one-loss form of its two updates is ours.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from shiqbench.plugin.algorithm import Algorithm, Loss, Need
-from shiqbench.plugin.config import AlgorithmConfig
-
-if TYPE_CHECKING:
-    from shiqbench.plugin.batch import Batch
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss, Need
 
 
 class DroConfig(AlgorithmConfig):

@@ -23,14 +23,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from shiqbench.plugin.algorithm import Algorithm, Loss, Need
-from shiqbench.plugin.config import AlgorithmConfig
-from shiqbench.plugin.tensors import next_action
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss, Need, next_action
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from shiqbench.plugin.batch import Batch
 
 
 class IlqlConfig(AlgorithmConfig):

@@ -12,15 +12,9 @@ Azar et al. 2023, arXiv 2310.12036 (their tau is beta here). The paper's equatio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from shiqbench.plugin.algorithm import Algorithm, Loss
-from shiqbench.plugin.config import AlgorithmConfig
-
-if TYPE_CHECKING:
-    from shiqbench.plugin.batch import Batch
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss
 
 
 class IpoConfig(AlgorithmConfig):

@@ -20,18 +20,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.plugin.algorithm import Algorithm, Loss, Need
-from shiqbench.training.units import accepted
+from shiqbench.plugin import Algorithm, Batch, ConfigError, Episode, Loss, Need, accepted
 from shiqbench_algorithms.acceptance import AcceptanceConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-
-    from shiqbench.episodes.episode import Episode
-    from shiqbench.plugin.batch import Batch
 
 
 class KtoConfig(AcceptanceConfig):

@@ -16,16 +16,9 @@ alpha were not read: 0.02 is ours, as for shiq, and alpha is 0 because any other
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from shiqbench.plugin.algorithm import Algorithm, Loss, Need
-from shiqbench.plugin.config import AlgorithmConfig
-from shiqbench.plugin.tensors import suffix_sum
-
-if TYPE_CHECKING:
-    from shiqbench.plugin.batch import Batch
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss, Need, suffix_sum
 
 
 class OreoConfig(AlgorithmConfig):

@@ -24,14 +24,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from shiqbench.base.errors import RunError
-from shiqbench.plugin.algorithm import Algorithm, Loss, Need
-from shiqbench.plugin.config import AlgorithmConfig
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss, Need, RunError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from shiqbench.plugin.batch import Batch
 
 # Returns closer than this are equal: sums of the same rewards differ by rounding.
 TIE = 1e-5

@@ -12,15 +12,9 @@ unit variance); for returns within 0 and 1 larger values are needed to move at a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from shiqbench.plugin.algorithm import Algorithm, Loss
-from shiqbench.plugin.config import AlgorithmConfig
-
-if TYPE_CHECKING:
-    from shiqbench.plugin.batch import Batch
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss
 
 
 class RebelConfig(AlgorithmConfig):

@@ -19,13 +19,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from shiqbench.plugin.algorithm import Algorithm, Loss, Need
-from shiqbench.plugin.config import AlgorithmConfig
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss, Need
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from shiqbench.plugin.batch import Batch
 
 
 class ReinforceConfig(AlgorithmConfig):

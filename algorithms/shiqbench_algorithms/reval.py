@@ -13,15 +13,9 @@ beta" (ReVal), down to 0.002 for thousands of tokens.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from shiqbench.plugin.algorithm import Algorithm, Loss
-from shiqbench.plugin.config import AlgorithmConfig
-
-if TYPE_CHECKING:
-    from shiqbench.plugin.batch import Batch
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss
 
 
 class RevalConfig(AlgorithmConfig):

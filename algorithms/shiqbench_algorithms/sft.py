@@ -11,15 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from shiqbench.plugin.algorithm import Algorithm, Loss
-from shiqbench.training.units import accepted
+from shiqbench.plugin import Algorithm, Batch, Episode, Loss, accepted
 from shiqbench_algorithms.acceptance import AcceptanceConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from shiqbench.episodes.episode import Episode
-    from shiqbench.plugin.batch import Batch
 
 
 class SftConfig(AcceptanceConfig):

@@ -21,14 +21,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from shiqbench.plugin.algorithm import Algorithm, Loss
-from shiqbench.plugin.config import AlgorithmConfig
-from shiqbench.plugin.tensors import next_action, suffix_sum
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss, next_action, suffix_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from shiqbench.plugin.batch import Batch
 
 
 class ShiqConfig(AlgorithmConfig):

@@ -12,15 +12,9 @@ Yuan et al. 2025, arXiv 2505.15311. Its beta was not read: 0.02 is ours, as for 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from shiqbench.plugin.algorithm import Algorithm, Loss
-from shiqbench.plugin.config import AlgorithmConfig
-
-if TYPE_CHECKING:
-    from shiqbench.plugin.batch import Batch
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss
 
 
 class TbrmConfig(AlgorithmConfig):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import os
 import platform
 import shutil
 import subprocess
@@ -12,6 +11,8 @@ import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from shiqbench.base import machine
 
 
 def manifest(**facts: Any) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def _packages() -> dict[str, str]:
 @cache
 def _git() -> dict[str, Any] | None:
     """Commit and dirtiness of the harness's own checkout; None where it is installed from a wheel."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():
         return None
@@ -53,9 +54,9 @@ def _git() -> dict[str, Any] | None:
 
 def _hardware() -> dict[str, Any]:
     facts: dict[str, Any] = {
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "cpu": _cpu(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "cores": machine.cores(),
+        "cpu": machine.processor()[0],
+        "memory_gb": round(machine.memory().total / 1e9, 1),
     }
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -63,15 +64,6 @@ def _hardware() -> dict[str, Any]:
         facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         facts["cuda"] = torch.version.cuda
     return facts
-
-
-@cache
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def peak_memory_gb() -> float:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import os
 import sys
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from shiqbench.base import machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,18 +39,10 @@ def keeping_freed_memory(*, again: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if not (again and _is_small()):
+        if not (again and machine.resident() * SMALL_SHARE <= machine.memory().total):
             libc.mallopt(_MMAP_THRESHOLD, _DEFAULT_BYTES)
             libc.mallopt(_TRIM_THRESHOLD, _DEFAULT_BYTES)
             libc.malloc_trim(0)
-
-
-def _is_small() -> bool:
-    return _resident_bytes() * SMALL_SHARE <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @cache  # finding the library starts processes

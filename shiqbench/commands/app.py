@@ -10,22 +10,35 @@ import typer
 
 from shiqbench.base.errors import ConfigError, ExitCode, ShiqbenchError
 from shiqbench.commands import results as cli_results
-from shiqbench.commands.common import Json, PluginFiles, emit
+from shiqbench.commands.common import Json, PluginFiles, emit, parse_assignments, show_markdown
 from shiqbench.running.team import launched, let_main_speak_first
 
 app = typer.Typer(
     name="shiqbench",
     help="Train and evaluate fine-tuning algorithms for language models as comparable cells.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.add_typer(cli_results.app)
 
 
+def say_version(wanted: bool) -> None:
+    """Print the installed version and end."""
+    if wanted:
+        import importlib.metadata
+
+        typer.echo(f"shiqbench {importlib.metadata.version('shiqbench')}")
+        raise typer.Exit
+
+
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=say_version, is_eager=True)
+    ] = False,
+) -> None:
     """Options of every verb; ``--debug`` is read in :func:`main`."""
 
 
@@ -55,7 +68,7 @@ def run(
 ) -> None:
     """Train and evaluate one cell; what is already done is not done again."""
     from shiqbench.planning.make import make_plan
-    from shiqbench.planning.plan import Request
+    from shiqbench.planning.plan import ExactPlan, Request
 
     if track is not None:
         check_tracker(track)
@@ -66,7 +79,7 @@ def run(
             model,
             seed,
             preset,
-            tuple(assign or ()),
+            parse_assignments(assign or ()),
             engine,
             repeats,
             tuple(also or ()),
@@ -76,7 +89,7 @@ def run(
         )
     )
     team = launched()
-    if plan.cell.task.own_policy:
+    if isinstance(plan, ExactPlan):
         team.place.refuse_several(f"training on {task}", do="start it without a launcher")
     if not team.place.main:
         from shiqbench.running.follow import follow
@@ -103,15 +116,10 @@ def run(
             display.say(line)
         emit(result.as_json())
         return
-    from rich.console import Console
+    from shiqbench.report.formats import render
+    from shiqbench.report.of_run import report_of_run
 
-    from shiqbench.report.comparison import comparison, curve_table
-
-    width = None if sys.stdout.isatty() else 200
-    for each in (plan, *plan.also):
-        Console(width=width).print(comparison(each))
-    if plan.curve is not None:
-        Console(width=width).print(curve_table(plan.curve))
+    show_markdown(render(report_of_run(plan), "markdown"))
 
 
 @app.command(name="list")
@@ -151,7 +159,9 @@ def show(
 ) -> None:
     """Show a component's settings and defaults, a task's data, or a cell's configuration and results."""
     if data:
-        _show_data(name, algo, model, preset or "cpu", tuple(assign or ()), results, tuple(plugin or ()), as_json)
+        _show_data(
+            name, algo, model, preset or "cpu", parse_assignments(assign or ()), results, tuple(plugin or ()), as_json
+        )
         return
     for option, value in (("--algo", algo), ("--model", model), ("--preset", preset), ("--set", assign)):
         if value:
@@ -167,16 +177,14 @@ def _show_data(
     algo: str | None,
     model: str | None,
     preset: str,
-    assignments: tuple[str, ...],
+    settings: dict[str, Any],
     results: Path,
     plugins: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     from shiqbench.commands.show_data import as_tables, training_data
 
-    found = training_data(
-        task, algo, model=model, preset=preset, assignments=assignments, results=results, plugins=plugins
-    )
+    found = training_data(task, algo, model=model, preset=preset, settings=settings, results=results, plugins=plugins)
     if as_json:
         emit(found)
         return
@@ -289,7 +297,7 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]
     try:
-        code = app(words, standalone_mode=False)
+        code = app(words, standalone_mode=False, prog_name="shiqbench")
     except ShiqbenchError as error:
         if debug:
             raise

@@ -1,4 +1,4 @@
-"""``shiqbench clean``: what a results folder and the cache can do without."""
+"""``shiqbench clean``: what a results folder can do without."""
 
 from __future__ import annotations
 
@@ -44,13 +44,11 @@ class Wanted:
         partial: Unfinished cells and evaluations, and what killed processes left.
         checkpoints: Weights and snapshots of finished cells.
         all_checkpoints: Those too that something in the results folder may still need.
-        cache: Bytes that the cache may keep; None leaves it alone.
     """
 
     partial: bool = False
     checkpoints: bool = False
     all_checkpoints: bool = False
-    cache: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,22 +80,16 @@ def find(results: Path, wanted: Wanted) -> Found:
         ConfigError: Nothing was asked for, or the results folder is none.
     """
     if wanted == Wanted():
-        options = "--partial, --checkpoints, --all-checkpoints or --cache SIZE"
+        options = "--partial, --checkpoints or --all-checkpoints"
         raise ConfigError("nothing is chosen", where="clean", do=f"give one or more of {options}")
+    if not results.is_dir():
+        raise ConfigError("no such results folder", where=str(results), do="give the folder that runs wrote into")
     found = Found()
-    of_weights = wanted.checkpoints or wanted.all_checkpoints
-    if wanted.partial or of_weights:
-        if not results.is_dir():
-            raise ConfigError("no such results folder", where=str(results), do="give the folder that runs wrote into")
-        cells = list(_cells(results, found.kept))
-        if wanted.partial:
-            found.add(_partial(results, cells))
-        if of_weights:
-            found.add(_weights(results, cells, everything=wanted.all_checkpoints))
-    if wanted.cache is not None:
-        from shiqbench.commands.clean_cache import find_cache
-
-        found.add(find_cache(wanted.cache))
+    cells = list(_cells(results, found.kept))
+    if wanted.partial:
+        found.add(_partial(results, cells))
+    if wanted.checkpoints or wanted.all_checkpoints:
+        found.add(_weights(results, cells, everything=wanted.all_checkpoints))
     return found
 
 
@@ -109,7 +101,6 @@ def as_json(found: Found, outcome: Outcome | None) -> dict[str, Any]:
         "found": items,
         "bytes": found.size,
         "kept": [{"path": str(k.path), "why": k.why} for k in kept],
-        "notes": found.notes,
         "removed": None if outcome is None else [str(i.path) for i in outcome.removed],
         "removed_bytes": None if outcome is None else sum(i.size for i in outcome.removed),
         "failed": [{"path": str(f.path), "why": f.why} for f in (outcome.failed if outcome else [])],

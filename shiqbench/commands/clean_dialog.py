@@ -23,7 +23,7 @@ def clean(results: Path, wanted: Wanted, *, dry_run: bool, yes: bool, as_json: b
     """Show what would go, ask, and remove it.
 
     Returns:
-        FAILED if something could not be removed, or the cache stays larger than was asked for.
+        FAILED if something could not be removed.
 
     Raises:
         ConfigError: Nothing is chosen, there is no such folder, or nobody can be asked.
@@ -48,4 +48,4 @@ def clean(results: Path, wanted: Wanted, *, dry_run: bool, yes: bool, as_json: b
             typer.echo(line, err=as_json)
     if as_json:
         emit(to_json(found, outcome))
-    return ExitCode.FAILED if outcome is not None and (outcome.failed or found.short) else ExitCode.DONE
+    return ExitCode.FAILED if outcome is not None and outcome.failed else ExitCode.DONE

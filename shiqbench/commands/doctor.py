@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.base import machine
 from shiqbench.base import wheels as assets
 from shiqbench.base.cache import cache_dir, is_sealed
 from shiqbench.models.embedded import EMBEDDED_MODEL, SMOLLM2, is_embedded_cached
@@ -86,12 +87,6 @@ def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
     return {"state": str(worst(findings)), "findings": [asdict(finding) for finding in findings]}
 
 
-def plain(findings: Iterable[Finding]) -> str:
-    """Findings as lines that no terminal width breaks."""
-    lines = (f"{f.state:<8} {f.name}: {f.text}" + (f"; {f.do}" if f.do else "") for f in findings)
-    return "\n".join(lines)
-
-
 def render(findings: Iterable[Finding]) -> Table:
     """Findings as a table for a terminal."""
     from rich.markup import escape
@@ -163,7 +158,7 @@ def _torch() -> list[Finding]:
         findings.append(Finding("accelerators", State.WARNING, text, do))
     else:
         findings.append(Finding("accelerators", State.OK, "none; runs use the CPU"))
-    threads, cores = torch.get_num_threads(), _cores()
+    threads, cores = torch.get_num_threads(), machine.cores()
     excess = threads > cores
     findings.append(
         Finding(
@@ -277,48 +272,17 @@ def _pip() -> list[Finding]:
 
 
 def _machine() -> list[Finding]:
-    cpu = Path("/proc/cpuinfo")
-    flags = cpu_flags(cpu.read_text(encoding="utf-8", errors="replace") if cpu.exists() else "")
+    _, flags = machine.processor()
     known = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in flags]
     fast = "amx_bf16" in flags or "avx512_bf16" in flags
     text = f"{platform.machine()}, {' '.join(known) or 'no known vector flags'}"
     text += "" if fast else "; bf16 has no hardware support, fp32 may be faster (--set train.precision=fp32)"
     findings = [
-        Finding("cores", State.OK, f"{_cores()} usable of {os.cpu_count()}"),
+        Finding("cores", State.OK, f"{machine.cores()} usable of {os.cpu_count()}"),
         Finding("cpu", State.OK, text),
     ]
-    total, available = _memory_gb()
+    total, available = (size / 1e9 for size in machine.memory())
     scarce = available < 4
     do = "close other programs, or use a machine with more memory" if scarce else ""
     text = f"{available:.1f} of {total:.1f} GB available"
     return [*findings, Finding("memory", State.WARNING if scarce else State.OK, text, do)]
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def cpu_flags(cpuinfo: str) -> frozenset[str]:
-    """The flags of the first processor in the text of ``/proc/cpuinfo``."""
-    for line in cpuinfo.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
-
-
-def _memory_gb() -> tuple[float, float]:
-    """Total and available memory, the container's own limit included."""
-    total = available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        rows = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines())
-        available = int(rows["MemAvailable"].split()[0]) * 1024
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = int((group / "memory.max").read_text(encoding="utf-8"))
-        used = int((group / "memory.current").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # no limit, or none that is readable
-        return total / 1e9, available / 1e9
-    return min(total, limit) / 1e9, min(available, limit - used) / 1e9

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, read_records, replacing_folder
 from shiqbench.base.suggest import did_you_mean
-from shiqbench.planning.settings import validate
 from shiqbench.plugin.registry import registry
+from shiqbench.plugin.validation import validate
 from shiqbench.store.cell import find_cell, is_done
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,14 +11,12 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import temporary_name, writer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?B)", re.IGNORECASE)
 
 
 class InUseError(Exception):
@@ -65,21 +62,15 @@ class Found:
     Attributes:
         items: What would go.
         kept: What stays although its kind was asked for.
-        notes: What else is to be said, a line each.
-        short: The rest will not be as small as was asked for.
     """
 
     items: list[Item] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    short: bool = False
 
     def add(self, other: Found) -> None:
         """Take over what another search has found."""
         self.items += other.items
         self.kept += other.kept
-        self.notes += other.notes
-        self.short = self.short or other.short
 
     @property
     def size(self) -> int:
@@ -92,7 +83,7 @@ class Found:
         widths = [max((len(r[c]) for r in rows), default=0) for c in range(3)]
         said = [f"{k:<{widths[0]}}  {s:>{widths[1]}}  {p:<{widths[2]}}  {w}" for k, s, p, w in rows]
         said.append(f"total {as_size(self.size)} in {len(rows)}" if rows else "nothing to remove")
-        return said + [f"kept {k.path}: {k.why}" for k in self.kept] + self.notes
+        return said + [f"kept {k.path}: {k.why}" for k in self.kept]
 
 
 @dataclass
@@ -208,15 +199,3 @@ def as_size(size: int) -> str:
     """Bytes in the unit that suits them, such as ``1.3 GB``."""
     unit = next(u for u in reversed(UNITS) if size >= UNITS[u] or u == "B")
     return f"{size} B" if unit == "B" else f"{size / UNITS[unit]:.1f} {unit}"
-
-
-def parse_size(text: str) -> int:
-    """Bytes of a text such as ``20GB``.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    found = SIZE.fullmatch(text.strip())
-    if not found:
-        raise ConfigError(f"{text!r} is no size", where="--cache", do="give a number with a unit, such as 20GB or 0B")
-    return int(float(found[1]) * UNITS[found[2].upper()])

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from shiqbench.base.errors import ConfigError
-from shiqbench.commands.common import Json, PluginFiles, emit, reading
+from shiqbench.commands.common import Json, PluginFiles, emit, reading, show_markdown
 from shiqbench.running.team import launched
 
 app = typer.Typer()
@@ -97,10 +97,12 @@ def report(
         plugins=tuple(plugin or ()),
         progress=reading,
     )
-    if output is None:
-        typer.echo(render(made, form.value), nl=False)
+    if output is None and form is Form.MARKDOWN:
+        show_markdown(render(made, form))
+    elif output is None:
+        typer.echo(render(made, form), nl=False)
     else:
-        write_report(made, form.value, output)
+        write_report(made, form, output)
         typer.echo(f"report: {output}", err=True)
     for path in made.figures:
         typer.echo(f"figure: {path}", err=True)
@@ -125,7 +127,7 @@ def front(
         emit({"fronts": [d.as_json() for d in drawn]})
         return
     for each in drawn:
-        typer.echo(each.markdown() + "\n")
+        show_markdown(f"{each}\n\n")
         if each.figure is not None:
             typer.echo(f"figure: {each.figure}\n")
 
@@ -154,7 +156,6 @@ def clean(
         bool, typer.Option("--checkpoints", help="Weights of finished cells that nothing here needs.")
     ] = False,
     all_checkpoints: Annotated[bool, typer.Option("--all-checkpoints", help="Weights of all finished cells.")] = False,
-    cache: Annotated[str | None, typer.Option(metavar="SIZE", help="The cache, down to a size such as 20GB.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
@@ -162,10 +163,8 @@ def clean(
     """Remove what can be done without; says what and how much, and asks first."""
     from shiqbench.commands.clean import Wanted
     from shiqbench.commands.clean_dialog import clean as tidy
-    from shiqbench.commands.removal import parse_size
 
-    wanted = Wanted(partial, checkpoints, all_checkpoints, None if cache is None else parse_size(cache))
-    if code := tidy(results, wanted, dry_run=dry_run, yes=yes, as_json=as_json):
+    if code := tidy(results, Wanted(partial, checkpoints, all_checkpoints), dry_run=dry_run, yes=yes, as_json=as_json):
         raise typer.Exit(code)
 
 

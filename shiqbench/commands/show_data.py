@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.models.embedded import EMBEDDED_MODEL
 from shiqbench.models.sources import find_model
-from shiqbench.planning.settings import parse_assignments, sections
+from shiqbench.planning.settings import sections
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.start_model import StartModel
+from shiqbench.plugin.task import Task
 from shiqbench.store.cell import find_cell, verified_weights
 from shiqbench.training.facts import Statistics, _behaviours, _spread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -32,7 +33,7 @@ def training_data(
     *,
     model: str | None = None,
     preset: str = "cpu",
-    assignments: tuple[str, ...] = (),
+    settings: Mapping[str, Any] | None = None,
     results: Path,
     plugins: tuple[Path, ...] = (),
 ) -> Statistics:
@@ -43,7 +44,7 @@ def training_data(
         algo: Whose selection and units are described; without it every episode is.
         model: Whose tokens are counted; the preset's if left out.
         preset: Of the task.
-        assignments: ``section.key=value``.
+        settings: ``section.key`` -> value.
         results: Where ``cell:DIGEST`` is looked up.
         plugins: Local plugin files.
 
@@ -52,15 +53,15 @@ def training_data(
     """
     found = registry(plugins)
     spec = found.task(task_name)
-    if spec.own_policy:
+    if not issubclass(spec.load(), Task):
         raise ConfigError(
             f"{task_name} has no episodes to show: it brings its own policy and trains it by itself",
             where="--data",
             do=f"`shiqbench show {task_name}` shows its settings",
         )
     algorithm_spec = found.algorithm(algo or "base")
-    _, settings, task_config, train, *_ = sections(algorithm_spec, spec, preset, parse_assignments(assignments))
-    task = spec.load()(task_config)
+    section = sections(algorithm_spec, spec, preset, settings or {})
+    task: Task = spec.load()(section.task)
     if not task.trainable:
         raise ConfigError(
             f"{task_name} has no training episodes: it only evaluates", where="--data", do="name another task"
@@ -77,10 +78,10 @@ def training_data(
     told: Statistics = {"task": task_name, "preset": preset, "model": text}
     used, units, limit = offered, None, None
     if algorithm_spec.trains:
-        algorithm = algorithm_spec.load()(settings)
+        algorithm = algorithm_spec.load()(section.algo)
         used = algorithm.select(offered)
         units = len(make_units(algorithm, used))
-        limit = getattr(train, "max_tokens", None)
+        limit = getattr(section.train, "max_tokens", None)
         told["algorithm"] = algorithm_spec.name
     rendered = [start.renderer.render(e) for e in used]
     return told | describe(offered, rendered, units=units, max_tokens=limit)

@@ -61,18 +61,18 @@ class VllmEngine:
         self.version = _version()
         self.precision, self.max_context = precision, max_context
         self._architecture = architecture(weights)
-        self._gpu = torch.cuda.is_available()
+        gpu = torch.cuda.is_available()
         self._flags: dict[str, Any] = {
             "dtype": {"bf16": "bfloat16", "fp32": "float32"}[precision],
             "max_model_len": max_context,
             "enable_prefix_caching": True,
-            "enforce_eager": not self._gpu,
+            "enforce_eager": not gpu,
             "max_num_seqs": 64,
             "logprobs_mode": "raw_logprobs",
             "seed": 0,
         }
-        if self._gpu:
-            self._flags |= {"gpu_memory_utilization": 0.6, "enable_sleep_mode": True}
+        if gpu:
+            self._flags["gpu_memory_utilization"] = 0.6
         else:
             # Only whole blocks are kept, the rest of a prefix is computed anew at every step of an episode; on a
             # CPU vLLM's own choice is 128 tokens, and 32 is its smallest.
@@ -183,16 +183,6 @@ class VllmEngine:
             "flags": self._flags,
             "environment": environment,
         }
-
-    def sleep(self) -> None:
-        """On a GPU, give the memory to training; :meth:`load` after :meth:`wake`."""
-        if self._gpu:
-            self._llm.sleep(level=2)
-
-    def wake(self) -> None:
-        """Take the memory back."""
-        if self._gpu:
-            self._llm.wake_up()
 
     def close(self) -> None:
         """Shut the engine down and free its memory."""

@@ -7,7 +7,6 @@ digests come from the family's canonical text with that number replaced. Plannin
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,13 @@ from shiqbench.base.digest import canonical_json, short
 from shiqbench.base.errors import ConfigError, ConfigListError
 from shiqbench.matrix.job import Job
 from shiqbench.planning.make import make_plan
-from shiqbench.planning.plan import Request, RunPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from shiqbench.matrix.families import Family
+    from shiqbench.planning.plan import RunPlan
 
 SEED = 918_273_645_546_372_819  # stands for a seed in a family's text; no seed of a user's
 DIGEST = "digest-of-the-cell"
@@ -68,12 +67,10 @@ class PlannedFamily:
 
     Attributes:
         family: What was asked.
-        request: Of the first seed.
         plan: Of the first seed.
     """
 
     family: Family
-    request: Request
     plan: RunPlan
 
     def cells(self) -> Iterator[Cell]:
@@ -86,7 +83,7 @@ class PlannedFamily:
             whole = _sha256(recipe.replace(str(SEED), str(seed)))
             folder = beside / short(whole)
             name = self.family.name + (f" seed {seed}" if trains else "")
-            job = Job(name, replace(self.request, seed=seed), self.family.resources)
+            job = Job(name, replace(self.family.request, seed=seed), self.family.resources, self.plan)
             evaluated = folder / "eval" / short(_sha256(evaluation.replace(DIGEST, whole)))
             yield Cell(job, seed if trains else None, whole, folder, evaluated)
 
@@ -108,7 +105,7 @@ def plan_families(
     causes: dict[str, ConfigError] = {}
     seen: dict[str, str] = {}
     for family in families:
-        request = _request(family, results, plugins)
+        request = replace(family.request, seed=family.seeds[0], results=results, plugins=plugins)
         try:
             plan = make_plan(request)
         except ConfigError as error:
@@ -118,7 +115,7 @@ def plan_families(
             )
             wrong.setdefault(line, []).append(family.name)
             continue
-        found = PlannedFamily(family, request, plan)
+        found = PlannedFamily(replace(family, request=request), plan)
         planned.append(found)
         for cell in found.cells():
             if cell.digest in seen:
@@ -129,24 +126,6 @@ def plan_families(
     if causes:
         raise ConfigListError([_with_names(causes[line], names) for line, names in wrong.items()])
     return planned
-
-
-def _request(family: Family, results: Path, plugins: tuple[Path, ...]) -> Request:
-    assignments = tuple(f"{k}={json.dumps(v)}" for k, v in family.settings.items())
-    return Request(
-        algo=family.algorithm,
-        task=family.task,
-        model=family.model,
-        seed=family.seeds[0],
-        preset=family.preset,
-        assignments=assignments,
-        engine=family.engine,
-        repeats=family.repeats,
-        also=family.also,
-        eval_every=family.eval_every,
-        plugins=plugins,
-        results=results,
-    )
 
 
 def _origin(family: Family, line: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.matrix.cells import State
 
 if TYPE_CHECKING:
-    from shiqbench.matrix.estimate import Estimate
+    from shiqbench.matrix.estimate import Forecast
     from shiqbench.matrix.plan import MatrixPlan, Stage
 
 MOST_LINES = 40  # families that are listed one by one
@@ -56,14 +56,16 @@ def _stage(stage: Stage, at_once: int) -> list[str]:
 def _by_task(stage: Stage, states: Any) -> list[str]:
     found: dict[tuple[str, str], Counter[State]] = {}
     for p, mine in zip(stage.planned, stage.cells, strict=True):
-        found.setdefault((p.family.task, p.family.algorithm), Counter()).update(states[c.folder] for c in mine)
+        found.setdefault((p.family.request.task, p.family.request.algo), Counter()).update(
+            states[c.folder] for c in mine
+        )
     return [
         f"{task} {algorithm}: {counts.total()} cells, " + ", ".join(f"{counts[s]} {s}" for s in State if counts[s])
         for (task, algorithm), counts in found.items()
     ]
 
 
-def _cost(found: Estimate, at_once: int) -> str:
+def _cost(found: Forecast, at_once: int) -> str:
     if not found.known:
         return "time and tokens unknown: no finished cell is like these"
     each = found.seconds / at_once
@@ -87,11 +89,11 @@ def as_json(matrix: MatrixPlan) -> dict[str, Any]:
         found[name] = [
             {
                 "name": c.job.name,
-                "task": p.family.task,
-                "algorithm": p.family.algorithm,
+                "task": p.family.request.task,
+                "algorithm": p.family.request.algo,
                 "model": p.plan.cell.model.text,
                 "seed": c.seed,
-                "settings": p.family.settings,
+                "settings": p.family.request.settings,
                 "cell": c.digest,
                 "path": str(c.folder),
                 "evaluation": c.evaluation.name,

@@ -34,7 +34,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Forecast:
     """Of everything that is missing.
 
     Attributes:
@@ -69,7 +69,7 @@ def cost_of(cells: Iterable[Cell]) -> Cost | None:
 
 def estimate(
     planned: Sequence[PlannedFamily], states: Mapping[Path, State], cells: Sequence[Sequence[Cell]]
-) -> Estimate:
+) -> Forecast:
     """Seeds of one family cost alike; a family without a finished cell costs what others of its task do.
 
     Args:
@@ -90,7 +90,7 @@ def estimate(
             known += missing
             seconds += missing * cost.seconds
             tokens += missing * cost.tokens
-    return Estimate(seconds, tokens, known, unknown)
+    return Forecast(seconds, tokens, known, unknown)
 
 
 def _of_task(planned: Sequence[PlannedFamily], number: int, own: Sequence[Cost | None]) -> Cost | None:
@@ -100,7 +100,8 @@ def _of_task(planned: Sequence[PlannedFamily], number: int, own: Sequence[Cost |
         cost
         for other, cost in zip(planned, own, strict=True)
         if cost is not None
-        and (other.family.task, other.family.preset) == (mine.family.task, mine.family.preset)
+        and (other.family.request.task, other.family.request.preset)
+        == (mine.family.request.task, mine.family.request.preset)
         and (other.plan.cell.train is None) == (mine.plan.cell.train is None)
     ]
     if not alike:

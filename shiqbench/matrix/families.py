@@ -17,14 +17,16 @@ from shiqbench.base.suggest import did_you_mean
 from shiqbench.matrix.executors.machine import usual_needs
 from shiqbench.matrix.job import Resources
 from shiqbench.matrix.schema import Needs, OfAlgorithm, OfTask, Pattern, dotted
+from shiqbench.planning.plan import Request
 from shiqbench.store.labels import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from shiqbench.matrix.schema import Grid, MatrixFile, Settings
     from shiqbench.plugin.registry import Registry
 
+Combination = tuple[str, str, str | None]  # algorithm, task, model
 OF_TRAINING = ("train", "algo", "start")  # sections that an algorithm without training has not
 
 
@@ -33,40 +35,26 @@ class Family:
     """Cells that differ in their seed alone.
 
     Attributes:
-        algorithm: Its name.
-        task: Its name.
-        model: As ``--model``; None takes the preset's.
-        preset: Of the task.
-        settings: ``section.key`` -> value, merged.
-        origins: The same keys -> where in the file they come from.
+        request: Of any of them.
+        origins: ``section.key`` of each setting -> where in the file it comes from.
         varied: Those of the settings that the sweep or an include sets: they name the cell.
-        seeds: Of training; one alone where nothing is trained.
-        also: As ``--also``.
-        engine: As ``--engine``.
-        repeats: As ``--repeats``.
-        eval_every: As ``--eval-every``.
+        seeds: Of training; only one where nothing is trained.
         resources: Of each cell.
     """
 
-    algorithm: str
-    task: str
-    model: str | None
-    preset: str
-    settings: dict[str, Any]
+    request: Request
     origins: dict[str, str]
     varied: tuple[str, ...]
     seeds: tuple[int, ...]
-    also: tuple[str, ...]
-    engine: str | None
-    repeats: int | None
-    eval_every: int | None
     resources: Resources
 
     @property
     def name(self) -> str:
         """Task, algorithm, model where it is named, and what varies."""
-        model = [] if self.model is None else [self.model]
-        return " ".join([self.task, self.algorithm, *model, *(f"{k}={brief(self.settings[k])}" for k in self.varied)])
+        asked = self.request
+        model = [] if asked.model is None else [asked.model]
+        varied = (f"{k}={brief(asked.settings[k])}" for k in self.varied)
+        return " ".join([asked.task, asked.algo, *model, *varied])
 
 
 class Expansion:
@@ -83,17 +71,17 @@ class Expansion:
         self.errors: list[ConfigError] = []
         self._used: set[int] = set()  # ids of the patterns that matched something
 
-    def families(self, tuned: Callable[[str, str, str | None], Settings] = lambda a, t, m: {}) -> list[Family]:
+    def families(self, tuned: Mapping[Combination, Settings]) -> list[Family]:
         """Every family, after excludes and includes; what is wrong with patterns is left in ``errors``.
 
         Args:
-            tuned: What tuning chose for (algorithm, task, model).
+            tuned: What tuning chose.
 
         Raises:
             ConfigListError: A name or a table is wrong, so that nothing can be planned.
         """
         self._check_names()
-        crossed = [f for a, t, m in self.combinations() for f in self._swept(a, t, m, tuned(a, t, m))]
+        crossed = [f for of in self.combinations() for f in self._swept(*of, tuned.get(of, {}))]
         kept = [f for family in crossed if (f := self._excluded(family)).seeds]
         kept += [f for pattern in self.file.include for f in self._included(pattern)]
         for kind, patterns in (("exclude", self.file.exclude), ("override", self.file.override)):
@@ -102,9 +90,10 @@ class Expansion:
                     self._wrong(f"{kind} {number + 1} matches no cell: {_said(pattern)}", "correct it, or leave it out")
         return kept
 
-    def combinations(self) -> list[tuple[str, str, str | None]]:
-        """(algorithm, task, model), the task outermost."""
-        axes, found = self.file.matrix, []
+    def combinations(self) -> list[Combination]:
+        """All of them, the task outermost."""
+        axes = self.file.matrix
+        found: list[Combination] = []
         for task in axes.tasks:
             mine = self._task(task)
             models: Sequence[str | None] = (None,) if self.found.task(task).own_policy else (axes.models or (None,))
@@ -156,21 +145,18 @@ class Expansion:
                 by_settings[key] = replace(by_settings[key], seeds=(*by_settings[key].seeds, seed))
                 continue
             rest = seeds if not key else (seed,)
-            by_settings[key] = Family(
+            request = Request(
                 algorithm,
                 task,
                 model,
-                of_task.preset or axes.preset,
-                settings,
-                origins,
-                tuple(varied),
-                rest,
-                () if own else tuple(axes.also if of_task.also is None else of_task.also),
-                None if own else axes.engine,
-                None if own else axes.repeats,
-                axes.eval_every if trains and not own else None,
-                self._resources(algorithm, task),
+                preset=of_task.preset or axes.preset,
+                settings=settings,
+                engine=None if own else axes.engine,
+                repeats=None if own else axes.repeats,
+                also=() if own else tuple(axes.also if of_task.also is None else of_task.also),
+                eval_every=axes.eval_every if trains and not own else None,
             )
+            by_settings[key] = Family(request, origins, tuple(varied), rest, self._resources(algorithm, task))
             if not key:
                 break
         return list(by_settings.values())
@@ -190,11 +176,11 @@ class Expansion:
         return found
 
     def _excluded(self, family: Family) -> Family:
-        seeds = list(family.seeds)
+        seeds, asked = list(family.seeds), family.request
         for pattern in self.file.exclude:
             settings = dotted(pattern.set)
-            if all(k in family.settings and family.settings[k] == v for k, v in settings.items()):
-                gone = [s for s in seeds if _matches(pattern, family.algorithm, family.task, family.model, s)]
+            if all(k in asked.settings and asked.settings[k] == v for k, v in settings.items()):
+                gone = [s for s in seeds if _matches(pattern, asked.algo, asked.task, asked.model, s)]
                 if gone:
                     self._used.add(id(pattern))
                     seeds = [s for s in seeds if s not in gone]

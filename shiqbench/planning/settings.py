@@ -1,49 +1,63 @@
-"""From what the user typed to validated sections: presets, ``--set``, did-you-mean. Validates once, here."""
+"""From settings to validated sections: presets, ``--set``, did-you-mean. Validates once, here."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.suggest import did_you_mean
-from shiqbench.plugin.config import Section, StartConfig, TaskConfig, TrainConfig
+from shiqbench.plugin.config import StartConfig, TaskConfig, TrainConfig
+from shiqbench.plugin.validation import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from pydantic import BaseModel
 
     from shiqbench.plugin.specs import AlgorithmSpec, TaskSpec
 
-M = TypeVar("M", bound=BaseModel)
 SECTIONS = ("algo", "task", "train", "eval", "start", "also")
 Values = dict[str, dict[str, Any]]
 
 
-def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """``["algo.beta=0.05"]`` to ``{"algo.beta": 0.05}``; values are JSON, or else plain text.
+@dataclass(frozen=True)
+class Sections:
+    """The validated sections of a cell.
+
+    Attributes:
+        values: What they were validated from, by section.
+        algo: The algorithm's hyper-parameters.
+        task: The task's configuration.
+        train: Of the class that the task's spec names.
+        evaluation: Likewise.
+        start: What training starts from.
+    """
+
+    values: Values
+    algo: BaseModel
+    task: TaskConfig
+    train: Any
+    evaluation: Any
+    start: StartConfig
+
+
+def named(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings under their whole names: ``start`` is short for ``start.algorithm``.
 
     Raises:
-        ConfigError: Not of the form ``section.key=value``.
+        ConfigError: A key is not of the form ``section.key``.
     """
-    found = {}
-    for text in assignments:
-        key, equals, value = text.partition("=")
+    for key in settings:
         section, dot, _ = key.partition(".")
-        if not equals:
-            raise ConfigError(f"{text!r} assigns nothing", where="--set", do="write --set section.key=value")
         if section not in SECTIONS or (not dot and key != "start"):
             raise ConfigError(
                 f"unknown setting {key!r}{did_you_mean(section, SECTIONS)}",
                 where="--set",
                 do=f"sections are {', '.join(SECTIONS)}, as in --set algo.beta=0.05",
             )
-        try:
-            found["start.algorithm" if key == "start" else key] = json.loads(value)
-        except ValueError:
-            found["start.algorithm" if key == "start" else key] = value
-    return found
+    return {"start.algorithm" if key == "start" else key: value for key, value in settings.items()}
 
 
 def preset_values(task: TaskSpec, preset: str, algorithm: str) -> dict[str, Any]:
@@ -75,44 +89,8 @@ def nest(dotted: Mapping[str, Any]) -> Values:
             at = at.setdefault(name, {})
             if not isinstance(at, dict):
                 raise ConfigError(f"{key!r} goes into a value", where="--set", do="shorten the key")
-        at[last] = {**at.get(last, {}), **value} if isinstance(value, dict) else value
+        at[last] = {**at.get(last, {}), **deepcopy(value)} if isinstance(value, dict) else value
     return nested
-
-
-def validate(kind: type[M], values: Mapping[str, Any], section: str) -> M:
-    """A section from its values.
-
-    Raises:
-        ConfigError: The first unknown or ill-typed key, in one line.
-    """
-    values = {k: _as_sequence(kind, k, v) for k, v in values.items()}
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, ConfigError):  # a section that says itself what is wrong
-            raise cause from None
-        key = ".".join([section, *(str(p) for p in first["loc"])])
-        if first["type"] == "extra_forbidden":
-            known = [f"{section}.{name}" for name in kind.model_fields]
-            raise ConfigError(
-                f"unknown setting {key!r}{did_you_mean(key, known)}",
-                where="--set",
-                do=f"{section} has {', '.join(kind.model_fields) or 'no settings'}",
-            ) from None
-        raise ConfigError(
-            f"{key} = {json.dumps(first['input'], default=str)[:80]}: {first['msg'].lower()}",
-            where="--set",
-            do="see `shiqbench show` for its type and default",
-        ) from None
-
-
-def _as_sequence(kind: type[BaseModel], name: str, value: Any) -> Any:
-    """``a,b`` stands for a list where a list is wanted."""
-    field = kind.model_fields.get(name)
-    wants = field is not None and str(field.annotation).startswith(("tuple", "list"))
-    return value.split(",") if wants and isinstance(value, str) else value
 
 
 def start_values(task_values: Mapping[str, Any], setting: Sequence[str], start: StartConfig) -> dict[str, Any]:
@@ -132,17 +110,13 @@ def task_values(
     return {**values, **config.defaults_from(validate(task.load_sections()[1], evaluation, "eval"))}
 
 
-def sections(
-    algorithm: AlgorithmSpec, task: TaskSpec, preset: str, typed: Mapping[str, Any]
-) -> tuple[Values, BaseModel, BaseModel, Section, Section, StartConfig]:
+def sections(algorithm: AlgorithmSpec, task: TaskSpec, preset: str, typed: Mapping[str, Any]) -> Sections:
     """Merge preset and typed values and validate every section.
-
-    Returns:
-        The merged values, then the algorithm's, task's, training, evaluation and start sections.
 
     Raises:
         ConfigError: As in :func:`validate`, or a setting that this algorithm cannot honour.
     """
+    typed = named(typed)
     if not algorithm.trains:
         for key in typed:
             if key.split(".")[0] in ("train", "start", "algo"):
@@ -156,20 +130,22 @@ def sections(
     merged["task"] = task_values(task, merged["task"], nest(of_preset)["eval"], "task")
     if typed.get("train.tokens") is not None and "train.updates" not in typed:
         merged["train"]["updates"] = None
-    algo = validate(algorithm.load_config(), merged["algo"], "algo")
-    task_config = validate(task.load_config(), merged["task"], "task")
-    train_class: type[Section]
-    eval_class: type[Section]
     train_class, eval_class = task.load_sections()
-    train = validate(train_class, merged["train"], "train")
+    found = Sections(
+        merged,
+        algo=validate(algorithm.load_config(), merged["algo"], "algo"),
+        task=validate(task.load_config(), merged["task"], "task"),
+        train=validate(train_class, merged["train"], "train"),
+        evaluation=validate(eval_class, merged["eval"], "eval"),
+        start=validate(StartConfig, merged["start"], "start"),
+    )
+    train, start = found.train, found.start
     if isinstance(train, TrainConfig) and (train.updates is None) == (train.tokens is None):
         raise ConfigError(
             f"train.updates is {train.updates} and train.tokens is {train.tokens}",
             where="--set",
             do="set one of them; the other is null",
         )
-    evaluation = validate(eval_class, merged["eval"], "eval")
-    start = validate(StartConfig, merged["start"], "start")
     if task.own_policy and start.algorithm != "none":
         raise ConfigError(
             f"start.algorithm = {start.algorithm} cannot be honoured: {task.name} brings its own policy",
@@ -182,4 +158,4 @@ def sections(
         raise ConfigError(
             f"{ignored[0]} cannot be honoured: there is no start", where="--set", do="set start.algorithm too"
         )
-    return merged, algo, task_config, train, evaluation, start
+    return found

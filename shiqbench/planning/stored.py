@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shiqbench.base.digest import digest
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json
 from shiqbench.models.sources import ModelSource, cell_model, find_model
 from shiqbench.planning.plan import CellPlan
-from shiqbench.planning.settings import validate
-from shiqbench.plugin.config import Section, TaskConfig
 from shiqbench.plugin.registry import registry
+from shiqbench.plugin.validation import validate
 from shiqbench.store.cell import find_cell
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from shiqbench.planning.plan import Request
-    from shiqbench.plugin.specs import AlgorithmSpec, TaskSpec
+    from shiqbench.plugin.specs import AlgorithmSpec
 
 
 def model_and_start(
@@ -58,15 +57,13 @@ def stored_cell(folder: Path, request: Request) -> CellPlan:
     recipe = read_json(folder / "config.json")
     found = registry(request.plugins)
     algorithm, task = found.algorithm(recipe["algorithm"]["name"]), found.task(recipe["task"]["name"])
-    task_config = validate(task.load_config(), recipe["task"]["config"], "task")
-    assert isinstance(task_config, TaskConfig)
     model = ModelSource(read_json(folder / "manifest.json")["model"], recipe["model"], None)
     plan = CellPlan(
         algorithm=algorithm,
         algo=validate(algorithm.load_config(), recipe["algorithm"]["config"], "algo"),
         task=task,
-        task_config=task_config,
-        train=_train_section(task, recipe["train"]),
+        task_config=validate(task.load_config(), recipe["task"]["config"], "task"),
+        train=validate(task.load_sections()[0], recipe["train"], "train"),
         seed=recipe["seed"],
         model=model,
         start=None,
@@ -81,8 +78,3 @@ def stored_cell(folder: Path, request: Request) -> CellPlan:
             do="run it again",
         )
     return plan
-
-
-def _train_section(task: TaskSpec, values: dict[str, Any]) -> Section:
-    kind: type[Section] = task.load_sections()[0]
-    return validate(kind, values, "train")

@@ -1,1 +1,132 @@
-"""PUBLIC: what a plugin implements, and how plugins are found."""
+"""PUBLIC: everything that a plugin's author needs, in one namespace; ``docs/plugin_api.md`` explains each name.
+
+Names are imported when they are first used, so that registering and listing plugins import neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shiqbench.base.cache import cache_dir, say
+    from shiqbench.base.digest import digest, file_sha256, short
+    from shiqbench.base.errors import AssetError, ConfigError, DivergedError, MissingDependencyError, RunError
+    from shiqbench.base.files import (
+        checked_content,
+        checked_line,
+        read_json,
+        replacing,
+        replacing_folder,
+        write_json,
+        write_text,
+    )
+    from shiqbench.base.suggest import did_you_mean
+    from shiqbench.base.wheels import Wheel
+    from shiqbench.base.wheels import fetch as fetch_wheel
+    from shiqbench.episodes.episode import REFERENCE_RETURNS, Episode, Message, StopReason
+    from shiqbench.episodes.generation import ChatGenerator, Completion, Generator, Reply, Sampling
+    from shiqbench.episodes.journal import JournaledGenerator
+    from shiqbench.episodes.rendering import Rendered, Renderer, TokenSequence
+    from shiqbench.models.sources import find_model
+    from shiqbench.plugin.algorithm import Algorithm, Loss, Need, accepted
+    from shiqbench.plugin.batch import Batch, EpisodeUnit, TokenQ
+    from shiqbench.plugin.config import AlgorithmConfig, EvalConfig, RewardConfig, Section, TaskConfig, TrainConfig
+    from shiqbench.plugin.registry import Registry
+    from shiqbench.plugin.registry import registry as find_plugins
+    from shiqbench.plugin.reward import Answered, Pair, RewardModel, held_out_accuracy
+    from shiqbench.plugin.specs import AlgorithmSpec, EngineSpec, RewardSpec, TaskSpec, hookimpl
+    from shiqbench.plugin.start_model import StartModel
+    from shiqbench.plugin.task import (
+        EvaluationContext,
+        ExactTask,
+        FrontAxes,
+        Metrics,
+        Primary,
+        Record,
+        Scores,
+        Split,
+        Task,
+        TaskBase,
+    )
+    from shiqbench.plugin.tensors import log_sigmoid, next_action, suffix_sum
+    from shiqbench.plugin.training import SAMPLED_HEAD, ModelTraining, TrainedModel
+    from shiqbench.plugin.validation import validate
+    from shiqbench.stats.intervals import Z_95, clustered_wilson, student, student_ratio, wilson
+    from shiqbench.stats.kl import k1, k3
+    from shiqbench.stats.preference import length_controlled, win_rate
+    from shiqbench.store.cell import corrupt, is_done, lock, mark_done, verified
+    from shiqbench.store.resumable import load_state, save_state
+
+# fmt: off
+__all__ = [  # noqa: RUF022 - by subject
+    # Registering
+    "AlgorithmSpec", "EngineSpec", "RewardSpec", "TaskSpec", "Registry", "find_plugins", "hookimpl",
+    # Configuration
+    "AlgorithmConfig", "EvalConfig", "RewardConfig", "Section", "TaskConfig", "TrainConfig", "validate",
+    # Algorithms
+    "Algorithm", "Batch", "Loss", "Need", "TokenQ", "accepted", "log_sigmoid", "next_action", "suffix_sum",
+    # Tasks
+    "EvaluationContext", "ExactTask", "FrontAxes", "Metrics", "Primary", "Record", "Scores", "Split", "StartModel",
+    "Task", "TaskBase",
+    # Reward models
+    "Answered", "Pair", "RewardModel", "held_out_accuracy",
+    # Episodes, and how they become tokens
+    "Episode", "Message", "REFERENCE_RETURNS", "Rendered", "Renderer", "StopReason", "TokenSequence",
+    # Generated text
+    "ChatGenerator", "Completion", "Generator", "JournaledGenerator", "Reply", "Sampling",
+    # Statistics
+    "Z_95", "clustered_wilson", "k1", "k3", "length_controlled", "student", "student_ratio", "wilson", "win_rate",
+    # Data that is fetched or made once, and kept in the cache
+    "Wheel", "cache_dir", "corrupt", "fetch_wheel", "find_model", "is_done", "lock", "mark_done", "say", "verified",
+    # Files and digests
+    "checked_content", "checked_line", "digest", "file_sha256", "read_json", "replacing", "replacing_folder", "short",
+    "write_json", "write_text",
+    # Training that a task does itself
+    "EpisodeUnit", "ModelTraining", "SAMPLED_HEAD", "TrainedModel", "load_state", "save_state",
+    # Errors of one line
+    "AssetError", "ConfigError", "DivergedError", "MissingDependencyError", "RunError", "did_you_mean",
+]
+
+_HOME = {
+    "shiqbench.base.errors": ("AssetError", "ConfigError", "DivergedError", "MissingDependencyError", "RunError"),
+    "shiqbench.base.suggest": ("did_you_mean",),
+    "shiqbench.base.cache": ("cache_dir", "say"),
+    "shiqbench.base.wheels": ("Wheel", "fetch_wheel"),
+    "shiqbench.base.digest": ("digest", "file_sha256", "short"),
+    "shiqbench.base.files": ("checked_content", "checked_line", "read_json", "replacing", "replacing_folder",
+        "write_json", "write_text"),
+    "shiqbench.stats.intervals": ("Z_95", "clustered_wilson", "student", "student_ratio", "wilson"),
+    "shiqbench.stats.kl": ("k1", "k3"),
+    "shiqbench.stats.preference": ("length_controlled", "win_rate"),
+    "shiqbench.store.cell": ("corrupt", "is_done", "lock", "mark_done", "verified"),
+    "shiqbench.store.resumable": ("load_state", "save_state"),
+    "shiqbench.episodes.episode": ("Episode", "Message", "REFERENCE_RETURNS", "StopReason"),
+    "shiqbench.episodes.generation": ("ChatGenerator", "Completion", "Generator", "Reply", "Sampling"),
+    "shiqbench.episodes.rendering": ("Rendered", "Renderer", "TokenSequence"),
+    "shiqbench.episodes.journal": ("JournaledGenerator",),
+    "shiqbench.models.sources": ("find_model",),
+    "shiqbench.plugin.algorithm": ("Algorithm", "Loss", "Need", "accepted"),
+    "shiqbench.plugin.batch": ("Batch", "EpisodeUnit", "TokenQ"),
+    "shiqbench.plugin.config": ("AlgorithmConfig", "EvalConfig", "RewardConfig", "Section", "TaskConfig",
+        "TrainConfig"),
+    "shiqbench.plugin.registry": ("Registry", "find_plugins"),
+    "shiqbench.plugin.reward": ("Answered", "Pair", "RewardModel", "held_out_accuracy"),
+    "shiqbench.plugin.specs": ("AlgorithmSpec", "EngineSpec", "RewardSpec", "TaskSpec", "hookimpl"),
+    "shiqbench.plugin.start_model": ("StartModel",),
+    "shiqbench.plugin.task": ("EvaluationContext", "ExactTask", "FrontAxes", "Metrics", "Primary", "Record",
+        "Scores", "Split", "Task", "TaskBase"),
+    "shiqbench.plugin.tensors": ("log_sigmoid", "next_action", "suffix_sum"),
+    "shiqbench.plugin.training": ("ModelTraining", "SAMPLED_HEAD", "TrainedModel"),
+    "shiqbench.plugin.validation": ("validate",),
+}
+# fmt: on
+_RENAMED = {"fetch_wheel": "fetch", "find_plugins": "registry"}  # short names that only their module explains
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, and nothing before."""
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(module), _RENAMED.get(name, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shiqbench.episodes.episode import Episode
     from shiqbench.plugin.batch import Batch
 
-C = TypeVar("C", bound=AlgorithmConfig)
+C = TypeVar("C", bound=AlgorithmConfig, covariant=True)  # an algorithm only reads its configuration
 Unit = Literal["episode", "pair", "group"]
 Need = Literal["values", "token_q", "mismatched", "best", "reference_returns", "behaviour_logp", "kl"]
 
@@ -97,3 +97,20 @@ class Algorithm(ABC, Generic[C]):
     @abstractmethod
     def loss(self, batch: Batch) -> Loss:
         """The loss of every unit in a batch. Pure: no state, no randomness, no I/O."""
+
+
+def accepted(episodes: Sequence[Episode], rule: Literal["best", "threshold"], threshold: float = 0.0) -> list[Episode]:
+    """The acceptance rule of supervised and binary methods.
+
+    Args:
+        episodes: Candidates.
+        rule: ``best`` keeps the episodes with the highest return of each group, ``threshold``
+            those whose return exceeds ``threshold``.
+        threshold: In units of return.
+    """
+    if rule == "threshold":
+        return [e for e in episodes if e.total_reward > threshold]
+    best: dict[str, float] = {}
+    for e in episodes:
+        best[e.group] = max(best.get(e.group, e.total_reward), e.total_reward)
+    return [e for e in episodes if e.total_reward == best[e.group]]

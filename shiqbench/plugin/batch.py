@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+@dataclass(frozen=True)
+class EpisodeUnit:
+    """What an algorithm consumes at once: one episode, a pair (better first), or a group.
+
+    Attributes:
+        rows: Indices into the rendered episodes.
+        weight: 1, or a probability in an exact expectation.
+        best: For each row, whether no episode of its group has a higher return.
+    """
+
+    rows: tuple[int, ...]
+    weight: float = 1.0
+    best: tuple[bool, ...] = ()
+
+
 class TokenQ(NamedTuple):
     """A Q head at action tokens; it reads a detached hidden state.
 
@@ -48,6 +63,8 @@ class Batch:
         best_E: True where no episode of the row's group has a higher return; there if ``best`` is needed.
         reference_return_EK: Returns of K completions of the row's prompt that the reference sampled, NaN
             where there are fewer; there if ``reference_returns`` is needed.
+        progress: Share of the training budget that is spent before this update, from 0 to less than 1: updates done
+            of those planned, or tokens of the updates done of the token budget, where the budget is in tokens.
     """
 
     valid_EA: Tensor
@@ -65,6 +82,7 @@ class Batch:
     mismatched_E: Tensor | None = None
     best_E: Tensor | None = None
     reference_return_EK: Tensor | None = None
+    progress: float = 0.0
 
     @property
     def logp_EA(self) -> Tensor:

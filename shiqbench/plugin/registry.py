@@ -1,4 +1,4 @@
-"""The registry: plugins in, specs out. A broken plugin is reported and harms nobody else."""
+"""The registry: plugins in, specs out. A plugin that fails to load is reported; the others still load."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pluggy
 from shiqbench.base.errors import PluginError
 from shiqbench.base.suggest import did_you_mean
 from shiqbench.plugin import specs
+from shiqbench.plugin.finding import reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -144,16 +145,16 @@ def registry(files: tuple[Path, ...] = ()) -> Registry:
         try:
             _register(manager, found, plugin, entry.load())
         except Exception as error:
-            found.failures.append(PluginFailure(entry.name, distribution.name, f"{type(error).__name__}: {error}"))
+            found.failures.append(PluginFailure(entry.name, distribution.name, reason(error)))
     for path in files:
         try:
             plugin = Plugin(str(path), str(path), f"sha256:{_sha256(path)}")
             _register(manager, found, plugin, _import_file(path))
         except Exception as error:
             raise PluginError(
-                f"plugin file does not load: {type(error).__name__}: {error}",
+                f"plugin file does not load: {reason(error)}",
                 where=str(path),
-                do="mend it or leave --plugin out",
+                do="fix the file, or run without --plugin",
             ) from error
     return found
 

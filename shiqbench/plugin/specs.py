@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pluggy
 
 from shiqbench.base.errors import MissingDependencyError, PluginError
+from shiqbench.plugin.config import AlgorithmConfig, RewardConfig, Section, TaskConfig
+from shiqbench.plugin.finding import config_of, reason, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,9 +39,9 @@ def load_target(target: str, owner: str) -> Any:
         return getattr(importlib.import_module(module_name), attribute)
     except Exception as error:
         raise PluginError(
-            f"cannot load {target}: {type(error).__name__}: {error}",
+            f"cannot load {target}: {reason(error)}",
             where=f"plugin {owner}",
-            do="mend or uninstall that plugin",
+            do="fix or uninstall that plugin",
         ) from error
 
 
@@ -64,16 +67,38 @@ class Spec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlgorithmSpec(Spec):
-    """A fine-tuning algorithm.
+class ConfiguredSpec(Spec):
+    """A component with a configuration of its own.
 
     Attributes:
-        config: Lazy pydantic model with the hyper-parameters; its module must not import torch.
-        trains: False for an algorithm that leaves the model as it is (``base``).
+        config: Lazy configuration class, a subclass of ``config_base``; its module must not import torch.
     """
 
+    config_base: ClassVar[type[Section]]
     config: str
-    trains: bool = True
+
+    @classmethod
+    def of(cls, component: type, *, summary: str, name: str | None = None, version: str = "1", **more: Any) -> Self:
+        """Fill a spec from a class. Its module must not import torch; otherwise name the class in ``target``.
+
+        Args:
+            component: The class; it names its configuration as in ``Algorithm[MyConfig]`` or ``config: MyConfig``.
+            summary: One line for ``shiqbench list``.
+            name: What the user types; by default the name of the class in snake_case.
+            version: Raise it when results change.
+            more: Further fields of this spec.
+
+        Raises:
+            PluginError: The class does not name its configuration, or cannot be imported by name.
+        """
+        return cls(
+            name=name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", component.__name__).lower(),
+            version=version,
+            summary=summary,
+            target=target_of(component),
+            config=target_of(config_of(component, cls.config_base)),
+            **more,
+        )
 
     def load_config(self) -> Any:
         """Import the configuration class."""
@@ -81,11 +106,24 @@ class AlgorithmSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskSpec(Spec):
+class AlgorithmSpec(ConfiguredSpec):
+    """A fine-tuning algorithm.
+
+    Attributes:
+        config: Lazy :class:`shiqbench.plugin.AlgorithmConfig` subclass with the hyper-parameters.
+        trains: False for an algorithm that leaves the model as it is (``base``).
+    """
+
+    config_base: ClassVar[type[Section]] = AlgorithmConfig
+    trains: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(ConfiguredSpec):
     """A task.
 
     Attributes:
-        config: Lazy :class:`shiqbench.plugin.config.TaskConfig` subclass; its module must not import torch.
+        config: Lazy :class:`shiqbench.plugin.TaskConfig` subclass.
         presets: Preset name -> ``{"section.key": value}``; ``smoke``, ``cpu`` and ``full`` are expected.
         assets: Pinned wheels that it fetches; ``shiqbench doctor`` says which are cached.
         own_policy: The task brings its own policy and trains and scores it (exact tasks do); there is no model,
@@ -95,17 +133,13 @@ class TaskSpec(Spec):
         eval_config: Lazy section of evaluation; likewise.
     """
 
-    config: str
+    config_base: ClassVar[type[Section]] = TaskConfig
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     assets: tuple[Wheel, ...] = ()
     own_policy: bool = False
     argument: str = ""
     train_config: str = "shiqbench.plugin.config:TrainConfig"
     eval_config: str = "shiqbench.plugin.config:EvalConfig"
-
-    def load_config(self) -> Any:
-        """Import the configuration class."""
-        return load_target(self.config, self.name)
 
     def load_sections(self) -> tuple[Any, Any]:
         """Import the classes of the training and the evaluation section."""
@@ -141,18 +175,14 @@ class EngineSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardSpec(Spec):
-    """A reward model: a :class:`shiqbench.plugin.reward.RewardModel`.
+class RewardSpec(ConfiguredSpec):
+    """A reward model: a :class:`shiqbench.plugin.RewardModel`.
 
     Attributes:
-        config: Lazy :class:`shiqbench.plugin.config.RewardConfig` subclass; its module must not import torch.
+        config: Lazy :class:`shiqbench.plugin.RewardConfig` subclass.
     """
 
-    config: str
-
-    def load_config(self) -> Any:
-        """Import the configuration class."""
-        return load_target(self.config, self.name)
+    config_base: ClassVar[type[Section]] = RewardConfig
 
 
 @hookspec

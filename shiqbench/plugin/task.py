@@ -1,4 +1,4 @@
-"""What a task is: episodes to learn from, an evaluation, metrics with one primary."""
+"""What a task is. Two kinds: :class:`Task` asks a language model, :class:`ExactTask` brings its own policy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from pydantic import BaseModel
-
     from shiqbench.episodes.episode import Episode
     from shiqbench.episodes.generation import ChatGenerator
     from shiqbench.episodes.rendering import Renderer, TokenSequence
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.config import AlgorithmConfig, EvalConfig, TaskConfig
     from shiqbench.plugin.registry import Registry
     from shiqbench.plugin.start_model import StartModel
+    from shiqbench.plugin.training import ModelTraining
 
 Split = Literal["train", "validation", "test"]
 Record = dict[str, Any]
@@ -45,7 +44,7 @@ class Primary:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Result of :meth:`Task.metrics`.
+    """Result of :meth:`TaskBase.metrics`.
 
     Attributes:
         primary: The headline metric.
@@ -114,15 +113,17 @@ class EvaluationContext:
     base: Callable[[], Sequence[Record] | None]
 
 
-class Task(ABC):
-    """A task. Everything it needs comes through its configuration and the asset cache.
+class TaskBase(ABC):
+    """What both kinds of task share: their data's identity, what they offer, metrics, how these are shown.
+
+    Everything that a task needs comes through its configuration and the asset cache.
 
     Args:
         config: The validated configuration.
     """
 
     trainable: ClassVar[bool] = True
-    evaluable: ClassVar[bool] = True
+    """False for a task that only evaluates."""
     offers: frozenset[Need] = frozenset()
     """What its data, or its own policy, provides of what algorithms may need; set in ``__init__`` if that depends."""
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()
@@ -130,23 +131,23 @@ class Task(ABC):
     front: ClassVar[FrontAxes | None] = None
     """Which columns of its records ``shiqbench front`` draws; None where none measures a distance."""
     scores: ClassVar[Mapping[str, Scores]] = {}
-    """By the name of a primary metric, where it comes from; without an entry cells are compared seed by seed alone."""
+    """By the name of a primary metric, where it comes from; without an entry cells are compared by seed only."""
     training_curve: ClassVar[tuple[str, str] | None] = None
     """Key of ``train.jsonl`` that reports draw over training, and its name in words."""
     formats: ClassVar[tuple[str, ...]] = ()
-    """What ``shiqbench export`` can write its records as."""
+    """What ``shiqbench export`` can write its records as; :meth:`export` writes them."""
 
     def __init__(self, config: TaskConfig) -> None:
         self.config = config
-
-    def table_columns(self) -> tuple[tuple[str, str, str], ...]:
-        """The extra columns under this configuration."""
-        return self.columns
 
     @classmethod
     @abstractmethod
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
         """Version and sha256 of the data, known before anything is fetched."""
+
+    @abstractmethod
+    def metrics(self, records: Sequence[Record]) -> Metrics:
+        """Aggregate records."""
 
     @classmethod
     def offline_identity(cls, config: TaskConfig) -> dict[str, str]:
@@ -157,15 +158,16 @@ class Task(ABC):
         """
         return {}
 
+    def provides(self) -> frozenset[Need]:
+        """Everything that an algorithm may need and gets when it trains on this task."""
+        return self.offers
+
+    def table_columns(self) -> tuple[tuple[str, str, str], ...]:
+        """The extra columns under this configuration."""
+        return self.columns
+
     def fetch(self) -> None:  # noqa: B027 - most tasks have nothing to fetch
         """Get the pinned assets into the cache; called before anything is written."""
-
-    def use_model(self, model: StartModel) -> None:  # noqa: B027 - most tasks ask nothing of the model
-        """Take note of the model: before anything is written, and again before its episodes are made.
-
-        Raises:
-            ConfigError: The task's setting cannot be honoured with this model.
-        """
 
     def use_registry(self, found: Registry) -> None:  # noqa: B027 - most tasks need no other plugin
         """Take what it needs of what is registered, such as a reward model; called where a run is planned.
@@ -175,7 +177,7 @@ class Task(ABC):
         """
 
     def scoring_identity(self) -> dict[str, Any]:
-        """What scores depend on beside the setting and the answers, such as a reward model; enters the digest."""
+        """What scores depend on besides the setting and the answers, such as a reward model; enters the digest."""
         return {}
 
     def prompt_identity(self) -> str:
@@ -189,14 +191,35 @@ class Task(ABC):
             ConfigError: It says what to change.
         """
 
-    def facts(self) -> dict[str, Any]:
-        """What manifests should tell of the task, once its episodes were made or it was evaluated."""
-        return {}
+    def notes(self, metrics: Mapping[str, float]) -> list[str]:
+        """What must be said wherever these metrics are shown, a line each."""
+        return []
 
-    def episodes(self, split: Split) -> list[Episode]:
-        """Offline episodes of a split, the same for every seed."""
-        raise TypeError(f"{type(self).__name__} declares trainable but gives no episodes")
+    def export(
+        self, records: Sequence[Record], form: str, folder: Path, target: Path, name: str | None
+    ) -> tuple[list[str], list[str]]:
+        """Write the records of an evaluation in one of :attr:`formats`; never called where there are none.
 
+        Args:
+            records: Of a finished evaluation.
+            form: The format.
+            folder: An empty folder.
+            target: Where it will be once it is complete.
+            name: What the model is called there; None takes the format's default.
+
+        Returns:
+            What a reader of the files must know, and what to type next, a line each.
+
+        Raises:
+            ConfigError: The name does not suit the format.
+        """
+        raise NotImplementedError(f"{type(self).__name__} names formats and has no export()")
+
+
+class Task(TaskBase):
+    """A task for language models: episodes to learn from, and an evaluation that asks the model."""
+
+    @abstractmethod
     def evaluate(
         self,
         chat: ChatGenerator,
@@ -210,7 +233,21 @@ class Task(ABC):
             config: Split, sampling and limits.
             progress: Called with (finished, total) examples.
         """
-        raise TypeError(f"{type(self).__name__} declares evaluable but does not evaluate")
+
+    def episodes(self, split: Split) -> list[Episode]:
+        """Offline episodes of a split, the same for every seed; a task that only evaluates has none."""
+        return []
+
+    def provides(self) -> frozenset[Need]:
+        """What its data offer, and what every language model under training provides."""
+        return self.offers | {"values", "token_q", "mismatched", "best"}
+
+    def use_model(self, model: StartModel) -> None:
+        """Take note of the model: before anything is written, and again before its episodes are made.
+
+        Raises:
+            ConfigError: The task's setting cannot be honoured with this model.
+        """
 
     def complete_records(self, records: list[Record], context: EvaluationContext) -> list[Record]:
         """Complete the records with what needs more than the evaluated model.
@@ -221,17 +258,28 @@ class Task(ABC):
         """
         return records
 
+    def facts(self) -> dict[str, Any]:
+        """What manifests should tell of the task, once its episodes were made or it was evaluated."""
+        return {}
+
+
+class ExactTask(TaskBase):
+    """A task that brings its own policy, trains it and scores it. Its spec says ``own_policy``.
+
+    There is no model, no start and no engine then.
+    """
+
+    @abstractmethod
     def train(
         self,
         algorithm: Algorithm[AlgorithmConfig],
-        config: BaseModel,
+        config: Any,
         seed: int,
         folder: Path,
         report: Callable[[dict[str, Any], int], None],
+        train_model: ModelTraining,
     ) -> dict[str, Any]:
-        """Train the task's own policy, where its spec says ``own_policy``.
-
-        Resumes from ``folder/checkpoint`` where a kill left a state there.
+        """Train the policy. Resumes from ``folder/checkpoint`` where a kill left a state there.
 
         Args:
             algorithm: Gives the loss.
@@ -240,44 +288,16 @@ class Task(ABC):
             folder: The cell. ``train.jsonl`` gets a line per logged update, ``checkpoint/model.safetensors``
                 the result.
             report: Called with each line and the planned number of updates.
+            train_model: The training of language models, for a policy that is one.
 
         Returns:
             Facts for the manifest, ``budget`` among them.
         """
-        raise TypeError(f"{type(self).__name__} has no policy of its own")
 
+    @abstractmethod
     def evaluate_weights(self, weights: Path | None) -> list[Record]:
-        """Score the task's own policy.
+        """Score the policy.
 
         Args:
             weights: Folder with ``model.safetensors``; None scores the untrained policy.
         """
-        raise TypeError(f"{type(self).__name__} has no policy of its own")
-
-    def metrics(self, records: Sequence[Record]) -> Metrics:
-        """Aggregate records."""
-        raise TypeError(f"{type(self).__name__} declares evaluable but has no metrics")
-
-    def export(
-        self, records: Sequence[Record], form: str, folder: Path, target: Path, name: str | None
-    ) -> tuple[list[str], list[str]]:
-        """Write the records of an evaluation in one of :attr:`formats`.
-
-        Args:
-            records: As :meth:`evaluate` returned them.
-            form: The format.
-            folder: An empty folder.
-            target: Where it will be once it is complete.
-            name: What the model is called there; None takes the format's default.
-
-        Returns:
-            What a reader of the files must know, and what to type next, a line each.
-
-        Raises:
-            ConfigError: The name does not suit the format.
-        """
-        raise TypeError(f"{type(self).__name__} declares formats but does not export")
-
-    def notes(self, metrics: Mapping[str, float]) -> list[str]:
-        """What must be said wherever these metrics are shown, a line each."""
-        return []

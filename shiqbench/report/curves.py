@@ -28,7 +28,7 @@ MOST = len(COLOURS) // 4  # lines that can be told apart
 
 
 @dataclass(frozen=True)
-class Curve:
+class Line:
     """A row over its training.
 
     Attributes:
@@ -78,7 +78,7 @@ def draw_curves(index: Index, blocks: Sequence[Block], known: Mapping[str, Known
     return drawn
 
 
-def _of_checkpoints(index: Index) -> dict[str, list[Curve]]:
+def _of_checkpoints(index: Index) -> dict[str, list[Line]]:
     """By an evaluation of the setting: checkpoints, before them the start, after them the final weights."""
     by_setting: dict[str, list[EvaluationEntry]] = defaultdict(list)
     for each in index.evaluations.values():
@@ -105,7 +105,7 @@ def _of_checkpoints(index: Index) -> dict[str, list[Curve]]:
     return found
 
 
-def _of_training(results: Path, block: Block, key: str) -> list[Curve]:
+def _of_training(results: Path, block: Block, key: str) -> list[Line]:
     found = []
     for row in block.rows:
         for e in row.evaluations:
@@ -116,7 +116,7 @@ def _of_training(results: Path, block: Block, key: str) -> list[Curve]:
     return _curves([(cell, points) for cell, points in found if points])
 
 
-def _curves(found: Sequence[tuple[CellEntry, Points]]) -> list[Curve]:
+def _curves(found: Sequence[tuple[CellEntry, Points]]) -> list[Line]:
     """One per recipe."""
     by_recipe: dict[str, list[tuple[CellEntry, Points]]] = defaultdict(list)
     for cell, points in found:
@@ -124,12 +124,12 @@ def _curves(found: Sequence[tuple[CellEntry, Points]]) -> list[Curve]:
     groups = list(by_recipe.values())
     said = labels([g[0][0].recipe.value for g in groups])
     curves = [
-        Curve(f"{g[0][0].algorithm} {label}".strip(), [p for _, p in g]) for g, label in zip(groups, said, strict=True)
+        Line(f"{g[0][0].algorithm} {label}".strip(), [p for _, p in g]) for g, label in zip(groups, said, strict=True)
     ]
     return sorted(curves, key=lambda c: c.name)
 
 
-def _draw(curves: Sequence[Curve], value: str, title: str, path: Path, *, log: bool) -> None:
+def _draw(curves: Sequence[Line], value: str, title: str, path: Path, *, log: bool) -> None:
     """A line per row, its seeds' interval as a band; beyond what colours can tell apart lines share them."""
     from matplotlib.figure import Figure
 

@@ -46,6 +46,16 @@ class Estimate:
     high: float | None
     how: str
 
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return short_number(self.value)
+        return f"{short_number(self.value)} [{short_number(self.low)}, {short_number(self.high)}]"
+
+
+def short_number(value: float) -> str:
+    """Three decimals, or two digits of what they would not show."""
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.1e}"
+
 
 @dataclass(frozen=True)
 class Difference:

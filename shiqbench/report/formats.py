@@ -2,56 +2,68 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.report.notes import brief_seeds
+from shiqbench.report.tables import text_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import pandas as pd
 
-    from shiqbench.report.estimates import Estimate
     from shiqbench.report.rows import Block, Report, Row
 
 
-def short_number(value: float) -> str:
-    """Three decimals, or two digits of what they would not show."""
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.1e}"
-
-
-Table = list[list[str]]  # the heading first
+def render(report: Report, form: str) -> str:
+    """A report in one of the formats: ``markdown``, ``csv``, ``latex`` or ``json``."""
+    return FORMATS[form](report)
 
 
 def markdown(report: Report) -> str:
     """For a page or a terminal."""
-    parts = []
-    if len(report.blocks) > 1:
-        parts.append("\n".join(["## Overview", "", *_markdown_table(overview(report.blocks))]))
-    for block in report.blocks:
-        lines = [f"## {block.title}", "", *_markdown_table(table(block)), "", *(f"- {n}" for n in block.notes)]
-        parts.append("\n".join(lines))
+    parts = [
+        "\n".join([f"## {title}", "", markdown_table(frame), *[""] * bool(notes), *(f"- {n}" for n in notes)])
+        for title, frame, notes in text_tables(report)
+    ]
     return "\n\n".join(parts + [f"- {n}" for n in report.notes]) + "\n"
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """Cells of text in columns of even width, so that it reads well as it is."""
+    rows = [[c.replace("|", "\\|") for c in row] for row in (frame.columns, *frame.to_numpy())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows)
 
 
 def latex(report: Report) -> str:
     r"""Tables for ``\usepackage{booktabs}``, notes below each."""
     parts = ["% needs \\usepackage{booktabs}"]
-    if len(report.blocks) > 1:
-        parts.append(_latex_table(overview(report.blocks), "Primary metrics with 95 % intervals.", []))
-    parts += [_latex_table(table(b), b.title + ".", b.notes) for b in report.blocks]
+    for title, frame, notes in text_tables(report):
+        styled = frame.rename(columns=_escaped).map(_escaped).style.hide(axis="index")
+        below = ["\\par\\smallskip\\footnotesize", *(_escaped(n) + "." + r"\\" for n in notes)] if notes else []
+        above = ["\\begin{table}", f"\\caption{{{_escaped(title)}.}}", "\\centering"]
+        parts.append("\n".join([*above, styled.to_latex(hrules=True).rstrip(), *below, "\\end{table}"]))
     return "\n\n".join(parts + [f"% {n}" for n in report.notes]) + "\n"
+
+
+_ESCAPES = {c: "\\" + c for c in "&%$#_{}"} | {
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+}
+
+
+def _escaped(text: str) -> str:
+    return "".join(_ESCAPES.get(c, c) for c in text)
 
 
 def as_csv(report: Report) -> str:
     """A line per row of every block, numbers in full."""
-    text = io.StringIO()
+    import pandas as pd
+
     rows = [flat(block, row) for block in report.blocks for row in block.rows]
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return pd.DataFrame(rows, dtype=object).to_csv(index=False)  # as objects, whole numbers stay whole
 
 
 def as_json(report: Report) -> str:
@@ -76,49 +88,6 @@ def as_json(report: Report) -> str:
     unfinished = [{"folder": u.folder, "cause": u.cause, "what": u.what} for u in report.index.unfinished]
     whole = {"results": str(report.index.results), "blocks": blocks, "unfinished": unfinished, "notes": report.notes}
     return json.dumps(whole, indent=2) + "\n"
-
-
-FORMATS = {"markdown": markdown, "csv": as_csv, "latex": latex, "json": as_json}
-
-
-def overview(blocks: Sequence[Block]) -> Table:
-    """Algorithm x task: the primary metric of every block."""
-    names = list(dict.fromkeys(r.name for b in blocks for r in sorted(b.rows, key=lambda r: r.name)))
-    several = {b.task for b in blocks if sum(o.task == b.task for o in blocks) > 1}
-    heads = [f"{b.task} {b.metric}" + (f" ({b.split}, {b.setting[:6]})" if b.task in several else "") for b in blocks]
-    found: Table = [["algorithm", *heads]]
-    for name in names:
-        values = [[interval(r.estimate) for r in b.rows if r.name == name] for b in blocks]
-        found.append([name, *("; ".join(v) or "-" for v in values)])
-    return found
-
-
-def table(block: Block) -> Table:
-    """A block in text."""
-    labelled = any(r.label for r in block.rows)
-    starts = len({r.start for r in block.rows}) > 1
-    versus = block.baseline is not None
-    head = ["algorithm"] + ["differs in"] * labelled + ["start"] * starts + ["seeds", f"{block.metric} [95 %]"]
-    head += [f"less {block.baseline} [95 %]", "better/worse/same", "p"] * versus
-    head += [heading for _, heading, _ in block.columns] + ["updates", "tokens", "train s"]
-    found: Table = [head]
-    for r in block.rows:
-        cells = [r.algorithm] + [r.label] * labelled + [r.start] * starts
-        cells += [brief_seeds(r.seeds) or "-", interval(r.estimate)]
-        cells += _versus(r) if versus else []
-        for name, _, spec in block.columns:
-            value = r.metric(name)
-            cells.append("-" if value is None else format(value, spec))
-        cells += [_whole(r.spent("updates")), _whole(r.spent("tokens")), _whole(r.train_seconds)]
-        found.append(cells)
-    return found
-
-
-def interval(estimate: Estimate) -> str:
-    """A number with its interval, where it has one."""
-    if estimate.low is None or estimate.high is None:
-        return short_number(estimate.value)
-    return f"{short_number(estimate.value)} [{short_number(estimate.low)}, {short_number(estimate.high)}]"
 
 
 def flat(block: Block, row: Row) -> dict[str, Any]:
@@ -158,6 +127,7 @@ def _numbers(row: Row) -> dict[str, Any]:
         "updates": row.spent("updates"),
         "tokens": row.spent("tokens"),
         "train_seconds": row.train_seconds,
+        "eval_seconds": row.eval_seconds,
         "reduced": row.reduced,
     }
 
@@ -168,55 +138,4 @@ def _metrics(row: Row) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _versus(row: Row) -> list[str]:
-    d = row.difference
-    if d is None:
-        return ["-", "-", "-"]
-    total = d.units if d.units is not None else d.seeds
-    return [interval(d.estimate), f"{d.better}/{d.worse}/{total - d.better - d.worse}", f"{d.p:.2g}"]
-
-
-def _whole(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}" if value >= 1e5 else f"{value:.0f}"
-
-
-def _markdown_table(rows: Table) -> list[str]:
-    head, *body = [[c.replace("|", "\\|") for c in row] for row in rows]
-    return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(r) + " |" for r in body)]
-
-
-_ESCAPES = {c: "\\" + c for c in "&%$#_{}"} | {
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
-}
-
-
-def _escaped(text: str) -> str:
-    return "".join(_ESCAPES.get(c, c) for c in text)
-
-
-def _latex_table(rows: Table, caption: str, notes: Sequence[str]) -> str:
-    head, *body = [[_escaped(c) for c in row] for row in rows]
-    below = ["\\par\\smallskip\\footnotesize", *(_escaped(n) + "." + r"\\" for n in notes)] if notes else []
-    return "\n".join(
-        [
-            "\\begin{table}",
-            f"\\caption{{{_escaped(caption)}}}",
-            "\\centering",
-            f"\\begin{{tabular}}{{{'l' * len(head)}}}",
-            "\\toprule",
-            " & ".join(head) + r" \\",
-            "\\midrule",
-            *(" & ".join(row) + r" \\" for row in body),
-            "\\bottomrule",
-            "\\end{tabular}",
-            *below,
-            "\\end{table}",
-        ]
-    )
-
-
-def render(report: Report, form: str) -> str:
-    """A report in one of the formats: ``markdown``, ``csv``, ``latex`` or ``json``."""
-    return FORMATS[form](report)
+FORMATS = {"markdown": markdown, "csv": as_csv, "latex": latex, "json": as_json}

@@ -6,16 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ShiqbenchError
-from shiqbench.planning.settings import validate
-from shiqbench.plugin.config import TaskConfig
-from shiqbench.plugin.registry import registry
+from shiqbench.plugin.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
+    from shiqbench.plugin.registry import Registry
     from shiqbench.plugin.specs import TaskSpec
-    from shiqbench.plugin.task import Scores, Task
+    from shiqbench.plugin.task import Scores, TaskBase
+    from shiqbench.store.index import EvaluationEntry
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class KnownTask:
             else [f"{self.name} is not installed here: only its primary metric is shown"]
         )
 
-    def _task(self, setting: Mapping[str, Any]) -> Task | None:
+    def _task(self, setting: Mapping[str, Any]) -> TaskBase | None:
         """The task as it was set; None where this version no longer takes those settings."""
         if self.spec is None:
             return None
@@ -56,16 +55,14 @@ class KnownTask:
             config = validate(self.spec.load_config(), dict(setting.get("setting") or {}), "task")
         except ShiqbenchError:
             return None
-        assert isinstance(config, TaskConfig)
-        found: Task = self.spec.load()(config)
+        found: TaskBase = self.spec.load()(config)
         return found
 
 
-def known_tasks(names: Iterable[str], plugins: tuple[Path, ...]) -> dict[str, KnownTask]:
-    """By name; a task that no plugin brings is known by name alone."""
-    found = registry(plugins)
+def known_tasks(evaluations: Iterable[EvaluationEntry], found: Registry) -> dict[str, KnownTask]:
+    """What was evaluated, by name; of a task that no plugin brings only the name is known."""
     known = {}
-    for name in names:
+    for name in sorted({e.setting.value["task"] for e in evaluations}):
         try:
             spec = found.task(name)
             task = spec.load()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_text
+from shiqbench.plugin.registry import registry
 from shiqbench.report.blocks import make_blocks
 from shiqbench.report.formats import render
 from shiqbench.report.known import known_tasks
@@ -15,8 +16,11 @@ from shiqbench.report.scores import ScoreBook
 from shiqbench.store.index import read_index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from shiqbench.report.known import KnownTask
+    from shiqbench.store.index import Index
 
 
 def make_report(
@@ -49,16 +53,27 @@ def make_report(
             where=f"{results}/{task}" if task else str(results),
             do="run something first",
         )
-    known = known_tasks(sorted({e.setting.value["task"] for e in index.evaluations.values()}), plugins)
-    blocks = make_blocks(index, known, ScoreBook(results), baseline)
-    with_results = {e.folder.split("/")[0] for e in index.evaluations.values()}
-    orphans = missing(u for u in index.unfinished if u.folder.split("/")[0] not in with_results)
-    drawn: list[Path] = []
+    known = known_tasks(index.evaluations.values(), registry(plugins))
+    report = compare(index, known, baseline)
     if figures is not None:
         from shiqbench.report.curves import draw_curves
 
-        drawn = draw_curves(index, blocks, known, figures)
-    return Report(index, blocks, orphans, drawn)
+        report.figures.extend(draw_curves(index, report.blocks, known, figures))
+    return report
+
+
+def compare(index: Index, known: Mapping[str, KnownTask], baseline: str | None = None) -> Report:
+    """The report of what is in an index.
+
+    Args:
+        index: Of the results.
+        known: What is known of each task that was evaluated.
+        baseline: Algorithm to compare the others with.
+    """
+    blocks = make_blocks(index, known, ScoreBook(index.results), baseline)
+    with_results = {e.folder.split("/")[0] for e in index.evaluations.values()}
+    orphans = missing(u for u in index.unfinished if u.folder.split("/")[0] not in with_results)
+    return Report(index, blocks, orphans)
 
 
 def write_report(report: Report, form: str, output: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    import pandas as pd
 
     from shiqbench.report.estimates import Difference, Estimate
     from shiqbench.store.index import EvaluationEntry, Index
@@ -26,6 +28,7 @@ class Row:
         estimate: The primary metric.
         is_start: Whether other rows of its block start from it.
         difference: From the baseline; None for itself, without one, or where there is no pair.
+        own: Whether it holds the cell that was just run; tables mark it with a star.
     """
 
     algorithm: str
@@ -35,6 +38,7 @@ class Row:
     estimate: Estimate
     is_start: bool = False
     difference: Difference | None = None
+    own: bool = False
 
     @property
     def name(self) -> str:
@@ -58,19 +62,27 @@ class Row:
 
     def spent(self, name: str) -> float | None:
         """Mean updates or tokens of its trainings."""
-        found = [e.cell.budget[name] for e in self.evaluations if name in e.cell.budget]
-        return fmean(found) if found else None
+        return _mean(e.cell.budget.get(name) for e in self.evaluations)
 
     @property
     def train_seconds(self) -> float | None:
         """Mean over its trainings."""
-        found = [e.cell.seconds for e in self.evaluations if e.cell.seconds is not None]
-        return fmean(found) if found else None
+        return _mean(e.cell.seconds for e in self.evaluations)
+
+    @property
+    def eval_seconds(self) -> float:
+        """Mean over its evaluations."""
+        return fmean(e.seconds for e in self.evaluations)
 
     def metric(self, name: str) -> float | None:
         """Mean over seeds of another metric; None where a seed does not have it."""
         found = [e.metrics[name] for e in self.evaluations if name in e.metrics]
         return fmean(found) if len(found) == len(self.evaluations) else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    found = [v for v in values if v is not None]
+    return fmean(found) if found else None
 
 
 @dataclass
@@ -111,6 +123,14 @@ class Block:
         return f"{self.task}{on}, {self.metric} ({better} is better), {self.engine}, setting {self.setting}"
 
 
+class TextTable(NamedTuple):
+    """A table as every text format shows it: its title, its cells as text, and what must be known about them."""
+
+    title: str
+    frame: pd.DataFrame
+    notes: Sequence[str]
+
+
 @dataclass(frozen=True)
 class Report:
     """A results folder, compared.
@@ -120,9 +140,11 @@ class Report:
         blocks: One per setting.
         notes: Of tasks without any result.
         figures: Where they are; none were asked for where this is empty.
+        curves: Learning curves as tables.
     """
 
     index: Index
     blocks: list[Block]
     notes: list[str]
     figures: list[Path] = field(default_factory=list)
+    curves: list[TextTable] = field(default_factory=list)

@@ -12,7 +12,7 @@ from shiqbench.base.files import read_records, replacing, write_json
 from shiqbench.base.manifest import manifest, peak_memory_gb
 from shiqbench.episodes.generation import ChatGenerator
 from shiqbench.episodes.journal import JournaledGenerator
-from shiqbench.plugin.config import EvalConfig
+from shiqbench.planning.plan import ExactPlan, ModelPlan
 from shiqbench.plugin.task import EvaluationContext
 from shiqbench.running.weights import evaluated_weights
 from shiqbench.store.cell import is_done, mark_done, verified_weights, working_on
@@ -72,9 +72,10 @@ def _evaluate(
 ) -> None:
     started, folder = time.perf_counter(), plan.eval_folder(cell, update)
     facts: dict[str, Any]
-    if cell.task.own_policy:
+    if isinstance(plan, ExactPlan):
         records, facts = plan.task.evaluate_weights(weights), {"engine": {"version": plan.engine_version}}
     else:
+        assert isinstance(plan, ModelPlan)
         identity = digest({"evaluation": plan.eval_recipe(cell, update), "weights": sha256})
         journaled = partial(JournaledGenerator, path=folder / JOURNAL, identity=identity)
         loaded = weights or cell.model.folder()
@@ -101,7 +102,7 @@ def _evaluate(
 
 
 def _generate(
-    plan: RunPlan,
+    plan: ModelPlan,
     weights: Path,
     holder: EngineHolder,
     journaled: Callable[[Generator], JournaledGenerator],
@@ -109,8 +110,6 @@ def _generate(
     finish: Callable[[list[Record], Renderer], list[Record]],
 ) -> tuple[list[Record], dict[str, Any]]:
     """Records of a language model's evaluation, and facts for its manifest."""
-    assert plan.engine is not None
-    assert isinstance(plan.evaluation, EvalConfig)
     renderer = holder.renderer(weights)
     failures: list[str] = []
     while True:
@@ -144,7 +143,7 @@ def _generate(
 
 
 def _context(
-    plan: RunPlan, cell: CellPlan, weights: Path, holder: EngineHolder, renderer: Renderer
+    plan: ModelPlan, cell: CellPlan, weights: Path, holder: EngineHolder, renderer: Renderer
 ) -> EvaluationContext:
     """The reference of a cell is what its training started from; an untrained model is its own."""
     reference: Literal["self", "base", "start"] = "start" if cell.start is not None else "base"
@@ -152,8 +151,6 @@ def _context(
         reference = "self"
 
     def under(model: Path, sequences: Sequence[TokenSequence]) -> list[list[float]]:
-        assert plan.engine is not None
-        assert isinstance(plan.evaluation, EvalConfig)
         scores = holder.ready(plan.engine, model, plan.evaluation).score([s.ids for s in sequences])
         return [[logp[p] for p in s.actions] for logp, s in zip(scores, sequences, strict=True)]
 

@@ -27,7 +27,9 @@ def follow(plan: RunPlan, team: Team) -> None:
     from transformers.utils import logging
 
     from shiqbench.base.progress import Display
+    from shiqbench.plugin.start_model import StartModel
     from shiqbench.running.train_cell import fit
+    from shiqbench.running.weights import start_weights
 
     logging.disable_progress_bar()
     warnings.simplefilter("ignore")  # the main process shows the same
@@ -40,4 +42,5 @@ def follow(plan: RunPlan, team: Team) -> None:
                     where="launch",
                     do="give every process the same command, files and packages",
                 )
-            fit(cells[order.cell], order.folder, team.share(None), Display(quiet=True), bench)
+            cell = cells[order.cell]
+            fit(cell, StartModel(*start_weights(cell)), order.folder, team.share(None), Display(quiet=True), bench)

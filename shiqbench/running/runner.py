@@ -12,6 +12,7 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, write_json
 from shiqbench.planning.plan import Point
 from shiqbench.plugin.start_model import StartModel
+from shiqbench.plugin.task import Task
 from shiqbench.running.weights import of_cell
 from shiqbench.running.workbench import workbench
 from shiqbench.store.cell import check_not_cleaned, check_writable, is_done, mark_done, working_on
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from shiqbench.planning.plan import CellPlan, Curve, RunPlan
     from shiqbench.running.team import Team
     from shiqbench.running.workbench import Workbench
-
-# What a language model under training can provide, whatever the task.
-LANGUAGE_MODEL_OFFERS = frozenset({"values", "token_q", "mismatched", "best"})
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,7 @@ def prepare(plan: RunPlan) -> None:
     check_writable(cell.results)
     for evaluated in (plan, *plan.also):
         evaluated.task.fetch()
-        if not cell.task.own_policy:
+        if isinstance(evaluated.task, Task):
             evaluated.task.use_model(StartModel(cell.model.folder()))
 
 
@@ -203,9 +201,7 @@ def check_needs(cell: CellPlan) -> None:
         ConfigError: It names what is missing, or what the task says.
     """
     algorithm, task = cell.algorithm.load()(cell.algo), cell.task.load()(cell.task_config)
-    needs: frozenset[str] = algorithm.needs
-    offers: frozenset[str] = task.offers | (frozenset() if cell.task.own_policy else LANGUAGE_MODEL_OFFERS)
-    missing = sorted(needs - offers)
+    missing = sorted(algorithm.needs - task.provides())
     if missing:
         raise ConfigError(
             f"{cell.algorithm.name} needs {', '.join(missing)}, which {cell.task.name} does not offer",

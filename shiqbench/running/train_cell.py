@@ -14,13 +14,14 @@ from shiqbench.base.files import write_json
 from shiqbench.base.manifest import manifest, peak_gpu_memory_gb, peak_memory_gb
 from shiqbench.base.memory import keeping_freed_memory
 from shiqbench.episodes.episode import REFERENCE_RETURNS
-from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.start_model import StartModel
+from shiqbench.plugin.task import ExactTask
 from shiqbench.running.team import Order
 from shiqbench.running.weights import REPLAY, adopt, of_cell, start_weights
 from shiqbench.running.workbench import Material
 from shiqbench.store.cell import is_done, mark_done, working_on
 from shiqbench.training.facts import data_facts
+from shiqbench.training.given_model import train_model
 from shiqbench.training.loop import Trainer, plan_training
 from shiqbench.training.mismatched import mismatched
 from shiqbench.training.policy import Policy, trainable
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from shiqbench.episodes.rendering import Rendered
     from shiqbench.planning.plan import CellPlan
     from shiqbench.plugin.algorithm import Algorithm
-    from shiqbench.plugin.config import AlgorithmConfig
+    from shiqbench.plugin.config import AlgorithmConfig, TrainConfig
     from shiqbench.running.team import Team
     from shiqbench.running.workbench import Workbench
     from shiqbench.training.token_statistics import TokenStatistics
@@ -88,11 +89,10 @@ def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, 
     assert cell.seed is not None
     started = time.perf_counter()
     write_json(cell.folder / "config.json", cell.recipe)
-    facts = (
-        _train_own_policy(cell, display)
-        if cell.task.own_policy
-        else _train_language_model(cell, cell.folder, display, bench, keep)
-    )
+    if issubclass(cell.task.load(), ExactTask):
+        facts = _train_exactly(cell, display)
+    else:
+        facts = _train_language_model(cell, cell.folder, display, bench, keep)
     facts |= {
         "model": cell.model.text,
         "start": cell.start.label if cell.start else None,
@@ -105,36 +105,35 @@ def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, 
     mark_done(folder, [f for f in (folder, *folder.glob("checkpoint")) for f in f.iterdir() if _kept(f)])
 
 
-def _train_own_policy(cell: CellPlan, display: Display) -> dict[str, Any]:
-    assert cell.train is not None
+def _train_exactly(cell: CellPlan, display: Display) -> dict[str, Any]:
+    """The task trains its own policy; returns facts for the manifest."""
     assert cell.seed is not None
-    task = cell.task.load()(cell.task_config)
+    task: ExactTask = cell.task.load()(cell.task_config)
     algorithm = cell.algorithm.load()(cell.algo)
     with display.training(cell.label, cell.folder) as reporter:
-        facts: dict[str, Any] = task.train(algorithm, cell.train, cell.seed, cell.folder, reporter.update)
-    return facts
+        return task.train(algorithm, cell.train, cell.seed, cell.folder, reporter.update, train_model)
 
 
 def _train_language_model(
     cell: CellPlan, folder: Path, display: Display, bench: Workbench, keep: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     """Train into a folder; returns facts for the manifest."""
-    weights, weights_sha256 = start_weights(cell)
+    start = StartModel(*start_weights(cell), display.bar, bench.engine.open)
     algorithm = cell.algorithm.load()(cell.algo)
     with display.stage("episodes"):
-        material = _material(cell, StartModel(weights, weights_sha256, display.bar, bench.engine.open), bench)
+        material = _material(cell, start, bench)
         episodes = algorithm.select(material.offered)
         rendered = material.render(episodes)
     bench.make_room_for_training()
     with bench.team.together(Order(cell.digest, folder)):
         bench.team.share(rendered)
         snapshots = Snapshots(folder / SNAPSHOTS, keep)
-        fitted = fit(cell, folder, rendered, display, bench, snapshots)
+        fitted = fit(cell, start, folder, rendered, display, bench, snapshots)
     snapshots.seal()
-    save_weights(fitted.policy, weights, material.renderer, folder / "checkpoint", algorithm.sampling_q_weight)
+    save_weights(fitted.policy, start.folder, material.renderer, folder / "checkpoint", algorithm.sampling_q_weight)
     return {
-        "start_weights_sha256": weights_sha256,
-        "tokenizer_sha256": _sha256_if_file(weights / "tokenizer.json"),
+        "start_weights_sha256": start.weights_sha256,
+        "tokenizer_sha256": _sha256_if_file(start.folder / "tokenizer.json"),
         "chat_template_sha256": material.renderer.template_sha256,
         "data": data_facts(material.offered, episodes, rendered, fitted.facts.pop("units")),
         "task": material.task.facts(),
@@ -157,6 +156,7 @@ class Fitted(NamedTuple):
 
 def fit(
     cell: CellPlan,
+    start: StartModel,
     folder: Path,
     rendered: Sequence[Rendered],
     display: Display,
@@ -166,7 +166,8 @@ def fit(
     """Train on episodes that are rendered: what every process of a launch does.
 
     Args:
-        cell: What to train; its start must be done.
+        cell: What to train.
+        start: Its start's weights, which are the reference too.
         folder: Holds the checkpoint to continue from; the main process writes into it.
         rendered: All episodes, the same in every process.
         display: Told about progress.
@@ -177,10 +178,8 @@ def fit(
         ConfigError: The data are not what the algorithm or the settings need.
         DivergedError: The loss is no longer finite.
     """
-    config = cell.train
-    assert isinstance(config, TrainConfig)
+    config: TrainConfig = cell.train
     assert cell.seed is not None
-    weights, weights_sha256 = start_weights(cell)
     algorithm = cell.algorithm.load()(cell.algo)
     _check_lengths(rendered, config)
     _check_data(algorithm, rendered)
@@ -190,22 +189,19 @@ def fit(
     if "mismatched" in algorithm.needs:
         joined = [m.rendered for b in plan.batches for m in mismatched(b, rendered)]
     _check_lengths(joined, config)
-    policy = Policy(trainable(bench.pretrained(weights_sha256, weights), config, cell.seed), config, algorithm.needs)
+    model = bench.pretrained(start.weights_sha256, start.folder)
+    policy = Policy(trainable(model, config, cell.seed), config, algorithm.needs)
     policy.to("cuda" if torch.cuda.is_available() else "cpu")  # the reference's pass rounds as training does
     visited = [*(rendered[i] for i in plan.rows), *joined]
-    reference, reference_facts = _reference(algorithm, weights_sha256, policy, visited, display, bench.team)
+    reference, reference_facts = _reference(algorithm, start.weights_sha256, policy, visited, display, bench.team)
     keep = snapshots.keep if snapshots is not None else None
     trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder, keep=keep)
     resumed_at = trainer.done
     with display.training(cell.label, folder) as reporter:
-        trainer.run(reporter)
+        trainer.run(reporter.update)
     facts = {
         "units": len(units),
-        "budget": {
-            "updates": len(plan.batches),
-            "tokens": sum(plan.tokens),
-            "episodes": sum(len(u.rows) for b in plan.batches for u in b),
-        },
+        "budget": plan.budget,
         "reference": reference_facts,
         "mismatched_tokens": sum(r.tokens for r in joined),
         "resumed_at_update": resumed_at,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from shiqbench.base.digest import digest, file_sha256, known_sha256
 from shiqbench.base.errors import RunError
-from shiqbench.plugin.config import TrainConfig
 from shiqbench.store.cell import mark_done, recorded, verified, verified_weights
 from shiqbench.training.snapshots import FOLDER, Snapshots
 
@@ -76,7 +75,6 @@ def as_model(cell: CellPlan, update: int) -> Iterator[tuple[Path, str]]:
     from shiqbench.training.policy import Policy, load_model
     from shiqbench.training.weights import save_weights
 
-    assert isinstance(cell.train, TrainConfig)
     assert cell.seed is not None
     file = of_cell(cell, (update,)).file(update)
     sha256 = verified(file.parent, file.name)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import gc
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from shiqbench.base.machine import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -83,7 +84,7 @@ class Workbench:
         self._pretrained = None
         model = pretrained(folder)
         size = sum(p.numel() * p.element_size() for p in model.parameters())
-        if self.lasting and size * KEPT_SHARE <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        if self.lasting and size * KEPT_SHARE <= memory().total:
             self._pretrained = weights_sha256, copy.deepcopy(model)
         return model
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -119,36 +118,6 @@ def difference(
     return a - b - reach(a - a_low, b_high - b), a - b + reach(a_high - a, b - b_low)
 
 
-def student_cdf(t: float, df: int) -> float:
-    """Distribution function of Student's t, exact for whole degrees of freedom.
-
-    Source: Abramowitz and Stegun (1964), Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
-    """
-    if df < 1:
-        raise ValueError(f"{df} degrees of freedom")
-    angle = math.atan2(abs(t), math.sqrt(df))
-    term = math.cos(angle) if df % 2 else 1.0
-    terms = [term] if df > 1 else []
-    for k in range(3 if df % 2 else 2, df - 1, 2):
-        term *= math.cos(angle) ** 2 * (k - 1) / k
-        terms.append(term)
-    inside = math.sin(angle) * math.fsum(terms)  # P(-|t| < T < |t|) for even df
-    if df % 2:
-        inside = (angle + inside) * 2 / math.pi
-    return 0.5 + math.copysign(inside / 2, t)
-
-
-@cache
-def student_quantile(p: float, df: int) -> float:
-    """The t whose :func:`student_cdf` is ``p``, by bisection to the last digit; p must be in [0.5, 1)."""
-    low, high = 0.0, 1.0
-    while student_cdf(high, df) < p:
-        high *= 2
-    while (middle := (low + high) / 2) not in (low, high):
-        low, high = (middle, high) if student_cdf(middle, df) < p else (low, middle)
-    return high
-
-
 def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """Student's t interval of a mean over independent values.
 
@@ -158,9 +127,11 @@ def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float]
     n = len(values)
     if n < 2:
         raise ValueError(f"{n} values have no interval")
+    from scipy.special import stdtrit  # late: commands that draw no interval need not wait for it
+
     mean = math.fsum(values) / n
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-    half = student_quantile((1 + level) / 2, n - 1) * deviation / math.sqrt(n)
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * deviation / math.sqrt(n)
     return mean - half, mean + half
 
 

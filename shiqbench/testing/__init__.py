@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 from shiqbench.testing.algorithms import check_algorithm
-from shiqbench.testing.contract import Report
+from shiqbench.testing.batches import random_batch
+from shiqbench.testing.contract import ContractReport
 from shiqbench.testing.tasks import check_task
 
-__all__ = ["Report", "check_algorithm", "check_task"]
+__all__ = ["ContractReport", "check_algorithm", "check_task", "random_batch"]

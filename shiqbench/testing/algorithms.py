@@ -11,7 +11,7 @@ from shiqbench.plugin.config import AlgorithmConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.testing.component import check_config, check_light
 from shiqbench.testing.contract import AlgorithmContract as Line
-from shiqbench.testing.contract import Report
+from shiqbench.testing.contract import ContractReport
 from shiqbench.testing.losses import check_loss
 from shiqbench.testing.optimum import check_optimum
 from shiqbench.testing.training import check_training
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from shiqbench.plugin.specs import AlgorithmSpec
 
 
-def check_algorithm(name: str, config: Mapping[str, Any] | None = None, plugins: Sequence[str | Path] = ()) -> Report:
+def check_algorithm(
+    name: str, config: Mapping[str, Any] | None = None, plugins: Sequence[str | Path] = ()
+) -> ContractReport:
     """Check everything that an algorithm promises; see docs/plugins.md for the list.
 
     Args:
@@ -38,7 +40,7 @@ def check_algorithm(name: str, config: Mapping[str, Any] | None = None, plugins:
         AssertionError: Something does not hold: the message names the algorithm, the contract line, and the numbers.
         PluginError: Nothing of that name is registered.
     """
-    report, files, values = Report("algorithm", name), tuple(Path(p) for p in plugins), dict(config or {})
+    report, files, values = ContractReport("algorithm", name), tuple(Path(p) for p in plugins), dict(config or {})
     spec = registry(files).algorithm(name)
     check_light(report, Line.LIGHT, files)
     settings = check_config(report, Line.CONFIG, spec.load_config(), values, AlgorithmConfig)
@@ -56,7 +58,7 @@ def check_algorithm(name: str, config: Mapping[str, Any] | None = None, plugins:
     return report
 
 
-def _make(report: Report, spec: AlgorithmSpec, settings: Any) -> Algorithm[AlgorithmConfig]:
+def _make(report: ContractReport, spec: AlgorithmSpec, settings: Any) -> Algorithm[AlgorithmConfig]:
     kind = report.attempt(Line.STATEMENTS, f"loading {spec.target}", spec.load)
     found = isinstance(kind, type) and issubclass(kind, Algorithm)
     report.require(found, Line.STATEMENTS, f"{spec.target} is no Algorithm")
@@ -64,7 +66,7 @@ def _make(report: Report, spec: AlgorithmSpec, settings: Any) -> Algorithm[Algor
     return made
 
 
-def _check_statements(report: Report, spec: AlgorithmSpec, algorithm: Algorithm[AlgorithmConfig]) -> None:
+def _check_statements(report: ContractReport, spec: AlgorithmSpec, algorithm: Algorithm[AlgorithmConfig]) -> None:
     """Unit, needs and numbers, before anything is computed."""
 
     def require(holds: bool, found: str) -> None:
@@ -89,7 +91,7 @@ def _check_statements(report: Report, spec: AlgorithmSpec, algorithm: Algorithm[
         require(claim is None and value is None and not needs, "claims or needs, but it trains nothing")
 
 
-def _check_select(report: Report, algorithm: Algorithm[AlgorithmConfig]) -> None:
+def _check_select(report: ContractReport, algorithm: Algorithm[AlgorithmConfig]) -> None:
     offered = WordsTask(WordsConfig()).episodes("train")
     known = {e.id for e in offered}
     first, second = algorithm.select(offered), algorithm.select(offered)

@@ -85,6 +85,7 @@ def random_batch(
     if not algorithm.uses_reference:
         values |= {name: torch.full_like(values[name], float("nan")) for name in ("ref_logit_EA", "ref_lse_EA")}
     values |= _needed(algorithm, rand, rows, columns, at_reference)
+    values["progress"] = float(torch.rand((), generator=generator))
     batch = Batch(valid_EA=valid_EA, unit_E=torch.arange(rows) // size, **values)
     return changed(batch, lambda _, x: x.to(dtype) if x.is_floating_point() else x)
 
@@ -144,7 +145,7 @@ def tensors(batch: Batch) -> dict[str, Tensor]:
         value = getattr(batch, each.name)
         if isinstance(value, TokenQ):
             found |= {f"token_q.{k}": v for k, v in value._asdict().items()}
-        elif value is not None:
+        elif isinstance(value, torch.Tensor):
             found[each.name] = value
     return found
 
@@ -153,7 +154,7 @@ def changed(batch: Batch, change: Callable[[str, Tensor], Tensor]) -> Batch:
     """The batch with ``change(name, tensor)`` in place of every tensor."""
     new = {name: change(name, x) for name, x in tensors(batch).items()}
     q = {name.partition(".")[2]: x for name, x in new.items() if "." in name}
-    plain = {name: x for name, x in new.items() if "." not in name}
+    plain: dict[str, Any] = {name: x for name, x in new.items() if "." not in name}
     return replace(batch, **plain, token_q=TokenQ(**q) if q else None)
 
 

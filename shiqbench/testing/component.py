@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shiqbench.plugin.config import Section
-    from shiqbench.testing.contract import Report
+    from shiqbench.testing.contract import ContractReport
 
 HEAVY = ("torch", "numpy", "pandas")
 # Importing a module that is None in sys.modules is an error, which the registry reports with the plugin's name.
@@ -34,7 +34,7 @@ except ShiqbenchError as error:
 """
 
 
-def check_light(report: Report, line: StrEnum, files: Sequence[Path]) -> None:
+def check_light(report: ContractReport, line: StrEnum, files: Sequence[Path]) -> None:
     """Find and configure the component in a process where heavy modules cannot be imported."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     words = [sys.executable, "-c", LIGHT_LISTING, report.kind, report.name, ",".join(HEAVY), *map(str, files)]
@@ -42,7 +42,9 @@ def check_light(report: Report, line: StrEnum, files: Sequence[Path]) -> None:
     report.require(done.returncode == 0, line, done.stderr.strip().rpartition("\n")[2])
 
 
-def check_config(report: Report, line: StrEnum, kind: Any, values: dict[str, Any], base: type[Section]) -> Section:
+def check_config(
+    report: ContractReport, line: StrEnum, kind: Any, values: dict[str, Any], base: type[Section]
+) -> Section:
     """Make the configuration and send it through JSON, as ``config.json`` of a cell does."""
     found = isinstance(kind, type) and issubclass(kind, base)
     report.require(found, line, f"{kind!r} is no {base.__name__}")

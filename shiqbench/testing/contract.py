@@ -64,7 +64,7 @@ class TaskContract(StrEnum):
     OWN_POLICY = "its own policy can be scored untrained and trained"
 
 
-class Report:
+class ContractReport:
     """What was found about one component.
 
     Args:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from shiqbench.episodes.episode import Episode
     from shiqbench.episodes.rendering import Renderer
     from shiqbench.plugin.task import Task
-    from shiqbench.testing.contract import Report
+    from shiqbench.testing.contract import ContractReport
 
 RENDERED = 12  # episodes of a split, evenly spaced
 
 
-def check_episodes(report: Report, make: Callable[[], Task], renderer: Renderer) -> list[str]:
+def check_episodes(report: ContractReport, make: Callable[[], Task], renderer: Renderer) -> list[str]:
     """Check the episodes of every split.
 
     Args:
@@ -53,7 +53,7 @@ def check_episodes(report: Report, make: Callable[[], Task], renderer: Renderer)
     return [m.content for e in splits["train"] for m in e.messages if m.action]
 
 
-def _check_splits(report: Report, splits: dict[str, list[Episode]]) -> None:
+def _check_splits(report: ContractReport, splits: dict[str, list[Episode]]) -> None:
     names = list(splits)
     groups = {name: {e.group for e in found} for name, found in splits.items()}
     for i, one in enumerate(names):
@@ -62,7 +62,7 @@ def _check_splits(report: Report, splits: dict[str, list[Episode]]) -> None:
             report.require(not both, Line.SPLITS, f"{len(both)} groups in {one} and {two}, such as {both[:3]}")
 
 
-def _check_one(report: Report, episode: Episode) -> None:
+def _check_one(report: ContractReport, episode: Episode) -> None:
     where = f"episode {episode.id!r}"
     report.require(bool(episode.id and episode.group), Line.EPISODES, f"{where} of group {episode.group!r}")
     report.require(bool(episode.behaviour), Line.EPISODES, f"{where} without a behaviour")
@@ -73,7 +73,7 @@ def _check_one(report: Report, episode: Episode) -> None:
             report.require(math.isfinite(message.reward), Line.REWARDS, f"{where} has {message.reward}")
 
 
-def _check_offers(report: Report, task: Task, episode: Episode) -> None:
+def _check_offers(report: ContractReport, task: Task, episode: Episode) -> None:
     """Data behind the needs that only data can meet."""
     if "reference_returns" in task.offers:
         returns = episode.meta.get("reference_returns")
@@ -85,7 +85,7 @@ def _check_offers(report: Report, task: Task, episode: Episode) -> None:
     report.require(True, Line.OFFERS, "")
 
 
-def _check_rendering(report: Report, episode: Episode, renderer: Renderer) -> None:
+def _check_rendering(report: ContractReport, episode: Episode, renderer: Renderer) -> None:
     where = f"episode {episode.id!r}"
     rendered = report.attempt(Line.RENDERING, where, lambda: renderer.render(episode))
     actions = [s.ids[p] for s in rendered.sequences for p in s.actions]

@@ -18,6 +18,7 @@ from shiqbench.running.evaluation import write_records
 from shiqbench.testing.contract import TaskContract as Line
 from shiqbench.testing.generator import ODD_ANSWERS, ScriptedGenerator
 from shiqbench.testing.training import Interrupted, log_lines
+from shiqbench.training.given_model import train_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from shiqbench.episodes.rendering import Renderer, TokenSequence
     from shiqbench.plugin.algorithm import Algorithm
     from shiqbench.plugin.config import AlgorithmConfig, EvalConfig, Section
-    from shiqbench.plugin.task import Metrics, Record, Task
-    from shiqbench.testing.contract import Report
+    from shiqbench.plugin.task import ExactTask, Metrics, Record, Task, TaskBase
+    from shiqbench.testing.contract import ContractReport
 
 EXAMPLES = 3
 SAVE_EVERY = 2  # updates
@@ -34,7 +35,7 @@ ROOM = {"max_tokens": 4096, "max_episode_tokens": 65536, "max_context": 1_000_00
 
 
 def check_evaluation(
-    report: Report, make: Callable[[], Task], config: EvalConfig, renderer: Renderer, said: Sequence[str]
+    report: ContractReport, make: Callable[[], Task], config: EvalConfig, renderer: Renderer, said: Sequence[str]
 ) -> None:
     """Evaluate a scripted model.
 
@@ -91,7 +92,7 @@ def check_evaluation(
 
 
 def check_own_policy(
-    report: Report, make: Callable[[], Task], algorithm: Algorithm[AlgorithmConfig], config: Section
+    report: ContractReport, make: Callable[[], ExactTask], algorithm: Algorithm[AlgorithmConfig], config: Section
 ) -> None:
     """Train the task's own policy undisturbed and interrupted, and score it.
 
@@ -120,7 +121,7 @@ def check_own_policy(
                 if heard == interrupt_at:
                     raise Interrupted
 
-            facts = make().train(algorithm, config, 0, folder, hear)
+            facts = make().train(algorithm, config, 0, folder, hear, train_model)
             report.require("budget" in facts, Line.OWN_POLICY, f"training tells {sorted(facts)}, and no budget")
             return heard
 
@@ -140,7 +141,7 @@ def check_own_policy(
         report.require(_text(trained) != _text(untrained), Line.OWN_POLICY, "the same score untrained and trained")
 
 
-def check_records(report: Report, task: Task, records: Sequence[Record], again: Sequence[Record]) -> None:
+def check_records(report: ContractReport, task: TaskBase, records: Sequence[Record], again: Sequence[Record]) -> None:
     """Records, and the metrics that come of them."""
     report.require(bool(records), Line.RECORDS, "no record")
     nameless = sum("id" not in r for r in records)
@@ -159,7 +160,7 @@ def check_records(report: Report, task: Task, records: Sequence[Record], again: 
     _check_metrics(report, task, first)
 
 
-def _check_metrics(report: Report, task: Task, found: Metrics) -> None:
+def _check_metrics(report: ContractReport, task: TaskBase, found: Metrics) -> None:
     primary = found.primary
     bad = {k: v for k, v in found.metrics.items() if not math.isfinite(v)}
     report.require(not bad, Line.METRICS, f"{bad}")

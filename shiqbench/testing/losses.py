@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.algorithm import Algorithm, Loss
     from shiqbench.plugin.batch import Batch
     from shiqbench.plugin.config import AlgorithmConfig
-    from shiqbench.testing.contract import Report
+    from shiqbench.testing.contract import ContractReport
 
     AnyAlgorithm = Algorithm[AlgorithmConfig]
 
@@ -41,7 +41,7 @@ EXTREME = 1e4  # nats per token
 TRAINER_KEYS = {"update", "loss", "grad_norm", "lr", "return", "tokens", "action_tokens", "seconds"}
 
 
-def check_loss(report: Report, algorithm: AnyAlgorithm, again: Callable[[], AnyAlgorithm]) -> None:
+def check_loss(report: ContractReport, algorithm: AnyAlgorithm, again: Callable[[], AnyAlgorithm]) -> None:
     """Everything that can be seen of a loss without training.
 
     Args:
@@ -59,12 +59,12 @@ def check_loss(report: Report, algorithm: AnyAlgorithm, again: Callable[[], AnyA
     check_reference_value(report, algorithm)
 
 
-def loss_of(report: Report, algorithm: AnyAlgorithm, batch: Batch) -> Loss:
+def loss_of(report: ContractReport, algorithm: AnyAlgorithm, batch: Batch) -> Loss:
     """The loss; an exception is a finding."""
     return report.attempt(Line.LOSS, f"a batch of {len(batch.weight_U)} units", lambda: algorithm.loss(batch))
 
 
-def check_outputs(report: Report, algorithm: AnyAlgorithm) -> None:
+def check_outputs(report: ContractReport, algorithm: AnyAlgorithm) -> None:
     """Shapes, dtypes, finiteness; what carries a gradient and what does not."""
     names: set[str] | None = None
     for dtype in (torch.float64, torch.float32):
@@ -96,7 +96,7 @@ def check_outputs(report: Report, algorithm: AnyAlgorithm) -> None:
             )
 
 
-def check_device(report: Report, algorithm: AnyAlgorithm) -> None:
+def check_device(report: ContractReport, algorithm: AnyAlgorithm) -> None:
     """A tensor made without naming a device lands on the default one, which is another than the batch's here."""
     batch, _ = with_leaves(random_batch(algorithm))
     with torch.device("meta"):
@@ -106,7 +106,7 @@ def check_device(report: Report, algorithm: AnyAlgorithm) -> None:
         report.require(x.device == batch.logit_EA.device, Line.DEVICE, found)
 
 
-def gradients(report: Report, algorithm: AnyAlgorithm, batch: Batch) -> tuple[Loss, dict[str, Tensor]]:
+def gradients(report: ContractReport, algorithm: AnyAlgorithm, batch: Batch) -> tuple[Loss, dict[str, Tensor]]:
     """The loss and the gradient of its reduced value with respect to every differentiable field."""
     batch, leaves = with_leaves(batch)
     loss = loss_of(report, algorithm, batch)
@@ -115,7 +115,7 @@ def gradients(report: Report, algorithm: AnyAlgorithm, batch: Batch) -> tuple[Lo
     return loss, {k: torch.zeros_like(x) if x.grad is None else x.grad for k, x in leaves.items()}
 
 
-def check_gradients(report: Report, algorithm: AnyAlgorithm) -> None:
+def check_gradients(report: ContractReport, algorithm: AnyAlgorithm) -> None:
     """Exactly 0 where there is no action token; everywhere else something arrives, in one of several batches."""
     reached_EA = valid_EA = None
     for seed in SEEDS:
@@ -134,7 +134,7 @@ def check_gradients(report: Report, algorithm: AnyAlgorithm) -> None:
     report.require(missed == 0, Line.REACHED, f"no gradient at {missed} of {int(valid_EA.sum())} action tokens")
 
 
-def check_reads(report: Report, algorithm: AnyAlgorithm) -> None:
+def check_reads(report: ContractReport, algorithm: AnyAlgorithm) -> None:
     """Needs and ``uses_reference`` are what the loss reads."""
     wanted = [(FIELDS[need], need) for need in sorted(algorithm.needs)]
     for name, need in wanted:
@@ -155,7 +155,7 @@ def check_reads(report: Report, algorithm: AnyAlgorithm) -> None:
         report.require(alike, Line.REFERENCE, "the loss reads them, and uses_reference is False")
 
 
-def _moves(report: Report, algorithm: AnyAlgorithm, field: str, seed: int) -> bool:
+def _moves(report: ContractReport, algorithm: AnyAlgorithm, field: str, seed: int) -> bool:
     """Whether other numbers in a field give another loss."""
     batch = random_batch(algorithm, seed)
     generator = torch.Generator().manual_seed(seed + 100)
@@ -171,7 +171,7 @@ def _moves(report: Report, algorithm: AnyAlgorithm, field: str, seed: int) -> bo
     return not torch.equal(before.numerator_U, after.numerator_U)
 
 
-def check_invariance(report: Report, algorithm: AnyAlgorithm) -> None:
+def check_invariance(report: ContractReport, algorithm: AnyAlgorithm) -> None:
     """Padding, order, company and weight."""
     size = algorithm.group_size
     for seed in SEEDS:
@@ -199,7 +199,7 @@ def check_invariance(report: Report, algorithm: AnyAlgorithm) -> None:
         same(loss_of(report, algorithm, double), everyone, Line.WEIGHT, "with weights doubled", factor=2.0)
 
 
-def check_extremes(report: Report, algorithm: AnyAlgorithm) -> None:
+def check_extremes(report: ContractReport, algorithm: AnyAlgorithm) -> None:
     """A token that policy or reference holds for impossible."""
     who = ["lse_EA", *(["ref_lse_EA"] if algorithm.uses_reference else [])]
     cases = [(name, rows) for name in who for rows in (slice(None), slice(0, None, 2), slice(1, None, 2))]
@@ -226,7 +226,7 @@ def check_extremes(report: Report, algorithm: AnyAlgorithm) -> None:
             report.require(bad == 0, Line.FINITE, text)
 
 
-def check_purity(report: Report, algorithm: AnyAlgorithm, again: Callable[[], AnyAlgorithm]) -> None:
+def check_purity(report: ContractReport, algorithm: AnyAlgorithm, again: Callable[[], AnyAlgorithm]) -> None:
     """The same batch gives the same bits, now, later, and from another instance."""
     batch = random_batch(algorithm)
     before = {name: x.clone() for name, x in tensors(batch).items()}
@@ -259,7 +259,7 @@ def _random_states_moved(call: Callable[[], Loss]) -> tuple[Loss, bool]:
     return found, moved
 
 
-def check_reference_value(report: Report, algorithm: AnyAlgorithm) -> None:
+def check_reference_value(report: ContractReport, algorithm: AnyAlgorithm) -> None:
     """The one number that an algorithm may state about its start."""
     stated = algorithm.loss_at_reference
     if stated is None:

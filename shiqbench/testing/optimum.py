@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from shiqbench.planning.settings import sections
 from shiqbench.plugin.registry import registry
 from shiqbench.testing.contract import AlgorithmContract as Line
+from shiqbench.training.given_model import train_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
     from shiqbench.plugin.algorithm import Algorithm
     from shiqbench.plugin.config import AlgorithmConfig
     from shiqbench.plugin.specs import AlgorithmSpec
-    from shiqbench.testing.contract import Report
+    from shiqbench.plugin.task import ExactTask
+    from shiqbench.testing.contract import ContractReport
 
 EXACT_TASK = "mdp"
 INSTANCES = 2  # of the task's instances; each is a problem of its own
 MOST_REGRET = 1e-3  # relative to the reference's
 
 
-def check_optimum(report: Report, spec: AlgorithmSpec, config: Any) -> None:
+def check_optimum(report: ContractReport, spec: AlgorithmSpec, config: Any) -> None:
     """Train on the exact task with its defaults and measure the regret that is left.
 
     Args:
@@ -46,9 +48,9 @@ def check_optimum(report: Report, spec: AlgorithmSpec, config: Any) -> None:
     typed = {"task.beta": beta, "task.seeds": INSTANCES}
     if "gamma" in type(config).model_fields:
         typed["task.gamma"] = config.gamma  # the claim is that of the discounted objective
-    _, _, task_config, train, _, _ = sections(spec, task, "cpu", typed)
-    exact = task.load()(task_config)
-    missing = sorted(algorithm.needs - exact.offers)
+    section = sections(spec, task, "cpu", typed)
+    exact: ExactTask = task.load()(section.task)
+    missing = sorted(algorithm.needs - exact.provides())
     if missing:
         report.skip(Line.OPTIMUM, f"it needs {', '.join(missing)}, which the exact task does not offer")
         return
@@ -56,7 +58,9 @@ def check_optimum(report: Report, spec: AlgorithmSpec, config: Any) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         report.attempt(
-            Line.OPTIMUM, f"training on {EXACT_TASK}", lambda: exact.train(algorithm, train, 0, folder, lambda *_: None)
+            Line.OPTIMUM,
+            f"training on {EXACT_TASK}",
+            lambda: exact.train(algorithm, section.train, 0, folder, lambda *_: None, train_model),
         )
         records = exact.evaluate_weights(folder / "checkpoint")
     regret = exact.metrics(records).metrics["relative_regret"]

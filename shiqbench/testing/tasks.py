@@ -10,11 +10,11 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.planning.settings import sections
 from shiqbench.plugin.algorithm import Need
-from shiqbench.plugin.config import EvalConfig, TaskConfig
+from shiqbench.plugin.config import TaskConfig
 from shiqbench.plugin.registry import registry
-from shiqbench.plugin.task import Task
+from shiqbench.plugin.task import ExactTask, Task, TaskBase
 from shiqbench.testing.component import check_config, check_light
-from shiqbench.testing.contract import Report
+from shiqbench.testing.contract import ContractReport
 from shiqbench.testing.contract import TaskContract as Line
 from shiqbench.testing.episodes import check_episodes
 from shiqbench.testing.evaluations import check_evaluation, check_own_policy
@@ -35,7 +35,7 @@ def check_task(
     config: Mapping[str, Any] | None = None,
     plugins: Sequence[str | Path] = (),
     algorithm: str = ALGORITHM,
-) -> Report:
+) -> ContractReport:
     """Check everything that a task promises, on its smoke preset; see docs/plugins.md for the list.
 
     Args:
@@ -51,25 +51,23 @@ def check_task(
         AssertionError: Something does not hold: the message names the task, the contract line, and the numbers.
         PluginError: Nothing of that name is registered.
     """
-    report, files = Report("task", name), tuple(Path(p) for p in plugins)
+    report, files = ContractReport("task", name), tuple(Path(p) for p in plugins)
     found = registry(files)
     spec = found.task(name)
     typed = {f"task.{key}": value for key, value in (config or {}).items()}
     check_light(report, Line.LIGHT, files)
     _check_presets(report, spec, found, typed)
     trainer = found.algorithm(algorithm if spec.own_policy else "base")
-    merged, algo, _, train, evaluation, _ = sections(trainer, spec, "smoke", typed)
-    settings = check_config(report, Line.CONFIG, spec.load_config(), merged["task"], TaskConfig)
+    section = sections(trainer, spec, "smoke", typed)
+    settings = check_config(report, Line.CONFIG, spec.load_config(), section.values["task"], TaskConfig)
     make = _maker(report, spec, settings, found)
     report.attempt(Line.STATEMENTS, "fetch", make().fetch)
     _check_identity(report, spec, settings, make)
     if spec.own_policy:
-        for line in (*LANGUAGE_LINES, *EPISODE_LINES):
-            report.skip(line, "it brings its own policy")
-        check_own_policy(report, make, trainer.load()(algo), train)
+        _skip(report, (*LANGUAGE_LINES, *EPISODE_LINES), "it brings its own policy")
+        check_own_policy(report, make, trainer.load()(section.algo), section.train)
         return report
-    for line in (Line.RESUME, Line.OWN_POLICY):
-        report.skip(line, "it trains a language model")
+    _skip(report, (Line.RESUME, Line.OWN_POLICY), "it trains a language model")
     with tempfile.TemporaryDirectory() as folder:
         make_tokenizer(Path(folder))
         renderer = Renderer(Path(folder))
@@ -78,11 +76,7 @@ def check_task(
             said = check_episodes(report, make, renderer)
         else:
             _skip(report, EPISODE_LINES, "it is not trainable")
-        if make().evaluable:
-            assert isinstance(evaluation, EvalConfig)
-            check_evaluation(report, make, evaluation, renderer, said)
-        else:
-            _skip(report, (*LANGUAGE_LINES, Line.RECORDS, Line.DETERMINISTIC, Line.METRICS), "it is not evaluable")
+        check_evaluation(report, make, section.evaluation, renderer, said)
     return report
 
 
@@ -90,17 +84,17 @@ EPISODE_LINES = (Line.EPISODES, Line.OFFERS, Line.REPEATABLE, Line.REWARDS, Line
 LANGUAGE_LINES = (Line.PROGRESS, Line.SETTINGS, Line.CONTEXT)
 
 
-def _skip(report: Report, lines: Sequence[Line], why: str) -> None:
+def _skip(report: ContractReport, lines: Sequence[Line], why: str) -> None:
     for line in lines:
         report.skip(line, why)
 
 
-def _maker(report: Report, spec: TaskSpec, settings: Any, registered: Registry) -> Callable[[], Task]:
-    kind = spec.load()
-    found = isinstance(kind, type) and issubclass(kind, Task)
-    report.require(found, Line.STATEMENTS, f"{spec.target} is no Task")
-    report.require(kind.trainable or kind.evaluable, Line.STATEMENTS, "neither trainable nor evaluable")
-    unknown = sorted(kind(settings).offers - set(get_args(Need)))
+def _maker(report: ContractReport, spec: TaskSpec, settings: Any, registered: Registry) -> Callable[[], Any]:
+    kind, wanted = spec.load(), ExactTask if spec.own_policy else Task
+    fits = isinstance(kind, type) and issubclass(kind, wanted)
+    report.require(fits, Line.STATEMENTS, f"{spec.target} is no {wanted.__name__}, and own_policy is {spec.own_policy}")
+    task: TaskBase = report.attempt(Line.STATEMENTS, "making it", lambda: kind(settings))
+    unknown = sorted(task.offers - set(get_args(Need)))
     report.require(not unknown, Line.STATEMENTS, f"offers {unknown}")
     report.require(
         bool(spec.version and spec.summary and "\n" not in spec.summary),
@@ -108,15 +102,15 @@ def _maker(report: Report, spec: TaskSpec, settings: Any, registered: Registry) 
         "no version, or no summary of one line",
     )
 
-    def make() -> Task:
-        task: Task = kind(settings)
-        report.attempt(Line.STATEMENTS, "equip", lambda: task.use_registry(registered))
+    def make() -> TaskBase:
+        task: TaskBase = kind(settings)
+        report.attempt(Line.STATEMENTS, "use_registry", lambda: task.use_registry(registered))
         return task
 
     return make
 
 
-def _check_presets(report: Report, spec: TaskSpec, found: Registry, typed: dict[str, Any]) -> None:
+def _check_presets(report: ContractReport, spec: TaskSpec, found: Registry, typed: dict[str, Any]) -> None:
     """Every preset, for every algorithm that it mentions."""
     missing = [p for p in PRESETS if p not in spec.presets]
     report.require(not missing, Line.PRESETS, f"no preset {', '.join(missing)}")
@@ -134,7 +128,7 @@ def _check_presets(report: Report, spec: TaskSpec, found: Registry, typed: dict[
     report.require(not strange, Line.CONFIG, f"setting_fields names {', '.join(strange)}, which are no settings")
 
 
-def _check_identity(report: Report, spec: TaskSpec, settings: Any, make: Callable[[], Task]) -> None:
+def _check_identity(report: ContractReport, spec: TaskSpec, settings: Any, make: Callable[[], TaskBase]) -> None:
     kind = spec.load()
     again = type(settings).model_validate(settings.model_dump(mode="json"))
     first, second = (

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from shiqbench.planning.plan import CellPlan
-    from shiqbench.testing.contract import Report
+    from shiqbench.testing.contract import ContractReport
 
 WEIGHTS = "checkpoint/model.safetensors"
 STOP_AFTER = 5  # updates, one more than the newest checkpoint knows of
@@ -77,7 +77,7 @@ def own_cache(folder: Path) -> Iterator[None]:
             os.environ["SHIQBENCH_CACHE"] = before
 
 
-def check_training(report: Report, values: Mapping[str, Any], files: tuple[Path, ...]) -> None:
+def check_training(report: ContractReport, values: Mapping[str, Any], files: tuple[Path, ...]) -> None:
     """Train a tiny language model through the ordinary trainer, twice.
 
     Args:
@@ -93,7 +93,7 @@ def check_training(report: Report, values: Mapping[str, Any], files: tuple[Path,
             task=words.NAME,
             model=str(model),
             preset="smoke",
-            assignments=tuple(f"algo.{k}={json.dumps(v)}" for k, v in values.items()),
+            settings={f"algo.{k}": v for k, v in values.items()},
             plugins=(*files, Path(words.__file__)),
         )
 

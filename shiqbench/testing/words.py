@@ -10,13 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shiqbench.episodes.episode import Episode, Message
+from shiqbench.episodes.generation import Sampling
 from shiqbench.plugin.config import TaskConfig
 from shiqbench.plugin.specs import TaskSpec, hookimpl
-from shiqbench.plugin.task import Task
+from shiqbench.plugin.task import Metrics, Primary, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shiqbench.episodes.generation import ChatGenerator
     from shiqbench.plugin.algorithm import Need
-    from shiqbench.plugin.task import Split
+    from shiqbench.plugin.config import EvalConfig
+    from shiqbench.plugin.task import Record, Split
 
 NAME = "kit_words"
 WORDS = ("red", "blue", "green", "gray", "pink", "teal", "gold", "lime")
@@ -31,7 +36,6 @@ class WordsConfig(TaskConfig):
 class WordsTask(Task):
     """Two turns, each worth one half, with everything that data can offer."""
 
-    evaluable = False
     offers: frozenset[Need] = frozenset({"reference_returns", "behaviour_logp"})
 
     @classmethod
@@ -53,6 +57,19 @@ class WordsTask(Task):
                 )
                 found.append(Episode(f"{word}-{name}", word, name, messages, meta={"reference_returns": RETURNS}))
         return found
+
+    def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Record]:
+        """Ask for every word once."""
+        words = WORDS[: config.examples]
+        replies = chat.reply([[Message("user", f"say {w}")] for w in words], Sampling(config.max_tokens))
+        progress(len(words), len(words))
+        said = [None if r.message is None else r.message.content for r in replies]
+        return [{"id": w, "right": text == w} for w, text in zip(words, said, strict=True)]
+
+    def metrics(self, records: Sequence[Record]) -> Metrics:
+        """Share of right answers."""
+        right = sum(r["right"] for r in records) / len(records)
+        return Metrics(Primary("right", right, right, right), {"right": right})
 
 
 def _said(text: str, reward: float) -> Message:

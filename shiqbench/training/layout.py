@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from shiqbench.episodes.rendering import Rendered
+    from shiqbench.plugin.batch import EpisodeUnit
     from shiqbench.training.token_statistics import TokenStatistics
-    from shiqbench.training.units import EpisodeUnit
 
 
 def make_batch(
@@ -28,6 +28,7 @@ def make_batch(
     rows: Sequence[TokenStatistics],
     references: Sequence[TokenStatistics],
     mismatched: float | None = None,
+    progress: float = 0.0,
 ) -> Batch:
     """Lay episodes out over their action tokens.
 
@@ -38,6 +39,7 @@ def make_batch(
         rows: The policy's statistics, with gradient, and those of its heads where there are any.
         references: The reference's.
         mismatched: Mean log-ratio of the update's mismatched completions, if the algorithm needs it.
+        progress: Share of the training budget that is spent before this update.
     """
     members = [(u, rendered[i]) for u, unit in enumerate(units) for i in unit.rows]
     lengths = torch.tensor([r.actions for _, r in members])
@@ -70,6 +72,7 @@ def make_batch(
         mismatched_E=like.new_full((len(members),), mismatched) if mismatched is not None else None,
         best_E=torch.tensor(best, device=like.device) if len(best) == len(members) else None,
         reference_return_EK=_reference_returns([r for _, r in members], like),
+        progress=progress,
     )
 
 

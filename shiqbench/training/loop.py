@@ -8,17 +8,17 @@ import time
 from bisect import bisect
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
 
 from shiqbench.base.errors import ConfigError, DivergedError
+from shiqbench.store.resumable import load_state, save_state
 from shiqbench.training.layout import make_batch
 from shiqbench.training.mismatched import mismatched
 from shiqbench.training.policy import fit, row_statistics
 from shiqbench.training.reduction import Totals
-from shiqbench.training.resumable import load_state, save_state
 from shiqbench.training.units import unit_batches
 
 if TYPE_CHECKING:
@@ -27,18 +27,10 @@ if TYPE_CHECKING:
 
     from shiqbench.episodes.rendering import Rendered
     from shiqbench.plugin.algorithm import Algorithm, Loss
-    from shiqbench.plugin.batch import Batch
+    from shiqbench.plugin.batch import Batch, EpisodeUnit
     from shiqbench.plugin.config import AlgorithmConfig, TrainConfig
     from shiqbench.training.policy import Policy
     from shiqbench.training.token_statistics import TokenStatistics
-    from shiqbench.training.units import EpisodeUnit
-
-
-class Reporter(Protocol):
-    """Told about progress; a progress bar, a tracker, or nobody."""
-
-    def update(self, line: dict[str, Any], total: int) -> None:
-        """One update is done; ``line`` is what ``train.jsonl`` holds, ``total`` the planned updates."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +46,12 @@ class TrainingPlan:
     batches: tuple[tuple[EpisodeUnit, ...], ...]
     tokens: tuple[int, ...]
     rows: tuple[int, ...]
+
+    @property
+    def budget(self) -> dict[str, int]:
+        """What the whole training spends."""
+        episodes = sum(len(u.rows) for b in self.batches for u in b)
+        return {"updates": len(self.batches), "tokens": sum(self.tokens), "episodes": episodes}
 
 
 def plan_training(
@@ -94,6 +92,13 @@ def learning_rate(config: TrainConfig, share: float, peak: float | None = None) 
     left = (1 - share) / (1 - config.warmup)
     factor = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[config.schedule]
     return peak * factor
+
+
+def progress(plan: TrainingPlan, config: TrainConfig, done: int) -> float:
+    """Share of the budget that the first ``done`` updates spend, in updates or in tokens, as the budget is given."""
+    if config.tokens is None:
+        return done / len(plan.batches)
+    return sum(plan.tokens[:done]) / config.tokens
 
 
 def _check_share(plan: TrainingPlan, processes: int) -> None:
@@ -156,8 +161,11 @@ class Trainer:
         self.policy, self.optimizer = self.accelerator.prepare(policy, optimizer)
         self.done = self._resume()
 
-    def run(self, reporter: Reporter) -> None:
+    def run(self, report: Callable[[dict[str, Any], int], None]) -> None:
         """Train from the newest checkpoint to the end of the plan.
+
+        Args:
+            report: Called after each update with what ``train.jsonl`` holds of it and the planned number of updates.
 
         Raises:
             DivergedError: The loss or its gradient is no longer finite.
@@ -175,7 +183,7 @@ class Trainer:
                 self.done = index + 1
                 if self.keep is not None and main:
                     self.keep(self.done, self._trained_state)
-                reporter.update(line, total)
+                report(line, total)
                 if self.done % self.config.save_every == 0 and self.done < total:
                     self._save()
 
@@ -196,7 +204,7 @@ class Trainer:
         for units in passes:
             # Processes may differ in their number of passes, so they meet in the last alone.
             with nullcontext() if units is passes[-1] else self.accelerator.no_sync(self.policy):
-                loss, batch = self._loss(units, mismatched)
+                loss, batch = self._loss(units, mismatched, progress(self.plan, self.config, index))
                 self.accelerator.backward(loss.numerator_U.sum())
             totals.add(loss, batch)
         summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
@@ -250,12 +258,12 @@ class Trainer:
             yield units[start:end]
             start = end
 
-    def _loss(self, units: Sequence[EpisodeUnit], mismatched: float | None) -> tuple[Loss, Batch]:
+    def _loss(self, units: Sequence[EpisodeUnit], mismatched: float | None, progress: float) -> tuple[Loss, Batch]:
         members = [self.rendered[i] for u in units for i in u.rows]
         rows = row_statistics(self.policy, members, heads=True)
         device = rows[0].logit_N.device
         references = [self.reference(r).to(device) for r in members]
-        batch = make_batch(units, self.rendered, rows, references, mismatched)
+        batch = make_batch(units, self.rendered, rows, references, mismatched, progress)
         return self.algorithm.loss(batch), batch
 
     @torch.no_grad()

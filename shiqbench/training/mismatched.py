@@ -17,7 +17,7 @@ from shiqbench.episodes.rendering import Rendered, TokenSequence
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shiqbench.training.units import EpisodeUnit
+    from shiqbench.plugin.batch import EpisodeUnit
 
 
 class Mismatched(NamedTuple):

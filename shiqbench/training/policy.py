@@ -167,9 +167,7 @@ class Policy(torch.nn.Module):
         self.model, self.config = model, config
         self.heads = heads_for(needs, plain(model))
 
-    def forward(
-        self, sequences: Sequence[TokenSequence], entropy: bool = False, heads: bool = False
-    ) -> list[TokenStatistics]:
+    def forward(self, sequences: Sequence[TokenSequence], heads: bool = False) -> list[TokenStatistics]:
         """Statistics of every action token, one entry per sequence.
 
         With ``share_prefix`` a pass computes each distinct prefix once. Without it, sequences are padded
@@ -177,16 +175,15 @@ class Policy(torch.nn.Module):
 
         Args:
             sequences: What to compute.
-            entropy: Entropies too.
             heads: Those of the heads too, where the policy has any.
         """
         results: dict[int, TokenStatistics] = {}
         for members in forward_passes(sequences, self.config):
-            found = self._one_pass([sequences[i] for i in members], entropy, heads)
+            found = self._one_pass([sequences[i] for i in members], heads)
             results.update(zip(members, found, strict=True))
         return [results[i] for i in range(len(sequences))]
 
-    def _one_pass(self, sequences: Sequence[TokenSequence], entropy: bool, heads: bool) -> list[TokenStatistics]:
+    def _one_pass(self, sequences: Sequence[TokenSequence], heads: bool) -> list[TokenStatistics]:
         inner = plain(self.model)
         device = next(inner.parameters()).device
         head = inner.get_output_embeddings()
@@ -212,7 +209,7 @@ class Policy(torch.nn.Module):
             hidden: Tensor = body(**inputs, use_cache=False).last_hidden_state[where]
         chosen = torch.tensor([s.ids[p] for s in sequences for p in s.actions], device=device)
         # The head runs outside autocast: it is fp32 whatever the body's precision is.
-        found = token_statistics(hidden, head.weight, chosen, bias_V=getattr(head, "bias", None), entropy=entropy)
+        found = token_statistics(hidden, head.weight, chosen, bias_V=getattr(head, "bias", None))
         if heads and self.heads is not None:
             found = self.heads.extend(found, hidden, chosen)
         counts = [len(s.actions) for s in sequences]

@@ -26,7 +26,6 @@ class TokenStatistics(NamedTuple):
     Attributes:
         logit_N: Raw logit of the chosen token.
         lse_N: Logsumexp over the vocabulary.
-        entropy_N: Entropy of the distribution.
         value_N: Value head.
         q_N: Q head, chosen token.
         q_lse_N: Q head, logsumexp over the vocabulary.
@@ -35,7 +34,6 @@ class TokenStatistics(NamedTuple):
 
     logit_N: Tensor
     lse_N: Tensor
-    entropy_N: Tensor | None = None
     value_N: Tensor | None = None
     q_N: Tensor | None = None
     q_lse_N: Tensor | None = None
@@ -52,7 +50,6 @@ def token_statistics(
     token_N: Tensor,
     *,
     bias_V: Tensor | None = None,
-    entropy: bool = False,
     chunk: int = CHUNK,
 ) -> TokenStatistics:
     """Statistics of chosen tokens from the hidden states that predict them.
@@ -62,7 +59,6 @@ def token_statistics(
         weight_VD: Weight of the vocabulary head.
         token_N: Chosen tokens.
         bias_V: Bias of the head, if it has one.
-        entropy: Compute the entropy too.
         chunk: Positions per chunk; bounds memory at ``chunk * V`` floats.
 
     Returns:
@@ -72,13 +68,9 @@ def token_statistics(
     weight_VD = weight_VD.to(dtype)
     bias_V = None if bias_V is None else bias_V.to(dtype)
 
-    def head(hidden: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def head(hidden: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
         logits = torch.nn.functional.linear(hidden.to(dtype), weight_VD, bias_V)
-        lse = logits.logsumexp(-1)
-        chosen = logits.gather(-1, token[:, None])[:, 0]
-        if not entropy:
-            return chosen, lse, None
-        return chosen, lse, lse - (logits.softmax(-1) * logits).sum(-1)
+        return logits.gather(-1, token[:, None])[:, 0], logits.logsumexp(-1)
 
     parts = []
     for hidden, token in zip(torch.split(hidden_ND, chunk), torch.split(token_N, chunk), strict=True):
@@ -88,6 +80,5 @@ def token_statistics(
             parts.append(head(hidden, token))
     if not parts:
         empty = hidden_ND.new_zeros(0, dtype=dtype)
-        return TokenStatistics(empty, empty, empty if entropy else None)
-    logit, lse, ent = zip(*parts, strict=True)
-    return TokenStatistics(torch.cat(logit), torch.cat(lse), torch.cat(ent) if entropy else None)
+        return TokenStatistics(empty, empty)
+    return TokenStatistics(*(torch.cat(column) for column in zip(*parts, strict=True)))

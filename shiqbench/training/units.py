@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.plugin.algorithm import accepted
+from shiqbench.plugin.batch import EpisodeUnit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,38 +21,6 @@ if TYPE_CHECKING:
 
 # Windows of this many batches are sorted: rows of a batch are alike, the order stays random.
 SORT_WINDOW = 32
-
-
-@dataclass(frozen=True)
-class EpisodeUnit:
-    """What an algorithm consumes at once: one episode, a pair (better first), or a group.
-
-    Attributes:
-        rows: Indices into the rendered episodes.
-        weight: 1, or a probability in an exact expectation.
-        best: For each row, whether no episode of its group has a higher return.
-    """
-
-    rows: tuple[int, ...]
-    weight: float = 1.0
-    best: tuple[bool, ...] = ()
-
-
-def accepted(episodes: Sequence[Episode], rule: Literal["best", "threshold"], threshold: float = 0.0) -> list[Episode]:
-    """The acceptance rule of supervised and binary methods.
-
-    Args:
-        episodes: Candidates.
-        rule: ``best`` keeps the episodes with the highest return of each group, ``threshold``
-            those whose return exceeds ``threshold``.
-        threshold: In units of return.
-    """
-    if rule == "threshold":
-        return [e for e in episodes if e.total_reward > threshold]
-    best: dict[str, float] = {}
-    for e in episodes:
-        best[e.group] = max(best.get(e.group, e.total_reward), e.total_reward)
-    return [e for e in episodes if e.total_reward == best[e.group]]
 
 
 def make_units(algorithm: Algorithm[AlgorithmConfig], episodes: Sequence[Episode]) -> list[EpisodeUnit]:

@@ -1,7 +1,7 @@
 """How the losses relate: identities, gradient stops, and the fixed points that they claim, in fp64.
 
-Mutations tried by hand; each makes at least one test here fail:
-MUTATIONS
+Each test fails for a loss whose sign, factor, reference or stopped gradient is wrong, or whose claimed fixed point is
+not one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from shiqbench_algorithms.reval import Reval, RevalConfig
 from shiqbench_algorithms.shiq import Shiq, ShiqConfig
 from shiqbench_algorithms.tbrm import Tbrm, TbrmConfig
 
+from shiqbench.plugin.algorithm import Loss
 from shiqbench.plugin.batch import Batch
 from shiqbench.plugin.tensors import suffix_sum
 
@@ -122,7 +123,7 @@ def test_dqo_has_the_residual_and_the_value_gradient_of_oreo_but_the_whole_polic
 def test_oreo_stops_the_gradient_everywhere_but_at_the_own_token_and_the_own_value() -> None:
     oreo, beta = Oreo(OreoConfig(beta=0.3)), 0.3
     b = full(oreo)
-    residual = (b.value_EA - suffix_sum(b.reward_EA) + beta * suffix_sum(b.logratio_EA)).detach()
+    residual = (b.need("value_EA") - suffix_sum(b.reward_EA) + beta * suffix_sum(b.logratio_EA)).detach()
     scale = 2 * residual * b.valid_EA * b.weight_U[:, None] / b.length_E[:, None]
     assert_close(gradients(oreo, b, "value_EA")[0], scale)
     assert_close(gradients(oreo, b, "logit_EA")[0], beta * scale)
@@ -209,7 +210,8 @@ def test_the_reference_point_of_kto_makes_raising_harder() -> None:
     good = kto.good(b)
 
     def losses(z: float) -> torch.Tensor:
-        return kto.loss(replace(b, mismatched_E=torch.full((6,), z, dtype=torch.float64))).numerator_U.detach()
+        loss: Loss = kto.loss(replace(b, mismatched_E=torch.full((6,), z, dtype=torch.float64)))
+        return loss.numerator_U.detach()
 
     assert (losses(2.0)[good] > losses(0.0)[good]).all()
     assert (losses(2.0)[~good] < losses(0.0)[~good]).all()
@@ -230,7 +232,8 @@ def test_the_closed_form_of_qrpo_is_wrong_for_binary_rewards() -> None:
     closed = 0.5 * math.log(0.5 * (math.exp(2) - 1))
     assert closed == pytest.approx(0.581, abs=5e-4)
     u, log_z = binary(16, 0.5, "inclusive")
-    assert (u, log_z) == (1.0, pytest.approx(0.801, abs=5e-4))
+    assert u == 1.0
+    assert log_z == pytest.approx(0.801, abs=5e-4)
     # From scratch: 8 right ones that none of 15 exceeds, 8 wrong ones that 7 of 15 equal.
     assert log_z == pytest.approx(0.5 * math.log((math.exp(2) + math.exp(2 * 7 / 15)) / 2), rel=1e-12)
     u, log_z = binary(16, 0.5, "mid")

@@ -1,7 +1,7 @@
 """What every algorithm of the family must satisfy: masks, padding, order, extremes, declarations, bounds.
 
-Mutations tried by hand; each makes at least one test here fail:
-MUTATIONS
+Each test fails for a loss that sees padding, masked tokens or the order of a batch, that overflows, that needs what it
+does not declare, or whose setting is not bounded.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from builders import FAMILY, SIX, batch, full, learned
 from shiqbench.base.errors import ConfigError, RunError
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.rendering import Rendered
-from shiqbench.planning.settings import validate
-from shiqbench.plugin.batch import Batch, TokenQ
+from shiqbench.plugin.algorithm import Loss
+from shiqbench.plugin.batch import Batch, EpisodeUnit, TokenQ
 from shiqbench.plugin.registry import registry
-from shiqbench.training.loop import make_batch
+from shiqbench.plugin.validation import validate
+from shiqbench.training.layout import make_batch
 from shiqbench.training.token_statistics import TokenStatistics
-from shiqbench.training.units import EpisodeUnit, make_units
+from shiqbench.training.units import make_units
 
 PAGES = Path(__file__).parents[2] / "algorithms" / "shiqbench_algorithms"
 NAMES = sorted({name.split()[0] for name in FAMILY})
 
 
 def value(algorithm: Any, b: Batch) -> torch.Tensor:
-    return algorithm.loss(b).numerator_U.detach()
+    loss: Loss = algorithm.loss(b)
+    return loss.numerator_U.detach()
 
 
 def rearranged(b: Batch, move: Any) -> Batch:
@@ -113,7 +115,7 @@ def test_extreme_log_ratios_stay_finite(name: str, nats: float, dtype: torch.dty
     b = full(algorithm)
     logits = b.logit_EA.detach() + nats * torch.tensor([1.0, -1.0, 0.5, 1.0, 1.0, -0.3])[:, None]
     b = replace(b, logit_EA=logits)
-    cast = {
+    cast: dict[str, Any] = {
         k: v.detach().to(dtype) for k, v in vars(b).items() if isinstance(v, torch.Tensor) and v.is_floating_point()
     }
     assert b.token_q is not None
@@ -157,11 +159,12 @@ def test_needs_are_exactly_what_the_loss_reads(name: str) -> None:
     algorithm = FAMILY[name]
     assert algorithm.needs == NEEDS.get(name, set())
     b = full(algorithm)
-    declared = replace(b, **{f: None for need, f in FIELDS.items() if need not in algorithm.needs})
+    undeclared: dict[str, Any] = {f: None for need, f in FIELDS.items() if need not in algorithm.needs}
+    declared = replace(b, **undeclared)
     torch.testing.assert_close(value(algorithm, declared), value(algorithm, b), atol=0, rtol=0)
     for need in algorithm.needs:
         with pytest.raises(TypeError, match=FIELDS[need]):
-            algorithm.loss(replace(b, **{FIELDS[need]: None}))
+            algorithm.loss(replace(b, **{FIELDS[need]: None}))  # type: ignore[arg-type]
     nothing = torch.full_like(b.ref_lse_EA, float("nan"))
     without = value(algorithm, replace(b, ref_lse_EA=nothing, ref_logit_EA=nothing))
     assert torch.isfinite(without).all() != algorithm.uses_reference
@@ -258,7 +261,7 @@ def test_the_best_of_a_group_reaches_the_batch() -> None:
     pairs = make_units(FAMILY["dpo"], EPISODES)
     assert [(u.rows, u.best) for u in pairs] == [((1, 0), (True, False))]
     rendered = [Rendered(e, (), (e.total_reward,), None) for e in EPISODES]
-    one = [TokenStatistics(torch.zeros(1), torch.ones(1), None)] * 4
+    one = [TokenStatistics(torch.zeros(1), torch.ones(1))] * 4
     b = make_batch(units, rendered, one, one)
     assert b.best_E is not None
     assert b.best_E.tolist() == [False, True, True, True]

@@ -76,7 +76,7 @@ def test_the_residual_has_the_closed_form_of_its_derivation(gamma: float) -> Non
 @pytest.mark.parametrize("settings", [{}, {"multi_step": False}, {"stop_future": True}, {"shift": False}])
 def test_gradients_are_zero_where_masked_and_not_elsewhere(settings: dict[str, Any]) -> None:
     b = batch()
-    shiq(**settings).loss(b).numerator_U.sum().backward()
+    shiq(**settings).loss(b).numerator_U.sum().backward()  # type: ignore[no-untyped-call]
     assert b.logit_EA.grad is not None
     assert b.lse_EA.grad is not None
     for gradient in (b.logit_EA.grad, b.lse_EA.grad):
@@ -101,7 +101,7 @@ def chosen_logit_gradients(length: int, *, stop_future: bool) -> torch.Tensor:
         unit_E=torch.zeros(1, dtype=torch.long),
         weight_U=torch.ones(1, dtype=torch.float64),
     )
-    shiq(stop_future=stop_future).loss(b).numerator_U.sum().backward()
+    shiq(stop_future=stop_future).loss(b).numerator_U.sum().backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     return logits.grad[0, :, 0]
 
@@ -149,7 +149,7 @@ def test_label_smoothing_weighs_the_pair_the_other_way_round() -> None:
 
 def test_dpo_raises_the_better_row() -> None:
     b = batch(2, at_reference=True)
-    Dpo(DpoConfig()).loss(b).numerator_U.sum().backward()
+    Dpo(DpoConfig()).loss(b).numerator_U.sum().backward()  # type: ignore[no-untyped-call]
     assert b.logit_EA.grad is not None
     assert (b.logit_EA.grad[0::2][b.valid_EA[0::2]] < 0).all()
     assert (b.logit_EA.grad[1::2][b.valid_EA[1::2]] > 0).all()
@@ -158,7 +158,7 @@ def test_dpo_raises_the_better_row() -> None:
 def test_dpo_is_finite_at_extreme_log_ratios() -> None:
     b = batch(2, logit_EA=torch.full((E, A), -1e4, dtype=torch.float64, requires_grad=True))
     loss = Dpo(DpoConfig()).loss(b).numerator_U.sum()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(loss)
     assert b.logit_EA.grad is not None
     assert torch.isfinite(b.logit_EA.grad).all()
@@ -196,7 +196,7 @@ def test_sft_accepts_the_best_of_each_group_or_what_exceeds_a_threshold() -> Non
 def test_padding_and_row_order_change_nothing(algorithm: Any) -> None:
     b = batch(2 if algorithm.unit == "pair" else 1)
     names = ("valid_EA", "reward_EA", "logit_EA", "lse_EA", "ref_logit_EA", "ref_lse_EA")
-    wide = {n: torch.nn.functional.pad(getattr(b, n).detach(), (0, 5)) for n in names}
+    wide: dict[str, Any] = {n: torch.nn.functional.pad(getattr(b, n).detach(), (0, 5)) for n in names}
     padded = Batch(**wide, unit_E=b.unit_E, weight_U=b.weight_U)
     torch.testing.assert_close(algorithm.loss(padded).numerator_U, algorithm.loss(b).numerator_U.detach())
     order = [2, 3, 0, 1]

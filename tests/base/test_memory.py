@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from shiqbench.base import memory
+from shiqbench.base.machine import resident
 from shiqbench.base.memory import keeping_freed_memory
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
@@ -16,11 +17,11 @@ SIZE = 2**28
 
 def resident_after(*, again: bool) -> int:
     """How much more there is in memory after a tensor came and went."""
-    before = memory._resident_bytes()
+    before = resident()
     with keeping_freed_memory(again=again):
         torch.ones(SIZE // 4).sum()
-        assert memory._resident_bytes() - before > SIZE // 2
-    return memory._resident_bytes() - before
+        assert resident() - before > SIZE // 2
+    return resident() - before
 
 
 def test_freed_memory_is_given_back_at_the_end() -> None:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support import TOY
@@ -18,7 +15,9 @@ from support import TOY
 SHIQBENCH = [sys.executable, "-m", "shiqbench"]
 
 
-def shiqbench(*words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> Any:
+def shiqbench(
+    *words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*SHIQBENCH, *map(str, words)],
         capture_output=True,
@@ -33,7 +32,7 @@ def shiqbench(*words: str | Path, env: dict[str, str] | None = None, cwd: Path |
 def refused(tmp_path: Path, *words: str | Path, env: dict[str, str] | None = None) -> str:
     """The one line of an exit-2 refusal that wrote nothing."""
     results = tmp_path / "results"
-    extra = [] if "--results" in words else ["--results", results]
+    extra: list[str | Path] = [] if "--results" in words else ["--results", results]
     done = shiqbench("run", *words, *extra, env=env)
     lines = [x for x in done.stderr.splitlines() if x.startswith("error:")]
     assert done.returncode == 2, done.stderr
@@ -169,32 +168,14 @@ LIGHT = [
 
 
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)
-def test_listing_and_validating_import_neither_torch_nor_pandas(words: list[str]) -> None:
+def test_listing_and_validating_import_nothing_heavy(words: list[str]) -> None:
     code = (
         "import sys\nfrom shiqbench.commands.app import main\n"
         f"try:\n    main({words!r})\nexcept SystemExit:\n    pass\n"
-        "print([m for m in ('torch', 'pandas', 'numpy', 'transformers', 'vllm') if m in sys.modules])"
+        "print([m for m in ('torch', 'pandas', 'numpy', 'scipy', 'transformers', 'vllm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-def seconds(command: list[str]) -> float:
-    started = time.perf_counter()
-    subprocess.run(command, capture_output=True, check=False)
-    return time.perf_counter() - started
-
-
-def median_overhead(command: list[str]) -> float:
-    """Seconds more than a bare interpreter, run in turn with it, so that a busy machine slows both."""
-    bare = [sys.executable, "-c", ""]
-    return statistics.median(seconds(command) - seconds(bare) for _ in range(7))
-
-
-@pytest.mark.parametrize("words", LIGHT, ids=" ".join)
-def test_listing_and_validating_are_fast(words: list[str]) -> None:
-    # Another process may hold the cores: the promise is about this program, so a slow series is repeated.
-    assert min(median_overhead([*SHIQBENCH, *words]) for _ in range(3)) < 0.3
 
 
 def test_exit_codes_of_usage_errors() -> None:

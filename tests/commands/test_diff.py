@@ -14,6 +14,7 @@ from support import TOY
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, write_json
+from shiqbench.commands.common import parse_assignments
 from shiqbench.commands.diff import diff
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import CellPlan, Request
@@ -23,7 +24,7 @@ def cell(results: Path, *assignments: str, algo: str = "shiq", task: str = "mdp"
     """A cell that has only begun: its recipe is there."""
     plugin = more.pop("plugin", TOY)
     plan: CellPlan = make_plan(
-        Request(algo, task, assignments=assignments, plugins=(plugin,), results=results, **more)
+        Request(algo, task, settings=parse_assignments(assignments), plugins=(plugin,), results=results, **more)
     ).cell
     for each in filter(None, (plan.start, plan)):
         write_json(each.folder / "config.json", each.recipe)

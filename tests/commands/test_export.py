@@ -28,6 +28,12 @@ class Letters(Task):
     def data_identity(cls, config):
         return {}
 
+    def evaluate(self, chat, config, progress):
+        return []
+
+    def metrics(self, records):
+        raise NotImplementedError
+
     def export(self, records, form, folder, target, name):
         (folder / "ids").write_text(" ".join(r["id"] for r in records) + str(name))
         if form == "broken":
@@ -130,7 +136,7 @@ def test_records_of_another_version_are_refused(tmp_path: Path, plugins: tuple[P
 
 def test_the_command(tmp_path: Path, plugins: tuple[Path, ...]) -> None:
     cell = make_cell(tmp_path / "results")
-    words = ["export", cell, "--format", "list", "--plugin", plugins[0]]
+    words: list[str | Path] = ["export", cell, "--format", "list", "--plugin", plugins[0]]
     done = shiqbench(*words, cwd=tmp_path)
     folder = tmp_path / "list-abc123-e1f2"
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from support import TOY
 from test_cli import shiqbench
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.commands.common import parse_assignments
 from shiqbench.commands.show_data import describe, training_data
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.rendering import Rendered, TokenSequence
@@ -20,7 +21,12 @@ from shiqbench.episodes.rendering import Rendered, TokenSequence
 
 def toy(tiny_model: Path, algo: str | None = None, *assignments: str) -> dict[str, Any]:
     return training_data(
-        "toy", algo, model=str(tiny_model), assignments=assignments, results=Path("results"), plugins=(TOY,)
+        "toy",
+        algo,
+        model=str(tiny_model),
+        settings=parse_assignments(assignments),
+        results=Path("results"),
+        plugins=(TOY,),
     )
 
 
@@ -80,7 +86,7 @@ def test_a_task_with_its_own_policy_says_that_it_has_none(tmp_path: Path) -> Non
 
 
 def test_the_command(tiny_model: Path, tmp_path: Path) -> None:
-    words = ["show", "toy", "--data", "--plugin", TOY, "--model", tiny_model, "--algo", "sft"]
+    words: list[str | Path] = ["show", "toy", "--data", "--plugin", TOY, "--model", tiny_model, "--algo", "sft"]
     done = shiqbench(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "24 episodes, 8 used; 8 groups, 0 of them with mixed returns; 8 units of sft" in done.stdout

@@ -86,8 +86,9 @@ def test_greedy_answers_agree_in_fp32(vllm_engine: Any, hf_engine: TransformersE
     ours = ChatGenerator(vllm_engine, renderer, 2048).reply(conversations, sampling)
     theirs = ChatGenerator(hf_engine, renderer, 2048).reply(conversations, sampling)
     same = [
-        a.message == b.message or a.message.token_ids == b.message.token_ids for a, b in zip(ours, theirs, strict=True)
-    ]  # type: ignore[union-attr]
+        a.message == b.message or a.message.token_ids == b.message.token_ids  # type: ignore[union-attr]
+        for a, b in zip(ours, theirs, strict=True)
+    ]
     assert sum(same) >= 0.95 * len(same), f"{len(same) - sum(same)} of {len(same)} differ"
     assert "Paris" in ours[0].message.content  # type: ignore[union-attr]
     for a, b in zip(ours, theirs, strict=True):

@@ -85,7 +85,7 @@ def test_the_table_and_the_line_hold_the_same() -> None:
 def test_lines_come_every_twenty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     times = [100.0, 101.0, 119.0, 120.5, 121.0, 141.0]
     now = times[0]
-    monkeypatch.setattr(live.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     found = console()
     lines = Lines(found)
     for i in range(1, len(times)):

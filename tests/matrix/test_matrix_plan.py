@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from shiqbench.base.files import write_json
 from shiqbench.matrix.describe import as_json, describe
 from shiqbench.matrix.plan import MatrixPlan, make_matrix
 from shiqbench.planning.make import make_plan
+from shiqbench.planning.plan import Request, RunPlan
+from shiqbench.running.runner import steps
 from shiqbench.store.cell import mark_done
 
 
@@ -31,7 +34,7 @@ def refused(text: str, tmp_path: Path) -> list[str]:
 
 
 def settings(plan: MatrixPlan) -> dict[str, dict[str, Any]]:
-    return {p.family.name: p.family.settings for p in plan.final.planned}
+    return {p.family.name: dict(p.family.request.settings) for p in plan.final.planned}
 
 
 LEAST = """
@@ -58,6 +61,28 @@ def test_cells_are_those_that_run_would_make(tmp_path: Path) -> None:
         alone = make_plan(cell.job.request)
         assert (cell.digest, cell.folder) == (alone.cell.digest, alone.cell.folder)
         assert cell.evaluation == alone.eval_folder(alone.cell)
+        assert [s.folder for s in steps(cell.job.plan)] == [s.folder for s in steps(alone)]
+
+
+def test_a_job_needs_no_plan_of_its_own_here_and_takes_none_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = LEAST.replace('["mdp"]', '["toy"]\nalso = ["toy:5"]\neval_every = 2') + "[budget]\nupdates = 4\n"
+    jobs = planned(text, tmp_path).final.jobs
+    alone = [make_plan(j.request) for j in jobs]
+
+    def refuse(request: Request) -> RunPlan:
+        raise AssertionError(request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shiqbench.matrix.job.make_plan", refuse)
+        assert [[s.folder for s in steps(j.plan)] for j in jobs] == [[s.folder for s in steps(p)] for p in alone]
+    for job in jobs:
+        travelled = pickle.loads(pickle.dumps(job))
+        assert travelled == job
+        assert travelled.sibling is None
+        assert "plan" not in travelled.__dict__
+        assert travelled.plan.cell.digest == job.plan.cell.digest
 
 
 def test_the_more_special_setting_wins(tmp_path: Path) -> None:
@@ -102,7 +127,7 @@ def test_what_was_said_for_everybody_is_left_out_where_it_cannot_be(tmp_path: Pa
 
 def test_an_override_of_one_seed_concerns_that_seed(tmp_path: Path) -> None:
     text = LEAST + '[[override]]\nalgorithm = "shiq"\nseed = 1\nset = {"train.updates" = 7}\n'
-    by_seed = {f.seeds: f.settings for f in (p.family for p in planned(text, tmp_path).final.planned)}
+    by_seed = {f.seeds: f.request.settings for f in (p.family for p in planned(text, tmp_path).final.planned)}
     assert by_seed == {(0,): {}, (0, 2): {}, (1,): {"train.updates": 7}}
 
 
@@ -127,7 +152,7 @@ def test_a_task_may_have_its_own_preset_algorithms_and_seeds(tmp_path: Path) -> 
     names = [j.name for j in plan.final.jobs]
     assert len(names) == 1 + 5 * 3 + 4
     assert "bfcl_v3 shiq seed 0" in names
-    assert {p.family.preset for p in plan.final.planned if p.family.task == "bfcl_v3"} == {"smoke"}
+    assert {p.family.request.preset for p in plan.final.planned if p.family.request.task == "bfcl_v3"} == {"smoke"}
     assert list(plan.final.starts().values()) == [3]
     assert plan.final.references() == [3]
 
@@ -242,7 +267,7 @@ def test_a_language_model_takes_what_run_would_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: str, needs: tuple[float, float]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr("shiqbench.matrix.executors.machine.cores", lambda: 8)
     text = '[matrix]\nalgorithms = ["sft", "shiq"]\ntasks = ["mdp", "toy"]\n[algorithms.shiq]\nresources.cpus = 3\n'
     found = {
         j.name.removesuffix(" seed 0"): (j.resources.cpus, j.resources.gpus) for j in planned(text, tmp_path).final.jobs

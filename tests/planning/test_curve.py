@@ -13,9 +13,11 @@ from support import TOY
 import shiqbench
 from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import ConfigError, CorruptCellError, RunError
+from shiqbench.commands.common import parse_assignments
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
-from shiqbench.report.comparison import comparable, curve_table
+from shiqbench.report.formats import render
+from shiqbench.report.of_run import report_of_run
 from shiqbench.running.runner import missing
 from shiqbench.running.train_cell import train_cell
 from shiqbench.running.weights import as_model
@@ -27,7 +29,15 @@ def run(algo: str, model: Path, results: Path, **options: Any) -> shiqbench.RunR
 
 
 def request(model: Path, results: Path, every: int | None, algo: str = "sft", *assignments: str) -> Request:
-    return Request(algo, "toy", str(model), eval_every=every, assignments=assignments, plugins=(TOY,), results=results)
+    return Request(
+        algo,
+        "toy",
+        str(model),
+        eval_every=every,
+        settings=parse_assignments(assignments),
+        plugins=(TOY,),
+        results=results,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -125,9 +135,10 @@ def test_curves_share_their_first_point_and_stay_out_of_the_comparison(tiny_mode
     run("dpo", tiny_model, tmp_path, eval_every=3, set={"eval.split": "validation"})
     on_validation = make_plan(request(tiny_model, tmp_path, 3, "dpo", "eval.split=validation"))
     assert on_validation.curve is not None
-    rows = comparable(on_validation)
-    assert len({r.digest for r in rows}) == len(rows)
-    assert sum(r.cell.algorithm == "dpo" and r.digest == plan.cell.folder.name for r in rows) == 1
+    (block,) = report_of_run(on_validation).blocks
+    folders = [e.cell.folder for r in block.rows for e in r.evaluations]
+    assert len(set(folders)) == len(folders)
+    assert folders.count(f"toy/{plan.cell.label}") == 1
 
 
 def test_a_snapshot_that_changed_is_noticed(tiny_model: Path, tmp_path: Path) -> None:
@@ -143,8 +154,9 @@ def test_the_table_has_a_row_for_every_point(tiny_model: Path, tmp_path: Path) -
     run("sft", tiny_model, tmp_path, eval_every=4)
     plan = make_plan(request(tiny_model, tmp_path, 4))
     assert plan.curve is not None
-    table = curve_table(plan.curve)
-    assert list(table.columns[0].cells) == ["0", "4", "6"]
+    (curve,) = report_of_run(plan).curves
+    assert curve.frame["updates"].tolist() == ["0", "4", "6"]
+    assert curve.title in render(report_of_run(plan), "markdown")
 
 
 @pytest.mark.parametrize(
@@ -162,6 +174,6 @@ def test_what_cannot_be_honoured_is_refused(tmp_path: Path, algo: str, task: str
 
 
 def test_a_budget_in_tokens_has_no_known_updates(tmp_path: Path) -> None:
-    words = ("train.updates=null", "train.tokens=1000")
+    words = {"train.updates": None, "train.tokens": 1000}
     with pytest.raises(ConfigError, match="budget is in tokens"):
-        make_plan(Request("sft", "toy", eval_every=2, assignments=words, plugins=(TOY,), results=tmp_path))
+        make_plan(Request("sft", "toy", eval_every=2, settings=words, plugins=(TOY,), results=tmp_path))

@@ -10,6 +10,7 @@ import tempfile
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from shiqbench.base.digest import digest
 from shiqbench.matrix.plan import make_matrix
@@ -23,25 +24,25 @@ ROWS = [
     {"prompt": "Name a fruit.", "chosen": "A pear is a fruit.", "rejected": "No."},
     {"prompt": "Name a river.", "chosen": "The Rhine is a river.", "rejected": "No."},
 ]
-OF_UF = ("task.data=pairs.jsonl",)
+OF_UF = {"task.data": "pairs.jsonl"}
 REQUESTS = {
     "mdp, defaults": Request("shiq", "mdp"),
-    "mdp, smoke, settings": Request("dpo", "mdp", seed=2, preset="smoke", assignments=("algo.beta=0.3",)),
-    "mdp, transformer": Request("copg", "mdp", assignments=("task.policy=transformer",)),
+    "mdp, smoke, settings": Request("dpo", "mdp", seed=2, preset="smoke", settings={"algo.beta": 0.3}),
+    "mdp, transformer": Request("copg", "mdp", settings={"task.policy": "transformer"}),
     "bfcl_v3, the model": Request("base", "bfcl_v3"),
-    "bfcl_v3, no start": Request("sft", "bfcl_v3", assignments=("start=none",)),
+    "bfcl_v3, no start": Request("sft", "bfcl_v3", settings={"start": "none"}),
     "bfcl_v3, a start": Request("shiq", "bfcl_v3", seed=1),
     "bfcl_v3, settings": Request(
-        "dpo", "bfcl_v3", repeats=2, assignments=("algo.beta=0.05", "task.behaviours=perturbed", "train.lr=1e-5")
+        "dpo", "bfcl_v3", repeats=2, settings={"algo.beta": 0.05, "task.behaviours": "perturbed", "train.lr": 1e-05}
     ),
     "bfcl_v3, full": Request("shiq", "bfcl_v3", preset="full", model=EMBEDDED_MODEL),
     "bfcl_v3, also lm_eval": Request("shiq", "bfcl_v3", preset="smoke", also=("lm_eval:arithmetic",)),
-    "lm_eval": Request("base", "lm_eval", assignments=("task.suites=arithmetic",)),
-    "ultrafeedback": Request("dpo", "ultrafeedback", assignments=OF_UF),
+    "lm_eval": Request("base", "lm_eval", settings={"task.suites": "arithmetic"}),
+    "ultrafeedback": Request("dpo", "ultrafeedback", settings=OF_UF),
     "ultrafeedback, a reward": Request(
-        "shiq", "ultrafeedback", assignments=(*OF_UF, "task.reward_model=bradley_terry")
+        "shiq", "ultrafeedback", settings={**OF_UF, "task.reward_model": "bradley_terry"}
     ),
-    "ultrafeedback, a curve": Request("sft", "ultrafeedback", assignments=OF_UF, eval_every=10),
+    "ultrafeedback, a curve": Request("sft", "ultrafeedback", settings=OF_UF, eval_every=10),
     "a plugin file": Request("plain", "mdp"),
 }
 PLUGIN = """
@@ -73,8 +74,10 @@ train.updates = 2
 "algo.beta" = [0.01, 0.1]
 """
 
+P = TypeVar("P", bound=RunPlan)
 
-def _versionless(plan: RunPlan) -> RunPlan:
+
+def _versionless(plan: P) -> P:
     """Versions of engines are the environment's; whether they enter digests is tested elsewhere."""
     return replace(plan, engine_version="engine 1", also=tuple(_versionless(p) for p in plan.also))
 

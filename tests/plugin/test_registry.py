@@ -111,3 +111,65 @@ def test_a_plugin_file_that_does_not_load_stops_since_it_was_asked_for(tmp_path:
 def test_unknown_names_suggest_the_nearest(typed: str, meant: Any) -> None:
     with pytest.raises(PluginError, match=f"did you mean '{meant}'" if meant else f"unknown algorithm '{typed}'"):
         registry().algorithm(typed)
+
+
+OLD = """
+import json
+
+from shiqbench.{module} import {names}
+"""
+MOVED = [
+    ("algorithm", "Algorithm", "Algorithm"),
+    ("algorithm", "(\n    Algorithm,\n    Loss as L,  # both\n)", "Algorithm, Loss"),
+    ("batch", "Batch", "Batch"),
+    ("config", "AlgorithmConfig, TaskConfig", "AlgorithmConfig, TaskConfig"),
+    ("specs", "AlgorithmSpec, hookimpl", "AlgorithmSpec, hookimpl"),
+    ("task", "Task, Beside, Metrics", "Task, Metrics"),
+    ("errors", "ConfigError", "ConfigError"),
+    ("reward", "RewardModel", "RewardModel"),
+    ("episode", "Episode, Message", "Episode, Message"),
+    ("generation", "Sampling", "Sampling"),
+    ("rewards.model", "RewardModel", "RewardModel"),
+]
+
+
+@pytest.mark.parametrize(("module", "names", "told"), MOVED)
+def test_a_plugin_file_with_an_old_import_is_told_the_new_one(
+    tmp_path: Path, module: str, names: str, told: str
+) -> None:
+    old = tmp_path / "old.py"
+    old.write_text(OLD.format(module=module, names=names))
+    with pytest.raises(PluginError) as caught:
+        registry((old,))
+    assert str(caught.value) == (
+        f"plugin file does not load: shiqbench.{module} is now shiqbench.plugin: from shiqbench.plugin import {told} "
+        f"({old}); fix the file, or run without --plugin"
+    )
+
+
+def test_an_installed_plugin_with_an_old_import_is_told_the_new_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entry_point(monkeypatch, tmp_path, "aged", OLD.format(module="specs", names="AlgorithmSpec, hookimpl"))
+    (failure,) = registry().failures
+    assert failure.error == (
+        "shiqbench.specs is now shiqbench.plugin: from shiqbench.plugin import AlgorithmSpec, hookimpl"
+    )
+    assert "shiq" in registry().algorithms
+
+
+def test_a_class_whose_module_has_an_old_import_is_told_the_new_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entry_point(monkeypatch, tmp_path, "late", ALGORITHM.format(name="late").replace("x:", "late_loss:"))
+    (tmp_path / "late_loss.py").write_text(OLD.format(module="algorithm", names="Algorithm"))
+    with pytest.raises(PluginError, match=r"^cannot load late_loss:Y: shiqbench.algorithm is now shiqbench.plugin: "):
+        registry().algorithm("late").load()
+
+
+@pytest.mark.parametrize("text", ["import shiqbench.nowhere", "from shiqbench.nowhere import something"])
+def test_a_module_that_never_was_is_not_called_moved(tmp_path: Path, text: str) -> None:
+    old = tmp_path / "old.py"
+    old.write_text(text)
+    with pytest.raises(PluginError, match=r"no shiqbench.nowhere: a plugin imports from shiqbench.plugin only"):
+        registry((old,))

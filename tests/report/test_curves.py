@@ -10,18 +10,18 @@ from made_up import cell, evaluation
 
 import shiqbench
 from shiqbench.report import make_report
-from shiqbench.report.curves import Curve, _of_checkpoints, _of_training
+from shiqbench.report.curves import Line, _of_checkpoints, _of_training
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_a_curve_averages_the_updates_that_all_seeds_have() -> None:
-    updates, means, bands = Curve("dpo", [[(0, 1.0), (5, 0.5), (7, 9.0)], [(0, 1.0), (5, 0.7)]]).mean()
+    updates, means, bands = Line("dpo", [[(0, 1.0), (5, 0.5), (7, 9.0)], [(0, 1.0), (5, 0.7)]]).mean()
     assert updates == [0, 5]
     assert means == [1.0, pytest.approx(0.6)]
     assert bands[0] == (1.0, 1.0)
     assert bands[1][0] < 0.6 < bands[1][1]
-    assert Curve("dpo", [[(0, 1.0)]]).mean()[2] == []
+    assert Line("dpo", [[(0, 1.0)]]).mean()[2] == []
 
 
 def test_checkpoints_begin_with_the_start_and_end_with_the_final_weights(tmp_path: Path) -> None:

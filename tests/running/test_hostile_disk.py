@@ -198,11 +198,9 @@ def test_a_read_only_results_folder_is_refused_before_anything_is_computed(
     file.write_text(MATRIX)
     with read_only(disk):
         for words in (["run", "--algo", "shiq", *MDP], ["matrix", file]):
-            started = time.monotonic()
             code, said = ask(capsys, *words, "--results", disk / "results")
             (line,) = errors(said)
             assert (code, "Read-only file system" in line, str(disk) in line) == (2, True, True), said
-            assert time.monotonic() - started < 20
     assert not list(disk.iterdir())
 
 
@@ -273,16 +271,17 @@ def finished(tiny_model: Path, cache: Path, tmp_path_factory: pytest.TempPathFac
     file = tmp_path_factory.mktemp("file") / "m.toml"
     file.write_text(MATRIX)
     made: Finished = {}
-    for name, words in {
+    commands: dict[str, list[object]] = {
         "toy": ["run", "--algo", "dpo", *TOYS, "--model", tiny_model],
         "mdp": ["run", "--algo", "shiq", *MDP],
         "matrix": ["matrix", file],
-    }.items():
+    }
+    for name, words in commands.items():
         results = tmp_path_factory.mktemp(name)
         with pytest.raises(SystemExit) as ended:
             main([*map(str, words), "--results", str(results)])
         assert not ended.value.code
-        made[name] = (list(words), results)
+        made[name] = (words, results)
     return made
 
 
@@ -375,7 +374,7 @@ def test_an_interrupted_cell_that_was_damaged_gives_the_same_numbers_or_an_error
     module: Any = evaluation if "journal" in name else train_cell if kind == "toy" else mdp_train
     last = "mark_done" if "journal" in name else "save_weights" if kind == "toy" else "save_file"
 
-    mark = evaluation.mark_done
+    mark = mark_done
 
     def stop(*arguments: Any) -> None:
         if last == "mark_done" and "/dpo/" not in str(arguments[0]):  # the untrained model's evaluation

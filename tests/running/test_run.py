@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -18,8 +19,10 @@ from support import TOY
 import shiqbench
 from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import CorruptCellError
+from shiqbench.commands.common import parse_assignments
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
+from shiqbench.store import cell
 from shiqbench.store.cell import is_done
 
 
@@ -80,6 +83,25 @@ def test_a_start_is_trained_once_and_is_the_reference(tiny_model: Path, tmp_path
     assert named.cell == first.cell
 
 
+def test_the_weights_of_a_start_are_hashed_once_before_the_first_update(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("dpo", tiny_model, tmp_path, preset="started")
+    (start,) = (tmp_path / "toy" / "sft").iterdir()
+    monkeypatch.setattr(cell, "SMALL", 0)  # as for a real model: its file is too large to be hashed at every look
+    hashed = []
+    file_digest = hashlib.file_digest
+
+    def recording(stream: Any, name: str) -> Any:
+        if not any(log.stat().st_size for log in tmp_path.glob("toy/shiq/*/train.jsonl")):
+            hashed.append(Path(stream.name))
+        return file_digest(stream, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", recording)
+    run("shiq", tiny_model, tmp_path, preset="started")
+    assert hashed.count(start / "checkpoint/model.safetensors") == 1
+
+
 def test_continued_training_is_another_cell_than_its_start(tiny_model: Path, tmp_path: Path) -> None:
     run("sft", tiny_model, tmp_path, preset="started")
     assert len(list((tmp_path / "toy" / "sft").iterdir())) == 2
@@ -87,7 +109,7 @@ def test_continued_training_is_another_cell_than_its_start(tiny_model: Path, tmp
 
 def digest(tiny_model: Path, *assignments: str, **changes: Any) -> str:
     values = {"algo": "shiq", "task": "toy", "model": str(tiny_model), "plugins": (TOY,), **changes}
-    return make_plan(Request(assignments=assignments, **values)).cell.digest
+    return make_plan(Request(settings=parse_assignments(assignments), **values)).cell.digest
 
 
 def test_what_changes_a_digest_and_what_does_not(tiny_model: Path) -> None:

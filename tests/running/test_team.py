@@ -259,7 +259,7 @@ def test_more_processes_than_units_is_one_clear_line(toy: Launch) -> None:
 def test_the_engine_is_made_once_and_sees_no_launcher(toy: Launch) -> None:
     log = toy.folder / "engines"
     log.mkdir()
-    more = ["--plugin", ENGINE, "--set", "train.updates=1"]
+    more: list[str | Path] = ["--plugin", ENGINE, "--set", "train.updates=1"]
     words = [w if w != "transformers" else "noted" for w in toy.words(TWO, "sft", *more)]
     environment = {**toy.environment(TWO), "NOTED_ENGINES": str(log)}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=400, check=False)

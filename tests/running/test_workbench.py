@@ -14,6 +14,7 @@ from torch.nn import Module
 from shiqbench.base.digest import file_sha256
 from shiqbench.base.manifest import manifest
 from shiqbench.base.progress import Display
+from shiqbench.commands.common import parse_assignments
 from shiqbench.engines.holder import EngineHolder
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
@@ -28,7 +29,13 @@ def run(
     model: Path, results: Path, bench: Workbench | None, *assignments: str, algo: str = "dpo", seed: int = 0
 ) -> Path:
     request = Request(
-        algo, "toy", model=str(model), seed=seed, assignments=assignments, plugins=(TOY,), results=results
+        algo,
+        "toy",
+        model=str(model),
+        seed=seed,
+        settings=parse_assignments(assignments),
+        plugins=(TOY,),
+        results=results,
     )
     return run_plan(make_plan(request), Display(quiet=True), bench).path
 

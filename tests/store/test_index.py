@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from made_up import cell, evaluation
 
+from shiqbench.base.cache import cache_dir
 from shiqbench.base.errors import CorruptCellError
 from shiqbench.base.files import read_json, write_json
 from shiqbench.store.cell import lock, mark_done
-from shiqbench.store.index import look, origins, read_index, reading
+from shiqbench.store.index import origins, read_index, reading
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -23,9 +25,12 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every file that is opened."""
     opened: list[str] = []
     real = reading._bytes
-    monkeypatch.setattr(
-        reading, "_bytes", lambda folder, name: (opened.append(f"{folder}/{name}"), real(folder, name))[1]
-    )
+
+    def noted(folder: str, name: str) -> bytes:
+        opened.append(f"{folder}/{name}")
+        return real(folder, name)
+
+    monkeypatch.setattr(reading, "_bytes", noted)
     return opened
 
 
@@ -138,10 +143,10 @@ def test_many_folders_are_read_by_several_processes_with_the_same_result(
     for seed in range(8):
         evaluation(cell(tmp_path, "dpo", seed), [seed / 10])
     monkeypatch.setattr(reading, "PART", 3)
-    monkeypatch.setattr(reading.threading, "active_count", lambda: 1)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
     several = read_index(tmp_path)
     monkeypatch.setattr(reading, "PART", 2000)
-    shutil.rmtree(look.cache_dir())
+    shutil.rmtree(cache_dir())
     assert list(several.evaluations) == list(read_index(tmp_path).evaluations)
     assert [e.primary for e in several.evaluations.values()] == [
         e.primary for e in read_index(tmp_path).evaluations.values()

@@ -32,8 +32,8 @@ class Group(Sound):
     """A group of two, and a need."""
 
     unit = "group"
-    group_size = 2  # type: ignore[assignment]
-    needs = frozenset({"best"})  # type: ignore[assignment]
+    group_size = 2
+    needs = frozenset({"best"})
 
     def loss(self, batch: Any) -> Loss:
         gap = self.residual(batch) * (1 + batch.need("best_E").to(batch.logit_EA.dtype))
@@ -45,15 +45,15 @@ class UnknownUnit(Sound):
 
 
 class UnknownNeed(Sound):
-    needs = frozenset({"luck"})  # type: ignore[assignment]
+    needs = frozenset({"luck"})  # type: ignore[arg-type]
 
 
 class NegativeTemperature(Sound):
-    temperature = -1.0  # type: ignore[assignment]
+    temperature = -1.0
 
 
 class QWithoutNeed(Sound):
-    sampling_q_weight = 1.0  # type: ignore[assignment]
+    sampling_q_weight = 1.0
 
 
 class ReadsUndeclared(Sound):
@@ -139,7 +139,7 @@ class Detached(Sound):
 
 
 class IdleNeed(Sound):
-    needs = frozenset({"values"})  # type: ignore[assignment]
+    needs = frozenset({"values"})
 
 
 class IdleReference(Sound):
@@ -170,7 +170,7 @@ class OrderDependent(Sound):
 
 class GroupOrderDependent(Sound):
     unit = "group"
-    group_size = 2  # type: ignore[assignment]
+    group_size = 2
 
     def loss(self, batch: Any) -> Loss:
         first, second = batch.pairs(self.residual(batch))
@@ -236,7 +236,7 @@ class InPlace(Sound):
 
 
 class WrongStart(Sound):
-    loss_at_reference = math.log(2)  # type: ignore[assignment]
+    loss_at_reference = math.log(2)
 
 
 class SelectsNothing(Sound):

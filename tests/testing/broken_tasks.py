@@ -12,7 +12,7 @@ from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.generation import Sampling
 from shiqbench.plugin.config import Section, TaskConfig
 from shiqbench.plugin.specs import TaskSpec, hookimpl
-from shiqbench.plugin.task import Metrics, Primary, Task
+from shiqbench.plugin.task import ExactTask, Metrics, Primary, Task
 
 SPLITS = {"train": ("red", "blue", "teal"), "validation": ("pink", "gold"), "test": ("lime", "gray", "green", "rust")}
 CHANCE = random.SystemRandom()
@@ -61,8 +61,8 @@ class Sound(Task):
         return Metrics(Primary("right", right, 0.0, 1.0), {"right": right})
 
 
-class Useless(Sound):
-    trainable = evaluable = False
+class Unfinished(Sound):
+    evaluate = Task.evaluate
 
 
 class OffersLuck(Sound):
@@ -243,7 +243,7 @@ class OwnEval(Section):
     pass
 
 
-class Own(Task):
+class Own(ExactTask):
     """A policy of one number, which every update moves by the reward of its turn."""
 
     resumes = True
@@ -252,7 +252,9 @@ class Own(Task):
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
         return {}
 
-    def train(self, algorithm: Any, config: Any, seed: int, folder: Path, report: Any) -> dict[str, Any]:
+    def train(
+        self, algorithm: Any, config: Any, seed: int, folder: Path, report: Any, train_model: Any
+    ) -> dict[str, Any]:
         import torch
         from safetensors.torch import save_file
 
@@ -336,4 +338,5 @@ def shiqbench_register_tasks() -> list[TaskSpec]:
         *(spec(kind.__name__, kind.__name__, GOOD, own_policy=True, **sections) for kind in OWN),
         *(spec(name, "Sound", presets) for name, presets in PRESETS.items()),
         spec("not_a_task", "Config", GOOD),
+        spec("not_exact", "Sound", GOOD, own_policy=True),
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shiqbench.testing.contract import AlgorithmContract, Report, TaskContract
+from shiqbench.testing.contract import AlgorithmContract, ContractReport, TaskContract
 
 DOCS = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 
@@ -19,7 +19,7 @@ def test_the_docs_name_every_line_of_the_contract_and_no_other(heading: str, lin
 
 
 def test_a_finding_names_component_line_and_numbers() -> None:
-    report = Report("algorithm", "mine")
+    report = ContractReport("algorithm", "mine")
     report.require(True, AlgorithmContract.PADDING, "unused")
     with pytest.raises(AssertionError) as caught:
         report.require(False, AlgorithmContract.ORDER, "3, 4 expected")
@@ -29,8 +29,8 @@ def test_a_finding_names_component_line_and_numbers() -> None:
 
 
 def test_a_failing_call_is_a_finding_and_keeps_its_cause() -> None:
-    report = Report("task", "mine")
+    report = ContractReport("task", "mine")
     with pytest.raises(AssertionError, match="found: reading fails with KeyError: 'x'") as caught:
-        report.attempt(TaskContract.RECORDS, "reading", lambda: {}["x"])
+        report.attempt(TaskContract.RECORDS, "reading", lambda: dict[str, int]()["x"])
     assert isinstance(caught.value.__cause__, KeyError)
     assert report.attempt(TaskContract.RECORDS, "reading", lambda: 3) == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -18,11 +18,12 @@ from shiqbench.training.loop import Trainer
 from shiqbench.training.policy import Policy, row_statistics
 from shiqbench.training.token_statistics import TokenStatistics
 
-NORMALISATIONS = ("sum", "sequence", "token")
-ALGORITHMS = {
+MEANS: tuple[Literal["sequence", "token"], ...] = ("sequence", "token")
+NORMALISATIONS: tuple[Literal["sum", "sequence", "token"], ...] = ("sum", *MEANS)
+ALGORITHMS: dict[str, Any] = {
     **{f"shiq-{n}": Shiq(ShiqConfig(beta=0.1, normalize=n)) for n in NORMALISATIONS},
     **{f"critic-{n}": needy("critic", normalize=n) for n in NORMALISATIONS},
-    **{f"sft-{n}": Sft(SftConfig(normalize=n)) for n in NORMALISATIONS[1:]},
+    **{f"sft-{n}": Sft(SftConfig(normalize=n)) for n in MEANS},
     "dpo": Dpo(DpoConfig()),
     "contrast": needy("contrast"),
 }
@@ -39,7 +40,7 @@ def trained(t: Trainer) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
 def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], atol: float = 1e-10) -> None:
     assert a.keys() == b.keys()
     for name in a:
-        torch.testing.assert_close(a[name], b[name], atol=atol, rtol=0, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(a[name], b[name], atol=atol, rtol=0, msg=f"{name}: {{}}".format)
 
 
 def difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
@@ -48,7 +49,7 @@ def difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_accumulation_one_times_eight_equals_eight_times_one(tiny_model: Path, tmp_path: Path, name: str) -> None:
-    settings = {"double": True, "batch_episodes": 8, "updates": 2}
+    settings: dict[str, Any] = {"double": True, "batch_episodes": 8, "updates": 2}
     whole = trainer(tiny_model, tmp_path / "a", ALGORITHMS[name], micro_tokens=100_000, **settings)
     split = trainer(tiny_model, tmp_path / "b", ALGORITHMS[name], micro_tokens=1, plan=whole.plan, **settings)
     assert len(list(whole._micro_batches(whole.plan.batches[0]))) == 1
@@ -63,7 +64,8 @@ def test_accumulation_one_times_eight_equals_eight_times_one(tiny_model: Path, t
 
 @pytest.mark.parametrize("name", ["shiq-sequence", "critic-token", "contrast"])
 def test_padded_shared_prefix_and_one_by_one_are_the_same(tiny_model: Path, tmp_path: Path, name: str) -> None:
-    algorithm, settings = ALGORITHMS[name], {"double": True, "batch_episodes": 6, "updates": 2}
+    algorithm = ALGORITHMS[name]
+    settings: dict[str, Any] = {"double": True, "batch_episodes": 6, "updates": 2}
     shared = trainer(tiny_model, tmp_path / "s", algorithm, share_prefix=True, micro_tokens=4096, **settings)
     a, _ = trained(shared)
     for layout, micro_tokens in (("padded", 4096), ("one by one", 1)):
@@ -99,7 +101,7 @@ def test_the_cached_reference_is_the_reference_itself(tiny_model: Path, tmp_path
 def test_resumed_training_is_the_uninterrupted_one_bit_for_bit(
     tiny_model: Path, tmp_path: Path, name: str, lora_rank: int
 ) -> None:
-    settings = {"double": True, "updates": 4, "lora_rank": lora_rank}
+    settings: dict[str, Any] = {"double": True, "updates": 4, "lora_rank": lora_rank}
     undisturbed, _ = trained(trainer(tiny_model, tmp_path / "a", ALGORITHMS[name], **settings))
     first = trainer(tiny_model, tmp_path / "b", ALGORITHMS[name], **settings)
     with pytest.raises(KeyboardInterrupt):

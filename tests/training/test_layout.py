@@ -12,10 +12,10 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.episode import Episode
 from shiqbench.episodes.rendering import Rendered, TokenSequence
 from shiqbench.plugin.algorithm import Need
+from shiqbench.plugin.batch import EpisodeUnit
 from shiqbench.running.train_cell import _check_data
 from shiqbench.training.layout import make_batch
 from shiqbench.training.token_statistics import TokenStatistics
-from shiqbench.training.units import EpisodeUnit
 
 
 def row(actions: int, returns: list[float] | None = None, logp: bool = True) -> Rendered:
@@ -30,7 +30,7 @@ def row(actions: int, returns: list[float] | None = None, logp: bool = True) -> 
 def batch(rows: list[Rendered], dtype: torch.dtype = torch.float64, heads: bool = False, z: float | None = None):  # type: ignore[no-untyped-def]
     def statistics(r: Rendered) -> TokenStatistics:
         x = torch.arange(1, r.actions + 1, dtype=dtype)
-        return TokenStatistics(x, x + 1, None, *([x + 2, x + 3, x + 4, x + 5] if heads else []))
+        return TokenStatistics(x, x + 1, *([x + 2, x + 3, x + 4, x + 5] if heads else []))
 
     found = [statistics(r) for r in rows]
     return make_batch([EpisodeUnit((i,)) for i in range(len(rows))], rows, found, found, z)

@@ -13,11 +13,11 @@ import shiqbench
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.episode import Episode
 from shiqbench.episodes.rendering import Rendered, TokenSequence
+from shiqbench.plugin.batch import EpisodeUnit
 from shiqbench.plugin.config import TrainConfig
 from shiqbench.running.train_cell import _check_lengths
 from shiqbench.training.mismatched import mismatched
 from shiqbench.training.policy import row_statistics
-from shiqbench.training.units import EpisodeUnit
 
 
 def row(name: str, *sequences: tuple[tuple[int, ...], tuple[int, ...]]) -> Rendered:

@@ -12,8 +12,7 @@ N, D, V = 13, 6, 31
 
 def naive(hidden: torch.Tensor, weight: torch.Tensor, token: torch.Tensor, bias: torch.Tensor) -> list[torch.Tensor]:
     logits = hidden @ weight.T + bias
-    logp = logits.log_softmax(-1)
-    return [logits[range(N), token], logits.logsumexp(-1), -(logp.exp() * logp).sum(-1)]
+    return [logits[range(N), token], logits.logsumexp(-1)]
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 13, 100])
@@ -23,13 +22,13 @@ def test_values_and_gradients_match_a_naive_twin(chunk: int) -> None:
     weight = torch.randn(V, D, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(V, dtype=torch.float64, requires_grad=True)
     token = torch.randint(V, (N,))
-    ours = token_statistics(hidden, weight, token, bias_V=bias, entropy=True, chunk=chunk)
+    ours = token_statistics(hidden, weight, token, bias_V=bias, chunk=chunk)
     twin = naive(hidden, weight, token, bias)
-    mix = torch.randn(3, N, dtype=torch.float64)
-    for a, b in zip(ours[:3], twin, strict=True):
+    mix = torch.randn(2, N, dtype=torch.float64)
+    for a, b in zip(ours[:2], twin, strict=True):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
     parameters = (hidden, weight, bias)
-    ga = torch.autograd.grad(sum((m * x).sum() for m, x in zip(mix, ours[:3], strict=True)), parameters)
+    ga = torch.autograd.grad(sum((m * x).sum() for m, x in zip(mix, ours[:2], strict=True)), parameters)
     gb = torch.autograd.grad(sum((m * x).sum() for m, x in zip(mix, twin, strict=True)), parameters)
     for a, b in zip(ga, gb, strict=True):
         torch.testing.assert_close(a, b, atol=1e-11, rtol=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +12,8 @@ from shiqbench_algorithms.sft import Sft, SftConfig
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.episode import Episode, Message
-from shiqbench.training.units import EpisodeUnit, make_units, unit_batches
+from shiqbench.plugin.batch import EpisodeUnit
+from shiqbench.training.units import make_units, unit_batches
 
 
 def episodes(*returns: tuple[str, float]) -> list[Episode]:
@@ -24,7 +24,7 @@ def episodes(*returns: tuple[str, float]) -> list[Episode]:
 
 
 class Grouped(Dpo):
-    unit: Any = "group"
+    unit = "group"  # type: ignore[assignment]
     group_size = 2
 
 

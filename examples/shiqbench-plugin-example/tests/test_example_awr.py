@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from shiqbench.testing.batches import random_batch
+from shiqbench.testing import random_batch
 
 from shiqbench_plugin_example.awr import Awr, AwrConfig
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from shiqbench.base.errors import ConfigError
-from shiqbench.commands.app import main
-from shiqbench.plugin.task import Record
+from shiqbench.plugin import ConfigError, Record
 
 from shiqbench_plugin_example.gsm8k.config import Gsm8kConfig
 from shiqbench_plugin_example.gsm8k.data import disagreements, final_number, in_split, read
@@ -108,19 +108,12 @@ def test_the_interval_counts_problems_not_repeats(data: Path) -> None:
         (["--set", "task.data=nowhere"], "no file nowhere/example_model_solutions.jsonl (task.data=nowhere)"),
     ],
 )
-def test_without_data_a_run_says_so_in_one_line(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    assignments: list[str],
-    said: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as done:
-        main(["run", "--algo", "awr", "--task", "gsm8k_solutions", "--engine", "transformers", *assignments])
-    assert done.value.code == 2
-    captured = capsys.readouterr()
-    assert captured.err.splitlines()[-1].startswith(f"error: {said}; give the folder of example_model_solutions.jsonl")
+def test_without_data_a_run_says_so_in_one_line(tmp_path: Path, assignments: list[str], said: str) -> None:
+    words = ["run", "--algo", "awr", "--task", "gsm8k_solutions", "--engine", "transformers", *assignments]
+    command = [sys.executable, "-m", "shiqbench", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {said}; give the folder of example_model_solutions.jsonl")
     assert not list(tmp_path.iterdir())
 
 

@@ -16,7 +16,6 @@ from shiqbench.matrix.executors.machine import this_machine
 from shiqbench.matrix.executors.schedule import Pool, Schedule
 from shiqbench.matrix.job import JobState, Outcome
 from shiqbench.matrix.live import open_view
-from shiqbench.planning.make import make_plan
 from shiqbench.running.runner import missing, result_of, steps
 from shiqbench.store.cell import check_writable
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from shiqbench.matrix.executors.drive import Transport
     from shiqbench.matrix.job import Job
     from shiqbench.matrix.live import View
-    from shiqbench.planning.plan import RunPlan
 
 
 def execute(
@@ -64,8 +62,7 @@ def execute(
     if not jobs:
         return []
     results = _checked(jobs, executor, at_once, address)
-    plans = {job.name: make_plan(job.request) for job in jobs}
-    known = {job.name: found for job in jobs if (found := _known(job, plans[job.name])) is not None}
+    known = {job.name: found for job in jobs if (found := _known(job)) is not None}
     todo = [job for job in jobs if job.name not in known]
     check_writable(results)
     pool = Pool(this_machine()) if executor == "local" else None
@@ -79,11 +76,15 @@ def execute(
             board.count(outcome)
         if todo:
             drive = Drive(
-                Schedule([(j, _todo(plans[j.name])) for j in todo], pool, at_once or (1 if pool else None)),
+                Schedule(
+                    [(j, [str(s.folder) for s in steps(j.plan) if not s.done()]) for j in todo],
+                    pool,
+                    at_once or (1 if pool else None),
+                ),
                 transport,
                 Policy(fail_fast, retries, backoff),
                 board,
-                lambda job: plans[job.name].cell.folder,
+                lambda job: job.plan.cell.folder,
             )
             outcomes = drive.run(stopping=fail_fast and JobState.FAILED in {o.state for o in known.values()})
     return [(known | outcomes)[job.name] for job in jobs]
@@ -106,12 +107,9 @@ def _checked(jobs: Sequence[Job], executor: str, at_once: int | None, address: s
     return jobs[0].request.results
 
 
-def _todo(plan: RunPlan) -> list[str]:
-    return [str(step.folder) for step in steps(plan) if not step.done()]
-
-
-def _known(job: Job, plan: RunPlan) -> Outcome | None:
+def _known(job: Job) -> Outcome | None:
     """The outcome of a job that needs no worker: all of it is done, or its folder is corrupt."""
+    plan = job.plan  # a wrong request is raised, before anything starts
     try:
         if missing(plan):
             return None

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from shiqbench.base.causes import error_facts
 from shiqbench.base.errors import WorkerLostError
+from shiqbench.base.machine import resident
 from shiqbench.matrix.executors.events import Ended
-from shiqbench.matrix.executors.limits import LOOK_SECONDS, exceeded, memory_gb
+from shiqbench.matrix.executors.limits import LOOK_SECONDS, exceeded
 from shiqbench.matrix.executors.logs import log_file
 from shiqbench.matrix.executors.worker import Stop, Work
 
@@ -113,7 +114,7 @@ class LocalTransport:
         limit = job.resources.memory_gb
         idle = [w for w in self._workers if w.job is None]
         # What a worker has kept counts towards the next job's limit: it may use up a half of it.
-        fit = [w for w in idle if w.gpus == gpus and (limit is None or memory_gb(w.process.pid) < limit / 2)]
+        fit = [w for w in idle if w.gpus == gpus and (limit is None or resident(w.process.pid) / 1e9 < limit / 2)]
         if fit:
             return max(fit, key=lambda w: w.model == job.request.model)
         for worker in idle:

@@ -6,17 +6,14 @@ import os
 import shutil
 import subprocess
 from functools import cache
-from pathlib import Path
 
+from shiqbench.base.machine import cores, memory
 from shiqbench.matrix.executors.schedule import Capacity
-
-_CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")  # a container's limit, or "max"
 
 
 def this_machine() -> Capacity:
     """Cores that this process may use, GPUs that it may see, memory that it may take."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Capacity(float(cpus), visible_gpus(), _memory_gb())
+    return Capacity(float(cores()), visible_gpus(), memory().total / 1e9)
 
 
 def usual_needs(*, language_model: bool) -> dict[str, float]:
@@ -48,12 +45,3 @@ def _gpus_of_the_driver() -> tuple[str, ...]:
     command = [tool, "--query-gpu=index", "--format=csv,noheader"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
     return tuple(done.stdout.split()) if done.returncode == 0 else ()
-
-
-def _memory_gb() -> float:
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = _CGROUP_MEMORY.read_text().strip()
-    except OSError:
-        limit = "max"
-    return (there if limit == "max" else min(there, int(limit))) / 1e9

@@ -1,7 +1,7 @@
 """Jobs on a Ray cluster: each is a task with its demands; Ray chooses the node and keeps the processes.
 
-A task that is lost with its process or its node comes back as a failure, and the policy for failures starts it again:
-where results lie on a folder that the nodes share, it continues from its checkpoint.
+All nodes share the results folder. A task that is lost with its process or its node comes back as a failure, and the
+policy for failures starts it again: it continues from its checkpoint.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.causes import error_facts
 from shiqbench.base.errors import ConfigError, MissingDependencyError, WorkerLostError
 from shiqbench.matrix.executors.events import Ended
-from shiqbench.matrix.executors.home import Home
 from shiqbench.matrix.executors.local import GRACE_SECONDS
 from shiqbench.matrix.executors.node import Order, work
 
@@ -56,7 +55,7 @@ class RayTransport:
             _init(ray, address)
         self.results = results.absolute()
         self._probe: Path | None = None
-        self._home: Any = None
+        self._events: Any = None
         self._running: dict[Any, Job] = {}
         self._work = ray.remote(work)
 
@@ -71,11 +70,11 @@ class RayTransport:
 
     def start(self, job: Job, gpus: tuple[str, ...]) -> None:
         """Hand a job to Ray, which starts it where its demands are free."""
-        if self._home is None:
-            self._settle()
+        if self._probe is None:
+            self._probe = self._settle()
         plugins = tuple(p.absolute() for p in job.request.plugins)
         placed = replace(job, request=replace(job.request, results=self.results, plugins=plugins))
-        order = Order(placed, str(Path.cwd()), str(self._probe), self._home)
+        order = Order(placed, str(Path.cwd()), self._probe, self._events)
         # Failures come back here: the policy counts them and waits between attempts.
         task = self._work.options(name=job.name, max_retries=0, **_demands(job.resources))
         self._running[task.remote(order)] = job
@@ -86,7 +85,7 @@ class RayTransport:
             time.sleep(seconds)
             return []
         ended, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
-        events: list[Event] = self._ray.get(self._home.told.remote())
+        events: list[Event] = self._events.get_nowait_batch(self._events.qsize())
         said = {e.job for e in events if isinstance(e, Ended)}  # by one that ended its own process
         for task in ended:
             job = self._running.pop(task)
@@ -107,20 +106,22 @@ class RayTransport:
         self._running = {}
         if self._probe is not None:
             self._probe.unlink(missing_ok=True)
-            self._ray.kill(self._home)
-        self._probe = self._home = None
+            self._events.shutdown(force=True)
+        self._probe = None
         if self._ours:
             self._ray.shutdown()
 
-    def _settle(self) -> None:
-        """The probe that nodes look for, and the actor on this machine."""
-        self.results.mkdir(parents=True, exist_ok=True)
-        self._probe = self.results / f".probe-{uuid.uuid4().hex}"
-        self._probe.touch()
+    def _settle(self) -> Path:
+        """Make the queue of events, on this machine, and the probe that nodes look for."""
+        from ray.util.queue import Queue
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
-        self._home = self._ray.remote(Home).options(num_cpus=0, scheduling_strategy=here).remote(str(self.results))
+        self._events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+        self.results.mkdir(parents=True, exist_ok=True)
+        probe = self.results / f".probe-{uuid.uuid4().hex}"
+        probe.touch()
+        return probe
 
     def _answer(self, task: Any, job: Job) -> Ended:
         """What a task returned, or that it was lost."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from shiqbench.base.causes import as_disk_error, error_facts
 from shiqbench.matrix.executors.events import Ended, Event, EventDisplay
-from shiqbench.planning.make import make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +32,7 @@ def perform(job: Job, emit: Callable[[Event], None], bench: Workbench) -> Ended:
     # The same on every executor and whatever runs beside it: sums over large tensors depend on the number of threads.
     torch.set_num_threads(max(1, int(job.resources.cpus)))
     try:
-        result = run_plan(make_plan(job.request), EventDisplay(job.name, emit), bench)
+        result = run_plan(job.plan, EventDisplay(job.name, emit), bench)
     except KeyboardInterrupt:
         return Ended(job.name)
     except Exception as error:

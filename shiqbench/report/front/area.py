@@ -70,7 +70,7 @@ def weights_of_resamples(prompts: int, seed: int = 0, resamples: int = RESAMPLES
     return np.concatenate((np.ones((1, prompts)), counts)).astype(np.float64) / np.float64(prompts)
 
 
-def interval(values_R: Floats) -> tuple[float, float]:
+def percentiles(values_R: Floats) -> tuple[float, float]:
     """95 % percentile interval of a bootstrap."""
     low, high = np.percentile(values_R, [2.5, 97.5])
     return float(low), float(high)

@@ -9,26 +9,18 @@ import numpy as np
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.suggest import did_you_mean
-from shiqbench.report.front.area import FEWEST, envelope, interval, mean_gains, weights_of_resamples
-from shiqbench.report.front.points import by_prompt
+from shiqbench.report.estimates import Estimate
+from shiqbench.report.front.area import FEWEST, envelope, mean_gains, percentiles, weights_of_resamples
+from shiqbench.report.front.members import by_prompt
 
 if TYPE_CHECKING:
     from shiqbench.plugin.task import FrontAxes
-    from shiqbench.report.front.points import Group
+    from shiqbench.report.front.members import Group
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval; None where there are too few prompts for one."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A point of a front's plane.
+class FrontPoint:
+    """A member of a group in the plane of its front.
 
     Attributes:
         algorithm: Its name.
@@ -88,7 +80,7 @@ class Fronts:
     prompts: int
     baseline: str | None
     fronts: tuple[Front, ...]
-    points: tuple[Placed, ...]
+    points: tuple[FrontPoint, ...]
 
     def as_json(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -104,7 +96,7 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
     Raises:
         ConfigError: The baseline is not there, or evaluations of one setting have other prompts.
     """
-    names = list(dict.fromkeys(p.algorithm for p in group.points))
+    names = list(dict.fromkeys(p.algorithm for p in group.members))
     if baseline is not None and baseline not in names:
         raise ConfigError(
             f"no cell of {baseline!r}{did_you_mean(baseline, names)}",
@@ -112,8 +104,8 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
             do=f"one of {', '.join(names)}",
         )
     origin = by_prompt([group.origin], axes)
-    frames = [by_prompt(p.folders, axes) for p in group.points]
-    for point, frame in zip(group.points, frames, strict=True):
+    frames = [by_prompt(p.folders, axes) for p in group.members]
+    for point, frame in zip(group.members, frames, strict=True):
         if not frame.index.equals(origin.index):
             raise ConfigError(
                 f"{len(frame)} prompts where {group.origin_name} has {len(origin)} others",
@@ -132,10 +124,10 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
         )
 
     def estimate(values_R: Any) -> Estimate:
-        ends = interval(values_R[1:]) if prompts >= FEWEST else (None, None)
-        return Estimate(float(values_R[0]), *ends)
+        low, high = percentiles(values_R[1:]) if prompts >= FEWEST else (None, None)
+        return Estimate(float(values_R[0]), low, high, f"over {prompts} prompts")
 
-    columns = {n: [i for i, p in enumerate(group.points) if p.algorithm == n] for n in names}
+    columns = {n: [i for i, p in enumerate(group.members) if p.algorithm == n] for n in names}
     gain_RP = value_RP - origin_R[:, None]
     gain_R = {n: mean_gains(distance_RP[:, at], gain_RP[:, at], farthest) for n, at in columns.items()}
     on = {at[i] for at in columns.values() for i in envelope(distance_RP[0, at].tolist(), gain_RP[0, at].tolist())}
@@ -150,11 +142,11 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
         for name, at in columns.items()
     ]
     placed = [
-        Placed(
+        FrontPoint(
             p.algorithm, p.label, p.update, len(p.folders), estimate(distance_RP[:, i]), estimate(value_RP[:, i]),
             i in on,
         )
-        for i, p in enumerate(group.points)
+        for i, p in enumerate(group.members)
     ]  # fmt: skip
     fronts.sort(key=lambda f: -f.gain.value)
     return Fronts(estimate(origin_R), group.origin_name, farthest, prompts, baseline, tuple(fronts), tuple(placed))

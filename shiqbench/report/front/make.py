@@ -9,7 +9,7 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.plugin.registry import registry
 from shiqbench.report.front import view
 from shiqbench.report.front.fronts import Fronts, make_fronts
-from shiqbench.report.front.points import Group, groups
+from shiqbench.report.front.members import Group, groups
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +38,8 @@ class Drawn:
         where = None if self.figure is None else str(self.figure)
         return {"setting": self.group.setting, "digest": self.group.digest, "figure": where, **self.fronts.as_json()}
 
-    def markdown(self) -> str:
-        """Table and title."""
-        return view.markdown(self.group, self.fronts, self.axes)
+    def __str__(self) -> str:
+        return view.as_text(self.group, self.fronts, self.axes)
 
 
 def front(

@@ -5,34 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.report.figures import COLOURS, MARKERS, save_svg
+from shiqbench.report.formats import markdown_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
+
     from shiqbench.plugin.task import FrontAxes
-    from shiqbench.report.front.fronts import Estimate, Fronts
-    from shiqbench.report.front.points import Group
+    from shiqbench.report.estimates import Estimate
+    from shiqbench.report.front.fronts import Fronts
+    from shiqbench.report.front.members import Group
 
 HEAD = ("algorithm", "points", "on the front", "mean gain [95 %]", "best value [95 %]", "at distance [95 %]")
 
 
-def text(estimate: Estimate) -> str:
-    """A number with its interval, where it has one."""
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+def as_frame(fronts: Fronts) -> pd.DataFrame:
+    """An algorithm per line."""
+    import pandas as pd
 
-
-def rows(fronts: Fronts) -> list[list[str]]:
-    """The table, heading first."""
     versus = [] if fronts.baseline is None else [f"less {fronts.baseline}'s [95 %]"]
-    found = [[*HEAD, *versus]]
+    found = []
     for front in fronts.fronts:
         best = max((p for p in fronts.points if p.algorithm == front.algorithm), key=lambda p: p.value.value)
-        against = [] if fronts.baseline is None else ["-" if front.against is None else text(front.against)]
+        against = [] if fronts.baseline is None else [str(front.against or "-")]
         counts = [front.algorithm, str(front.points), str(front.on_front)]
-        found.append([*counts, text(front.gain), text(best.value), text(best.distance), *against])
-    return found
+        found.append([*counts, *map(str, (front.gain, best.value, best.distance)), *against])
+    return pd.DataFrame(found, columns=pd.Index([*HEAD, *versus]))
 
 
 def title(group: Group, fronts: Fronts, axes: FrontAxes) -> str:
@@ -40,18 +39,15 @@ def title(group: Group, fronts: Fronts, axes: FrontAxes) -> str:
     evaluation = group.setting["eval"]
     return (
         f"{group.setting['task']} on {evaluation['split']}, {group.setting['engine']}, setting {group.digest}: "
-        f"{axes.value_name} against {axes.distance_name}; from {fronts.origin_name} with {text(fronts.origin)}; "
+        f"{axes.value_name} against {axes.distance_name}; from {fronts.origin_name} with {fronts.origin}; "
         f"gain averaged over distances up to {fronts.farthest:.3f}; {fronts.prompts} prompts"
         + ("" if fronts.origin.low is not None else ", too few for intervals")
     )
 
 
-def markdown(group: Group, fronts: Fronts, axes: FrontAxes) -> str:
-    """The table in markdown."""
-    head, *body = rows(fronts)
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(row) + " |" for row in body]
-    return "\n".join([title(group, fronts, axes) + ".", "", *lines])
+def as_text(group: Group, fronts: Fronts, axes: FrontAxes) -> str:
+    """Title and table in markdown."""
+    return f"{title(group, fronts, axes)}.\n\n{markdown_table(as_frame(fronts))}"
 
 
 def figure(fronts: Fronts, axes: FrontAxes, path: Path) -> None:

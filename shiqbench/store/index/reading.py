@@ -6,14 +6,13 @@ import hashlib
 import json
 import multiprocessing
 import os
-import re
 import threading
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from shiqbench.base.digest import canonical_json
 from shiqbench.base.errors import CorruptCellError
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 PART = 2000  # folders that are read together
 CONFIG, MANIFEST, METRICS = "config.json", "manifest.json", "metrics.json"
 NOT_SETTING = ("schema", "train", "update")  # of an evaluation's recipe
-# Keys of the outermost level, by its indentation; a newline cannot be inside of a JSON string.
-_SEED = re.compile(rb'\n  "seed": (null|\d+)')
-_TRAIN = re.compile(rb'\n  "train": "[0-9a-f]{64}"')
 
 
 @dataclass
@@ -53,65 +49,41 @@ def read_all(results: str, new: Sequence[tuple[str, str]]) -> Iterator[Part]:
 
 
 def _read_part(results: str, folders: Sequence[tuple[str, str]]) -> Part:
-    reader, part = _Reader(), Part()
+    part = Part()
     for folder, stamp in folders:
         try:
-            facts, key, text = reader.read(f"{results}/{folder}")
+            facts, text = _read(f"{results}/{folder}")
         except CorruptCellError as error:
             part.corrupt.append(Unfinished(folder, "corrupt", error.what))
             continue
-        part.entries.append((folder, stamp, json.dumps(facts)))
+        key = hashlib.sha256(text.encode()).hexdigest()
+        part.entries.append((folder, stamp, json.dumps({**facts, "text": key})))
         part.texts[key] = text
     return part
 
 
-class _Reader:
-    """Reads finished folders; what many of them have in common is parsed once."""
+@lru_cache(maxsize=1024)  # thousands of cells share a recipe
+def _canonical(content: bytes) -> str:
+    return canonical_json(from_json(content))
 
-    def __init__(self) -> None:
-        self._texts: dict[bytes, tuple[str, str]] = {}
 
-    def read(self, folder: str) -> tuple[dict[str, Any], str, str]:
-        """What is kept of a finished folder, then the key and text of what it shares with others.
+def _read(folder: str) -> tuple[dict[str, Any], str]:
+    """What is kept of a finished folder, and the text of what it shares with others: its recipe or its setting.
 
-        Raises:
-            CorruptCellError: A file is not the one that DONE names, or does not hold what it should.
-        """
-        try:
-            files = from_json(_bytes(folder, DONE))["files"]
-            config = _checked(folder, CONFIG, files)
-            manifest = from_json(_checked(folder, MANIFEST, files))
-            if METRICS in files:
-                key, text, update = self._setting(config)
-                facts = {
-                    "update": update,
-                    **_of_evaluation(manifest, from_json(_checked(folder, METRICS, files))),
-                }
-            else:
-                key, text, seed = self._recipe(config)
-                facts = {"seed": seed, **_of_cell(manifest)}
-        except (ValueError, KeyError, TypeError) as error:
-            raise corrupt(Path(folder), f"its files do not hold what a result does: {error}") from error
-        return {**facts, "text": key}, key, text
-
-    def _recipe(self, config: bytes) -> tuple[str, str, int | None]:
-        """Key and text of a recipe without its seed, and the seed."""
-        found = _SEED.search(config)
-        seed = from_json(found[1]) if found else from_json(config)["seed"]
-        return *self._shared(config, found, ("seed",)), seed
-
-    def _setting(self, config: bytes) -> tuple[str, str, int | None]:
-        """Key and text of what comparable evaluations share, and the update of the weights."""
-        update = from_json(config).get("update") if b'"update"' in config else None
-        return *self._shared(config, _TRAIN.search(config), NOT_SETTING), update
-
-    def _shared(self, config: bytes, own: re.Match[bytes] | None, apart: tuple[str, ...]) -> tuple[str, str]:
-        """Files that differ in nothing but their own part share the rest, which is parsed for the first of them."""
-        rest = config if own is None else config[: own.start()] + config[own.end() :]
-        if rest not in self._texts:
-            text = canonical_json({k: v for k, v in from_json(config).items() if k not in apart})
-            self._texts[rest] = hashlib.sha256(text.encode()).hexdigest(), text
-        return self._texts[rest]
+    Raises:
+        CorruptCellError: A file is not the one that DONE names, or does not hold what it should.
+    """
+    try:
+        files = from_json(_bytes(folder, DONE))["files"]
+        config = from_json(_checked(folder, CONFIG, files))
+        manifest = from_json(_checked(folder, MANIFEST, files))
+        if METRICS not in files:
+            return {"seed": config.pop("seed"), **_of_cell(manifest)}, _canonical(to_json(config))
+        metrics = from_json(_checked(folder, METRICS, files))
+        facts = {"update": config.get("update"), **_of_evaluation(manifest, metrics)}
+        return facts, _canonical(to_json({k: v for k, v in config.items() if k not in NOT_SETTING}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise corrupt(Path(folder), f"its files do not hold what a result does: {error}") from error
 
 
 def _bytes(folder: str, name: str) -> bytes:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.plugin.config import EvalConfig, TaskConfig
+from shiqbench.plugin import ConfigError, EvalConfig, Section, TaskConfig
 from shiqbench_tasks.bfcl_v3.versions import Category  # noqa: TC001 - pydantic reads it
-
-if TYPE_CHECKING:
-    from shiqbench.plugin.config import Section
 
 Behaviour = Literal["ground_truth", "perturbed", "recorded", "rollout"]
 # Fields that came after the first published numbers: at their default they are left out of what digests are

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.errors import AssetError
+from shiqbench.plugin import AssetError, Split
 from shiqbench_tasks.bfcl_v3.calls import Call, parse
 from shiqbench_tasks.bfcl_v3.versions import V3, DataVersion
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from shiqbench.plugin.task import Split
 
 SCENARIOS = 200
 SPLIT_SEED = 20250717

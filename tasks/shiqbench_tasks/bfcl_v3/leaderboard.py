@@ -16,8 +16,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.episodes.episode import StopReason
+from shiqbench.plugin import ConfigError, Record, StopReason
 from shiqbench_tasks.bfcl_v3.calls import Call
 from shiqbench_tasks.bfcl_v3.data import SCENARIOS, load_entries
 from shiqbench_tasks.bfcl_v3.recorded import NOT_EVALUATED
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from shiqbench.plugin.task import Record
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.versions import DataVersion
 

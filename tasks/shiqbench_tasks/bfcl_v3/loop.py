@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from shiqbench.episodes.episode import Message, StopReason
+from shiqbench.plugin import Message, StopReason
 from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, Parsed
 from shiqbench_tasks.bfcl_v3.prompt import REDUCED, PromptSetting
 from shiqbench_tasks.bfcl_v3.scoring import Scorecard, Verdict

@@ -7,14 +7,12 @@ from collections import Counter, defaultdict
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.episodes.episode import Message, StopReason
-from shiqbench.stats.intervals import clustered_wilson, student
+from shiqbench.plugin import Message, Record, StopReason, clustered_wilson, student
 from shiqbench_tasks.bfcl_v3.scoring import ErrorType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shiqbench.plugin.task import Record
     from shiqbench_tasks.bfcl_v3.loop import Dialogue
 
 _SHARES = {"turn_accuracy": ("right_turns", "counted_turns"), "valid": ("valid", "episodes")}

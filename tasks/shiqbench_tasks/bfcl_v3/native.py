@@ -6,9 +6,7 @@ import copy
 import re
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.digest import digest
-from shiqbench.base.errors import ConfigError
-from shiqbench.episodes.episode import Message
+from shiqbench.plugin import ConfigError, Message, Renderer, digest
 from shiqbench_tasks.bfcl_v3.formats import FORMATS
 from shiqbench_tasks.bfcl_v3.official_prompt import hinted
 from shiqbench_tasks.bfcl_v3.prompt import ANNOUNCEMENT, TURN_END, PromptSetting
@@ -16,7 +14,6 @@ from shiqbench_tasks.bfcl_v3.prompt import ANNOUNCEMENT, TURN_END, PromptSetting
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shiqbench.episodes.rendering import Renderer
     from shiqbench_tasks.bfcl_v3.calls import Call, Parsed
     from shiqbench_tasks.bfcl_v3.data import Entry, ToolDocument
     from shiqbench_tasks.bfcl_v3.formats import Format

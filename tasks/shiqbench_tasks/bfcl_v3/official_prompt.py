@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.digest import digest
-from shiqbench.episodes.episode import Message
+from shiqbench.plugin import Message, digest
 from shiqbench_tasks.bfcl_v3.calls import parse, write
 from shiqbench_tasks.bfcl_v3.prompt import NO_MORE_CALLS, TURN_END, PromptSetting
 from shiqbench_tasks.bfcl_v3.simulator import official

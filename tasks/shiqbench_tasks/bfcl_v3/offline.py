@@ -7,7 +7,7 @@ from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.episodes.episode import Message
+from shiqbench.plugin import Episode, Message
 from shiqbench_tasks.bfcl_v3.calls import Outcome, Parsed, write
 from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits, Script, play
 from shiqbench_tasks.bfcl_v3.perturbations import Perturbation, perturb
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from shiqbench.episodes.episode import Episode
     from shiqbench_tasks.bfcl_v3.config import BfclConfig
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.prompt import PromptSetting

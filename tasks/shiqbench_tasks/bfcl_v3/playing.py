@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.episodes.episode import StopReason
-from shiqbench.episodes.generation import Sampling
+from shiqbench.plugin import ChatGenerator, ConfigError, EvalConfig, Sampling, StopReason
 from shiqbench_tasks.bfcl_v3.guards import EpisodeTimeoutError, time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from shiqbench.episodes.generation import ChatGenerator
-    from shiqbench.plugin.config import EvalConfig
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.loop import Dialogue
 

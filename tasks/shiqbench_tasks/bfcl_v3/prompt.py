@@ -5,8 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from shiqbench.base.digest import digest
-from shiqbench.episodes.episode import Message
+from shiqbench.plugin import Message, digest
 from shiqbench_tasks.bfcl_v3.calls import Call, parse, write
 
 if TYPE_CHECKING:

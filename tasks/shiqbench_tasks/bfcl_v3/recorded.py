@@ -13,8 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.digest import digest, file_sha256
-from shiqbench.base.errors import ConfigError
+from shiqbench.plugin import ConfigError, digest, file_sha256
 from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, Parsed
 from shiqbench_tasks.bfcl_v3.data import load_entries, raw_answers
 from shiqbench_tasks.bfcl_v3.official_prompt import read_leniently

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from shiqbench.episodes.episode import REFERENCE_RETURNS, Episode, Message
+from shiqbench.plugin import REFERENCE_RETURNS, Episode, Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

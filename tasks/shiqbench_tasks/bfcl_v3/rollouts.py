@@ -12,16 +12,30 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.cache import cache_dir, say
-from shiqbench.base.digest import digest, short
-from shiqbench.base.errors import ConfigError, RunError
-from shiqbench.base.files import read_json, write_json, write_text
-from shiqbench.episodes.episode import Message, StopReason
-from shiqbench.episodes.generation import ChatGenerator
-from shiqbench.episodes.journal import JournaledGenerator
-from shiqbench.models.sources import find_model
-from shiqbench.plugin.registry import registry
-from shiqbench.store.cell import corrupt, is_done, lock, mark_done, verified
+from shiqbench.plugin import (
+    ChatGenerator,
+    ConfigError,
+    JournaledGenerator,
+    Message,
+    Need,
+    RunError,
+    StartModel,
+    StopReason,
+    cache_dir,
+    corrupt,
+    digest,
+    find_model,
+    find_plugins,
+    is_done,
+    lock,
+    mark_done,
+    read_json,
+    say,
+    short,
+    verified,
+    write_json,
+    write_text,
+)
 from shiqbench_tasks.bfcl_v3.playing import HowToSample, play_all
 from shiqbench_tasks.bfcl_v3.rewards import ROLLOUT, Played
 
@@ -29,8 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from shiqbench.plugin.algorithm import Need
-    from shiqbench.plugin.start_model import StartModel
     from shiqbench_tasks.bfcl_v3.config import BfclConfig
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.loop import Dialogue
@@ -67,7 +79,7 @@ def identity(config: BfclConfig) -> dict[str, str]:
 
 
 def _version(config: BfclConfig) -> str:
-    return registry().engine(config.rollout_engine).installed()
+    return find_plugins().engine(config.rollout_engine).installed()
 
 
 def sampled_model(config: BfclConfig, start: StartModel) -> StartModel:

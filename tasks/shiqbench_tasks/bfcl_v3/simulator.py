@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.errors import AssetError
+from shiqbench.plugin import AssetError
 from shiqbench_tasks.bfcl_v3.data import TOOL_FILES
 from shiqbench_tasks.bfcl_v3.guards import RefusedError, check_cost, in_fixed_order
 

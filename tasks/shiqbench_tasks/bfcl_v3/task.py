@@ -11,10 +11,22 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from shiqbench.base.cache import say
-from shiqbench.base.wheels import fetch
-from shiqbench.episodes.episode import StopReason
-from shiqbench.plugin.task import Metrics, Primary, Scores, Task
+from shiqbench.plugin import (
+    ChatGenerator,
+    Episode,
+    EvalConfig,
+    Metrics,
+    Primary,
+    Record,
+    Scores,
+    Split,
+    StartModel,
+    StopReason,
+    Task,
+    TaskConfig,
+    fetch_wheel,
+    say,
+)
 from shiqbench_tasks.bfcl_v3 import offline, prompt, rollouts
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import load_entries, split_entries
@@ -31,11 +43,6 @@ from shiqbench_tasks.bfcl_v3.versions import VERSIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shiqbench.episodes.episode import Episode
-    from shiqbench.episodes.generation import ChatGenerator
-    from shiqbench.plugin.config import EvalConfig, TaskConfig
-    from shiqbench.plugin.start_model import StartModel
-    from shiqbench.plugin.task import Record, Split
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.prompt import PromptSetting
     from shiqbench_tasks.bfcl_v3.recorded import Recording
@@ -93,7 +100,7 @@ class BfclTask(Task):
 
     @cached_property
     def _root(self) -> Path:
-        return fetch(self.version.wheel)
+        return fetch_wheel(self.version.wheel)
 
     def use_model(self, model: StartModel) -> None:
         """Under ``native`` the chat template decides how tools and calls are written; rollouts need a model."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from shiqbench.base.wheels import Wheel
+from shiqbench.plugin import Wheel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,20 +14,16 @@ if TYPE_CHECKING:
 BFCL_V3 = Wheel(
     name="bfcl-eval",
     version="2025.7.17",
-    filename="bfcl_eval-2025.7.17-py3-none-any.whl",
     sha256="1982d6804db2389d9f241d5ded49286ca47d9654fc518ea70857f5051217f88b",
     megabytes=1.7,
-    licence="Apache-2.0",
 )
 
 
 BFCL_V4 = Wheel(
     name="bfcl-eval",
     version="2026.3.23",
-    filename="bfcl_eval-2026.3.23-py3-none-any.whl",
     sha256="3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a",
     megabytes=1.9,
-    licence="Apache-2.0",
 )
 
 

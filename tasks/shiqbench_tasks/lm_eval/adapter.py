@@ -14,17 +14,13 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.episodes.episode import Message
-from shiqbench.episodes.generation import Sampling
+from shiqbench.plugin import ChatGenerator, Completion, ConfigError, EvalConfig, Message, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lm_eval.api.instance import Instance
 
-    from shiqbench.episodes.generation import ChatGenerator, Completion
-    from shiqbench.plugin.config import EvalConfig
 
 WAVE = 64  # requests in flight together; a killed evaluation repeats at most one such wave
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from shiqbench.plugin.config import EvalConfig, TaskConfig
+from shiqbench.plugin import EvalConfig, TaskConfig
 
 
 class LmEvalConfig(TaskConfig):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shiqbench.base.wheels import Wheel, fetch
+from shiqbench.plugin import Wheel, fetch_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 PUNKT = Wheel(
     name="llama-index-core",
     version="0.14.25",
-    filename="llama_index_core-0.14.25-py3-none-any.whl",
     sha256="caa7d9c5ac9b13dc33400cf8d5e92e689b6d1e4497eb9bfa50d6f52ca2eb22a1",
     megabytes=11.9,
-    licence="MIT",
 )
 FOLDER = Path("llama_index/core/_static/nltk_cache")
 USER = "ifeval"  # 77 of IFEval's 834 checks count sentences or words with it
@@ -37,6 +35,6 @@ def provide() -> None:
     """
     import nltk
 
-    folder = str(fetch(PUNKT) / FOLDER)
+    folder = str(fetch_wheel(PUNKT) / FOLDER)
     if folder not in nltk.data.path:
         nltk.data.path.insert(0, folder)

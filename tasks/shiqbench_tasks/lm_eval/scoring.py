@@ -7,14 +7,11 @@ import math
 import random
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.plugin.task import Metrics, Primary
-from shiqbench.stats.intervals import Z_95, clustered_wilson, student, wilson
+from shiqbench.plugin import Z_95, ConfigError, Metrics, Primary, Record, clustered_wilson, student, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from shiqbench.plugin.task import Record
     from shiqbench_tasks.lm_eval.suites import Suites
 
 RESAMPLES = 200  # of examples, for an aggregation that has no interval of its own

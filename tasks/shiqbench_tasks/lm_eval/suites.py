@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.base.suggest import did_you_mean
+from shiqbench.plugin import ConfigError, Split, did_you_mean
 from shiqbench_tasks.lm_eval import punkt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shiqbench.plugin.task import Split
     from shiqbench_tasks.lm_eval.config import LmEvalConfig
 
 FEWSHOT_SEED = 1234  # lm-eval's own default: the same worked examples as everybody's

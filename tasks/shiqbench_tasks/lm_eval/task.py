@@ -12,9 +12,18 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from shiqbench.base.digest import digest, file_sha256
-from shiqbench.base.errors import MissingDependencyError
-from shiqbench.plugin.task import Task
+from shiqbench.plugin import (
+    ChatGenerator,
+    EvalConfig,
+    Metrics,
+    MissingDependencyError,
+    Record,
+    Split,
+    Task,
+    TaskConfig,
+    digest,
+    file_sha256,
+)
 from shiqbench_tasks.lm_eval.config import LmEvalConfig
 from shiqbench_tasks.lm_eval.suites import as_lm_eval, load_suites, task_folder
 
@@ -23,9 +32,6 @@ if TYPE_CHECKING:
 
     from lm_eval.api.instance import Instance
 
-    from shiqbench.episodes.generation import ChatGenerator
-    from shiqbench.plugin.config import EvalConfig, TaskConfig
-    from shiqbench.plugin.task import Metrics, Record, Split
     from shiqbench_tasks.lm_eval.adapter import EngineLM
     from shiqbench_tasks.lm_eval.suites import Suites
 

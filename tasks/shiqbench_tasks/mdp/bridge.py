@@ -8,34 +8,35 @@ Legend: S instances, N states, A actions, E trajectories, R drawn rows.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import save_file
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.base.files import replacing, replacing_folder
-from shiqbench.episodes.episode import REFERENCE_RETURNS, Episode
-from shiqbench.episodes.rendering import Rendered, TokenSequence
-from shiqbench.plugin.config import TrainConfig
-from shiqbench.training.loop import Trainer, TrainingPlan, plan_training
-from shiqbench.training.mismatched import mismatched
-from shiqbench.training.policy import Policy
-from shiqbench.training.reference import ReferenceCache, not_computed
-from shiqbench.training.units import EpisodeUnit
+from shiqbench.plugin import (
+    REFERENCE_RETURNS,
+    Algorithm,
+    AlgorithmConfig,
+    ConfigError,
+    Episode,
+    EpisodeUnit,
+    ModelTraining,
+    Rendered,
+    TokenSequence,
+    TrainConfig,
+    TrainedModel,
+    replacing,
+    replacing_folder,
+)
 from shiqbench_tasks.mdp import data, solve
 from shiqbench_tasks.mdp.train import DRAWN_ROWS, WEIGHTS
-from shiqbench_tasks.mdp.transformer import SAMPLED_HEAD, only, table, transformer
+from shiqbench_tasks.mdp.transformer import only, table, transformer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor
 
-    from shiqbench.plugin.algorithm import Algorithm
-    from shiqbench.plugin.config import AlgorithmConfig
-    from shiqbench.training.token_statistics import TokenStatistics
     from shiqbench_tasks.mdp.config import FilledTrainConfig, MdpConfig
     from shiqbench_tasks.mdp.mdps import Mdp
 
@@ -50,8 +51,9 @@ def train(
     seed: int,
     folder: Path,
     report: Callable[[dict[str, Any], int], None],
+    train_model: ModelTraining,
 ) -> dict[str, Any]:
-    """Train the transformers of all instances, one after the other; as :meth:`shiqbench.plugin.task.Task.train`.
+    """Train the transformers of all instances, one after the other; as :meth:`shiqbench.plugin.ExactTask.train`.
 
     Raises:
         ConfigError: The optimiser is another than the language models'.
@@ -69,22 +71,31 @@ def train(
         stream = data.random_stream(seed, "completions")
         completions = data.sample(mdp, mdp.ref_logp_SNA, config.completions, stream).return_SE.tolist()
     folders = [folder / "checkpoint" / f"instance-{s}" for s in range(config.seeds)]
-    plans: list[TrainingPlan] = []
-    resumed_at = 0
+    trained: list[TrainedModel] = []
+
+    def numbered(line: dict[str, Any], total: int) -> None:
+        """Count updates and tokens over all instances."""
+        done, tokens = len(trained) * total + line["update"], sum(t.tokens for t in trained) + line["tokens"]
+        report({**line, "update": done, "tokens": tokens}, total * config.seeds)
+
     for s, own in enumerate(folders):
-        rendered = _render(data_set, s, config.sizes.actions, completions[s])
-        instance = _Instance(config, mdp, s, algorithm, training, seed, rendered, units[s], own)
-
-        def numbered(line: dict[str, Any], total: int, s: int = s, before: int = _tokens(plans)) -> None:
-            """Count updates and tokens over all instances."""
-            done, tokens = s * total + line["update"], before + line["tokens"]
-            report({**line, "update": done, "tokens": tokens}, total * config.seeds)
-
-        resumed_at += instance.run(numbered)
-        plans.append(instance.plan)
+        model = transformer(config, s)
+        trained.append(
+            train_model(
+                model,
+                _render(data_set, s, config.sizes.actions, completions[s]),
+                units[s],
+                algorithm,
+                _loop(algorithm, training, len(units[s])),
+                seed,
+                own,
+                _Curve(config, mdp, s, training, model),
+                numbered,
+            )
+        )
     with replacing(folder / "train.jsonl") as log:
         log.write_text("".join((own / "train.jsonl").read_text(encoding="utf-8") for own in folders), encoding="utf-8")
-    tensors = {f"{s}.{k}": v for s, own in enumerate(folders) for k, v in load_file(own / WEIGHTS).items()}
+    tensors = {f"{s}.{k}": v for s, t in enumerate(trained) for k, v in t.tensors.items()}
     with replacing_folder(folder / "checkpoint") as checkpoint:
         save_file(tensors, checkpoint / WEIGHTS)
     return {
@@ -92,16 +103,30 @@ def train(
         "parameters": sum(p.numel() for p in transformer(config, 0).parameters()),
         "budget": {
             "updates": training.updates,
-            "tokens": _tokens(plans),
-            "episodes": sum(len(u.rows) for p in plans for b in p.batches for u in b),
+            "tokens": sum(t.tokens for t in trained),
+            "episodes": sum(t.episodes for t in trained),
         },
-        "resumed_at_update": resumed_at,
+        "resumed_at_update": sum(t.resumed_at for t in trained),
         "save_every": training.save_every,
     }
 
 
-def _tokens(plans: Sequence[TrainingPlan]) -> int:
-    return sum(sum(p.tokens) for p in plans)
+def _loop(algorithm: Algorithm[AlgorithmConfig], training: FilledTrainConfig, units: int) -> TrainConfig:
+    """The training section of language models; a batch is all units with their probabilities, or an update's draws."""
+    whole = algorithm.unit == "episode" and training.batch_episodes is None
+    return TrainConfig(
+        updates=training.updates,
+        batch_episodes=units if whole else units // training.updates * algorithm.group_size,
+        micro_tokens=MICRO_TOKENS,
+        share_prefix=False,  # prompts of one token: sharing saves nothing and costs a pass per branch
+        lr=training.lr,
+        head_lr=training.head_lr,
+        schedule=training.schedule,
+        warmup=0.0,
+        clip=training.clip,
+        precision="fp32",
+        save_every=training.save_every,
+    )
 
 
 def _units(
@@ -129,104 +154,22 @@ def _render(data_set: data.Trajectories, s: int, actions: int, completions: list
     return found
 
 
-class _Instance:
-    """One transformer with its plan, trained in a folder of its own below the cell's checkpoint."""
+class _Curve:
+    """What the log of an instance says of its policy, exactly."""
 
-    def __init__(
-        self,
-        config: MdpConfig,
-        mdp: Mdp,
-        s: int,
-        algorithm: Algorithm[AlgorithmConfig],
-        training: FilledTrainConfig,
-        seed: int,
-        rendered: Sequence[Rendered],
-        units: Sequence[EpisodeUnit],
-        folder: Path,
-    ) -> None:
-        self.config, self.s, self.algorithm, self.training = config, s, algorithm, training
-        self.seed, self.rendered, self.folder = seed, rendered, folder
+    def __init__(self, config: MdpConfig, mdp: Mdp, s: int, training: FilledTrainConfig, model: Any) -> None:
+        self.config, self.s, self.training, self.model = config, s, training, model
         self.mdp = only(mdp, s)
         self.solution = solve.solve(self.mdp)
-        whole = algorithm.unit == "episode" and training.batch_episodes is None
-        batch = len(units) if whole else len(units) // training.updates * algorithm.group_size
-        self.loop = TrainConfig(
-            updates=training.updates,
-            batch_episodes=batch,
-            micro_tokens=MICRO_TOKENS,
-            share_prefix=False,  # prompts of one token: sharing saves nothing and costs a pass per branch
-            lr=training.lr,
-            head_lr=training.head_lr,
-            schedule=training.schedule,
-            warmup=0.0,
-            clip=training.clip,
-            precision="fp32",
-            save_every=training.save_every,
-        )
-        self.plan: TrainingPlan = plan_training(units, rendered, self.loop, algorithm.group_size, seed)
 
-    def run(self, report: Callable[[dict[str, Any], int], None]) -> int:
-        """Train unless that is done.
-
-        Returns:
-            Updates that were there already.
-        """
-        if (self.folder / WEIGHTS).exists():
-            return self.training.updates
-        self.folder.mkdir(parents=True, exist_ok=True)
-        model = transformer(self.config, self.s)
-        self.head, self.policy = model.get_output_embeddings(), Policy(model, self.loop, self.algorithm.needs)
-        reference = self._reference()
-        trainer = Trainer(
-            self.policy,
-            self.algorithm,
-            self.rendered,
-            reference,
-            self.plan,
-            self.loop,
-            self.seed,
-            self.folder,
-            measure=self._measure,
-        )
-        done = trainer.done
-        self.report = report
-        trainer.run(self)
-        state = {**self.policy.model.state_dict(), SAMPLED_HEAD: self._sampled_head()}
-        with replacing(self.folder / WEIGHTS) as temporary:
-            save_file({k: v.contiguous().cpu().clone() for k, v in state.items()}, temporary)
-        return done
-
-    def update(self, line: dict[str, Any], total: int) -> None:
-        """Told by the trainer."""
-        self.report(line, total)
-
-    def _reference(self) -> Callable[[Rendered], TokenStatistics]:
-        if not self.algorithm.uses_reference:
-            return not_computed
-        visited = [self.rendered[i] for i in self.plan.rows]
-        if "mismatched" in self.algorithm.needs:
-            visited += [m.rendered for b in self.plan.batches for m in mismatched(b, self.rendered)]
-        weights = hashlib.sha256(save(self.policy.model.state_dict())).hexdigest()
-        cache = ReferenceCache(self.folder / "reference", weights, self.policy)
-        cache.fill(visited, lambda done, total: None)
-        rows = {r.sequences: cache.row(r) for r in visited}  # every update asks for all of them
-        cache.close()
-        return lambda rendered: rows[rendered.sequences]
-
-    def _measure(self, done: int) -> dict[str, float]:
-        """Where the learning curve stands, exactly."""
+    def __call__(self, done: int, sampled_head: Tensor) -> dict[str, float]:
+        """Facts after this many updates."""
         facts: dict[str, float] = {"instance": self.s}
         if done == 1 or done % self.training.log_every == 0 or done == self.training.updates:
-            own = self.head.weight.data
-            self.head.weight.data = self._sampled_head()
-            logp_SNA = table(self.policy.model, self.config).log_softmax(-1)[None]
-            self.head.weight.data = own
+            head = self.model.get_output_embeddings()
+            own, head.weight.data = head.weight.data, sampled_head
+            logp_SNA = table(self.model, self.config).log_softmax(-1)[None]
+            head.weight.data = own
             facts["relative_regret"] = float(solve.relative_regret(self.mdp, self.solution, logp_SNA))
             facts["unseen_mass"] = float(solve.mass_outside(self.mdp, logp_SNA, self.mdp.shown_SNK))
         return facts
-
-    def _sampled_head(self) -> Tensor:
-        """Vocabulary head of what is sampled from."""
-        own: Tensor = self.head.weight.detach()
-        weight, heads = self.algorithm.sampling_q_weight, self.policy.heads
-        return own if heads is None or heads.q is None else own + weight * heads.q.weight.detach()

@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.plugin.config import Section, TaskConfig
+from shiqbench.plugin import ConfigError, Section, TaskConfig
 
 Kind = Literal["bandit", "chain", "tree", "grid", "random"]
 MOST_TRAJECTORIES = 10_000

@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.episodes.episode import Episode, Message
-from shiqbench.plugin.algorithm import Algorithm
+from shiqbench.plugin import Algorithm, AlgorithmConfig, ConfigError, Episode, Message
 from shiqbench_tasks.mdp.config import SAMPLE
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from shiqbench.plugin.config import AlgorithmConfig
     from shiqbench_tasks.mdp.config import MdpConfig
     from shiqbench_tasks.mdp.mdps import Mdp
     from shiqbench_tasks.mdp.solve import Solution

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from shiqbench.plugin.batch import Batch, TokenQ
+from shiqbench.plugin import Batch, Need, TokenQ
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from torch import Tensor
 
-    from shiqbench.plugin.algorithm import Need
     from shiqbench_tasks.mdp.data import Trajectories
     from shiqbench_tasks.mdp.mdps import Mdp
 
@@ -131,7 +130,13 @@ class Tables:
             tensor.copy_(tensors[name])
 
     def batch(
-        self, rows: Rows, weight_U: Tensor, *, uses_reference: bool = True, completions_SK: Tensor | None = None
+        self,
+        rows: Rows,
+        weight_U: Tensor,
+        *,
+        uses_reference: bool = True,
+        completions_SK: Tensor | None = None,
+        progress: float = 0.0,
     ) -> Batch:
         """The batch of some rows.
 
@@ -140,6 +145,7 @@ class Tables:
             weight_U: Weight of each unit.
             uses_reference: Otherwise NaN stands for the reference's statistics, as in training language models.
             completions_SK: Returns of completions that the reference sampled.
+            progress: Share of the updates that are done.
         """
         lse_SN = self.logit_SNA.logsumexp(-1)
         unit_R = torch.arange(len(weight_U)).repeat_interleave(len(rows.state_RH) // len(weight_U))
@@ -159,6 +165,7 @@ class Tables:
             token_q=self._token_q(rows),
             kl_EA=rows.look_up(self._kl(lse_SN), rows.state_RH) if "kl" in self.needs else None,
             reference_return_EK=self._completions(rows, completions_SK),
+            progress=progress,
         )
         return self._with_mismatched(batch)
 

@@ -13,28 +13,35 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.plugin.task import Metrics, Primary, Scores, Task
-from shiqbench.stats.intervals import student
+from shiqbench.plugin import (
+    Algorithm,
+    AlgorithmConfig,
+    ConfigError,
+    ExactTask,
+    Metrics,
+    ModelTraining,
+    Need,
+    Primary,
+    Record,
+    Scores,
+    TaskConfig,
+    student,
+)
 from shiqbench_tasks.mdp.config import MdpTrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from pydantic import BaseModel
     from torch import Tensor
 
-    from shiqbench.plugin.algorithm import Algorithm, Need
-    from shiqbench.plugin.config import AlgorithmConfig, TaskConfig
-    from shiqbench.plugin.task import Record
     from shiqbench_tasks.mdp.config import MdpConfig
     from shiqbench_tasks.mdp.mdps import Mdp
     from shiqbench_tasks.mdp.solve import Solution
     from shiqbench_tasks.mdp.train import TableTrainer
 
 
-class MdpTask(Task):
+class MdpTask(ExactTask):
     """MDPs small enough to solve exactly; the policy is a table of logits, or a tiny transformer."""
 
     offers: frozenset[Need] = frozenset(
@@ -100,10 +107,11 @@ class MdpTask(Task):
     def train(
         self,
         algorithm: Algorithm[AlgorithmConfig],
-        config: BaseModel,
+        config: Any,
         seed: int,
         folder: Path,
         report: Callable[[dict[str, Any], int], None],
+        train_model: ModelTraining,
     ) -> dict[str, Any]:
         """Train the tables of all instances at once, or the transformers one after the other."""
         assert isinstance(config, MdpTrainConfig)
@@ -111,7 +119,7 @@ class MdpTask(Task):
             from shiqbench_tasks.mdp import bridge
 
             training = config.filled("transformer")
-            return bridge.train(self.config, self.mdp, algorithm, training, seed, folder, report)
+            return bridge.train(self.config, self.mdp, algorithm, training, seed, folder, report, train_model)
         from shiqbench_tasks.mdp import data
 
         trainer = self.trainer(algorithm, config, seed)

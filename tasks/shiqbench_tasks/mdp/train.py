@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 
-from shiqbench.base.errors import DivergedError
-from shiqbench.base.files import replacing_folder
-from shiqbench.training.resumable import load_state, save_state
+from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, DivergedError, load_state, replacing_folder, save_state
 from shiqbench_tasks.mdp import solve
 from shiqbench_tasks.mdp.data import Draws, random_stream
 from shiqbench_tasks.mdp.tabular import Rows, Tables
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from shiqbench.plugin.algorithm import Algorithm
-    from shiqbench.plugin.batch import Batch
-    from shiqbench.plugin.config import AlgorithmConfig
     from shiqbench_tasks.mdp.config import MdpTrainConfig
     from shiqbench_tasks.mdp.data import Trajectories
     from shiqbench_tasks.mdp.mdps import Mdp
@@ -176,7 +171,11 @@ class TableTrainer:
             index_SR = self.draws.rows(self.units, random_stream(self.seed, "units", self.done))
             rows, weight_U = self.rows.take(index_SR), self.data.weight_SE.new_ones(len(index_SR) * self.units)
         return self.tables.batch(
-            rows, weight_U, uses_reference=self.algorithm.uses_reference, completions_SK=self.completions_SK
+            rows,
+            weight_U,
+            uses_reference=self.algorithm.uses_reference,
+            completions_SK=self.completions_SK,
+            progress=self.done / self.config.updates,
         )
 
     def evaluation(self) -> dict[str, float]:

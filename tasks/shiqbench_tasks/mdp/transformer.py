@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from shiqbench.plugin import SAMPLED_HEAD
 from shiqbench_tasks.mdp import data, mdps
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 HIDDEN, INNER, LAYERS, HEADS = 16, 32, 2, 2
 SPREAD = 0.2  # deviation of initial weights: references far from uniform, none of them nearly certain
-SAMPLED_HEAD = "sampled_head"  # vocabulary head of what is sampled from, beside the model's own weights
 
 
 def transformer(config: MdpConfig, instance: int) -> Any:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.base.suggest import did_you_mean
-from shiqbench.episodes.episode import Message
+from shiqbench.plugin import ConfigError, Message, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

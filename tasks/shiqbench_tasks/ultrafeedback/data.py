@@ -9,14 +9,12 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.episodes.episode import Message
+from shiqbench.plugin import ConfigError, Message, Split
 from shiqbench_tasks.ultrafeedback.columns import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from shiqbench.plugin.task import Split
     from shiqbench_tasks.ultrafeedback.columns import Columns
     from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 

@@ -7,18 +7,14 @@ from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.cache import cache_dir
-from shiqbench.base.digest import digest, short
-from shiqbench.rewards.judge import Judge, Opinion, Pair, identity
-from shiqbench.stats.preference import length_controlled, win_rate
-from shiqbench.store.cell import lock
+from shiqbench.plugin import Record, cache_dir, digest, length_controlled, lock, short, win_rate
+from shiqbench_tasks.ultrafeedback.judge import Judge, Opinion, Pair, identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from shiqbench.plugin.task import Record
-    from shiqbench.rewards.judge import JudgeConfig
     from shiqbench_tasks.ultrafeedback.data import Prompt
+    from shiqbench_tasks.ultrafeedback.judge import JudgeConfig
 
 SAME = Opinion(0.5, (0.5, 0.5))  # the same text twice; nobody needs to be asked
 OPPONENTS = ("chosen", "base")

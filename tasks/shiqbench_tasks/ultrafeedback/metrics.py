@@ -7,14 +7,11 @@ from collections import Counter, defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from shiqbench.episodes.episode import StopReason
-from shiqbench.stats.intervals import clustered_wilson, student, student_ratio, wilson
+from shiqbench.plugin import Record, StopReason, clustered_wilson, student, student_ratio, wilson
 from shiqbench_tasks.ultrafeedback.judging import judged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from shiqbench.plugin.task import Record
 
 
 def summarise(records: Sequence[Record]) -> dict[str, float]:

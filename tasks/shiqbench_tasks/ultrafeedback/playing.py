@@ -6,16 +6,11 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.episodes.episode import StopReason
-from shiqbench.episodes.generation import ChatGenerator, Sampling
+from shiqbench.plugin import ChatGenerator, ConfigError, EvalConfig, Record, Reply, Sampling, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from shiqbench.episodes.generation import Reply
-    from shiqbench.plugin.config import EvalConfig
-    from shiqbench.plugin.task import Record
     from shiqbench_tasks.ultrafeedback.data import Prompt
 
 WAVE = 64  # prompts that are answered together, and lost together if the machine fails

@@ -7,9 +7,7 @@ from itertools import combinations
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.episodes.episode import Episode, Message
-from shiqbench.plugin.reward import Pair
+from shiqbench.plugin import ConfigError, Episode, Message, Pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,16 +6,21 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.cache import say
-from shiqbench.base.errors import ConfigError, RunError
-from shiqbench.planning.settings import validate
-from shiqbench.plugin.reward import Answered, RewardModel, held_out_accuracy
+from shiqbench.plugin import (
+    Answered,
+    ConfigError,
+    Pair,
+    Registry,
+    RewardModel,
+    RunError,
+    held_out_accuracy,
+    say,
+    validate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shiqbench.plugin.registry import Registry
-    from shiqbench.plugin.reward import Pair
     from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 
 

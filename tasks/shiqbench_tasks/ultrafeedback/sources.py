@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.cache import cache_dir
-from shiqbench.base.digest import digest, file_sha256
-from shiqbench.base.errors import ConfigError
+from shiqbench.plugin import ConfigError, cache_dir, digest, file_sha256
 from shiqbench_tasks.ultrafeedback.config import HUB
 
 if TYPE_CHECKING:

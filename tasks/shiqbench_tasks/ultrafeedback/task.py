@@ -12,14 +12,31 @@ from dataclasses import asdict, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from shiqbench.base.errors import ConfigError
-from shiqbench.episodes.episode import Message, StopReason
-from shiqbench.episodes.rendering import TokenSequence
-from shiqbench.plugin.reward import Answered
-from shiqbench.plugin.task import FrontAxes, Metrics, Primary, Scores, Task
-from shiqbench.rewards import judge
-from shiqbench.stats.kl import k1, k3
-from shiqbench_tasks.ultrafeedback import judging
+from shiqbench.plugin import (
+    Answered,
+    ChatGenerator,
+    ConfigError,
+    Episode,
+    EvalConfig,
+    EvaluationContext,
+    FrontAxes,
+    Message,
+    Metrics,
+    Pair,
+    Primary,
+    Record,
+    Registry,
+    Renderer,
+    Scores,
+    Split,
+    StopReason,
+    Task,
+    TaskConfig,
+    TokenSequence,
+    k1,
+    k3,
+)
+from shiqbench_tasks.ultrafeedback import judge, judging
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import read
 from shiqbench_tasks.ultrafeedback.metrics import summarise
@@ -38,13 +55,6 @@ from shiqbench_tasks.ultrafeedback.sources import locate, rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shiqbench.episodes.episode import Episode
-    from shiqbench.episodes.generation import ChatGenerator
-    from shiqbench.episodes.rendering import Renderer
-    from shiqbench.plugin.config import EvalConfig, TaskConfig
-    from shiqbench.plugin.registry import Registry
-    from shiqbench.plugin.reward import Pair
-    from shiqbench.plugin.task import EvaluationContext, Record, Split
     from shiqbench_tasks.ultrafeedback.data import Data, Prompt
 
 STANDING = tuple(f"held_out_{f.name}" for f in fields(HeldOut))

@@ -7,19 +7,19 @@ from typing import Any
 
 from support import TOY
 
+from shiqbench.commands.common import parse_assignments
 from shiqbench.matrix.job import Job, Outcome, Resources
 from shiqbench.matrix.live import MatrixState
 from shiqbench.planning.plan import Request
 
 ROGUE = TOY.parent / "rogue.py"
-TINY = ("task.mdp=chain", "task.seeds=2", "train.updates=20", "train.save_every=5", "train.log_every=1")
+TINY = {"task.mdp": "chain", "task.seeds": 2, "train.updates": 20, "train.save_every": 5, "train.log_every": 1}
 
 
 def job(results: Path, name: str = "job", *assignments: str, seed: int = 0, **resources: Any) -> Job:
     """A training of 20 updates on two tiny MDPs."""
-    request = Request(
-        "rogue", "mdp", seed=seed, preset="smoke", assignments=(*TINY, *assignments), plugins=(ROGUE,), results=results
-    )
+    settings = {**TINY, **parse_assignments(assignments)}
+    request = Request("rogue", "mdp", seed=seed, preset="smoke", settings=settings, plugins=(ROGUE,), results=results)
     return Job(name, request, Resources(**resources))
 
 

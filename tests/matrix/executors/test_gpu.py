@@ -22,7 +22,7 @@ from shiqbench.matrix.job import Job, Outcome, Resources
 from shiqbench.planning.plan import Request
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.skipif(not visible_gpus(), reason="there is no GPU")]
-SMALL = ("train.updates=4", "train.save_every=1")
+SMALL = {"train.updates": 4, "train.save_every": 1}
 
 
 def job(model: Path, results: Path, algo: str, seed: int = 0, **resources: Any) -> Job:
@@ -31,7 +31,7 @@ def job(model: Path, results: Path, algo: str, seed: int = 0, **resources: Any) 
         "toy",
         str(model),
         seed=seed,
-        assignments=SMALL if algo != "base" else (),
+        settings=SMALL if algo != "base" else {},
         engine="transformers",
         plugins=(TOY,),
         results=results,

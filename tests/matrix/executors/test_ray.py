@@ -1,8 +1,8 @@
-"""A real Ray cluster of two nodes: same results as here, the loss of a node, nodes without the results folder."""
+"""A real Ray cluster of two nodes: same results as here, the loss of a node, a node without the results folder."""
 
 from __future__ import annotations
 
-import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -73,33 +73,19 @@ def test_all_jobs_end_although_a_node_is_lost(cluster: Any, tmp_path: Path) -> N
     assert not list((tmp_path / "ray").glob(".probe*"))
 
 
-def test_nodes_without_the_results_folder_send_their_cells_home(
+def test_a_node_that_does_not_see_the_results_folder_says_so(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from shiqbench.matrix.executors.on_ray import RayTransport
 
-    settle = RayTransport._settle
-
-    def unseen(self: RayTransport) -> None:
-        settle(self)
-        assert self._probe is not None
-        self._probe.unlink()
-
-    monkeypatch.setattr(RayTransport, "_settle", unseen)
-    results = tmp_path / f"apart-{os.getpid()}-{time.time_ns()}"
-    jobs = [*four(results), job(results, "diverges", "algo.act=diverge")]
-    outcomes = run(jobs, executor="ray", address=cluster.address)
-    assert [o.state.value for o in outcomes.values()] == ["done"] * 4 + ["failed"]
-    assert cause(outcomes["diverges"]) == "diverged"
-    assert len(list(results.rglob("error.json"))) == 1
-    assert len(list((results / ".logs").glob("*.log"))) == 5
-    first = outcomes["job 0"].result
-    assert first is not None
-    assert Path(first["evaluation"]["path"]).is_relative_to(results)
-    assert {o.state for o in run(four(results)).values()} == {JobState.CACHED}
-    run(four(tmp_path / "local"))
-    here = files(results)
-    assert {k: here[k] for k in files(tmp_path / "local")} == files(tmp_path / "local")
+    elsewhere = tmp_path / "elsewhere" / ".probe"
+    monkeypatch.setattr(RayTransport, "_settle", lambda self, settle=RayTransport._settle: settle(self) and elsewhere)
+    outcome = run([job(tmp_path / "r")], executor="ray", address=cluster.address)["job"]
+    assert (cause(outcome), outcome.attempts) == ("configuration", 1)
+    assert outcome.error is not None
+    assert re.fullmatch("node .* does not see the results folder", outcome.error["what"])
+    assert outcome.error["do"] == "put it on a folder that all nodes share"
+    assert not list(tmp_path.rglob("train.jsonl"))
 
 
 def test_limits_and_crashes_on_a_cluster_are_named(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from shiqbench.report.front.area import envelope, interval, mean_gain, mean_gains, weights_of_resamples
+from shiqbench.report.front.area import envelope, mean_gain, mean_gains, percentiles, weights_of_resamples
 
 
 def test_one_point_is_a_triangle() -> None:
@@ -59,22 +58,16 @@ def test_the_envelope_is_the_best_mixture_of_any_two() -> None:
     assert mean_gain(distance.tolist(), gain.tolist(), 1.0) == pytest.approx(np.trapezoid(best, grid), abs=1e-4)
 
 
-def test_the_bootstrap_covers_and_is_quick() -> None:
+def test_the_bootstrap_covers() -> None:
     """Mean gain of one point at distance 1: half its mean value; 95 % intervals of 60 prompts."""
     rng = np.random.default_rng(2)
     covered = 0
     for _ in range(200):
         share = weights_of_resamples(60, resamples=400)
         value = share @ rng.normal(1.0, 1.0, size=(60, 1))
-        low, high = interval(mean_gains(np.ones((401, 1)), value, 1.0)[1:])
+        low, high = percentiles(mean_gains(np.ones((401, 1)), value, 1.0)[1:])
         covered += low <= 0.5 <= high
     assert covered / 200 == pytest.approx(0.95, abs=0.05)
-    share = weights_of_resamples(158)
-    started = time.perf_counter()
-    for _ in range(5):
-        distance, value = (share @ rng.random((158, 12)) for _ in range(2))
-        mean_gains(distance, value, 1.0)
-    assert time.perf_counter() - started < 10  # a loaded machine; 0.3 s on a quiet one
 
 
 def test_resamples_are_the_same_every_time_and_begin_with_the_sample() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,7 +75,8 @@ def test_every_algorithm_has_a_front_from_the_untrained_model(results: Path, tmp
     found = drawn.fronts
     assert [f.algorithm for f in found.fronts] == ["shiq", "dpo"]
     assert found.origin.value == pytest.approx(0.0)
-    assert (found.farthest, found.prompts) == (pytest.approx(2.0), PROMPTS)
+    assert found.farthest == pytest.approx(2.0)
+    assert found.prompts == PROMPTS
     shiq, dpo = found.fronts
     assert dpo.gain.value == pytest.approx(0.5)
     assert (dpo.points, dpo.on_front) == (2, 1)
@@ -86,7 +88,7 @@ def test_every_algorithm_has_a_front_from_the_untrained_model(results: Path, tmp
         ("beta=0.1", True),
         ("beta=0.5", False),
     }
-    assert "| shiq | 1 | 1 | 1.500 [1.500, 1.500] |" in drawn.markdown()
+    assert "| shiq | 1 | 1 | 1.500 [1.500, 1.500] |" in re.sub(" +", " ", str(drawn))
 
 
 def test_the_figure_is_equal_for_equal_data(results: Path, tmp_path: Path) -> None:
@@ -107,7 +109,8 @@ def test_seeds_are_one_point_and_splits_are_never_mixed(results: Path) -> None:
     evaluation(cell(results, "shiq"), 2.0, 1.0, split="validation")
     by_split = {d.group.setting["eval"]["split"]: d.fronts for d in front(results, "ultrafeedback")}
     (point,) = (p for p in by_split["test"].points if p.algorithm == "shiq")
-    assert (point.seeds, point.value.value, point.distance.value) == (2, pytest.approx(3.0), pytest.approx(1.5))
+    assert point.seeds == 2
+    assert [point.value.value, point.distance.value] == pytest.approx([3.0, 1.5])
     along = [p for p in by_split["validation"].points if p.algorithm == "shiq"]
     assert sorted(p.update for p in along) == [10, 30]
 
@@ -129,7 +132,7 @@ def test_few_prompts_have_no_interval(tmp_path: Path) -> None:
     evaluation(cell(tmp_path, "dpo"), 1.0, 2.0, prompts=19)
     (drawn,) = front(tmp_path, "ultrafeedback", output=tmp_path / "out")
     assert drawn.fronts.fronts[0].gain.low is None
-    assert "too few for intervals" in drawn.markdown()
+    assert "too few for intervals" in str(drawn)
 
 
 def test_what_cannot_be_drawn_is_refused(results: Path, tmp_path: Path) -> None:
@@ -154,6 +157,6 @@ def test_an_evaluation_that_changed_is_noticed(results: Path) -> None:
 def test_the_command_prints_a_table_or_one_object(results: Path) -> None:
     words = [sys.executable, "-m", "shiqbench", "front", str(results), "--task", "ultrafeedback"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "| shiq | 1 | 1 |" in done.stdout
+    assert "| shiq | 1 | 1 |" in re.sub(" +", " ", done.stdout)
     found = json.loads(subprocess.run([*words, "--json"], capture_output=True, text=True, check=True).stdout)
     assert [f["algorithm"] for f in found["fronts"][0]["fronts"]] == ["shiq", "dpo"]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from shiqbench_tasks.bfcl_v3.calls import parse
@@ -30,7 +30,7 @@ print(digest([[m.role + m.content + str(m.reward) for m in e.messages] for e in 
 """
 
 
-def _episodes(**config: object) -> list[Episode]:
+def _episodes(**config: Any) -> list[Episode]:
     return BfclTask(BfclConfig(**config)).episodes("train")
 
 
@@ -184,7 +184,7 @@ def test_data_facts(episodes: list[Episode]) -> None:
     ],
 )
 def test_impossible_configurations_are_refused(values: dict[str, object]) -> None:
-    from shiqbench.planning.settings import validate
+    from shiqbench.plugin.validation import validate
 
     with pytest.raises(ShiqbenchError):
         validate(BfclConfig, values, "task")

@@ -123,7 +123,7 @@ def test_a_template_that_ignores_tools_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_is_refused_before_anything_is_written(tiny_model: Path, tmp_path: Path) -> None:
     request = Request(
-        "base", "bfcl_v3", str(tiny_model), assignments=("task.prompt=native",), engine="transformers",
+        "base", "bfcl_v3", str(tiny_model), settings={"task.prompt": "native"}, engine="transformers",
         results=tmp_path / "results",
     )  # fmt: skip
     with pytest.raises(ConfigError, match="ignores tools") as refused:

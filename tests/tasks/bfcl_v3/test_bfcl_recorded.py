@@ -216,9 +216,9 @@ def test_a_wrong_recording_stops_the_run_before_its_start_is_trained(
     entries: tuple[Entry, ...], tiny_model: Path, tmp_path: Path
 ) -> None:
     folder = _write(tmp_path / "four", [{"id": entries[0].id, "result": TRUE}])
-    chosen = ('task.behaviours=["recorded"]', f"task.recorded={folder}")
+    chosen = {"task.behaviours": ["recorded"], "task.recorded": str(folder)}
     request = Request(
-        "shiq", "bfcl_v3", str(tiny_model), assignments=chosen, engine="transformers", results=tmp_path / "results"
+        "shiq", "bfcl_v3", str(tiny_model), settings=chosen, engine="transformers", results=tmp_path / "results"
     )
     with pytest.raises(ConfigError, match=r"recorded on BFCL v4 .* this run uses v3"):
         run_plan(make_plan(request), Display())

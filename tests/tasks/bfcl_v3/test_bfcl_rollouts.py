@@ -19,6 +19,7 @@ from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import ConfigError, CorruptCellError, EngineError, RunError
 from shiqbench.base.files import read_json
 from shiqbench.base.progress import Display
+from shiqbench.commands.common import parse_assignments
 from shiqbench.episodes.episode import REFERENCE_RETURNS, Message
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.models.embedded import EMBEDDED_MODEL, embedded_model
@@ -275,7 +276,7 @@ def test_every_episode_knows_the_returns_of_its_scenarios_rollouts(
         ({"behaviours": ("rollout",), "rollout_temperature": 0.7}, set()),
         ({}, set()),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_what_is_offered_follows_from_the_configuration(config: dict[str, Any], offered: set[str]) -> None:
     assert BfclTask(BfclConfig(**config)).offers == offered
@@ -283,7 +284,7 @@ def test_what_is_offered_follows_from_the_configuration(config: dict[str, Any], 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_setting_of_rollouts_without_rollouts_is_refused(name: str) -> None:
-    value = {"rollout_model": "x", "rollout_engine": "vllm", "rollout_precision": "fp32"}.get(name, 1)
+    value: Any = {"rollout_model": "x", "rollout_engine": "vllm", "rollout_precision": "fp32"}.get(name, 1)
     with pytest.raises(ValueError, match=f"{name} cannot be honoured without behaviour rollout"):
         BfclConfig(**{name: value})
 
@@ -291,8 +292,8 @@ def test_a_setting_of_rollouts_without_rollouts_is_refused(name: str) -> None:
 def plan_of(*assignments: str, algo: str = "shiq", model: str | None = None, results: str = "results") -> Any:
     from pathlib import Path
 
-    asked = ("start=none", "task.scenarios=2", "train.updates=1", *assignments)
-    return make_plan(Request(algo, "bfcl_v3", model=model, preset="smoke", assignments=asked, results=Path(results)))
+    asked = {"start": "none", "task.scenarios": 2, "train.updates": 1, **parse_assignments(assignments)}
+    return make_plan(Request(algo, "bfcl_v3", model=model, preset="smoke", settings=asked, results=Path(results)))
 
 
 def test_a_cell_of_the_results_is_not_reachable_and_says_what_is() -> None:

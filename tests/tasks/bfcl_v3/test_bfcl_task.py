@@ -136,7 +136,7 @@ def test_primary_is_what_the_configuration_says(by_first_words: dict[str, Entry]
         (None, {}, StopReason.CONTEXT_LIMIT, 0),
     ],
 )
-def test_limits_are_named(answer: str | None, config: dict[str, int], stop: StopReason, messages: int) -> None:
+def test_limits_are_named(answer: str | None, config: dict[str, Any], stop: StopReason, messages: int) -> None:
     records, metrics = _evaluate(ScriptedChat(lambda c: answer), examples=4, **config)
     assert [r["stop"] for r in records] == [stop] * 4
     assert [r["assistant_messages"] for r in records] == [messages] * 4
@@ -391,7 +391,7 @@ def test_every_preset_validates() -> None:
     (spec,) = (s for s in shiqbench_register_tasks() if s.name == "bfcl_v3")
     assert set(spec.presets) == {"smoke", "cpu", "full"}
     for preset in spec.presets:
-        _, _, config, _, _, _ = sections(registry().algorithm("shiq"), spec, preset, {})
+        config: Any = sections(registry().algorithm("shiq"), spec, preset, {}).task
         assert isinstance(config, BfclConfig)
         assert config.primary == ("valid" if preset == "full" else "turn_accuracy")
 

@@ -8,7 +8,7 @@ audit hook cannot be taken out again.
 
 from __future__ import annotations
 
-import _strptime  # noqa: F401 - Python imports these two at their first use
+import _strptime  # type: ignore[import-not-found]  # noqa: F401 - Python imports these two at their first use
 import ast
 import builtins
 import decimal
@@ -115,7 +115,7 @@ def fingerprint(value: Any, seen: set[int]) -> Any:
 def world(root: Path, entries: Sequence[Entry], bystanders: Sequence[Dialogue]) -> dict[str, Any]:
     """What no message may change, by name."""
     simulated = official(root)
-    roots = [*simulated.classes.values(), simulated.state_checker, simulated.response_checker]
+    roots: list[Any] = [*simulated.classes.values(), simulated.state_checker, simulated.response_checker]
     official_globals = [f.__globals__ for k in roots for f in ([k] if isinstance(k, FunctionType) else _functions(k))]
     return {
         "modules": sorted(sys.modules),
@@ -152,7 +152,7 @@ def broken(kind: str) -> None:
     """Put one hole into the loop; what goes through it is harmless."""
     if kind == "evaluating":
         read, harmless = prompt.Reduced.parse, f"open({CANARY!r}, 'w').close()"
-        prompt.Reduced.parse = lambda self, text: (eval(harmless), read(self, text))[1]  # type: ignore[func-returns-value,method-assign]
+        prompt.Reduced.parse = lambda self, text: (eval(harmless), read(self, text))[1]  # type: ignore[method-assign]
     elif kind == "sharing":
         make, made = ToolBox.__init__, dict[str, ToolBox]()
 

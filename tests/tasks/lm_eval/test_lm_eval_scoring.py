@@ -43,7 +43,8 @@ def mean() -> Any:
 
 def test_a_share_has_wilsons_interval_and_lm_evals_error_beside_it() -> None:
     found = summarise([record(i, {"acc": float(i < 3)}) for i in range(10)], suites({"acc": mean()}))
-    assert (found.primary.name, found.primary.value) == ("s/acc", pytest.approx(0.3))
+    assert found.primary.name == "s/acc"
+    assert found.primary.value == pytest.approx(0.3)
     assert (found.primary.low, found.primary.high) == pytest.approx(wilson(3, 10))
     assert found.metrics["s/acc_stderr"] == pytest.approx((0.3 * 0.7 / 9) ** 0.5)
     assert (found.metrics["s"], found.metrics["examples"], found.metrics["answers_cut"]) == (found.primary.value, 10, 1)
@@ -53,7 +54,7 @@ def test_checks_and_repeats_of_one_example_are_one_cluster() -> None:
     checks = [[True, True], [False], [True, False, True], [False, False]]
     flat = [x for inner in checks for x in inner]
 
-    def share(items: Any) -> float:
+    def share(items: list[list[bool]]) -> float:
         return sum(x for inner in items for x in inner) / len(flat)
 
     found = summarise([record(i, {"inst": c}) for i, c in enumerate(checks)], suites({"inst": share}))
@@ -90,10 +91,11 @@ def test_a_group_is_aggregated_by_lm_eval() -> None:
     group = Group("g", aggregate_metric_list=[AggMetricConfig(metric="acc")])
     loaded = suites({"acc": mean()}, {"g": group})
     loaded.tasks["s"].task_name = "s"
-    group.get_all_tasks = lambda recursive=True: [loaded.tasks["s"]]  # type: ignore[method-assign]
+    group.get_all_tasks = lambda recursive=True: [loaded.tasks["s"]]
     primary = summarise([record(i, {"acc": float(i < 3)}) for i in range(10)], loaded).primary
     error = (0.3 * 0.7 / 9) ** 0.5
-    assert (primary.name, primary.value) == ("g/acc", pytest.approx(0.3))
+    assert primary.name == "g/acc"
+    assert primary.value == pytest.approx(0.3)
     assert (primary.low, primary.high) == pytest.approx((0.3 - Z_95 * error, 0.3 + Z_95 * error))
 
 

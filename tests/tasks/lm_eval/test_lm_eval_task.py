@@ -54,13 +54,14 @@ def by_hand(model: Path, suites: Path, chat: bool) -> dict[str, Any]:
     loaded.reset()
     with as_lm_eval():
         model_of_lm_eval = HFLM(pretrained=str(model), dtype="float32", device="cpu", batch_size=4)
-        return evaluate(
+        found: dict[str, Any] = evaluate(
             model_of_lm_eval,
             {"tasks": loaded.tasks, "groups": {}},
             bootstrap_iters=0,
             apply_chat_template=chat,
             fewshot_as_multiturn=chat,
         )
+    return found
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -221,8 +222,7 @@ def test_local_files_enter_the_digest(tiny_model: Path, tmp_path: Path) -> None:
 
     def planned() -> str:
         values = {"task.task_path": str(folder), "task.suites": "small_choice", "eval.engine": "transformers"}
-        assignments = tuple(f"{k}={v}" for k, v in values.items())
-        return make_plan(Request("base", "lm_eval", str(tiny_model), assignments=assignments)).cell.digest
+        return make_plan(Request("base", "lm_eval", str(tiny_model), settings=values)).cell.digest
 
     before = planned()
     (folder / "test.jsonl").write_text((folder / "test.jsonl").read_text().replace("red", "rot"))
@@ -243,7 +243,8 @@ def test_without_lm_eval_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
 def test_planning_imports_neither_lm_eval_nor_torch(suites: Path) -> None:
     code = (
         "import sys; from shiqbench.planning.make import make_plan; from shiqbench.planning.plan import Request; "
-        f"make_plan(Request('base', 'lm_eval', assignments=('task.suites=small_choice', 'task.task_path={suites}'))); "
+        f"settings = {{'task.suites': 'small_choice', 'task.task_path': '{suites}'}}; "
+        "make_plan(Request('base', 'lm_eval', settings=settings)); "
         "print(sorted({'torch', 'pandas', 'lm_eval', 'datasets'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

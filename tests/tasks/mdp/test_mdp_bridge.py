@@ -23,6 +23,7 @@ from tiny_training import needy
 import shiqbench
 from shiqbench.base.errors import ConfigError
 from shiqbench.plugin.config import TrainConfig
+from shiqbench.training.given_model import train_model
 from shiqbench.training.policy import Policy, row_statistics
 
 SMALL = {"actions": 2, "horizon": 3}
@@ -47,7 +48,7 @@ def trained(
             raise KeyboardInterrupt
 
     folder.mkdir(exist_ok=True)
-    return lines, t.train(algorithm, MdpTrainConfig(**settings), 0, folder, report)
+    return lines, t.train(algorithm, MdpTrainConfig(**settings), 0, folder, report, train_model)
 
 
 def regret(t: MdpTask, weights: Path | None) -> list[float]:
@@ -248,4 +249,4 @@ def test_a_run_with_one_instance_and_a_table_with_the_same_reference_are_setting
     other = shiqbench.run("shiq", "mdp", results=tmp_path, set={**settings, "task.policy": "table"})
     assert other.evaluation["digest"] != result.evaluation["digest"]
     assert other.metrics["seeds"] == 20
-    assert mdps.build(MdpConfig(horizon=2)).ref_logit_SNA.unique().tolist() == [0.0]
+    assert mdps.build(MdpConfig(horizon=2)).ref_logit_SNA.unique().tolist() == [0.0]  # type: ignore[no-untyped-call]

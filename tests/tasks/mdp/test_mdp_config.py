@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from shiqbench_tasks.mdp.config import MdpConfig, MdpTrainConfig
 
 from shiqbench.base.errors import ConfigError
-from shiqbench.planning.settings import validate
+from shiqbench.plugin.validation import validate
 
 
 def test_a_default_size_is_the_same_setting_as_that_size_typed() -> None:
@@ -90,7 +90,7 @@ def test_training_settings_are_this_tasks_own() -> None:
 
 def test_listing_and_validating_stay_light() -> None:
     code = (
-        "import sys; from shiqbench.planning.plan import registry; t = registry().task('mdp'); t.load_config()(); "
+        "import sys; from shiqbench.plugin.registry import registry; t = registry().task('mdp'); t.load_config()(); "
         "[k() for k in t.load_sections()]; print([m for m in ('torch', 'numpy', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -40,7 +40,7 @@ def test_exact_data_are_every_trajectory_once_with_its_probability(settings: dic
     for s in range(4):
         rows = torch.cat([found.state_SEH[s], found.action_SEH[s]], dim=-1)
         if task.config.mdp in ("bandit", "tree"):  # elsewhere two branches may lead to one state
-            assert len(rows.unique(dim=0)) == len(rows)
+            assert len(rows.unique(dim=0)) == len(rows)  # type: ignore[no-untyped-call]
     assert (found.logp_SEH.exp() > 0).all()
     if not task.config.noise:
         torch.testing.assert_close(found.logp_SEH.sum(-1).exp(), found.weight_SE, rtol=1e-12, atol=0)

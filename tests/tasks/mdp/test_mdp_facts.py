@@ -18,6 +18,7 @@ from mdp_support import BETA, mdp_task, regrets, shiq, trained
 from shiqbench_algorithms.shiq import Shiq, ShiqConfig
 from shiqbench_tasks.mdp import solve
 from shiqbench_tasks.mdp.config import MdpTrainConfig
+from shiqbench_tasks.mdp.task import MdpTask
 from shiqbench_tasks.mdp.train import TableTrainer
 from torch import Tensor
 
@@ -94,10 +95,12 @@ def test_shiq_claims_an_optimum() -> None:
 @pytest.mark.parametrize("reward", ["sparse", "dense"])
 @pytest.mark.parametrize("name", CLAIMING)
 def test_what_claims_an_optimum_finds_it_with_the_defaults(name: str, reward: str) -> None:
-    plan = make_plan(Request(name, "mdp", assignments=("task.seeds=6", f"task.reward={reward}")))
+    plan = make_plan(Request(name, "mdp", settings={"task.seeds": 6, "task.reward": reward}))
     algorithm: Algorithm[Any] = plan.cell.algorithm.load()(plan.cell.algo)
-    plan.task.check(algorithm)
-    trainer = plan.task.trainer(algorithm, plan.cell.train, 0)  # type: ignore[attr-defined]
+    task = plan.task
+    assert isinstance(task, MdpTask)
+    task.check(algorithm)
+    trainer = task.trainer(algorithm, plan.cell.train, 0)
     while trainer.done < trainer.config.updates:
         trainer.update()
     assert (regrets(trainer) < 1e-3).all()

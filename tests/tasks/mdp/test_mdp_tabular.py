@@ -57,10 +57,10 @@ def test_gradients_reach_what_they_should_and_nothing_else() -> None:
     tables, batch = trainer.tables, trainer.batch()
     assert tables.value_SN is not None
     assert tables.q_SNA is not None
-    batch.need("value_EA").sum().backward()
+    batch.need("value_EA").sum().backward()  # type: ignore[no-untyped-call]
     assert tables.logit_SNA.grad is None
     assert tables.value_SN.grad is not None
-    batch.need("kl_EA").sum().backward()
+    batch.need("kl_EA").sum().backward()  # type: ignore[no-untyped-call]
     assert tables.logit_SNA.grad is not None
     assert tables.q_SNA.grad is None
     assert batch.token_q is not None

@@ -22,8 +22,9 @@ from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json
 from shiqbench.planning.make import make_plan
-from shiqbench.planning.plan import Request
-from shiqbench.report.comparison import cells, comparable, headings, markdown
+from shiqbench.planning.plan import ExactPlan, Request
+from shiqbench.report.formats import render
+from shiqbench.report.of_run import report_of_run
 from shiqbench.running.runner import describe
 
 SMALL = {"task.seeds": 4, "task.horizon": 3, "train.updates": 40}
@@ -67,30 +68,31 @@ def test_base_is_exactly_one_and_shared_by_every_seed_and_data_recipe(tmp_path: 
     run("shiq", tmp_path, seed=1)
     run("dpo", tmp_path, set={"task.coverage": 0.7, "task.behaviour": "uniform", "train.updates": 3})
     assert [p.name for p in (tmp_path / "mdp" / "base").iterdir()] == [base.cell[:12]]
-    plan = make_plan(Request("shiq", "mdp", assignments=tuple(f"{k}={v}" for k, v in SMALL.items()), results=tmp_path))
-    rows = comparable(plan)
-    assert [r.cell.algorithm for r in rows] == ["shiq", "dpo", "base"]  # lower is better
-    assert len(cells(rows[0], plan.task.columns)) == len(headings(plan, "relative_regret"))
-    assert "1.000 [1.000, 1.000]" in markdown(plan)
+    plan = make_plan(Request("shiq", "mdp", settings=SMALL, results=tmp_path))
+    report = report_of_run(plan)
+    assert [r.algorithm for b in report.blocks for r in b.rows] == ["shiq", "dpo", "base"]  # lower is better
+    text = render(report, "markdown")
+    assert all(heading in text for _, heading, _ in plan.task.columns)
+    assert "1.000 [1.000, 1.000]" in text
 
 
 def test_another_setting_is_another_table(tmp_path: Path) -> None:
     run("base", tmp_path)
     run("base", tmp_path, set={"task.reward": "dense"})
-    plan = make_plan(Request("base", "mdp", assignments=("task.seeds=4", "task.horizon=3"), results=tmp_path))
-    assert len(comparable(plan)) == 1
+    plan = make_plan(Request("base", "mdp", settings={"task.seeds": 4, "task.horizon": 3}, results=tmp_path))
+    assert [len(b.rows) for b in report_of_run(plan).blocks] == [1]
     assert len(list((tmp_path / "mdp" / "base").iterdir())) == 2
 
 
 def test_the_plan_says_what_will_be_done_and_needs_no_model_or_engine(tmp_path: Path) -> None:
     plan = make_plan(Request("shiq", "mdp", results=tmp_path))
-    assert plan.engine is None
+    assert isinstance(plan, ExactPlan)
     assert plan.cell.start is None
     lines = "\n".join(describe(plan))
     assert "trains 300 (table) or 600 (transformer) updates of the default batch with adam, seed 0" in lines
     assert "evaluates with exact; cell" in lines
-    assert make_plan(Request("shiq", "mdp", assignments=("task.horizon=5",))).cell.digest == plan.cell.digest
-    assert make_plan(Request("shiq", "mdp", assignments=("train.save_every=9",))).cell.digest == plan.cell.digest
+    assert make_plan(Request("shiq", "mdp", settings={"task.horizon": 5})).cell.digest == plan.cell.digest
+    assert make_plan(Request("shiq", "mdp", settings={"train.save_every": 9})).cell.digest == plan.cell.digest
 
 
 @pytest.mark.parametrize("preset", ["smoke", "cpu", "full"])

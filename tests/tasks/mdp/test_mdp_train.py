@@ -17,6 +17,7 @@ from shiqbench_tasks.mdp.train import TableTrainer
 from shiqbench.base.errors import RunError
 from shiqbench.plugin.algorithm import Algorithm, Loss
 from shiqbench.plugin.batch import Batch
+from shiqbench.training.given_model import train_model
 
 ALGORITHMS: list[tuple[Algorithm[Any], dict[str, Any]]] = [
     (shiq(), {}),
@@ -109,7 +110,7 @@ def test_interrupted_training_continues_bit_for_bit(
     for folder in (whole, broken):
         folder.mkdir()
     task = mdp_task(**SMALL)
-    facts = task.train(algorithm, config, 0, whole, lambda line, total: None)
+    facts = task.train(algorithm, config, 0, whole, lambda line, total: None, train_model)
     assert facts["resumed_at_update"] == 0
 
     def stop(line: dict[str, Any], total: int) -> None:
@@ -118,9 +119,9 @@ def test_interrupted_training_continues_bit_for_bit(
             raise InterruptedUpdateError
 
     with pytest.raises(InterruptedUpdateError):
-        task.train(algorithm, config, 0, broken, stop)
+        task.train(algorithm, config, 0, broken, stop, train_model)
     assert (broken / "checkpoint" / "state.pt").exists()
-    resumed = task.train(algorithm, config, 0, broken, lambda line, total: None)
+    resumed = task.train(algorithm, config, 0, broken, lambda line, total: None, train_model)
     assert resumed["resumed_at_update"] == 14
     assert resumed["budget"] == facts["budget"]
     assert (whole / "checkpoint" / "model.safetensors").read_bytes() == (
@@ -134,7 +135,7 @@ def test_the_log_is_a_learning_curve(tmp_path: Path) -> None:
     task = mdp_task(**SMALL)
     seen: list[int] = []
     config = MdpTrainConfig(updates=25, log_every=10)
-    facts = task.train(shiq(), config, 0, tmp_path, lambda line, total: seen.append(line["update"]))
+    facts = task.train(shiq(), config, 0, tmp_path, lambda line, total: seen.append(line["update"]), train_model)
     lines = [json.loads(x) for x in (tmp_path / "train.jsonl").read_text().splitlines()]
     assert seen == [line["update"] for line in lines] == [1, 10, 20, 25]
     needed = {"loss", "grad_norm", "return", "tokens", "seconds", "relative_regret", "residual_rms"}

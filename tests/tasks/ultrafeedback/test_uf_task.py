@@ -22,6 +22,7 @@ from uf_rows import paired, write
 
 from shiqbench.api import run
 from shiqbench.base.errors import ConfigError, PluginError, RunError
+from shiqbench.commands.common import parse_assignments
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request, RunPlan
 from shiqbench.plugin.registry import registry
@@ -145,7 +146,7 @@ def test_greedy_answers_leave_the_distance_to_samples_of_their_own(data: Path, t
 def test_bradley_terry_judges_by_what_it_learned_from_other_prompts(
     data: Path, tiny_model: Path, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = {"task.reward_model": None, "task.reward": {"model": str(tiny_model), "layer": 1}}
+    settings: dict[str, Any] = {"task.reward_model": None, "task.reward": {"model": str(tiny_model), "layer": 1}}
     found = carry_out("base", data, tiny_model, results, **settings)
     said = capsys.readouterr().err
     assert "training bradley_terry on" in said
@@ -165,8 +166,8 @@ def test_bradley_terry_judges_by_what_it_learned_from_other_prompts(
 
 def plan(data: Path | str, model: Path, *words: str, algo: str = "dpo") -> RunPlan:
     values = {"task.data": str(data), "eval.engine": "transformers", "task.reward_model": "words"}
-    assignments = (*(f"{k}={v}" for k, v in values.items()), *words)
-    request = Request(algo, "ultrafeedback", str(model), preset="smoke", assignments=assignments, plugins=(WORDS,))
+    settings = {**values, **parse_assignments(words)}
+    request = Request(algo, "ultrafeedback", str(model), preset="smoke", settings=settings, plugins=(WORDS,))
     return make_plan(request)
 
 
@@ -345,7 +346,7 @@ def test_a_judge_that_gives_no_verdict_has_no_win_rate(data: Path, tiny_model: P
     assert values["judge_chosen_failed"] == 8
     assert not [name for name in values if name.startswith("judge_win_chosen")]
     assert values["judge_win_base"] == 0.5  # its own answers, about which nobody is asked
-    request = Request("base", "ultrafeedback", str(tiny_model), assignments=(f"task.data={data}",), plugins=(WORDS,))
+    request = Request("base", "ultrafeedback", str(tiny_model), settings={"task.data": str(data)}, plugins=(WORDS,))
     (note,) = (n for n in make_plan(request).task.notes(values) if n.startswith("judge"))
     assert note == "judge: 8 comparisons with chosen have no opinion and are in no win rate"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from shiqbench.plugin.specs import AlgorithmSpec, TaskSpec, hookimpl
+from shiqbench.plugin import AlgorithmSpec, TaskSpec, hookimpl
+
+from shiqbench_plugin_example.awr import Awr
 
 _CPU: dict[str, Any] = {
     "awr:algo.group": 4,
@@ -46,20 +48,12 @@ _PRESETS: dict[str, dict[str, Any]] = {
 @hookimpl
 def shiqbench_register_algorithms() -> list[AlgorithmSpec]:
     """Name the algorithm."""
-    return [
-        AlgorithmSpec(
-            name="awr",
-            version="1",
-            summary="advantage-weighted regression on groups",
-            target="shiqbench_plugin_example.awr:Awr",
-            config="shiqbench_plugin_example.awr:AwrConfig",
-        )
-    ]
+    return [AlgorithmSpec.of(Awr, summary="advantage-weighted regression on groups")]
 
 
 @hookimpl
 def shiqbench_register_tasks() -> list[TaskSpec]:
-    """Name the task."""
+    """Name the task. Its target is text, so that its module is imported when the task is used."""
     return [
         TaskSpec(
             name="gsm8k_solutions",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from pydantic import Field
-from shiqbench.plugin.config import TaskConfig
+from shiqbench.plugin import TaskConfig
 
 Recorded = Literal["6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification"]
 RECORDED: tuple[Recorded, ...] = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")

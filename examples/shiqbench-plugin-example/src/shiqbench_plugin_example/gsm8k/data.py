@@ -11,14 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shiqbench.base.errors import ConfigError
+from shiqbench.plugin import ConfigError, Split
 
 from shiqbench_plugin_example.gsm8k.config import RECORDED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shiqbench.plugin.task import Split
 
 FILE = "example_model_solutions.jsonl"
 SOURCE = "github.com/openai/grade-school-math, folder grade_school_math/data"

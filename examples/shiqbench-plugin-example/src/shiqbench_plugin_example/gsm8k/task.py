@@ -11,20 +11,27 @@ import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from shiqbench.base.digest import file_sha256
-from shiqbench.episodes.episode import Episode, Message
-from shiqbench.episodes.generation import Sampling
-from shiqbench.plugin.task import Metrics, Primary, Task
-from shiqbench.stats.intervals import clustered_wilson
+from shiqbench.plugin import (
+    ChatGenerator,
+    Episode,
+    EvalConfig,
+    Message,
+    Metrics,
+    Primary,
+    Record,
+    Reply,
+    Sampling,
+    Split,
+    Task,
+    TaskConfig,
+    clustered_wilson,
+    file_sha256,
+)
 
 from shiqbench_plugin_example.gsm8k.data import FILE, data_file, disagreements, final_number, in_split, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from shiqbench.episodes.generation import ChatGenerator, Reply
-    from shiqbench.plugin.config import EvalConfig, TaskConfig
-    from shiqbench.plugin.task import Record, Split
 
     from shiqbench_plugin_example.gsm8k.config import Gsm8kConfig
     from shiqbench_plugin_example.gsm8k.data import Problem

@@ -17,10 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from shiqbench.base.digest import digest
-from shiqbench.base.errors import ConfigError, MissingDependencyError
-from shiqbench.base.files import checked_content, checked_line
-from shiqbench.plugin.config import Section
+from shiqbench.plugin import ConfigError, MissingDependencyError, Section, checked_content, checked_line, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

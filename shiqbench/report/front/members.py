@@ -1,4 +1,4 @@
-"""Finished evaluations become points: one per algorithm, settings and update, with the seeds of one averaged."""
+"""Finished evaluations become members of groups: one per recipe and update, with its seeds averaged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Point:
+class Member:
     """Weights of one algorithm under one setting of its own.
 
     Attributes:
@@ -29,7 +29,7 @@ class Point:
         settings: Everything about the training but the seed.
         update: Updates done.
         folders: The evaluations of its seeds.
-        label: The settings in which the points of its algorithm differ.
+        label: The settings in which the members of its algorithm differ.
     """
 
     algorithm: str
@@ -41,19 +41,19 @@ class Point:
 
 @dataclass(frozen=True)
 class Group:
-    """Points that may be compared: same evaluation, same origin.
+    """Weights that may be compared: same evaluation, same origin.
 
     Attributes:
         setting: What the evaluations share.
         origin: The evaluation of what all of them were trained from.
         origin_name: Its algorithm, ``base`` where that is an untrained model.
-        points: Of trained weights.
+        members: Of trained weights.
     """
 
     setting: dict[str, Any]
     origin: Path
     origin_name: str
-    points: tuple[Point, ...]
+    members: tuple[Member, ...]
 
     @property
     def digest(self) -> str:
@@ -84,7 +84,7 @@ def groups(results: Path, task: str) -> list[Group]:
 def _by_origin(results: Path, evaluations: Sequence[EvaluationEntry]) -> list[Group]:
     """Cells with one start share an origin; the start's own row has the untrained model for one."""
     find = origins(evaluations)
-    members: dict[str, dict[tuple[str, int], Point]] = defaultdict(dict)
+    by_origin: dict[str, dict[tuple[str, int], Member]] = defaultdict(dict)
     found: dict[str, EvaluationEntry] = {}
     for each in evaluations:
         recipe = each.cell.recipe.value
@@ -93,25 +93,25 @@ def _by_origin(results: Path, evaluations: Sequence[EvaluationEntry]) -> list[Gr
             continue
         found[origin.folder] = origin
         at = each.cell.budget["updates"] if each.update is None else each.update
-        points = members[origin.folder]
-        point = points.setdefault((each.cell.recipe.key, at), Point(each.cell.algorithm, recipe, at))
-        point.folders.append(results / each.folder)
+        members = by_origin[origin.folder]
+        member = members.setdefault((each.cell.recipe.key, at), Member(each.cell.algorithm, recipe, at))
+        member.folders.append(results / each.folder)
     return [
         Group(
             origin.setting.value,
             results / origin.folder,
             origin.cell.algorithm,
-            tuple(_labelled(list(members[folder].values()))),
+            tuple(_labelled(list(by_origin[folder].values()))),
         )
         for folder, origin in found.items()
     ]
 
 
-def _labelled(points: list[Point]) -> list[Point]:
+def _labelled(members: list[Member]) -> list[Member]:
     """Say of each what sets it apart from the others of its algorithm."""
-    for point, label in zip(points, labels([p.settings for p in points]), strict=True):
-        point.label = label
-    return sorted(points, key=lambda p: (p.algorithm, p.label, p.update))
+    for member, label in zip(members, labels([m.settings for m in members]), strict=True):
+        member.label = label
+    return sorted(members, key=lambda m: (m.algorithm, m.label, m.update))
 
 
 def by_prompt(folders: list[Path], axes: FrontAxes) -> Any:

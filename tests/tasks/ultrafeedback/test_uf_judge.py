@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from judge_server import prefers_good, serving
+from shiqbench_tasks.ultrafeedback.judge import Judge, JudgeConfig, Pair, identity
 
 from shiqbench.base.errors import ConfigError
-from shiqbench.rewards.judge import Judge, JudgeConfig, Pair, identity
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from shiqbench.base.errors import CorruptCellError
 from shiqbench.plugin.algorithm import Algorithm, Loss
 from shiqbench.plugin.batch import Batch
 from shiqbench.plugin.config import AlgorithmConfig
-from shiqbench.training.resumable import LOG, STATE, load_state, save_state
+from shiqbench.store.resumable import LOG, STATE, load_state, save_state
 
 
 def test_the_log_is_cut_to_what_it_was_and_by_one_process_alone(tmp_path: Path) -> None:

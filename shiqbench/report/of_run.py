@@ -1,0 +1,41 @@
+"""What ``run`` prints: the report, restricted to the settings of the run, with the row of the run marked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from shiqbench.base.digest import digest, short
+from shiqbench.report.estimates import over_seeds
+from shiqbench.report.known import known_tasks
+from shiqbench.report.make import compare
+from shiqbench.report.tables import curve_table
+from shiqbench.store.index import read_index
+
+if TYPE_CHECKING:
+    from shiqbench.planning.plan import RunPlan
+    from shiqbench.report.rows import Report
+
+
+def report_of_run(plan: RunPlan) -> Report:
+    """Every finished cell that may be compared with this one: a block for each task that the run evaluates."""
+    results, cell = plan.cell.results, plan.cell
+    index = read_index(results, cell.task.name)
+    names = {short(digest(p.setting)): p.name for p in (plan, *plan.also)}
+    shared = {f: e for f, e in index.evaluations.items() if short(e.setting.key) in names}
+    report = compare(replace(index, evaluations=shared), known_tasks(shared.values(), plan.found))
+    report.blocks.sort(key=lambda b: list(names).index(b.setting))
+    for block in report.blocks:
+        block.task = names[block.setting]  # as typed, such as lm_eval:ifeval
+        for row in block.rows:
+            for each in row.evaluations:
+                if results / each.cell.folder == cell.folder:
+                    row.own = True
+                    seed = "" if cell.seed is None else f", seed {cell.seed}"
+                    block.notes.insert(0, f"this run (*): {cell.label}{seed}, {block.metric} {over_seeds([each])}")
+    if plan.curve is not None:
+        on = plan.curve.plan
+        points = {p.update: index.evaluations[str(p.folder.relative_to(results))] for p in plan.curve.points}
+        title = f"{cell.label} {on.evaluation.summary()}, along its training"
+        report.curves.append(curve_table(points, on.task.table_columns(), title))
+    return report

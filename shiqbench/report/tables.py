@@ -1,0 +1,95 @@
+"""A report as tables of text, which every text format shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shiqbench.report.estimates import over_seeds
+from shiqbench.report.notes import brief_seeds
+from shiqbench.report.rows import TextTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from shiqbench.report.rows import Block, Report, Row
+    from shiqbench.store.index import EvaluationEntry
+
+
+def text_tables(report: Report) -> list[TextTable]:
+    """The overview where there are several blocks, the blocks, and learning curves."""
+    first = [TextTable("Overview of primary metrics", overview(report.blocks), [])] if len(report.blocks) > 1 else []
+    return [*first, *(TextTable(b.title, block_frame(b), b.notes) for b in report.blocks), *report.curves]
+
+
+def overview(blocks: Sequence[Block]) -> pd.DataFrame:
+    """Algorithm x task: the primary metric of every block."""
+    names = list(dict.fromkeys(r.name for b in blocks for r in sorted(b.rows, key=lambda r: r.name)))
+    several = {b.task for b in blocks if sum(o.task == b.task for o in blocks) > 1}
+    heads = [f"{b.task} {b.metric}" + (f" ({b.split}, {b.setting[:6]})" if b.task in several else "") for b in blocks]
+    found = []
+    for name in names:
+        values = [[str(r.estimate) for r in b.rows if r.name == name] for b in blocks]
+        found.append([name, *("; ".join(v) or "-" for v in values)])
+    return _frame(["algorithm", *heads], found)
+
+
+def block_frame(block: Block) -> pd.DataFrame:
+    """A line per row."""
+    labelled = any(r.label for r in block.rows)
+    starts = len({r.start for r in block.rows}) > 1
+    versus = block.baseline is not None
+    head = ["algorithm"] + ["differs in"] * labelled + ["start"] * starts + ["seeds", f"{block.metric} [95 %]"]
+    head += [f"less {block.baseline} [95 %]", "better/worse/same", "p"] * versus
+    head += [heading for _, heading, _ in block.columns] + ["updates", "train tokens", "train s", "eval s"]
+    found = []
+    for r in block.rows:
+        cells = [r.algorithm + " *" * r.own] + [r.label] * labelled + [r.start] * starts
+        cells += [brief_seeds(r.seeds) or "-", str(r.estimate)]
+        cells += _versus(r) if versus else []
+        cells += [_number(r.metric(name), spec) for name, _, spec in block.columns]
+        cells += map(_whole, (r.spent("updates"), r.spent("tokens"), r.train_seconds, r.eval_seconds))
+        found.append(cells)
+    return _frame(head, found)
+
+
+def curve_table(
+    points: Mapping[int, EvaluationEntry], columns: Sequence[tuple[str, str, str]], title: str
+) -> TextTable:
+    """One cell over its training.
+
+    Args:
+        points: By updates done.
+        columns: Further metrics: name, heading, format.
+        title: What is drawn.
+    """
+    first = next(iter(points.values()))
+    head = ["updates", f"{first.primary['name']} [95 %]", *(heading for _, heading, _ in columns)]
+    found = [
+        [str(update), str(over_seeds([e])), *(_number(e.metrics.get(name), spec) for name, _, spec in columns)]
+        for update, e in points.items()
+    ]
+    return TextTable(title, _frame(head, found), [])
+
+
+def _frame(head: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=pd.Index(head))
+
+
+def _versus(row: Row) -> list[str]:
+    d = row.difference
+    if d is None:
+        return ["-", "-", "-"]
+    total = d.units if d.units is not None else d.seeds
+    return [str(d.estimate), f"{d.better}/{d.worse}/{total - d.better - d.worse}", f"{d.p:.2g}"]
+
+
+def _number(value: float | None, spec: str) -> str:
+    return "-" if value is None else format(value, spec)
+
+
+def _whole(value: float | None) -> str:
+    return _number(value, ".3g" if (value or 0) >= 1e5 else ".0f")

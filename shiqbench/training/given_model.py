@@ -1,0 +1,93 @@
+"""Trains a model that a task hands over: a :class:`shiqbench.plugin.training.ModelTraining`."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save, save_file
+
+from shiqbench.base.files import replacing
+from shiqbench.plugin.training import SAMPLED_HEAD, TrainedModel
+from shiqbench.training.loop import Trainer, TrainingPlan, plan_training
+from shiqbench.training.mismatched import mismatched
+from shiqbench.training.policy import Policy, plain
+from shiqbench.training.reference import ReferenceCache, not_computed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+    from torch.nn import Module
+
+    from shiqbench.episodes.rendering import Rendered
+    from shiqbench.plugin.algorithm import Algorithm
+    from shiqbench.plugin.batch import EpisodeUnit
+    from shiqbench.plugin.config import AlgorithmConfig, TrainConfig
+    from shiqbench.training.token_statistics import TokenStatistics
+
+WEIGHTS = "model.safetensors"
+
+
+def train_model(
+    model: Module,
+    rendered: Sequence[Rendered],
+    units: Sequence[EpisodeUnit],
+    algorithm: Algorithm[AlgorithmConfig],
+    config: TrainConfig,
+    seed: int,
+    folder: Path,
+    measure: Callable[[int, Tensor], dict[str, float]],
+    report: Callable[[dict[str, Any], int], None],
+) -> TrainedModel:
+    """As :class:`shiqbench.plugin.training.ModelTraining` says; the weights in the folder mark a finished training."""
+    plan = plan_training(units, rendered, config, algorithm.group_size, seed)
+    done = len(plan.batches)
+    if not (folder / WEIGHTS).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        policy = Policy(model, config, algorithm.needs)
+
+        def sampled_head() -> Tensor:
+            own: Tensor = plain(policy.model).get_output_embeddings().weight.detach()
+            q = policy.heads.q if policy.heads is not None else None
+            return own if q is None else own + algorithm.sampling_q_weight * q.weight.detach()
+
+        trainer = Trainer(
+            policy,
+            algorithm,
+            rendered,
+            _reference(policy, algorithm, rendered, plan, folder),
+            plan,
+            config,
+            seed,
+            folder,
+            measure=lambda update: measure(update, sampled_head()),
+        )
+        done = trainer.done
+        trainer.run(report)
+        tensors = {**policy.model.state_dict(), SAMPLED_HEAD: sampled_head()}
+        with replacing(folder / WEIGHTS) as temporary:
+            save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, temporary)
+    return TrainedModel(load_file(folder / WEIGHTS), **plan.budget, resumed_at=done)
+
+
+def _reference(
+    policy: Policy,
+    algorithm: Algorithm[AlgorithmConfig],
+    rendered: Sequence[Rendered],
+    plan: TrainingPlan,
+    folder: Path,
+) -> Callable[[Rendered], TokenStatistics]:
+    """Statistics under the untrained policy, kept in memory: every update may ask for all of them."""
+    if not algorithm.uses_reference:
+        return not_computed
+    visited = [rendered[i] for i in plan.rows]
+    if "mismatched" in algorithm.needs:
+        visited += [m.rendered for b in plan.batches for m in mismatched(b, rendered)]
+    weights = hashlib.sha256(save(policy.model.state_dict())).hexdigest()
+    cache = ReferenceCache(folder / "reference", weights, policy)
+    cache.fill(visited, lambda done, total: None)
+    rows = {r.sequences: cache.row(r) for r in visited}
+    cache.close()
+    return lambda rendered: rows[rendered.sequences]
