@@ -84,7 +84,7 @@ def test_a_node_that_does_not_see_the_results_folder_says_so(
     assert (cause(outcome), outcome.attempts) == ("configuration", 1)
     assert outcome.error is not None
     assert re.fullmatch("node .* does not see the results folder", outcome.error["what"])
-    assert outcome.error["do"] == "put it on a folder that all nodes share"
+    assert outcome.error["do"] == "use a folder that all nodes share"
     assert not list(tmp_path.rglob("train.jsonl"))
 
 

@@ -110,9 +110,9 @@ def test_gpus_are_assigned_whole_or_in_shares() -> None:
 @pytest.mark.parametrize(
     ("needs", "said"),
     [
-        (Resources(cpus=5), "cpus = 5, and there are 4"),
-        (Resources(gpus=2), "gpus = 2, and there is 1"),
-        (Resources(memory_gb=11), "memory_gb = 11, and there are 10"),
+        (Resources(cpus=5), "cpus = 5, but there are 4"),
+        (Resources(gpus=2), "gpus = 2, but there is 1"),
+        (Resources(memory_gb=11), "memory_gb = 11, but there are 10"),
         (Resources(cpus=-1), "cpus = -1, which is negative"),
     ],
 )
@@ -121,7 +121,7 @@ def test_what_can_never_fit_is_said(needs: Resources, said: str) -> None:
 
 
 def test_a_gpu_and_a_half_is_not_to_be_had() -> None:
-    assert "must be whole ones" in str(pool(gpus=("0", "1")).never(Resources(gpus=1.5)))
+    assert "must be a whole number" in str(pool(gpus=("0", "1")).never(Resources(gpus=1.5)))
     assert pool(gpus=("0", "1")).never(Resources(gpus=2)) is None
 
 
