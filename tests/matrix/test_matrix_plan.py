@@ -1,4 +1,4 @@
-"""From a matrix file to cells: what is merged with what, what is refused, and digests that are those of `run`."""
+"""From a matrix file to cells: merged settings, refused files, and the same digests as `run`."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_what_is_there_and_what_the_rest_will_cost(tmp_path: Path) -> None:
     lines = describe(planned(LEAST, tmp_path), at_once=2)
     assert lines[0] == "4 cells: 1 done, 1 partial, 2 missing"
     assert "  mdp shiq: 3 seeds, 1 done, 1 partial, 1 missing" in lines
-    # Two seeds of shiq at 60 s each, two at a time; nothing is known of base, which trains nothing.
+    # Two seeds of shiq, 60 s each, in parallel; base trains nothing, and no finished cell is similar to it.
     assert "about 60 s and 2e+03 training tokens for 2 cells, by similar ones; unknown for the other 1" in lines[-1]
     every = as_json(planned(LEAST, tmp_path))
     assert [c["state"] for c in every["cells"]] == ["missing", "done", "partial", "missing"]

@@ -1,4 +1,4 @@
-"""The schedule and the pool alone: no process is started."""
+"""The schedule and the pool, without starting a process."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_first_of_a_common_start_makes_it_and_the_others_follow_when_it_is_m
 def test_what_only_waits_for_what_runs_comes_later() -> None:
     jobs = [(job("one"), ["cell one", "base"]), (job("base"), ["base"])]
     schedule = Schedule(jobs, pool(4), 2)
-    assert started(schedule) == ["base", "one"]  # the fewest steps first
+    assert started(schedule) == ["base", "one"]  # jobs with the fewest steps start first
     schedule.end("one")
     alone = Schedule([(job("one"), ["cell one", "base"]), (job("two"), ["base", "x"])], pool(4), 2)
     first = alone.start(0)
@@ -97,7 +97,7 @@ def test_gpus_are_assigned_whole_or_in_shares() -> None:
     half, whole, both = Resources(gpus=0.5), Resources(gpus=1), Resources(gpus=2)
     assert p.take(half) == ("0",)
     assert p.take(both) is None
-    assert p.take(half) == ("0",)  # the fullest that has room
+    assert p.take(half) == ("0",)  # the fullest GPU with room
     assert p.take(whole) == ("1",)
     assert p.take(half) is None
     p.give(half, ("0",))
