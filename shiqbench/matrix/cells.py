@@ -32,7 +32,7 @@ class State(StrEnum):
     """Progress of a cell, judged by the files in its folder; a run checks more."""
 
     DONE = "done"  # trained and evaluated: both DONE files are there
-    PARTIAL = "partial"  # the folder exists
+    PARTIAL = "partial"  # the folder exists, but not both DONE files
     MISSING = "missing"  # there is no folder
 
 

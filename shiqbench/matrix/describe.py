@@ -69,7 +69,10 @@ def _cost(found: Forecast, at_once: int) -> str:
     if not found.known:
         return "time and tokens unknown: no similar cell has finished"
     each = found.seconds / at_once
-    text = f"about {_duration(each)} and {found.tokens:.3g} training tokens for {found.known} cells, by similar ones"
+    text = (
+        f"about {_duration(each)} and {found.tokens:.3g} training tokens for {found.known} cells,"
+        " estimated from similar cells"
+    )
     return text + (f"; unknown for the other {found.unknown}" if found.unknown else "")
 
 

@@ -196,7 +196,7 @@ class Expansion:
         return [f if pattern.seed is None else replace(f, seeds=(pattern.seed,)) for f in found[:1]]
 
     def _honoured(self, algorithm: str, task: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return those settings for all cells that this combination can use."""
+        """Drop the settings for all cells that this combination cannot use."""
         left_out = () if self.found.algorithm(algorithm).trains else OF_TRAINING
         if self.found.task(task).own_policy:
             left_out = (*left_out, "start")

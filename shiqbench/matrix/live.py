@@ -147,7 +147,7 @@ def table(state: MatrixState, title: str = "") -> RenderableType:
 
 
 def line(state: MatrixState) -> str:
-    """Write the same as one line."""
+    """Format the state as one line."""
     jobs = []
     for r in state.running:
         parts = [r.stage + (f" {r.done}/{r.total}" if r.total else "")]

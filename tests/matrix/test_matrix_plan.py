@@ -227,7 +227,10 @@ def test_what_is_there_and_what_the_rest_will_cost(tmp_path: Path) -> None:
     assert lines[0] == "4 cells: 1 done, 1 partial, 2 missing"
     assert "  mdp shiq: 3 seeds, 1 done, 1 partial, 1 missing" in lines
     # Two seeds of shiq, 60 s each, in parallel; base trains nothing, and no finished cell is similar to it.
-    assert "about 60 s and 2e+03 training tokens for 2 cells, by similar ones; unknown for the other 1" in lines[-1]
+    assert (
+        "about 60 s and 2e+03 training tokens for 2 cells, estimated from similar cells; unknown for the other 1"
+        in lines[-1]
+    )
     every = as_json(planned(LEAST, tmp_path))
     assert [c["state"] for c in every["cells"]] == ["missing", "done", "partial", "missing"]
     assert every["estimate_of_cells"] == {"seconds": 120.0, "tokens": 2000.0, "unknown": 1}

@@ -56,7 +56,7 @@ def execute(
         Outcomes in the order of the jobs.
 
     Raises:
-        ConfigError: A job is wrong, or needs more than there is; nothing was started.
+        ConfigError: A job is wrong, or needs more than the machine or cluster has; nothing was started.
         KeyboardInterrupt: Ctrl-C or SIGTERM; running jobs were stopped and can be continued.
     """
     if not jobs:

@@ -29,7 +29,7 @@ def perform(job: Job, emit: Callable[[Event], None], bench: Workbench) -> Ended:
 
     from shiqbench.running.runner import run_plan
 
-    # Sums over large tensors depend on the number of threads, so it must not depend on executor or other jobs.
+    # Sums over large tensors depend on the number of threads, so every executor uses the same number for a job.
     torch.set_num_threads(max(1, int(job.resources.cpus)))
     try:
         result = run_plan(job.plan, EventDisplay(job.name, emit), bench)

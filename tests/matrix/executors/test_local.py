@@ -164,7 +164,7 @@ def test_the_first_failure_stops_the_rest_if_asked_to(tmp_path: Path) -> None:
 
 def test_what_can_never_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    with pytest.raises(ConfigError, match=r"cpus = 1e\+06, and there .*job greedy"):
+    with pytest.raises(ConfigError, match=r"cpus = 1e\+06, but there .*job greedy"):
         run([job(results, "fine"), job(results, "greedy", cpus=1e6)])
     with pytest.raises(ConfigError, match="two jobs are named 'same'"):
         run([job(results, "same"), job(results, "same", seed=1)])
