@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for models this small, more threads only wait for each other
 # No deadline: properties check values, and the time of an example depends on the load of the machine.
 settings.register_profile("shiqbench", deadline=None)
 settings.load_profile("shiqbench")
