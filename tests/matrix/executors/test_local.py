@@ -1,4 +1,4 @@
-"""Real worker processes on this machine: re-use, loss, limits, order, interruption."""
+"""Real worker processes on this machine: reuse, loss, limits, order, interruption."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def weights(outcome: Outcome) -> str:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Outcome]]:
-    """One matrix of everything that can go wrong, and two jobs that go well."""
+    """Run one matrix with every kind of failure, and two jobs that succeed."""
     root = tmp_path_factory.mktemp("mixed")
     results = root / "results"
     jobs = [
@@ -164,7 +164,7 @@ def test_the_first_failure_stops_the_rest_if_asked_to(tmp_path: Path) -> None:
 
 def test_what_can_never_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    with pytest.raises(ConfigError, match=r"cpus = 1e\+06, and there .*job greedy"):
+    with pytest.raises(ConfigError, match=r"cpus = 1e\+06, but there .*job greedy"):
         run([job(results, "fine"), job(results, "greedy", cpus=1e6)])
     with pytest.raises(ConfigError, match="two jobs are named 'same'"):
         run([job(results, "same"), job(results, "same", seed=1)])
@@ -172,7 +172,7 @@ def test_what_can_never_fit_is_refused_before_anything_is_written(tmp_path: Path
 
 
 def start_alone(results: Path, *names: str) -> subprocess.Popen[str]:
-    """A matrix in a process of its own, whose jobs take a while."""
+    """Start a matrix in its own process; its jobs take some seconds."""
     command = [sys.executable, str(HERE / "matrix_alone.py"), str(results), *names]
     paths = os.pathsep.join([str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
@@ -226,4 +226,4 @@ def test_two_matrices_on_one_folder_train_each_cell_once(tmp_path: Path) -> None
     assert [m.returncode for m in both] == [0, 0]
     assert {s for each in states for s in each} <= {"done", "cached"}
     assert len(list(results.glob("mdp/rogue/*/DONE"))) == 2
-    assert len((tmp_path / "tally").read_text()) == 2 * 20  # updates that were made, by whomever
+    assert len((tmp_path / "tally").read_text()) == 2 * 20  # updates made by either process
