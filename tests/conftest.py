@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of models this small more threads only wait for each other
 # Properties are about values; how long an example takes says how busy the machine is.
 settings.register_profile("shiqbench", deadline=None)
 settings.load_profile("shiqbench")

@@ -48,6 +48,7 @@ def test_nothing_is_evaluated_and_modules_are_small(path: Path) -> None:
     assert len(text.splitlines()) <= 350
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)

@@ -85,6 +85,7 @@ def test_a_task_with_its_own_policy_says_that_it_has_none(tmp_path: Path) -> Non
         training_data("mdp", results=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command(tiny_model: Path, tmp_path: Path) -> None:
     words: list[str | Path] = ["show", "toy", "--data", "--plugin", TOY, "--model", tiny_model, "--algo", "sft"]
     done = shiqbench(*words, cwd=tmp_path)

@@ -169,6 +169,7 @@ def losses(results: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in x.items() if k != "seconds"} for x in lines]
 
 
+@pytest.mark.slow
 def test_kill_9_in_training_then_the_same_command_gives_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "SHIQBENCH_CACHE": str(tmp_path / "cache")}
     for name in ("whole", "killed"):
@@ -192,6 +193,7 @@ def test_kill_9_in_training_then_the_same_command_gives_the_same_weights(tiny_mo
     assert json.loads(manifest.read_text())["resumed_at_update"] >= 5
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_cell_make_it_once(tiny_model: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "SHIQBENCH_CACHE": str(tmp_path / "cache")}
     words = command(tiny_model, tmp_path / "r")
@@ -210,6 +212,7 @@ def test_a_tracker_writes_its_files(tiny_model: Path, tmp_path: Path) -> None:
     assert list((result.path / "tracker").rglob("events.out.tfevents*"))
 
 
+@pytest.mark.slow
 def test_json_is_one_object_and_everything_else_is_on_standard_error(tiny_model: Path, tmp_path: Path) -> None:
     done = subprocess.run([*command(tiny_model, tmp_path / "r"), "--json"], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)

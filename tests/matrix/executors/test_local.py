@@ -124,6 +124,7 @@ def test_the_same_again_starts_nothing_that_is_done(mixed: tuple[Path, dict[str,
     assert again.result == done | {"cached": True}
 
 
+@pytest.mark.slow
 def test_one_process_runs_one_job_after_the_other(tmp_path: Path) -> None:
     outcomes = run([job(tmp_path, str(s), seed=s) for s in range(2)])
     assert [o.state for o in outcomes] == [JobState.DONE] * 2
@@ -153,6 +154,7 @@ def test_a_common_start_is_trained_once_and_everything_is_as_alone(
     assert made(tmp_path / "together") == made(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_the_first_failure_stops_the_rest_if_asked_to(tmp_path: Path) -> None:
     jobs = [job(tmp_path, "diverges", "algo.act=diverge"), job(tmp_path, "never", seed=1)]
     outcomes = run(jobs, fail_fast=True)
@@ -188,6 +190,7 @@ def trains(results: Path) -> bool:
     return any(p.stat().st_size for p in results.glob("mdp/rogue/*/train.jsonl"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_what_can_be_continued(tmp_path: Path, number: signal.Signals) -> None:
     matrix = start_alone(tmp_path / "results", "a")
@@ -203,6 +206,7 @@ def test_an_interruption_leaves_what_can_be_continued(tmp_path: Path, number: si
     assert (live["ended"], live["running"]) == (True, [])
 
 
+@pytest.mark.slow
 def test_a_worker_does_not_outlive_who_started_it(tmp_path: Path) -> None:
     matrix = start_alone(tmp_path / "results", "a")
     wait_for(lambda: trains(tmp_path / "results"))
