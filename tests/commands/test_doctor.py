@@ -1,4 +1,4 @@
-"""The doctor names what is broken, and how to mend it."""
+"""The doctor names what is broken, and how to fix it."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_plugins_that_failed_or_clash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "registry", lambda: bad)
     failed, clash = doctor._plugins()
     assert failed == Finding(
-        "plugin some-dist", State.PROBLEM, "ImportError: no module x", "mend it or pip uninstall some-dist"
+        "plugin some-dist", State.PROBLEM, "ImportError: no module x", "fix it or pip uninstall some-dist"
     )
     assert clash.text == "task 't' is registered by both a and b"
 
