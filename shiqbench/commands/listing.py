@@ -102,7 +102,7 @@ def _show_cell(name: str, results: Path, known: list[str]) -> dict[str, Any]:
         folder = find_cell(name.removeprefix("cell:"), results)
     except ConfigError as error:
         raise ConfigError(
-            f"nothing is called {name!r}{did_you_mean(name, known)}; no such cell either: {error.what}",
+            f"no component is called {name!r}{did_you_mean(name, known)}; {error.what}",
             where="show",
             do="see `shiqbench list`, or give a cell's folder or digest",
         ) from error
