@@ -35,7 +35,8 @@ LIST = Path(__file__).with_name("mutations.toml")
 FAST = "not slow and not vllm and not ray and not gpu and not browser"
 LIMIT = 600.0  # seconds of one mutation
 DONE = 100  # added to pytest's exit code, which tells it from that of a process that failed before
-HEAVY = ["torch", "transformers", "accelerate", "peft"]  # imported once, not once for each mutation
+HEAVY = ["torch", "accelerate", "peft", "transformers.models.auto.modeling_auto", "hypothesis", "pandas", "pytest"]
+HEAVY += ["transformers.models.llama.modeling_llama", "pyarrow.parquet"]  # imported once, not for each mutation
 PACKAGES = ("shiqbench", "algorithms/shiqbench_algorithms", "tasks/shiqbench_tasks")
 PROBE = "tests/tasks/mdp/test_mdp_facts.py"  # imports all packages
 

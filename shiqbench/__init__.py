@@ -22,7 +22,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, and nothing before: ``import shiqbench`` stays light."""
+    """Import a name at its first use, so that ``import shiqbench`` stays fast."""
     if name not in _HOME:
         raise AttributeError(f"module 'shiqbench' has no attribute {name!r}")
     import importlib

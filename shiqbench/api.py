@@ -1,4 +1,4 @@
-"""The command line's verbs as Python functions; they take and return the same things."""
+"""The commands ``run`` and ``matrix`` as Python functions, with the same options and results."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def matrix(
     """Train and evaluate every cell of a matrix.
 
     Args:
-        source: A file, or a dictionary with what it would hold.
+        source: Matrix file, or a dictionary with the same content.
         executor: ``local`` or ``ray``.
-        jobs: Cells at the same time; None is 1 locally, and as many as a Ray cluster takes.
-        fail_fast: Stop with the first failure.
-        address: Of a Ray cluster.
-        results: Results folder, in place of the file's.
-        plugins: Local plugin files, beside the file's.
+        jobs: Number of cells that run at the same time; None is 1 locally, and as many as a Ray cluster takes.
+        fail_fast: Stop at the first failure.
+        address: Address of a Ray cluster.
+        results: Results folder, instead of the one in the file.
+        plugins: Local plugin files, in addition to those in the file.
 
     Returns:
-        An outcome for each cell, failures included.
+        Outcomes of all cells, failures included.
 
     Raises:
-        ConfigError: With everything that is wrong; nothing was written.
+        ConfigError: Lists all errors of the matrix; nothing was written.
     """
     from shiqbench.matrix.plan import make_matrix
     from shiqbench.matrix.run import carry_out, executing
@@ -73,28 +73,28 @@ def run(
     plugins: tuple[str | Path, ...] = (),
     results: str | Path = "results",
 ) -> RunResult:
-    """Train and evaluate one cell, or read it back if it is done.
+    """Train and evaluate one cell, or read its result if it is done.
 
     Args:
-        algo: Algorithm.
-        task: Task.
+        algo: Name of the algorithm.
+        task: Name of the task.
         model: Embedded name, folder, hub name, or ``cell:DIGEST``.
-        seed: Of training.
-        preset: Of the task.
-        set: ``{"algo.beta": 0.05}``.
+        seed: Training seed.
+        preset: Preset of the task.
+        set: Settings, as in ``{"algo.beta": 0.05}``.
         engine: ``vllm`` or ``transformers``.
-        repeats: Evaluations with consecutive seeds.
-        also: Tasks to evaluate in addition, ``"lm_eval:ifeval"``.
+        repeats: Number of evaluations, with consecutive seeds.
+        also: Further tasks to evaluate, as in ``("lm_eval:ifeval",)``.
         eval_every: Updates between two evaluations of a learning curve on validation.
-        track: Experiment tracker.
+        track: Name of the experiment tracker.
         plugins: Local plugin files.
         results: Results folder.
 
     Returns:
-        The result, as ``shiqbench run --json`` prints it.
+        The result that ``shiqbench run --json`` prints.
 
     Raises:
-        ShiqbenchError: With the line that the command would print.
+        ShiqbenchError: Contains the line that the command prints.
     """
     place().refuse_several("shiqbench.run", do="launch the command, `-m shiqbench.commands.app run`, instead")
     request = Request(

@@ -1,4 +1,4 @@
-"""Fixtures that many tests share: a tiny real model, an isolated cache, the data of BFCL."""
+"""Shared fixtures: a tiny real model, an isolated cache, the data of BFCL."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# Properties are about values; how long an example takes says how busy the machine is.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for models this small, more threads only wait for each other
+# No deadline: properties check values, and the time of an example depends on the load of the machine.
 settings.register_profile("shiqbench", deadline=None)
 settings.load_profile("shiqbench")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, so that a plain mistake shows within seconds."""
+    """Run fast tests first, so that a simple mistake shows within seconds."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
@@ -34,7 +35,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder of this test's own."""
+    """A separate cache folder for this test."""
     monkeypatch.setenv("SHIQBENCH_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 

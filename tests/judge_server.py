@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint for tests: a real HTTP server whose answers a function decides."""
+"""An OpenAI-compatible endpoint for tests: a real HTTP server whose answers a function chooses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def prefers_good(text: str) -> str:
 
 
 class Server(ThreadingHTTPServer):
-    """Answers chats with ``reply(text, number)``: a text, a status to send, or raw bytes; counts what it was asked."""
+    """Answers chats with ``reply(text, number)``: a text, a status or raw bytes; counts the requests of each text."""
 
     daemon_threads = True
 
@@ -36,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def log_message(self, *_: Any) -> None:
-        """Quiet."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         self._send(200, json.dumps({"object": "list", "data": [{"id": "m", "object": "model"}]}).encode())
@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, json.dumps({"id": "1", "object": "x", "choices": [choice], "usage": usage}).encode())
 
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        with suppress(OSError):  # the client's patience ended first
+        with suppress(OSError):  # the client timed out first
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

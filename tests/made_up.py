@@ -1,4 +1,4 @@
-"""Finished cells with made-up numbers, in the layout of real ones."""
+"""Finished cells with invented numbers, in the layout of real cells."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cell(
     budget: dict[str, int] | None = None,
     start: str | None = None,
 ) -> Path:
-    """A finished cell's folder; ``base`` trains nothing."""
+    """Write a finished cell and return its folder; ``base`` trains nothing."""
     trains = name != "base"
     recipe = {
         "schema": 1,
@@ -62,7 +62,7 @@ def evaluation(
     reduced: bool = False,
     interval: tuple[float, float] | None = None,
 ) -> Path:
-    """A finished evaluation of it whose records are these scores."""
+    """Write a finished evaluation of a cell, with these scores as records."""
     recipe = {
         "schema": 1,
         "train": f"{of.name:<064}".replace(" ", "0"),

@@ -1,4 +1,4 @@
-"""What several tests build upon: paths, and what of a results folder must be equal."""
+"""Helpers of several tests: paths, a small matrix, and the comparable content of a results folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOY = HERE / "toy" / "plugin.py"
 
 
 def small_matrix(*algorithms: str) -> str:
-    """A matrix file of mdp cells that train for seconds and write checkpoints on the way."""
+    """Return a matrix file of mdp cells that train for seconds and write checkpoints."""
     return f"""
 [matrix]
 algorithms = {json.dumps(algorithms)}
@@ -26,7 +26,7 @@ preset = "smoke"
 
 
 def what_counts(results: Path) -> dict[str, Any]:
-    """Everything that must be equal: recipes, weights, curves without times, metrics, records."""
+    """Return everything that must be equal: recipes, weights, curves without times, metrics, records."""
     found: dict[str, Any] = {}
     for file in sorted(results.rglob("*")):
         name = str(file.relative_to(results))

@@ -1,4 +1,4 @@
-"""The order of the rooms: every import goes down, wherever in a file it stands and whatever it is for."""
+"""The order of the rooms: every import goes down, also inside functions and for type checking."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# From the ground up. Rooms of one floor do not know each other.
+# From the ground up. Rooms of one floor do not import each other.
 FLOORS = (
     ("base", "stats"),
     ("store", "episodes"),
@@ -29,7 +29,7 @@ PLUGINS = {"shiqbench_algorithms": ROOT / "algorithms", "shiqbench_tasks": ROOT 
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module or name that is imported: at the top, inside functions, under ``TYPE_CHECKING``, by name."""
+    """Yield every imported module or name: at the top, in functions, under ``TYPE_CHECKING``, by ``import_module``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names)
@@ -41,7 +41,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def room_of(name: str) -> str | None:
-    """The room of a dotted name; None outside the core."""
+    """Return the room of a dotted name; None outside the core."""
     top, *rest = name.split(".")
     if top != "shiqbench":
         return None
@@ -49,7 +49,7 @@ def room_of(name: str) -> str | None:
 
 
 def climbs(room: str, text: str) -> list[str]:
-    """Imports of a module of this room that do not go down."""
+    """Return the imports of a module in this room that do not go down."""
     found = []
     for name in imported(ast.parse(text)):
         target = room_of(name)
@@ -59,7 +59,7 @@ def climbs(room: str, text: str) -> list[str]:
 
 
 def strays(text: str, own: str) -> list[str]:
-    """Imports of an algorithm's or a task's module from the core, other than the public face."""
+    """Return an algorithm's or a task's imports from the core, except those from ``shiqbench.plugin``."""
     names = [n for n in imported(ast.parse(text)) if n.split(".")[0].startswith("shiqbench")]
     return [n for n in names if n.split(".")[0] != own and n.rpartition(".")[0] != "shiqbench.plugin"]
 

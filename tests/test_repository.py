@@ -1,4 +1,4 @@
-"""What people expect in a repository is there, and says what is true."""
+"""The usual files of a repository exist, and their content is correct."""
 
 from __future__ import annotations
 

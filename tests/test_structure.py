@@ -1,4 +1,4 @@
-"""Promises about the whole: the core imports no plugin, the wheel holds no stray package, docs name every option."""
+"""Rules for the whole project: the core imports no plugin, the wheel has only our packages, docs name every option."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def test_nothing_is_evaluated_and_modules_are_small(path: Path) -> None:
     assert len(text.splitlines()) <= 350
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
@@ -69,7 +70,7 @@ def documented() -> str:
 
 
 def test_every_verb_and_option_is_in_the_docs() -> None:
-    """One row of a table for each verb, which names its options and no others."""
+    """The table has a row for each command; the row names exactly the options of that command."""
     group = typer.main.get_command(app)
     rows = dict(
         re.findall(r"^\| `shiqbench ?(\w*)` \| (.+) \|$", (ROOT / "docs" / "usage.md").read_text(), re.MULTILINE)

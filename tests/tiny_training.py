@@ -1,4 +1,4 @@
-"""A trainer on the toy task and a tiny model, in fp32 as users run it or in fp64 for exact comparisons."""
+"""A trainer for the toy task and a tiny model, in fp32 as users run it, or in fp64 for exact comparisons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEEDY = TOY.parent / "needy.py"
 
 
 class Lines:
-    """Collects what the trainer reports."""
+    """Collects the lines that the trainer reports."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -34,7 +34,7 @@ class Lines:
 
 
 def needy(name: str, **settings: Any) -> Any:
-    """One of the small algorithms of tests/toy/needy.py."""
+    """Return one of the small algorithms of tests/toy/needy.py."""
     spec = registry((NEEDY,)).algorithm(name)
     return spec.load()(spec.load_config()(**settings))
 
@@ -50,17 +50,17 @@ def trainer(
     policy_class: type[Policy] = Policy,
     **settings: Any,
 ) -> Trainer:
-    """A trainer as a cell would build it.
+    """Return a trainer, built as a cell builds it.
 
     Args:
         model: Folder of the model.
-        folder: Of the cell.
-        algorithm: Gives the loss.
-        cache: Of the reference.
+        folder: Folder of the cell.
+        algorithm: Computes the loss.
+        cache: Cache folder of the reference; None for one in ``folder``.
         double: Compute in fp64.
-        plan: Instead of the plan that the settings give.
-        policy_class: Instead of the policy itself.
-        settings: Of training.
+        plan: Training plan; None for the plan of the settings.
+        policy_class: Class of the policy.
+        settings: Training settings.
     """
     defaults = {"precision": "fp32", "updates": 6, "batch_episodes": 4, "lr": 3e-3, "save_every": 2}
     config = TrainConfig.model_validate({**defaults, **settings})
@@ -83,7 +83,7 @@ def trainer(
 
 
 def in_fp64(policy: torch.nn.Module) -> None:
-    """Compute in fp64 throughout; the norms of transformers go through fp32 and are replaced."""
+    """Compute everything in fp64; the norms of transformers compute in fp32, so they are replaced."""
     norm: Any
     policy.double()
     for parent in list(policy.modules()):

@@ -1,4 +1,4 @@
-"""The cache folder: where it is, and folders in it that are complete or absent."""
+"""The cache folder: its location, and folders in it that are either complete or absent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MARKER = ".shiqbench.json"
 
 
 def cache_dir() -> Path:
-    """The folder of all cached assets: ``$SHIQBENCH_CACHE``, else the user's cache folder."""
+    """Return the folder of all cached assets: ``$SHIQBENCH_CACHE``, or else the user's cache folder."""
     chosen = os.environ.get("SHIQBENCH_CACHE")
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -38,7 +38,7 @@ def seal(folder: Path, identity: str) -> None:
 
 
 def is_sealed(folder: Path, identity: str) -> bool:
-    """Whether a folder was sealed under this identity and still holds every file in its size."""
+    """Whether a folder was sealed under this identity and still contains every file with its recorded size."""
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         return bool(
@@ -51,7 +51,7 @@ def is_sealed(folder: Path, identity: str) -> bool:
 
 @contextmanager
 def locked(target: Path, report: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold the lock of a cached folder, remove what a killed process left, and translate disk errors."""
+    """Hold the lock of a cached folder, remove leftovers of killed processes, and translate disk errors."""
     import filelock
 
     with cache_errors():
@@ -72,7 +72,7 @@ def locked(target: Path, report: Callable[[str], None] | None = None) -> Iterato
 
 @contextmanager
 def cache_errors() -> Iterator[None]:
-    """Turn errors of the cache's disk into :class:`AssetError`."""
+    """Convert disk errors of the cache into :class:`AssetError`."""
     try:
         yield
     except OSError as error:
@@ -86,7 +86,7 @@ def cache_errors() -> Iterator[None]:
 
 
 def disk_full() -> AssetError:
-    """The error of a full disk."""
+    """Return the error for a full disk."""
     return AssetError(
         "the disk is full",
         where=str(cache_dir()),
@@ -95,7 +95,7 @@ def disk_full() -> AssetError:
 
 
 def say(line: str, report: Callable[[str], None] | None) -> None:
-    """Send one line to ``report``, or to standard error."""
+    """Send one line to ``report``, or to standard error if it is None."""
     if report is not None:
         report(line)
     else:

@@ -1,4 +1,4 @@
-"""Why something failed, in one word, from the types and error numbers of exceptions."""
+"""The cause of a failure in one word, derived from the types and error numbers of exceptions."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 class Cause(StrEnum):
-    """One word per kind of failure; error.json and outcomes hold it."""
+    """One word per kind of failure; error.json and outcomes contain it."""
 
-    CONFIGURATION = "configuration"  # the request, the data or the model cannot be used as they stand
-    DIVERGED = "diverged"  # the loss is no longer finite
+    CONFIGURATION = "configuration"  # the request, the data or the model cannot be used
+    DIVERGED = "diverged"  # the loss is not finite any more
     CORRUPT = "corrupt"  # a folder contradicts its DONE file
     OUT_OF_MEMORY = "out_of_memory"  # an allocation was refused, on the CPU or the GPU
-    MEMORY = "memory"  # more than the job's limit
-    TIME = "time"  # longer than the job's limit
-    DISK_FULL = "disk_full"  # or a quota is
-    DISK = "disk"  # it can only be read, or fails
-    NETWORK = "network"  # a connection that failed
-    ENGINE = "engine"  # what generates text failed
-    KILLED = "killed"  # the worker process ended without an answer
+    MEMORY = "memory"  # the job used more memory than its limit
+    TIME = "time"  # the job ran longer than its limit
+    DISK_FULL = "disk_full"  # the disk or a quota is full
+    DISK = "disk"  # the disk is read-only, or fails
+    NETWORK = "network"  # a connection failed
+    ENGINE = "engine"  # the engine that generates text failed
+    KILLED = "killed"  # the worker process ended without a result
     OTHER = "other"  # anything else, such as a mistake in a plugin
 
 
-# A later attempt may end otherwise. The same job fails in the same way for every other cause: a full disk and full
-# memory stay full while the others go on writing.
+# A later attempt may succeed. With every other cause the same job fails again in the same way: a full disk and full
+# memory stay full while the other jobs continue to write.
 TRANSIENT = frozenset({Cause.ENGINE, Cause.NETWORK, Cause.KILLED})
-# The same on any machine: whoever needs the same thing need not try it.
+# The step fails on every machine, so other jobs that need the same step are not tried.
 CERTAIN = frozenset({Cause.CONFIGURATION, Cause.DIVERGED, Cause.CORRUPT})
 
 _BY_NUMBER = {
@@ -49,8 +49,8 @@ _BY_NUMBER = {
     errno.ENETDOWN: Cause.NETWORK,
     errno.ETIMEDOUT: Cause.NETWORK,
 }
-# Libraries that raise types of their own, named as text so that nothing is imported for it; torch says "out of
-# memory" for the GPU by type and for the CPU in words alone, and writers in Rust or C++ lose the error number.
+# Exception types of libraries, named as text so that no library is imported for them. torch reports "out of memory"
+# by type for the GPU and only in words for the CPU; writers in Rust or C++ lose the error number.
 _BY_TYPE = {
     "OutOfMemoryError": Cause.OUT_OF_MEMORY,
     "ConnectTimeout": Cause.NETWORK,
@@ -87,7 +87,7 @@ _OWN: tuple[tuple[type[errors.ShiqbenchError], Cause], ...] = (
 
 
 def cause_of(error: BaseException) -> Cause:
-    """Why, in one word. What the machine lacked, anywhere in the chain of exceptions, comes before who noticed."""
+    """Return the cause in one word. A machine cause anywhere in the chain comes before the type of the error itself."""
     for each in _chain(error):
         found = _of_the_machine(each)
         if found is not None:
@@ -96,28 +96,28 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def as_disk_error(error: Exception, where: Path | str = "") -> Exception:
-    """What a disk refuses, in one line that says what to do; any other error as it is.
+    """Return a disk failure as a one-line error that says what to do; return any other error unchanged.
 
     Args:
-        error: As it was caught.
-        where: What was being written, for errors that do not name their file.
+        error: The caught error.
+        where: The path that was being written, for errors that do not name their file.
     """
     cause = cause_of(error)
     if isinstance(error, errors.ShiqbenchError) or cause not in (Cause.DISK_FULL, Cause.DISK):
         return error
     first = next(e for e in _chain(error) if _of_the_machine(e) is cause)
     place = getattr(first, "filename", None) or where
-    what, do = "no space left on the disk", "free some, then the same command continues"
+    what, do = "no space left on the disk", "free some space, then run the same command to continue"
     if cause is Cause.DISK:
         said = getattr(first, "strerror", None) or str(first)
-        what, do = f"the disk cannot be written: {said}", "mend that, then the same command continues"
+        what, do = f"the disk cannot be written: {said}", "fix that, then run the same command to continue"
     found = errors.DiskError(what, where=str(place), do=do)
-    found.__cause__ = error  # it tells the cause
+    found.__cause__ = error  # cause_of() finds the cause in it
     return found
 
 
 def error_facts(error: BaseException) -> dict[str, str]:
-    """What error.json holds: ``type``, ``what``, ``where``, ``do``, ``cause``; without those that are empty."""
+    """Return the content of error.json: ``type``, ``what``, ``where``, ``do``, ``cause``; empty ones are left out."""
     facts = {"type": type(error).__name__, "what": getattr(error, "what", "") or " ".join(str(error).split())}
     facts |= {"where": getattr(error, "where", ""), "do": getattr(error, "do", ""), "cause": cause_of(error).value}
     return {name: text for name, text in facts.items() if text or name == "what"}
@@ -129,13 +129,13 @@ def _of_the_machine(error: BaseException) -> Cause | None:
     if isinstance(error, ConnectionError):
         return Cause.NETWORK
     if isinstance(error, sqlite3.Error):
-        return _OF_SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)  # above it are finer distinctions
+        return _OF_SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)  # the higher bits are finer distinctions
     if isinstance(error, OSError) and error.errno in _BY_NUMBER:
         return _BY_NUMBER[error.errno]
     for kind in type(error).__mro__:
         if kind.__name__ in _BY_TYPE:
             return _BY_TYPE[kind.__name__]
-    if isinstance(error, errors.ShiqbenchError):  # its words are ours or a user's
+    if isinstance(error, errors.ShiqbenchError):  # shiqbench or a user wrote its words
         return None
     return next((cause for words, cause in _BY_WORDS.items() if words in str(error)), None)
 

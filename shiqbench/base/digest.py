@@ -1,4 +1,4 @@
-"""Canonical JSON and the digests computed from it."""
+"""Canonical JSON, and the digests computed from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DIGEST_LENGTH = 12
 
 
 def canonical_json(value: Any) -> str:
-    """The one text of a JSON value: sorted keys, no spaces; key order and 1.0 against 1 do not matter."""
+    """Return the one text of a JSON value: sorted keys, no spaces. Key order and 1.0 versus 1 do not matter."""
     return json.dumps(_normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
@@ -32,19 +32,19 @@ def _normal(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """Sha256 of the canonical JSON, 64 hex digits; folders use its first 12."""
+    """Return the sha256 of the canonical JSON, 64 hex digits; folder names use the first 12."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def short(full: str) -> str:
-    """The form that folders and messages use."""
+    """Return the short form of a digest, for folder names and messages."""
     return full[:DIGEST_LENGTH]
 
 
 def known_sha256(path: Path) -> str:
-    """The same for a file that names something, such as a model: hashed again only if it was touched since.
+    """Return the sha256 of a file that identifies something, such as a model; hash again only a file that was touched.
 
-    What a DONE file promises is verified with :func:`file_sha256`, since a disk may change bytes without a trace.
+    Files that a DONE file names are verified with :func:`file_sha256`, since a disk may change bytes without a trace.
     """
     facts = path.stat()
     return _sha256_of(path, (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
@@ -56,6 +56,6 @@ def _sha256_of(path: Path, facts: tuple[int, ...]) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Sha256 of a file's bytes."""
+    """Return the sha256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""Errors that a user meets: one line each, naming what, where, and what to do.
+"""Errors that users see: one line each that says what is wrong, where, and what to do.
 
 Every class inherits :class:`ShiqbenchError` and the standard exception that a
-caller would expect, so ``except ValueError`` and ``except ShiqbenchError`` both work.
+caller expects, so ``except ValueError`` and ``except ShiqbenchError`` both work.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """What the process answers to its caller."""
+    """Exit code of the process."""
 
-    DONE = 0  # what was asked for is there
+    DONE = 0  # the requested result exists
     FAILED = 1  # the run started and failed
-    USAGE = 2  # the request cannot be carried out as it stands; nothing was written
-    INTERRUPTED = 130  # Ctrl-C; the same command continues
+    USAGE = 2  # the request is invalid or cannot be met; nothing was written
+    INTERRUPTED = 130  # Ctrl-C; run the same command to continue
 
 
 class ShiqbenchError(Exception):
@@ -27,7 +27,7 @@ class ShiqbenchError(Exception):
 
     Args:
         what: What is wrong.
-        where: The option, file or plugin concerned.
+        where: The option, file or plugin that has the problem.
         do: What the reader can do about it.
     """
 
@@ -38,23 +38,23 @@ class ShiqbenchError(Exception):
         super().__init__(self.line())
 
     def lines(self) -> list[str]:
-        """What is shown: one line, or more where several things are wrong."""
+        """Return the lines to show: one, or more if several things are wrong."""
         return [self.line()]
 
     def line(self) -> str:
-        """The message in its one-line form, ``what (where); what to do``."""
+        """Return the message in its one-line form, ``what (where); what to do``."""
         text = self.what + (f" ({self.where})" if self.where else "")
         return " ".join((text + (f"; {self.do}" if self.do else "")).split())
 
 
 class ConfigError(ShiqbenchError, ValueError):
-    """The request is wrong or cannot be met: nothing has been written."""
+    """The request is wrong or cannot be met; nothing was written."""
 
     exit_code = ExitCode.USAGE
 
 
 class ConfigListError(ConfigError):
-    """Several things that are wrong, all of them known before anything was written; each is a line of its own."""
+    """Several things are wrong, each with its own line; all were found before anything was written."""
 
     def __init__(self, errors: Sequence[ConfigError]) -> None:
         self.errors = tuple(errors)
@@ -62,16 +62,16 @@ class ConfigListError(ConfigError):
         super().__init__(first.what, where=first.where, do=first.do)
 
     def lines(self) -> list[str]:
-        """One line each."""
+        """Return one line per error."""
         return [e.line() for e in self.errors]
 
 
 class PluginError(ConfigError):
-    """A plugin is missing, broken, or clashes with another."""
+    """A plugin is missing, is broken, or has a conflict with another plugin."""
 
 
 class AssetError(ConfigError):
-    """A pinned model or data file cannot be had, or is not the pinned one."""
+    """A pinned model or data file cannot be fetched, or its content is not the pinned one."""
 
 
 class MissingDependencyError(ConfigError):
@@ -79,7 +79,7 @@ class MissingDependencyError(ConfigError):
 
 
 class RunError(ShiqbenchError, RuntimeError):
-    """The run started and could not go on."""
+    """The run started and could not continue."""
 
 
 class CorruptCellError(RunError):
@@ -87,24 +87,24 @@ class CorruptCellError(RunError):
 
 
 class DiskError(RunError):
-    """A disk is full, can only be read, or fails."""
+    """A disk is full, is read-only, or fails."""
 
 
 class EngineError(RunError):
-    """The engine that generates text failed: a failure of the machine, never scored."""
+    """The engine that generates text failed. This is a failure of the machine and is never scored."""
 
 
 class DivergedError(RunError):
-    """The loss or its gradient is no longer finite."""
+    """The loss or its gradient is not finite any more."""
 
 
 class WorkerLostError(RunError):
-    """The process that worked on a job ended without an answer."""
+    """The process that worked on a job ended without a result."""
 
 
 class OverTimeError(RunError):
-    """A job took longer than its limit."""
+    """A job ran longer than its limit."""
 
 
 class OverMemoryError(RunError):
-    """A job took more memory than its limit."""
+    """A job used more memory than its limit."""

@@ -1,4 +1,4 @@
-"""Writes that are whole or absent: temporary name, flush, rename; and lines that tell whether they are whole."""
+"""Atomic writes of files (temporary name, flush, rename), and lines that carry their own checksum."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
 
 
 def temporary_name(path: Path) -> Path:
-    """The name beside ``path`` under which this process writes it."""
+    """Return the name, in the same folder, under which this process writes ``path``."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def writer_of(path: Path) -> int | None:
-    """The process that wrote under a name of :func:`temporary_name`; None for any other name."""
+    """Return the id of the process that chose a name with :func:`temporary_name`; None for any other name."""
     found = TEMPORARY.fullmatch(path.name)
     return int(found[1]) if found else None
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file name beside ``path`` that becomes ``path`` on success."""
+    """Yield the name of a temporary file in the same folder; on success it is renamed to ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path`` that becomes ``path`` on success."""
+    """Yield a temporary folder in the same parent folder; on success it is renamed to ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     shutil.rmtree(temporary, ignore_errors=True)
@@ -64,13 +64,13 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file completely or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write readable JSON, whole or not at all."""
+    """Write readable JSON completely or not at all."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
@@ -80,13 +80,13 @@ def read_json(path: Path) -> Any:
 
 
 def checked_line(content: dict[str, Any]) -> bytes:
-    """A line for a file that grows, which tells by itself whether it is whole."""
+    """Return a line for a file that grows; its checksum shows whether the line is complete."""
     text = json.dumps(content, separators=(",", ":"))
     return f"{hashlib.sha256(text.encode()).hexdigest()} {text}\n".encode()
 
 
 def checked_content(line: bytes) -> dict[str, Any] | None:
-    """What :func:`checked_line` wrote; None if the line is cut off or damaged."""
+    """Return the content that :func:`checked_line` wrote; None if the line is cut off or damaged."""
     sha256, _, text = line.partition(b" ")
     if not line.endswith(b"\n") or hashlib.sha256(text[:-1]).hexdigest().encode() != sha256:
         return None
@@ -95,16 +95,16 @@ def checked_content(line: bytes) -> dict[str, Any] | None:
 
 
 def is_whole_zip(path: Path) -> bool:
-    """Whether a zip file, which is what :func:`torch.save` writes, agrees with its checksums; torch does not look."""
+    """Whether a zip file matches its checksums. :func:`torch.save` writes zip files, and torch does not check them."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except Exception:  # whatever damaged lengths, names and flags lead to
+    except Exception:  # damaged lengths, names and flags lead to many kinds of errors
         return False
 
 
 def read_records(evaluation: Path) -> list[dict[str, Any]]:
-    """The records of a finished evaluation's folder, one per example."""
+    """Read the records of a finished evaluation from its folder, one per example."""
     import pyarrow.parquet as pq
 
     records: list[dict[str, Any]] = pq.read_table(evaluation / "records.parquet").to_pylist()

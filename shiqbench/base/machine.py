@@ -1,4 +1,4 @@
-"""What this machine has, what processes take of it, and ending them."""
+"""Memory and cores of this machine, the memory of processes, and how to end them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 import psutil
 
-CONTAINER = Path("/sys/fs/cgroup")  # psutil does not look at a container's limits
-PROCESSOR = Path("/proc/cpuinfo")  # nor at the processor's name and flags
+CONTAINER = Path("/sys/fs/cgroup")  # psutil does not read the limits of a container
+PROCESSOR = Path("/proc/cpuinfo")  # psutil does not read the name and flags of the processor
 
 
 class Memory(NamedTuple):
-    """Bytes of memory, as far as the container allows.
+    """Bytes of memory within the limits of the container.
 
     Attributes:
-        total: Of the machine.
-        available: Without swapping.
+        total: Total memory.
+        available: Memory that can be used without swapping.
     """
 
     total: int
@@ -28,23 +28,23 @@ class Memory(NamedTuple):
 
 
 def memory() -> Memory:
-    """The machine's memory."""
+    """Return the memory of this machine."""
     found = psutil.virtual_memory()
     try:
         limit, used = (int((CONTAINER / f"memory.{name}").read_text(encoding="utf-8")) for name in ("max", "current"))
-    except (OSError, ValueError):  # no limit, or none that is readable
+    except (OSError, ValueError):  # there is no limit, or it cannot be read
         return Memory(found.total, found.available)
     return Memory(min(found.total, limit), min(found.available, limit - used))
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     process = psutil.Process()
     return len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
 
 
 def resident(pid: int | None = None) -> int:
-    """Bytes of memory that a process and its children hold, this one by default; 0 if it is gone."""
+    """Return the memory of a process (default: this one) with its children, in bytes; 0 if it has ended."""
     total = 0
     with suppress(psutil.NoSuchProcess):
         for each in (psutil.Process(pid), *children(pid)):
@@ -54,20 +54,20 @@ def resident(pid: int | None = None) -> int:
 
 
 def children(pid: int | None = None) -> list[psutil.Process]:
-    """The processes that a process has started, this one by default, and theirs."""
+    """Return all descendants of a process (default: this one)."""
     found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
     return found
 
 
 def end_with_children() -> None:
-    """End this process and its children at once, without any cleaning up."""
+    """End this process and its children at once, without cleanup."""
     for child in children():
         child.kill()
     os._exit(1)
 
 
 def processor() -> tuple[str, frozenset[str]]:
-    """Name and flags of the first processor."""
+    """Return the name and the flags of the first processor."""
     text = PROCESSOR.read_text(encoding="utf-8", errors="replace") if PROCESSOR.exists() else ""
     name, flags = (re.search(rf"^(?:{key})\s*:(.*)", text, re.MULTILINE) for key in ("model name", "flags|Features"))
     found = name[1].strip() if name else platform.processor() or "unknown"

@@ -1,4 +1,4 @@
-"""What a result was made with: code, packages, hardware, threads, model, times."""
+"""The manifest of a result: code, packages, hardware, threads, model, times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shiqbench.base import machine
 
 
 def manifest(**facts: Any) -> dict[str, Any]:
-    """The environment of this process, plus the caller's facts."""
+    """Describe the environment of this process, and add the caller's facts."""
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "shiqbench": importlib.metadata.version("shiqbench"),
@@ -29,7 +29,7 @@ def manifest(**facts: Any) -> dict[str, Any]:
     }
 
 
-# A process goes on with the code that it began with, so these are asked once in it.
+# A process keeps the code that it started with, so these are computed once per process.
 @cache
 def _packages() -> dict[str, str]:
     return {d.name: d.version for d in sorted(importlib.metadata.distributions(), key=lambda d: d.name)}
@@ -37,14 +37,14 @@ def _packages() -> dict[str, str]:
 
 @cache
 def _git() -> dict[str, Any] | None:
-    """Commit and dirtiness of the harness's own checkout; None where it is installed from a wheel."""
+    """Return commit and dirty state of shiqbench's own checkout; None if shiqbench is installed from a wheel."""
     root = Path(__file__).resolve().parents[2]
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():
         return None
 
     def ask(*words: str) -> str:
-        # A kill in the middle of an optional refresh would leave a lock in the user's checkout.
+        # Git may refresh its index; a kill during that would leave a lock in the user's checkout.
         command = [git, "--no-optional-locks", "-C", str(root), *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         return done.stdout.strip()
@@ -67,7 +67,7 @@ def _hardware() -> dict[str, Any]:
 
 
 def peak_memory_gb() -> float:
-    """Largest resident size of this process so far, in 10^9 bytes."""
+    """Return the largest resident size of this process so far, in 10^9 bytes."""
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -75,7 +75,7 @@ def peak_memory_gb() -> float:
 
 
 def peak_gpu_memory_gb() -> float | None:
-    """Most GPU memory that tensors of this process took since the last call, in 10^9 bytes; None without a GPU."""
+    """Return the peak GPU memory of this process's tensors since the last call, in 10^9 bytes; None without a GPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None

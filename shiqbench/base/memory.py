@@ -1,4 +1,4 @@
-"""How this process gives memory back, on Linux with glibc; elsewhere these do nothing."""
+"""Control when this process returns freed memory, on Linux with glibc; no effect on other systems."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from shiqbench.base import machine
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of mallopt
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameter numbers of mallopt
 _DEFAULT_BYTES = 128 * 1024
 _KEEP_BYTES = 2**30
-SMALL_SHARE = 8  # of the machine's memory: one in so many parts is small
+SMALL_SHARE = 8  # a process is small up to 1/8 of the machine's memory
 
 
 @contextmanager
 def keeping_freed_memory(*, again: bool = False) -> Iterator[None]:
-    """Keep freed tensors' pages inside, and give them back at the end.
+    """Keep the pages of freed tensors in this process, and return them to the system at the end.
 
-    By default every large CPU tensor is mapped and unmapped anew, and the kernel clears its pages each time:
+    By default every large CPU tensor is mapped and unmapped, and the kernel clears its pages each time. This takes
     about a third of the time of a training step on two cores.
 
     Args:
-        again: The like follows soon: a process that is small beside the machine keeps the pages.
+        again: True if similar work follows soon: a process that is small compared to the machine keeps the pages.
     """
     libc = _glibc()
     if libc is None:
@@ -45,7 +45,7 @@ def keeping_freed_memory(*, again: bool = False) -> Iterator[None]:
             libc.malloc_trim(0)
 
 
-@cache  # finding the library starts processes
+@cache  # find_library starts processes
 def _glibc() -> Any:
     if not sys.platform.startswith("linux"):
         return None

@@ -1,4 +1,4 @@
-"""What the user sees while waiting: bars on a terminal, plain lines in a log, always on standard error."""
+"""Progress for the user: bars on a terminal, plain lines in a log, always on standard error."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LINE_SECONDS = 20.0  # without a terminal, at most one progress line in this time
+LINE_SECONDS = 20.0  # without a terminal, at most one progress line in this interval
 
 
 class Display:
     """Progress of one run.
 
     Args:
-        tracker: Name of an experiment tracker that accelerate knows, or None.
-        quiet: Show nothing but warnings.
+        tracker: Name of an experiment tracker that accelerate supports, or None.
+        quiet: Show only warnings.
     """
 
     def __init__(self, tracker: str | None = None, *, quiet: bool = False) -> None:
@@ -38,25 +38,25 @@ class Display:
         self.tracker = tracker
 
     def say(self, text: str) -> None:
-        """One plain line."""
+        """Print one plain line."""
         self.console.print(text, soft_wrap=True, markup=False)
 
     @contextmanager
     def step(self, text: str, folder: Path) -> Iterator[None]:
-        """A training or an evaluation, which makes ``folder``; said when it begins."""
+        """Report the start of a training or an evaluation, which writes ``folder``."""
         self.say(text)
         yield
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """A step of unknown length; its time is said at the end."""
+        """Run a step of unknown length and report its time at the end."""
         started = time.perf_counter()
         yield
         self.say(f"{name}: {time.perf_counter() - started:.1f} s")
 
     @contextmanager
     def bar(self, name: str, total: int) -> Iterator[Callable[[int, int], None]]:
-        """A step of known length; yields ``advance(done, total)``."""
+        """Show a step of known length; yields ``advance(done, total)``."""
         with self._progress() as progress:
             task = progress.add_task(name, total=total, note="")
             said = time.perf_counter()
@@ -72,7 +72,7 @@ class Display:
 
     @contextmanager
     def training(self, name: str, folder: Path) -> Iterator[TrainingReporter]:
-        """A training run: loss, return, tokens per second, time left; and the tracker, if one was asked for."""
+        """Show a training run (loss, return, tokens per second, time left) and log to the tracker, if any."""
         with self._progress() as progress:
             reporter = TrainingReporter(self, progress, name, _tracker(self.tracker, name, folder))
             try:
@@ -96,13 +96,13 @@ class Display:
 
 
 class Pace:
-    """How fast a training is, from the lines of its log."""
+    """Speed of a training, computed from the lines of its log."""
 
     def __init__(self) -> None:
         self.tokens = self.updates = 0
 
     def of(self, line: dict[str, Any], total: int) -> tuple[float, float]:
-        """Tokens per second (0 at the first line) and seconds left; ``seconds`` is the time since the line before."""
+        """Return tokens per second (0 at the first line) and seconds left; ``seconds`` counts from the line before."""
         speed = (line["tokens"] - self.tokens) / line["seconds"] if self.tokens and line["seconds"] else 0.0
         each = line["seconds"] / max(1, line["update"] - self.updates) if self.updates else line["seconds"]
         self.tokens, self.updates = line["tokens"], line["update"]
@@ -119,7 +119,7 @@ class TrainingReporter:
         self.pace = Pace()
 
     def update(self, line: dict[str, Any], total: int) -> None:
-        """One update is done, or several since the line before; ``seconds`` is the time of them all."""
+        """Show one line: one or more updates since the previous line; ``seconds`` is their total time."""
         speed, left = self.pace.of(line, total)
         note = f"loss {line['loss']:.4f}  return {line['return']:+.3f}"
         note += f"  {speed:.0f} tok/s" if speed else ""
@@ -136,18 +136,18 @@ class TrainingReporter:
     def close(self) -> None:
         """Flush the tracker."""
         if self.tracker is not None:
-            for each in self.tracker.trackers:  # `end_training` would leave the other processes' group too
+            for each in self.tracker.trackers:  # `end_training` would also leave the process group
                 each.finish()
 
 
 def _tracker(kind: str | None, name: str, folder: Path) -> Any:
-    """One of accelerate's trackers, writing below the cell's folder."""
+    """Start one of accelerate's trackers, which writes below the cell's folder."""
     if kind is None:
         return None
     import torch
     from accelerate import Accelerator
 
-    # The first one settles the device of all others in this process, the trainer's too.
+    # The first accelerator sets the device for all others in this process, also for the trainer's.
     on_cpu = not torch.cuda.is_available()
     accelerator = Accelerator(cpu=on_cpu, log_with=kind, project_dir=str(folder / "tracker"))
     accelerator.init_trackers("shiqbench", init_kwargs={kind: {"name": name}} if kind == "wandb" else {})

@@ -1,4 +1,4 @@
-"""Did you mean?"""
+"""Suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A suffix naming the nearest known name, or nothing."""
+    """Return a suffix for messages that names the most similar known name, or an empty text."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f", did you mean {near[0]!r}?" if near else ""

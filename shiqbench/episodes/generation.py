@@ -1,7 +1,7 @@
-"""Text generation as tasks see it: conversations in, messages out.
+"""Text generation for tasks: conversations in, messages out.
 
 An engine works on token ids (:class:`Generator`); a task works on messages.
-:class:`ChatGenerator` stands between them, renders prompts, and keeps the ids that the model sampled.
+:class:`ChatGenerator` connects them: it renders prompts and keeps the ids that the model sampled.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Sampling:
     """How to sample.
 
     Attributes:
-        max_tokens: Limit per completion.
-        temperature: 0 is greedy.
-        top_p: Nucleus mass.
-        seed: Explicit; completion i of a call uses a seed derived from it and from i.
-        stop_token_ids: Ids that end a completion; kept as its last id.
+        max_tokens: Maximum number of tokens per completion.
+        temperature: Sampling temperature; 0 is greedy.
+        top_p: Probability mass of the nucleus.
+        seed: Seed of a call; completion i uses a seed derived from it and from i.
+        stop_token_ids: Ids that end a completion; the stop id is kept as its last id.
     """
 
     max_tokens: int
@@ -38,19 +38,19 @@ class Sampling:
     stop_token_ids: tuple[int, ...] = ()
 
     def seed_of(self, index: int) -> int:
-        """The seed of one completion: a mix of the call's seed and the completion's place."""
+        """Return the seed of one completion: a mix of the call's seed and the completion's index."""
         mixed = hashlib.sha256(f"{self.seed}:{index}".encode()).digest()
         return int.from_bytes(mixed[:4], "big") % 2**31
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What an engine returns for one prompt.
+    """An engine's answer to one prompt.
 
     Attributes:
-        ids: Sampled ids, the stop token included where one was sampled.
-        logprobs: Log-probability of each id under the sampling-free model (temperature 1), same length as ``ids``.
-        stopped: True if a stop token ended it, False if the token limit did.
+        ids: Sampled ids, with the stop token if one was sampled.
+        logprobs: Log-probability of each id under the unmodified model (temperature 1), same length as ``ids``.
+        stopped: True if a stop token ended the completion, False if the token limit ended it.
     """
 
     ids: tuple[int, ...]
@@ -59,22 +59,22 @@ class Completion:
 
 
 class Generator(Protocol):
-    """An engine with weights loaded."""
+    """An engine with loaded weights."""
 
     name: str
     version: str
 
     def load(self, weights: Path) -> None:
-        """Put the weights of a model folder into the running engine and drop every cached prefix."""
+        """Load the weights of a model folder into the running engine and drop every cached prefix."""
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        """Complete every prompt, in order. All of them are in flight together."""
+        """Complete every prompt; completions are in the order of the prompts. All prompts are processed together."""
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Log-probability of each token of each sequence given those before it; the first token's is 0."""
+        """Return the log-probability of each token given the tokens before it, per sequence; 0 for the first token."""
 
     def describe(self) -> dict[str, Any]:
-        """Flags and versions for the manifest."""
+        """Return flags and versions for the manifest."""
 
     def close(self) -> None:
         """Free the memory."""
@@ -86,8 +86,8 @@ class Reply:
 
     Attributes:
         message: The assistant's message with its sampled ids; None if the prompt did not fit the context.
-        prompt_tokens: Length of the prompt.
-        tokens: Number of tokens sampled.
+        prompt_tokens: Number of tokens of the prompt.
+        tokens: Number of sampled tokens.
         cut: True if the token limit ended the message.
     """
 
@@ -101,9 +101,9 @@ class ChatGenerator:
     """Answers conversations with one engine and one chat template.
 
     Args:
-        generator: The engine, loaded.
+        generator: Engine with loaded weights.
         renderer: The model's chat template and tokenizer.
-        max_context: Prompt plus completion may not exceed it (tokens).
+        max_context: Maximum length of prompt plus completion, in tokens.
     """
 
     def __init__(self, generator: Generator, renderer: Renderer, max_context: int) -> None:
@@ -115,7 +115,7 @@ class ChatGenerator:
         sampling: Sampling,
         tools: Sequence[Sequence[dict[str, Any]]] | None = None,
     ) -> list[Reply]:
-        """Answer every conversation with one assistant message each, all in one wave."""
+        """Answer each conversation with one assistant message; all are answered in one wave."""
         tools = tools if tools is not None else [()] * len(conversations)
         prompts = [self.renderer.prompt(c, t) for c, t in zip(conversations, tools, strict=True)]
         fits = [i for i, p in enumerate(prompts) if len(p) + sampling.max_tokens <= self.max_context]
@@ -130,7 +130,7 @@ class ChatGenerator:
         return [self._reply(prompts[i], completions.get(i)) for i in range(len(prompts))]
 
     def prompt_tokens(self, conversation: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> int:
-        """Length of a conversation's prompt."""
+        """Return the number of tokens of a conversation's prompt."""
         return len(self.renderer.prompt(conversation, tools))
 
     def _reply(self, prompt: Sequence[int], completion: Completion | None) -> Reply:

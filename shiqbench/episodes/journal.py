@@ -1,4 +1,4 @@
-"""What an engine has answered, kept wave by wave, so that a killed evaluation continues where it stopped."""
+"""A journal of an engine's answers, wave by wave, so that a killed evaluation continues where it stopped."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
     from shiqbench.episodes.generation import Generator, Sampling
 
-_Wave = tuple[int, str, list[Completion]]  # where its line begins, what was asked, what was answered
+_Wave = tuple[int, str, list[Completion]]  # start of its line in the file, digest of the request, completions
 
 
 class JournaledGenerator:
-    """An engine that writes every finished wave to a file, and after a restart reads it back instead.
+    """An engine that writes every finished wave to a file; after a restart it reads finished waves from the file.
 
-    A wave is one call of :meth:`generate`. A wave that was interrupted starts whole again, since an engine's
-    answers may depend on what else is in its batch. Kept waves serve for as long as each asks the same of the
-    same; from the first that does not, or whose line is damaged, they are discarded and counted.
+    A wave is one call of :meth:`generate`. An interrupted wave is repeated as a whole, since an engine's answers
+    may depend on the other prompts in the batch. Kept waves are used while each call has the same prompts and sampling
+    as its kept wave. From the first wave that differs or has a damaged line, the rest is discarded and counted.
 
     Args:
-        generator: The engine, loaded.
-        path: The file. Its folder must exist; whoever is done with the file removes it.
-        identity: What the answers depend on beside prompts and sampling: weights, engine, its precision. A file
-            of another identity is discarded whole.
+        generator: Engine with loaded weights.
+        path: Journal file. Its folder must exist; the caller removes the file when it is not needed any more.
+        identity: Everything except prompts and sampling that the answers depend on: weights, engine, its precision.
+            A file with another identity is discarded as a whole.
     """
 
     def __init__(self, generator: Generator, path: Path, identity: str) -> None:
@@ -52,7 +52,7 @@ class JournaledGenerator:
         os.truncate(path, end)
 
     def _read(self, lines: Sequence[bytes], at: int) -> int:
-        """Keep the waves that are whole; the bytes that they take."""
+        """Keep the complete waves; return their size in bytes."""
         size = 0
         for number, line in enumerate(lines):
             entry = checked_content(line)
@@ -65,11 +65,13 @@ class JournaledGenerator:
         return size
 
     def load(self, weights: Path) -> None:
-        """Other weights need another journal."""
-        raise RuntimeError(f"the journal {self.path} is of other weights; load them into the engine, then open another")
+        """Refuse: other weights need another journal."""
+        raise RuntimeError(
+            f"the journal {self.path} belongs to other weights; load those into the engine, then open another"
+        )
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        """Complete every prompt: from the file while it serves, from the engine after that."""
+        """Complete every prompt: from the file while its waves match, then from the engine."""
         asked = _asked(prompts, sampling)
         self.waves += 1
         if self._kept:
@@ -88,15 +90,15 @@ class JournaledGenerator:
         return completions
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        """As the engine does; not kept."""
+        """Score with the engine; scores are not kept."""
         return self.generator.score(sequences)
 
     def describe(self) -> dict[str, Any]:
-        """The engine's flags and versions."""
+        """Return the engine's flags and versions."""
         return self.generator.describe()
 
     def facts(self) -> dict[str, int]:
-        """Waves in all, those read back, and those that could not be used: for the manifest."""
+        """Return the number of waves, of waves read from the file, and of discarded waves, for the manifest."""
         return {"waves": self.waves, "replayed": self.replayed, "discarded": self.discarded}
 
     def close(self) -> None:
@@ -105,7 +107,7 @@ class JournaledGenerator:
 
 
 def _asked(prompts: Sequence[Sequence[int]], sampling: Sampling) -> str:
-    """Sha256 over the prompts, their borders and the sampling."""
+    """Return the sha256 over the prompts, their borders and the sampling."""
     found = hashlib.sha256(json.dumps(asdict(sampling), sort_keys=True).encode())
     for prompt in prompts:
         found.update(array("q", [len(prompt), *prompt]).tobytes())

@@ -1,8 +1,8 @@
-"""Rendering: messages through the model's own chat template into ids with an action mask.
+"""Rendering: the model's own chat template turns messages into ids with an action mask.
 
-The template is rendered with a placeholder for every message's content; the text between placeholders
-is the template's and may hold special tokens, the contents are encoded apart from it, so that
-``<|im_end|>`` in a user's text stays text. Ids that a model sampled replace its content unchanged.
+The template is rendered with a placeholder for the content of every message. The text between placeholders
+belongs to the template and may contain special tokens. Contents are encoded separately, so that ``<|im_end|>``
+in a user's text stays text. If a model sampled a message, its ids are used unchanged instead of its content.
 The mask comes from these spans and is never inferred from ids.
 """
 
@@ -37,7 +37,7 @@ PROBE_TOOL = {
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """One forward pass: ids, and where in them the action tokens are.
+    """One forward pass: ids, and the positions of the action tokens.
 
     Attributes:
         ids: Prompt and action tokens.
@@ -52,14 +52,14 @@ class TokenSequence:
 class Rendered:
     """An episode in the model's tokens.
 
-    One sequence where the template only appends; one per assistant turn where it rewrites history.
-    Action tokens of all sequences, in order, make the row that losses see.
+    It is one sequence if the template only appends, and one per assistant turn if the template rewrites history.
+    The action tokens of all sequences, in order, form the row that losses receive.
 
     Attributes:
-        episode: Where it came from.
+        episode: The rendered episode.
         sequences: The forward passes.
-        rewards: One per action token.
-        behaviour_logp: One per action token, where every action message has them.
+        rewards: One reward per action token.
+        behaviour_logp: One log-probability per action token; None if an action message has none.
     """
 
     episode: Episode
@@ -69,7 +69,7 @@ class Rendered:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all forward passes."""
+        """Number of tokens of all forward passes."""
         return sum(len(s.ids) for s in self.sequences)
 
     @property
@@ -85,7 +85,7 @@ class Renderer:
         folder: The model folder.
 
     Raises:
-        ConfigError: It has no tokenizer or no chat template.
+        ConfigError: The folder contains no tokenizer or no chat template.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -105,28 +105,28 @@ class Renderer:
 
     @cached_property
     def files(self) -> dict[str, bytes]:
-        """What transformers saves of the tokenizer, by name."""
+        """The files that transformers saves for the tokenizer, by name."""
         with tempfile.TemporaryDirectory() as name:
             self.tokenizer.save_pretrained(name)
             return {file.name: file.read_bytes() for file in Path(name).iterdir()}
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Ids to text, special tokens spelled out."""
+        """Convert ids to text; special tokens are written out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> list[int]:
-        """Ids of a conversation that ends where the model is to answer."""
+        """Return the ids of a conversation up to the point where the model answers."""
         return self._encode(messages, tools, generate=True)[0]
 
     def supports_tools(self) -> bool:
-        """Whether a tool's name appears in the rendering at all; many templates ignore ``tools`` in silence."""
+        """Whether a tool's name appears in the rendering; many templates silently ignore ``tools``."""
         text = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": "x"}], tools=[PROBE_TOOL], tokenize=False
         )
         return "shiqbench_probe_tool" in text
 
     def example_of_a_call(self) -> str:
-        """A conversation in which the probe tool is called, as the template writes it; empty if it cannot."""
+        """Return a rendered conversation with a call of the probe tool; empty if the template cannot render calls."""
         call = {"type": "function", "function": {"name": "shiqbench_probe_tool", "arguments": {"key": "value"}}}
         calling = {"role": "assistant", "content": "", "tool_calls": [call]}
         try:
@@ -135,11 +135,11 @@ class Renderer:
                     [{"role": "user", "content": "x"}, calling], tools=[PROBE_TOOL], tokenize=False
                 )
             )
-        except Exception:  # whatever a template raises, it does not show how it writes calls
+        except Exception:  # a template may raise any error if it cannot write calls
             return ""
 
     def render(self, episode: Episode) -> Rendered:
-        """An episode in tokens, with mask and rewards.
+        """Convert an episode to tokens, with mask and rewards.
 
         Raises:
             ConfigError: The template drops or repeats a message that the model produced.
@@ -163,17 +163,17 @@ class Renderer:
     def _per_turn(
         self, episode: Episode, acting: list[int], prefixes: list[list[int]]
     ) -> tuple[list[TokenSequence], list[int]]:
-        """One sequence per assistant turn, for templates that rewrite history."""
+        """Return one sequence per assistant turn, for templates that rewrite history."""
         sequences, owners = [], []
         for i, prefix in zip(acting, prefixes, strict=True):
             ids, owner = self._encode(episode.messages[: i + 1], episode.tools, generate=False)
             if ids[: len(prefix)] != prefix:
                 raise ConfigError(
-                    "the chat template changes the prompt once the answer follows it",
+                    "the chat template changes the prompt when the answer is added",
                     where=f"episode {episode.id}, message {i}",
                     do="use a template whose generation prompt is a prefix of the rendered turn",
                 )
-            # What the template writes between prompt and content (an empty think block) is not the model's.
+            # Text that the template writes between prompt and content (an empty think block) is no action of the model.
             positions = tuple(p for p, o in enumerate(owner) if o == i)
             sequences.append(TokenSequence(tuple(ids[: positions[-1] + 1]), positions))
             owners += [i] * len(positions)
@@ -182,7 +182,7 @@ class Renderer:
     def _encode(
         self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], *, generate: bool
     ) -> tuple[list[int], list[int]]:
-        """Ids, and per id the index of the message whose content (or end of turn) it is, -1 for the template's."""
+        """Return ids, and per id the index of the message to whose content or end of turn it belongs; else -1."""
         offered = next((m.tools for m in reversed(messages) if m.tools is not None), tools)
         slots = [{"role": m.role, "content": f"@@shiqbench:{i}@@"} for i, m in enumerate(messages)]
         try:
@@ -217,21 +217,21 @@ class Renderer:
             if following.startswith(self.end_of_turn_text):
                 rest = following[len(self.end_of_turn_text) :]
                 if not ended:
-                    # A message cut by the token limit did not end its own turn: that id is the template's.
+                    # A message that the token limit cut did not end its turn: that id belongs to the template.
                     add([self.end_of_turn], index if message.action and message.token_ids is None else -1)
             add(self._text(rest), -1)
         return ids, [o if o < 0 or messages[o].action else -1 for o in owner]
 
     def _encode_text(self, text: str) -> tuple[int, ...]:
-        """The template's own text: special tokens are tokens."""
+        """Encode text of the template: special tokens are tokens."""
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _encode_content(self, text: str) -> tuple[int, ...]:
-        """A message's content: special tokens are text."""
+        """Encode the content of a message: special tokens are text."""
         return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
     def _end_of_turn(self) -> tuple[int, str]:
-        """The token that follows an assistant's content in this template."""
+        """Return the token that follows an assistant's content in this template, as id and text."""
         text = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": "a"}, {"role": "assistant", "content": "@@shiqbench:0@@"}],
             tokenize=False,
@@ -252,7 +252,7 @@ def _first(owner: list[int], index: int) -> int | None:
 
 
 def _rewards(episode: Episode, owners: list[int]) -> tuple[float, ...]:
-    """Each message's reward on its last action token."""
+    """Return one reward per action token: each message's reward is on its last action token."""
     rewards = [0.0] * len(owners)
     last = {owner: position for position, owner in enumerate(owners)}
     for index, message in enumerate(episode.messages):
@@ -262,7 +262,7 @@ def _rewards(episode: Episode, owners: list[int]) -> tuple[float, ...]:
             raise ConfigError(
                 f"a reward is {message.reward}",
                 where=f"episode {episode.id}, message {index}",
-                do="mend the data: rewards are finite numbers",
+                do="fix the data: rewards are finite numbers",
             )
         if index not in last:
             raise ConfigError(

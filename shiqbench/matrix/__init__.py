@@ -1,4 +1,4 @@
-"""One file says algorithms x tasks x models x seeds x settings.
+"""One file describes a matrix: algorithms x tasks x models x seeds x settings.
 
 FILE.toml -> schema (keys and types) -> families (settings, all seeds alike) -> cells (digests) -> jobs -> executors.
 """

@@ -1,7 +1,8 @@
-"""Families become cells with digests, and what is there of each.
+"""Expand families into cells with digests, and read the state of each cell.
 
-A family is planned once, as ``shiqbench run`` plans; its other seeds differ in one number of the recipe, so their
-digests come from the family's canonical text with that number replaced. Planning 100,000 cells takes seconds.
+A family is planned once, in the same way as ``shiqbench run`` plans. Its other seeds differ in one number of the
+recipe, so their digests come from the family's canonical text with that number replaced. Planning 100,000 cells takes
+seconds.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
     from shiqbench.matrix.families import Family
     from shiqbench.planning.plan import RunPlan
 
-SEED = 918_273_645_546_372_819  # stands for a seed in a family's text; no seed of a user's
+SEED = 918_273_645_546_372_819  # placeholder for the seed in a family's text; no user chooses this seed
 DIGEST = "digest-of-the-cell"
 
 
 class State(StrEnum):
-    """How far a cell is, by what lies in its folder; running it looks closer."""
+    """Progress of a cell, judged by the files in its folder; a run checks more."""
 
     DONE = "done"  # trained and evaluated: both DONE files are there
-    PARTIAL = "partial"  # something is there
-    MISSING = "missing"  # nothing is there
+    PARTIAL = "partial"  # the folder exists, but not both DONE files
+    MISSING = "missing"  # there is no folder
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Cell:
     """One cell of a matrix.
 
     Attributes:
-        job: For an executor.
-        seed: Of training; None where nothing is trained.
-        digest: Its train digest.
-        folder: Where it lives.
-        evaluation: Folder of its own evaluation.
+        job: The job that an executor runs.
+        seed: Training seed; None if nothing is trained.
+        digest: Train digest.
+        folder: Cell folder.
+        evaluation: Folder of the cell's own evaluation.
     """
 
     job: Job
@@ -54,7 +55,7 @@ class Cell:
     evaluation: Path
 
     def state(self) -> State:
-        """By what is in the folder."""
+        """Derive the state from the files in the folder."""
         trained, evaluated = ((f / "DONE").is_file() for f in (self.folder, self.evaluation))
         if trained and evaluated:
             return State.DONE
@@ -66,15 +67,15 @@ class PlannedFamily:
     """A family with the plan of its first seed.
 
     Attributes:
-        family: What was asked.
-        plan: Of the first seed.
+        family: The family.
+        plan: Plan of the first seed.
     """
 
     family: Family
     plan: RunPlan
 
     def cells(self) -> Iterator[Cell]:
-        """One per seed."""
+        """Return one cell per seed."""
         cell, trains = self.plan.cell, self.plan.cell.train is not None
         recipe = canonical_json({**cell.recipe, "seed": SEED if trains else None})
         evaluation = canonical_json({**self.plan.eval_recipe(cell), "train": DIGEST})
@@ -98,7 +99,7 @@ def plan_families(
     """Plan every family.
 
     Raises:
-        ConfigListError: Some cannot be planned, or two are the same; every cause once, with the key it comes from.
+        ConfigListError: A family cannot be planned, or two cells are the same. Lists every cause once, with its key.
     """
     planned: list[PlannedFamily] = []
     wrong: dict[str, list[str]] = {}
@@ -120,7 +121,7 @@ def plan_families(
         for cell in found.cells():
             if cell.digest in seen:
                 line = f"{cell.job.name} and {seen[cell.digest]} are the same cell"
-                causes[line] = ConfigError(line, where=where, do="leave one of them out")
+                causes[line] = ConfigError(line, where=where, do="remove one of them")
                 wrong.setdefault(line, [])
             seen[cell.digest] = cell.job.name
     if causes:
@@ -129,7 +130,7 @@ def plan_families(
 
 
 def _origin(family: Family, line: str) -> str:
-    """Where in the file the setting is that an error names."""
+    """Return the place in the file of the setting that an error names."""
     return next((origin for key, origin in family.origins.items() if key in line), "")
 
 
@@ -141,6 +142,6 @@ def _with_names(error: ConfigError, names: list[str]) -> ConfigError:
 
 
 def reads(plan: Any) -> str:
-    """What a cell's reference statistics are of, so that cells with the same text share them."""
+    """Name the model and data of a cell's reference statistics; cells with the same text share them."""
     recipe = plan.cell.recipe
     return canonical_json({"model": recipe["model"], "task": recipe["task"]["name"], "data": recipe["task"]["data"]})

@@ -1,4 +1,4 @@
-"""A matrix in words, before it runs."""
+"""Describe a matrix before it runs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from shiqbench.matrix.estimate import Forecast
     from shiqbench.matrix.plan import MatrixPlan, Stage
 
-MOST_LINES = 40  # families that are listed one by one
+MOST_LINES = 40  # up to so many families are listed one by one
 
 
 def describe(matrix: MatrixPlan, at_once: int = 1) -> list[str]:
-    """For a terminal: counts, a line per family, what is shared, what it will cost, what to know."""
+    """Describe for a terminal: counts, a line per family, shared work, estimated cost and notes."""
     lines = []
     if matrix.tuning:
         lines.append(f"tuning: {len(matrix.tuning)} times {len(matrix.tuning[0].families)} trials on validation")
         lines += _stage(matrix.trial_stage, at_once)
-        lines.append("then, with the best of each:")
+        lines.append("then, with the best settings of each:")
     lines += _stage(matrix.final, at_once)
     for name in matrix.untuned:
-        lines.append(f"note: {name} has no grid and runs its defaults: not tuned")
+        lines.append(f"note: {name} has no grid: it runs with its defaults, not tuned")
     return lines
 
 
@@ -67,12 +67,13 @@ def _by_task(stage: Stage, states: Any) -> list[str]:
 
 def _cost(found: Forecast, at_once: int) -> str:
     if not found.known:
-        return "time and tokens unknown: no finished cell is like these"
+        return "time and tokens unknown: no similar cell has finished"
     each = found.seconds / at_once
     text = (
-        f"about {_duration(each)} and {found.tokens:.3g} training tokens, by finished cells like {found.known} of these"
+        f"about {_duration(each)} and {found.tokens:.3g} training tokens for {found.known} cells,"
+        " estimated from similar cells"
     )
-    return text + (f"; {found.unknown} more are like none" if found.unknown else "")
+    return text + (f"; unknown for the other {found.unknown}" if found.unknown else "")
 
 
 def _duration(seconds: float) -> str:
@@ -82,7 +83,7 @@ def _duration(seconds: float) -> str:
 
 
 def as_json(matrix: MatrixPlan) -> dict[str, Any]:
-    """Every cell, for ``--dry-run --json``."""
+    """Return every cell, for ``--dry-run --json``."""
     found: dict[str, Any] = {"results": str(matrix.results)}
     for name, stage in (("trials", matrix.trial_stage), ("cells", matrix.final)):
         states = stage.states()

@@ -1,4 +1,4 @@
-"""What the missing cells will cost, by what similar cells in the results folder cost."""
+"""Estimate the cost of the missing cells from similar finished cells in the results folder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
     from shiqbench.matrix.cells import Cell, PlannedFamily
 
-ENOUGH = 5  # finished cells of one kind that are read
+ENOUGH = 5  # at most so many finished cells of one kind are read
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one cell: means over finished ones.
+    """Cost of one cell: means over finished cells.
 
     Attributes:
-        seconds: Training and evaluation.
-        tokens: Of training.
-        cells: How many were read.
+        seconds: Time of training and evaluation.
+        tokens: Training tokens.
+        cells: How many cells were read.
     """
 
     seconds: float
@@ -35,13 +35,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of everything that is missing.
+    """Cost of all missing cells.
 
     Attributes:
-        seconds: One after the other.
-        tokens: Of training.
-        known: Missing cells that have finished ones like them.
-        unknown: Missing cells that have none, and are in neither sum.
+        seconds: Time if the cells run one after the other.
+        tokens: Training tokens.
+        known: Missing cells with a similar finished cell.
+        unknown: Missing cells without a similar finished cell; both sums exclude them.
     """
 
     seconds: float
@@ -51,7 +51,7 @@ class Forecast:
 
 
 def cost_of(cells: Iterable[Cell]) -> Cost | None:
-    """Mean cost of some finished cells; None where there is none."""
+    """Return the mean cost of some finished cells; None if there is none."""
     seconds: list[float] = []
     tokens: list[float] = []
     for cell in cells:
@@ -61,7 +61,7 @@ def cost_of(cells: Iterable[Cell]) -> Cost | None:
             trained: Mapping[str, Any] = read_json(cell.folder / "manifest.json")
             evaluated = read_json(cell.evaluation / "manifest.json")
         except (OSError, ValueError):
-            continue  # an estimate does without; running the cell says what is wrong
+            continue  # an estimate does not need it; a run of the cell reports the error
         seconds.append(float(trained.get("seconds") or 0.0) + float(evaluated["seconds"]["total"]))
         tokens.append(float((trained.get("budget") or {}).get("tokens", 0)))
     return Cost(fmean(seconds), fmean(tokens), len(seconds)) if seconds else None
@@ -70,12 +70,12 @@ def cost_of(cells: Iterable[Cell]) -> Cost | None:
 def estimate(
     planned: Sequence[PlannedFamily], states: Mapping[Path, State], cells: Sequence[Sequence[Cell]]
 ) -> Forecast:
-    """Seeds of one family cost alike; a family without a finished cell costs what others of its task do.
+    """Estimate the cost: seeds of one family cost the same; a family without a finished cell costs what its task does.
 
     Args:
         planned: The families.
-        states: By cell folder.
-        cells: Of each family.
+        states: Cell folder -> state.
+        cells: Cells of each family.
     """
     done = [[c for c in mine if states[c.folder] is State.DONE] for mine in cells]
     own = [cost_of(mine) for mine in done]
@@ -94,7 +94,7 @@ def estimate(
 
 
 def _of_task(planned: Sequence[PlannedFamily], number: int, own: Sequence[Cost | None]) -> Cost | None:
-    """Mean over families of the same task and preset that train, or do not, as this one."""
+    """Return the mean cost of families with the same task, preset and kind (with or without training)."""
     mine = planned[number]
     alike = [
         cost

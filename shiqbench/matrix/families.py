@@ -1,8 +1,9 @@
-"""A matrix file becomes families: one algorithm on one task and model under one group of settings, with its seeds.
+"""Expand a matrix file into families: one algorithm on one task and model under one group of settings, with its seeds.
 
-Settings are merged in the order ``[set]``, ``[start]`` and ``[budget]``, the task's, the algorithm's, overrides, what
-tuning chose, the sweep: a later one wins. What an algorithm or a task cannot honour (``train.*`` for ``base``, a model
-for ``mdp``) is left out where it was said for everybody, and refused where it was said for that one alone.
+Settings are merged in this order: ``[set]``, ``[start]`` and ``[budget]``, the task's, the algorithm's, overrides,
+results of tuning, the sweep. A later one wins. An algorithm or a task cannot use some settings (``train.*`` for
+``base``, a model for ``mdp``). Such a setting is ignored if it was given for all cells, and refused if it was given
+only for that algorithm or task.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ if TYPE_CHECKING:
     from shiqbench.plugin.registry import Registry
 
 Combination = tuple[str, str, str | None]  # algorithm, task, model
-OF_TRAINING = ("train", "algo", "start")  # sections that an algorithm without training has not
+OF_TRAINING = ("train", "algo", "start")  # sections that an algorithm without training does not have
 
 
 @dataclass(frozen=True)
 class Family:
-    """Cells that differ in their seed alone.
+    """Cells that differ only in their seed.
 
     Attributes:
-        request: Of any of them.
-        origins: ``section.key`` of each setting -> where in the file it comes from.
-        varied: Those of the settings that the sweep or an include sets: they name the cell.
-        seeds: Of training; only one where nothing is trained.
-        resources: Of each cell.
+        request: Request of any of the cells.
+        origins: ``section.key`` of each setting -> its place in the file.
+        varied: Settings that the sweep or an include sets; they are part of the cell's name.
+        seeds: Training seeds; only one if nothing is trained.
+        resources: Resources of each cell.
     """
 
     request: Request
@@ -50,7 +51,7 @@ class Family:
 
     @property
     def name(self) -> str:
-        """Task, algorithm, model where it is named, and what varies."""
+        """Task, algorithm, model if one is named, and the varied settings."""
         asked = self.request
         model = [] if asked.model is None else [asked.model]
         varied = (f"{k}={brief(asked.settings[k])}" for k in self.varied)
@@ -58,12 +59,12 @@ class Family:
 
 
 class Expansion:
-    """Expands one file; collects everything that is wrong with it.
+    """Expands one file and collects all its errors.
 
     Args:
-        file: Validated.
-        found: What is registered.
-        where: The file's name, for messages.
+        file: Validated matrix file.
+        found: Registry of algorithms and tasks.
+        where: Name of the file, for messages.
     """
 
     def __init__(self, file: MatrixFile, found: Registry, where: str) -> None:
@@ -72,13 +73,13 @@ class Expansion:
         self._used: set[int] = set()  # ids of the patterns that matched something
 
     def families(self, tuned: Mapping[Combination, Settings]) -> list[Family]:
-        """Every family, after excludes and includes; what is wrong with patterns is left in ``errors``.
+        """Return every family, after excludes and includes; errors of patterns are added to ``errors``.
 
         Args:
-            tuned: What tuning chose.
+            tuned: Settings that tuning chose.
 
         Raises:
-            ConfigListError: A name or a table is wrong, so that nothing can be planned.
+            ConfigListError: A name or a table is wrong, so nothing can be planned.
         """
         self._check_names()
         crossed = [f for of in self.combinations() for f in self._swept(*of, tuned.get(of, {}))]
@@ -87,11 +88,11 @@ class Expansion:
         for kind, patterns in (("exclude", self.file.exclude), ("override", self.file.override)):
             for number, pattern in enumerate(patterns):
                 if id(pattern) not in self._used:
-                    self._wrong(f"{kind} {number + 1} matches no cell: {_said(pattern)}", "correct it, or leave it out")
+                    self._wrong(f"{kind} {number + 1} matches no cell: {_said(pattern)}", "correct it or remove it")
         return kept
 
     def combinations(self) -> list[Combination]:
-        """All of them, the task outermost."""
+        """Return all combinations; the task is the outermost loop."""
         axes = self.file.matrix
         found: list[Combination] = []
         for task in axes.tasks:
@@ -105,7 +106,7 @@ class Expansion:
     def settings(
         self, algorithm: str, task: str, model: str | None = None, seed: int | None = None
     ) -> tuple[Settings, dict[str, str]]:
-        """Merged settings but for tuning and sweep, and where each comes from."""
+        """Return the merged settings without tuning and sweep, and the origin of each."""
         file, of_task, of_algorithm = self.file, self._task(task), self._algorithm(algorithm)
         general: list[tuple[str, Settings]] = [
             ("[set]", dotted(file.set)),
@@ -132,7 +133,7 @@ class Expansion:
     def family(
         self, algorithm: str, task: str, model: str | None, chosen: Mapping[str, Any], varied: Sequence[str] = ()
     ) -> list[Family]:
-        """The families of one combination under further settings: one, or more where overrides name seeds."""
+        """Return the families of one combination under further settings: one, or more if overrides name seeds."""
         axes, of_task = self.file.matrix, self._task(task)
         trains, own = self.found.algorithm(algorithm).trains, self.found.task(task).own_policy
         seeds = tuple(of_task.seeds or axes.seeds) if trains else (0,)
@@ -168,7 +169,7 @@ class Expansion:
             **self._algorithm(algorithm).sweep,
         }
         if both := sorted(set(grid) & set(tuned)):
-            self._wrong(f"{both[0]} is both swept and tuned for {algorithm}", "leave one of them out")
+            self._wrong(f"{both[0]} is both swept and tuned for {algorithm}", "remove one of them")
         found = []
         for values in product(*grid.values()):
             swept = dict(zip(grid, values, strict=True))
@@ -195,7 +196,7 @@ class Expansion:
         return [f if pattern.seed is None else replace(f, seeds=(pattern.seed,)) for f in found[:1]]
 
     def _honoured(self, algorithm: str, task: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What was said for everybody, as far as it concerns this combination."""
+        """Drop the settings for all cells that this combination cannot use."""
         left_out = () if self.found.algorithm(algorithm).trains else OF_TRAINING
         if self.found.task(task).own_policy:
             left_out = (*left_out, "start")
@@ -233,7 +234,7 @@ class Expansion:
             for name in there:
                 if name not in used:
                     near = did_you_mean(name, used)
-                    self._wrong(f"[{table}.{name}] concerns no cell{near}", "correct it, or leave it out")
+                    self._wrong(f"[{table}.{name}] matches no cell{near}", "correct it or remove it")
         for name, task in self.file.tasks.items():
             for algorithm in task.algorithms or ():
                 if algorithm not in axes.algorithms:
@@ -249,11 +250,11 @@ class Expansion:
 
 
 def _matches(pattern: Pattern, algorithm: str, task: str, model: str | None, seed: int | None) -> bool:
-    """Whether every key that the pattern gives is so."""
+    """Return whether the cell matches every key of the pattern."""
     cell = {"algorithm": algorithm, "task": task, "model": model, "seed": seed}
     return all(getattr(pattern, key) in (None, value) for key, value in cell.items())
 
 
 def _said(pattern: Pattern) -> str:
     said = pattern.model_dump(exclude_defaults=True)
-    return ", ".join(f"{k} = {v}" for k, v in said.items()) or "nothing is said"
+    return ", ".join(f"{k} = {v}" for k, v in said.items()) or "it is empty"

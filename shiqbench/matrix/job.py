@@ -1,4 +1,4 @@
-"""What a matrix asks an executor to do: one request each, with what it needs; and what came of it."""
+"""Jobs that a matrix gives to an executor, each with one request and its resources; and their outcomes."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 class JobState(StrEnum):
     """How a job ended."""
 
-    DONE = "done"  # something was trained or evaluated
-    CACHED = "cached"  # everything was there before
-    FAILED = "failed"  # error.json of its cell says why, and so does the outcome
+    DONE = "done"  # the job trained or evaluated something
+    CACHED = "cached"  # everything was done before
+    FAILED = "failed"  # error.json of its cell contains the cause, and so does the outcome
     STOPPED = "stopped"  # not run, or not to its end, because the matrix was stopped
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one job needs; an executor places it only where that is free.
+    """Resources of one job; an executor starts it only where they are free.
 
     Attributes:
-        cpus: Cores.
-        gpus: GPUs.
-        memory_gb: The job fails when it takes more; None sets no limit.
-        minutes: The job fails when it takes longer; None sets no limit.
+        cpus: Number of cores.
+        gpus: Number of GPUs.
+        memory_gb: Memory limit in 10^9 bytes: a job that takes more fails; None sets no limit.
+        minutes: Time limit: a job that takes longer fails; None sets no limit.
     """
 
     cpus: float = 1.0
@@ -44,10 +44,10 @@ class Job:
     """One cell of a matrix, with its evaluations.
 
     Attributes:
-        name: Unique within the matrix, readable.
-        request: What ``shiqbench run`` would be asked.
-        resources: What it needs.
-        sibling: A plan of the same request with any seed, where this process has made one.
+        name: Readable name, unique within the matrix.
+        request: Request, as ``shiqbench run`` makes it.
+        resources: Resources of the job.
+        sibling: Plan of the same request with any seed, if this process has made one.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Job:
 
     @cached_property
     def plan(self) -> RunPlan:
-        """Made once in each process.
+        """Plan of the job, made once in each process.
 
         Raises:
             ConfigError: The request is wrong.
@@ -65,21 +65,21 @@ class Job:
         return self.sibling.with_seed(self.request.seed) if self.sibling else make_plan(self.request)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to another process: no plan, since it holds classes of plugin files."""
+        """Return the state for another process: without a plan, because a plan contains classes of plugin files."""
         return {"name": self.name, "request": self.request, "resources": self.resources, "sibling": None}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job.
+    """Outcome of a job.
 
     Attributes:
-        name: The job's.
-        state: How it ended.
-        seconds: Of the last attempt.
-        attempts: How many there were; 0 for one that never began.
-        result: ``RunResult.as_json()`` where it ended well.
-        error: ``{"type", "what", "where", "do", "cause"}`` where it failed.
+        name: Name of the job.
+        state: How the job ended.
+        seconds: Duration of the last attempt.
+        attempts: Number of attempts; 0 if the job never started.
+        result: ``RunResult.as_json()`` if the job succeeded.
+        error: ``{"type", "what", "where", "do", "cause"}`` if the job failed.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How a running matrix stands: what is known of it, as a table on a terminal and as lines elsewhere."""
+"""Progress of a running matrix: its state, shown as a table on a terminal and as lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 LIVE = ".live"  # below the results folder
-SILENT_SECONDS = 60.0  # a matrix of another machine that has written nothing for so long is taken to be stopped
+SILENT_SECONDS = 60.0  # a matrix on another machine counts as stopped after this time without a write
 
 
 @dataclass
@@ -27,14 +27,14 @@ class Running:
     """A job that runs.
 
     Attributes:
-        name: Its name.
-        since: When it was started, in seconds since 1970.
-        stage: What it is at.
-        done: Of ``total``, where that is known.
-        total: 0 where it is not.
-        loss: Of the last update.
-        tokens_per_second: Of training.
-        seconds_left: Of this stage.
+        name: Name of the job.
+        since: Start time, in seconds since 1970.
+        stage: Current stage.
+        done: Units that are done, out of ``total``.
+        total: Units of the stage; 0 if unknown.
+        loss: Loss of the last update.
+        tokens_per_second: Training speed.
+        seconds_left: Remaining time of this stage.
     """
 
     name: str
@@ -49,19 +49,19 @@ class Running:
 
 @dataclass
 class MatrixState:
-    """A matrix that runs, or has run.
+    """A matrix that runs or has run.
 
     Attributes:
-        pid: Its process.
-        born: When that process was started, so that another of the same number is not taken for it.
-        host: Its machine.
+        pid: Process id.
+        born: Start time of the process; a later process with the same id has another.
+        host: Name of the machine.
         executor: ``local`` or ``ray``.
-        total: Jobs.
-        counts: State -> jobs that ended so.
+        total: Number of jobs.
+        counts: State -> number of jobs that ended in it.
         running: Jobs that run.
-        started: In seconds since 1970.
-        updated: When this was written.
-        ended: Nothing runs any more.
+        started: Start time, in seconds since 1970.
+        updated: Time of the last write.
+        ended: Whether the matrix has ended.
     """
 
     pid: int
@@ -81,7 +81,7 @@ class MatrixState:
         return self.total - sum(self.counts.values())
 
     def counted(self) -> str:
-        """Counts in words."""
+        """Return the counts as text."""
         states = ("done", "cached", "failed", "stopped")
         return ", ".join([*(f"{self.counts[s]} {s}" for s in states if self.counts.get(s)), f"{self.left} left"])
 
@@ -91,28 +91,28 @@ class MatrixState:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> MatrixState:
-        """What :meth:`as_json` gave."""
+        """Read the result of :meth:`as_json`."""
         return cls(**{**values, "running": [Running(**r) for r in values["running"]]})
 
 
 def live_file(results: Path, host: str, pid: int) -> Path:
-    """Where a matrix writes how it stands."""
+    """Return the file that a matrix writes its state to."""
     return results / LIVE / f"{host}-{pid}.json"
 
 
 def states(results: Path) -> list[MatrixState]:
-    """Every matrix that has written into a results folder, the oldest first."""
+    """Return the state of every matrix of a results folder, the oldest first."""
     found = []
     for path in (results / LIVE).glob("*.json"):
         try:
             found.append(MatrixState.from_json(read_json(path)))
-        except FileNotFoundError:  # removed by a matrix that begins
+        except FileNotFoundError:  # another matrix has just started and removed it
             continue
     return sorted(found, key=lambda s: s.started)
 
 
 def runs(state: MatrixState) -> bool:
-    """Whether that matrix is alive: its process is there, or, on another machine, has written lately."""
+    """Return whether a matrix runs: its process exists, or, on another machine, has written recently."""
     if state.ended:
         return False
     if state.host != socket.gethostname():
@@ -125,7 +125,7 @@ def runs(state: MatrixState) -> bool:
 
 
 def table(state: MatrixState, title: str = "") -> RenderableType:
-    """Running jobs, with the counts below."""
+    """Build a table of the running jobs, with the counts below."""
     from rich.table import Table
 
     found = Table(title=title or None, title_justify="left", caption=state.counted(), caption_justify="left")
@@ -147,7 +147,7 @@ def table(state: MatrixState, title: str = "") -> RenderableType:
 
 
 def line(state: MatrixState) -> str:
-    """The same in one line."""
+    """Format the state as one line."""
     jobs = []
     for r in state.running:
         parts = [r.stage + (f" {r.done}/{r.total}" if r.total else "")]
@@ -159,47 +159,47 @@ def line(state: MatrixState) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes and seconds."""
+    """Format a time as minutes and seconds, or as hours, minutes and seconds."""
     whole = max(0, int(seconds))
     hours, rest = divmod(whole, 3600)
     return (f"{hours}:{rest // 60:02d}" if hours else f"{rest // 60}") + f":{rest % 60:02d}"
 
 
 class View(Protocol):
-    """Shows how a matrix stands."""
+    """Shows the progress of a matrix."""
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print a line that stays on the screen."""
 
     def update(self, state: MatrixState) -> None:
-        """How it stands now; called often."""
+        """Show the current state; called often."""
 
     def close(self) -> None:
-        """Nothing more will be shown."""
+        """End the display."""
 
 
 class Lines:
-    """Plain lines: what is said, and every 20 seconds how it stands."""
+    """Plain lines: messages, and the state every 20 seconds."""
 
     def __init__(self, console: Console) -> None:
         self.console, self._said = console, time.monotonic()
 
     def say(self, text: str) -> None:
-        """Print it."""
+        """Print a message."""
         self.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def update(self, state: MatrixState) -> None:
-        """Print it where that is due."""
+        """Print the state if 20 seconds have passed."""
         if time.monotonic() - self._said > LINE_SECONDS:
             self._said = time.monotonic()
             self.say(line(state))
 
     def close(self) -> None:
-        """Nothing is to be tidied."""
+        """Do nothing: there is no display to remove."""
 
 
 class LiveTable:
-    """A table that is drawn anew in place; what is said stands above it."""
+    """A table that is redrawn in place; messages appear above it."""
 
     def __init__(self, console: Console) -> None:
         from rich.live import Live
@@ -209,20 +209,20 @@ class LiveTable:
         self._live.start()
 
     def say(self, text: str) -> None:
-        """Print it above the table."""
+        """Print a message above the table."""
         self.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def update(self, state: MatrixState) -> None:
-        """Draw it."""
+        """Redraw the table."""
         self._live.update(table(state), refresh=True)
 
     def close(self) -> None:
-        """Take the table away."""
+        """Remove the table."""
         self._live.stop()
 
 
 def open_view() -> View:
-    """On standard error: a table where that is a terminal, else lines."""
+    """Open a view on standard error: a table if that is a terminal, else lines."""
     from rich.console import Console
 
     console = Console(file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The whole matrix, validated before anything starts."""
+"""Plan a whole matrix and validate it before anything starts."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """Cells that may run side by side.
+    """Cells that may run in parallel.
 
     Attributes:
-        planned: Their families.
+        planned: Families of the cells.
     """
 
     planned: tuple[PlannedFamily, ...]
 
     @cached_property
     def cells(self) -> list[list[Cell]]:
-        """Of each family."""
+        """Cells of each family."""
         return [list(p.cells()) for p in self.planned]
 
     @property
     def jobs(self) -> list[Job]:
-        """For an executor."""
+        """Jobs for an executor."""
         return [c.job for mine in self.cells for c in mine]
 
     def states(self) -> dict[Path, State]:
-        """Of every cell, by its folder."""
+        """Return cell folder -> state, for every cell."""
         return {c.folder: c.state() for mine in self.cells for c in mine}
 
     def estimate(self, states: Mapping[Path, State]) -> Forecast:
-        """What is missing will cost."""
+        """Estimate the cost of the missing cells."""
         return estimate(self.planned, states, self.cells)
 
     def starts(self) -> Counter[str]:
-        """Label of each shared start -> cells that begin with it."""
+        """Return label of each shared start -> number of cells that begin with it."""
         found: Counter[str] = Counter()
         for planned, mine in zip(self.planned, self.cells, strict=True):
             if planned.plan.cell.start is not None:
@@ -62,7 +62,7 @@ class Stage:
         return found
 
     def references(self) -> list[int]:
-        """How many cells share the reference statistics of the same model and data, for each such group."""
+        """Return the sizes of the groups of cells that share reference statistics (same model and data)."""
         found: Counter[str] = Counter()
         for planned, mine in zip(self.planned, self.cells, strict=True):
             cell = planned.plan.cell
@@ -71,7 +71,7 @@ class Stage:
         return sorted(found.values(), reverse=True)
 
     def budgets(self) -> dict[str, dict[str, list[str]]]:
-        """Task -> budgets -> algorithms that have them, where a task's algorithms differ."""
+        """Return task -> budget -> its algorithms, for tasks whose algorithms have different budgets."""
         of: dict[str, dict[str, dict[str, None]]] = {}
         for planned in self.planned:
             train = planned.plan.cell.train
@@ -91,13 +91,13 @@ class MatrixPlan:
     """A matrix before it runs.
 
     Attributes:
-        expansion: Of its file.
+        expansion: Expansion of the matrix file.
         results: Results folder.
         plugins: Plugin files.
-        tuning: The trials, if there is tuning.
-        trial_stage: Their cells.
-        final: The cells that are reported; with tuning at their settings before it, for what they would cost.
-        untuned: Algorithms without a grid, where others have one.
+        tuning: Trials; empty without tuning.
+        trial_stage: Cells of the trials.
+        final: Cells that are reported; with tuning: at untuned settings, for the cost estimate.
+        untuned: Algorithms without a grid, if others have one.
     """
 
     expansion: Expansion
@@ -109,22 +109,22 @@ class MatrixPlan:
     untuned: tuple[str, ...]
 
     def final_stage(self, chosen: Mapping[Combination, Settings]) -> Stage:
-        """The final cells with what tuning chose."""
+        """Return the final cells with the settings that tuning chose."""
         return _stage(self.expansion, self.results, self.plugins, chosen) if chosen else self.final
 
 
 def make_matrix(
     source: Path | Mapping[str, Any], *, results: Path | None = None, plugins: tuple[Path, ...] = ()
 ) -> MatrixPlan:
-    """Read, expand and plan; nothing is written.
+    """Read, expand and plan a matrix; write nothing.
 
     Args:
-        source: The file, or what it would hold.
-        results: In place of the file's.
-        plugins: Added to the file's.
+        source: Matrix file, or a dictionary with the same content.
+        results: Results folder, instead of the one in the file.
+        plugins: Plugin files, in addition to those in the file.
 
     Raises:
-        ConfigListError: With everything that is wrong.
+        ConfigListError: Lists all errors.
     """
     file = read(source)
     beside = source.parent if isinstance(source, Path) else Path()

@@ -1,4 +1,4 @@
-"""A matrix file, or the same as a dictionary, to its validated form; everything that is wrong is said at once."""
+"""Read a matrix file, or a dictionary with the same content, and validate it; all errors are reported together."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 def read(source: Path | Mapping[str, Any]) -> MatrixFile:
-    """Read and validate.
+    """Read and validate a matrix.
 
     Raises:
-        ConfigListError: Keys, types or TOML are wrong; each names file and key.
+        ConfigListError: Keys, types or TOML are wrong; each error names file and key.
     """
     if not isinstance(source, Path):
         return _checked(dict(source), "the matrix")
     try:
         values = tomllib.loads(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError("no such file", where=str(source), do="give a matrix file, as in examples/") from None
+        raise ConfigError("no such file", where=str(source), do="give a matrix file like those in examples/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read: {error}", where=str(source), do="give a text file") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"not TOML: {error}", where=str(source), do="mend that line") from None
+        raise ConfigError(f"not TOML: {error}", where=str(source), do="fix that line") from None
     return _checked(values, str(source))
 
 
@@ -57,7 +57,7 @@ def _one(found: Any, name: str) -> ConfigError:
 
 
 def _section(path: list[str]) -> type[BaseModel]:
-    """The section that a path of keys leads to; names and places in lists are passed over."""
+    """Return the section at the end of a path of keys; names and positions in lists are skipped."""
     at: type[BaseModel] = MatrixFile
     for part in path:
         field = at.model_fields.get(part)

@@ -1,4 +1,4 @@
-"""``shiqbench matrix``: plan, run what is missing, say what came of it."""
+"""``shiqbench matrix``: run the missing cells of a planned matrix and return the outcomes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ENDED_WELL = (JobState.DONE, JobState.CACHED)
 
 @dataclass(frozen=True)
 class MatrixResult:
-    """What came of a matrix.
+    """Result of a matrix.
 
     Attributes:
-        trials: Outcomes of tuning.
-        cells: Outcomes of the final cells; empty where tuning did not end well.
+        trials: Outcomes of the trials of tuning.
+        cells: Outcomes of the final cells; empty if tuning was stopped.
     """
 
     trials: list[Outcome]
@@ -34,7 +34,7 @@ class MatrixResult:
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """All of them."""
+        """Outcomes of trials and cells."""
         return [*self.trials, *self.cells]
 
     def as_json(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class MatrixResult:
 
 
 def executing(**options: Any) -> Run:
-    """An executor with its options, imported when it is first needed."""
+    """Return an executor with its options; it is imported at its first use."""
 
     def run(jobs: Sequence[Job]) -> list[Outcome]:
         from shiqbench.matrix.executors import execute
@@ -58,15 +58,15 @@ def _json(outcome: Outcome) -> dict[str, Any]:
 
 
 def carry_out(matrix: MatrixPlan, run: Run, say: Callable[[str], None]) -> MatrixResult:
-    """Trials first, if there is tuning, then the cells.
+    """Run the trials first, if there is tuning, then the cells.
 
     Args:
-        matrix: Planned.
-        run: An executor.
-        say: Told what tuning chose.
+        matrix: Planned matrix.
+        run: Executor.
+        say: Receives the settings that tuning chose.
 
     Raises:
-        RunError: A trial failed: nothing is chosen from what is left, because the others had more trials.
+        RunError: A trial failed. Then nothing is chosen, because the other algorithms had more trials.
     """
     if not matrix.tuning:
         return MatrixResult([], run(matrix.final.jobs))
@@ -77,7 +77,7 @@ def carry_out(matrix: MatrixPlan, run: Run, say: Callable[[str], None]) -> Matri
         raise RunError(
             f"{len(bad)} of {len(trials)} trials failed, {bad[0].name} first: {(bad[0].error or {}).get('what', '')}",
             where=matrix.expansion.where,
-            do="mend it, or change the grid; the same command continues",
+            do="fix the cause, or change the grid; the same command continues",
         )
     chosen = choose(matrix.tuning, matrix.trial_stage.planned, matrix.results)
     for (algorithm, task, _), settings in chosen.items():

@@ -13,11 +13,11 @@ Grid = dict[str, list[Any]]
 
 
 def dotted(values: Settings, prefix: str = "") -> Settings:
-    """``{"train": {"lr": 1}}`` to ``{"train.lr": 1}``; keys that are dotted already stay."""
+    """Turn ``{"train": {"lr": 1}}`` into ``{"train.lr": 1}``; dotted keys stay as they are."""
     found: Settings = {}
     for key, value in values.items():
         name = f"{prefix}.{key}" if prefix else key
-        # Two levels name a setting (section.key); what is below is the setting's own value.
+        # Two levels name a setting (section.key); deeper levels are the value of the setting.
         if isinstance(value, dict) and name.count(".") < 1:
             found |= dotted(value, name)
         else:
@@ -26,30 +26,30 @@ def dotted(values: Settings, prefix: str = "") -> Settings:
 
 
 class Axes(Section):
-    """``[matrix]``: what is crossed with what."""
+    """``[matrix]``: the axes, whose combinations are the cells."""
 
     algorithms: list[str] = Field(min_length=1)
     tasks: list[str] = Field(min_length=1)
-    models: list[str] = Field(default_factory=list, description="empty takes each preset's")
-    seeds: list[int] = Field(default=[0], min_length=1, description="of training")
+    models: list[str] = Field(default_factory=list, description="empty: the model of each preset")
+    seeds: list[int] = Field(default=[0], min_length=1, description="training seeds")
     preset: str = "cpu"
-    results: str = Field(default="results", description="relative to where the command is typed")
+    results: str = Field(default="results", description="relative to the current folder")
     plugins: list[str] = Field(default_factory=list, description="plugin files, relative to the matrix file")
-    also: list[str] = Field(default_factory=list, description="as --also")
-    engine: str | None = Field(default=None, description="as --engine")
-    repeats: int | None = Field(default=None, gt=0, description="as --repeats")
-    eval_every: int | None = Field(default=None, gt=0, description="as --eval-every, where something is trained")
+    also: list[str] = Field(default_factory=list, description="like --also")
+    engine: str | None = Field(default=None, description="like --engine")
+    repeats: int | None = Field(default=None, gt=0, description="like --repeats")
+    eval_every: int | None = Field(default=None, gt=0, description="like --eval-every, for cells that train")
 
     @field_validator("algorithms", "tasks", "models", "seeds")
     @classmethod
     def _each_once(cls, values: list[Any]) -> list[Any]:
         if twice := [v for v in values if values.count(v) > 1]:
-            raise ValueError(f"{twice[0]!r} is there twice")
+            raise ValueError(f"{twice[0]!r} appears twice")
         return values
 
 
 class Budget(Section):
-    """``[budget]``: equal for every cell that trains."""
+    """``[budget]``: the same for every cell that trains."""
 
     updates: int | None = Field(default=None, gt=0)
     tokens: int | None = Field(default=None, gt=0)
@@ -61,14 +61,14 @@ class Budget(Section):
         return self
 
     def settings(self) -> Settings:
-        """As settings."""
+        """Return the budget as settings."""
         if self.tokens is not None:
             return {"train.updates": None, "train.tokens": self.tokens}
         return {} if self.updates is None else {"train.updates": self.updates}
 
 
 class Needs(Section):
-    """``[resources]``: of each cell."""
+    """``[resources]``: the resources of each cell."""
 
     cpus: float | None = Field(default=None, gt=0)
     gpus: float | None = Field(default=None, ge=0)
@@ -81,7 +81,7 @@ class OfAlgorithm(Section):
 
     set: Settings = Field(default_factory=dict)
     sweep: Grid = Field(default_factory=dict)
-    tuning: Grid = Field(default_factory=dict, description="grid of this algorithm's trials")
+    tuning: Grid = Field(default_factory=dict, description="grid for the trials of this algorithm")
     resources: Needs = Needs()
 
 
@@ -91,15 +91,15 @@ class OfTask(Section):
     set: Settings = Field(default_factory=dict)
     sweep: Grid = Field(default_factory=dict)
     preset: str | None = None
-    algorithms: list[str] | None = Field(default=None, description="of those in [matrix], these alone")
-    seeds: list[int] | None = Field(default=None, description="in place of those in [matrix]")
+    algorithms: list[str] | None = Field(default=None, description="only these of the algorithms in [matrix]")
+    seeds: list[int] | None = Field(default=None, description="replace the seeds in [matrix]")
     budget: Budget = Budget()
     also: list[str] | None = None
     resources: Needs = Needs()
 
 
 class Pattern(Section):
-    """Which cells: every key that is given must match."""
+    """Selects cells: every given key must match."""
 
     algorithm: str | None = None
     task: str | None = None
@@ -109,19 +109,19 @@ class Pattern(Section):
 
 
 class Override(Pattern):
-    """``[[override]]``: settings for the cells that match; ``set`` is what they get."""
+    """``[[override]]``: the cells that match get the settings in ``set``."""
 
 
 class Tuning(Section):
-    """``[tuning]``: trials on validation, the best of which is run with every seed."""
+    """``[tuning]``: trials on validation; the settings of the best trial run with every seed."""
 
     trials: int = Field(gt=0, description="per algorithm, task and model")
-    seed: int = Field(default=0, description="of the draw, and of the trials' training")
+    seed: int = Field(default=0, description="seed of the draw, and training seed of the trials")
     grid: Grid = Field(default_factory=dict, description="for every algorithm that trains")
 
 
 class MatrixFile(Section):
-    """A whole file."""
+    """A whole matrix file."""
 
     matrix: Axes
     set: Settings = Field(default_factory=dict)

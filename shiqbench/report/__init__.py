@@ -1,4 +1,4 @@
-"""From a results folder to frames, tables and figures."""
+"""Turns a results folder into frames, tables and figures."""
 
 from shiqbench.report.frames import Frames, load
 from shiqbench.report.make import make_report

@@ -1,7 +1,7 @@
-"""Evaluations become blocks of rows: one block per setting, one row per recipe, and its seeds within the row.
+"""Sorts evaluations into blocks of rows: one block per setting, one row per recipe, with its seeds in the row.
 
-Whatever may not be mixed (data, start, model, settings, engine, versions) is part of a setting or of a recipe, and so
-of what tells blocks and rows apart.
+All properties that may not be mixed (data, start, model, settings, engine, versions) are part of the setting or of the
+recipe, so they separate blocks or rows.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 def make_blocks(
     index: Index, known: Mapping[str, KnownTask], book: ScoreBook, baseline: str | None = None
 ) -> list[Block]:
-    """Everything that is finished; checkpoints along a training are left to curves.
+    """Make blocks of all finished evaluations, except checkpoints: only curves show these.
 
     Args:
-        index: Of the results.
-        known: What is known of each task that was evaluated.
+        index: Index of the results.
+        known: Known facts about each evaluated task.
         book: Reads single scores.
-        baseline: Algorithm to compare with.
+        baseline: Algorithm to compare the others with.
 
     Raises:
-        ConfigError: The baseline is nowhere.
+        ConfigError: No finished cell has the baseline algorithm.
     """
     by_setting: dict[str, list[EvaluationEntry]] = defaultdict(list)
     for each in index.evaluations.values():
@@ -91,7 +91,7 @@ def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask
 
 def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> None:
     named = [r for r in block.rows if r.algorithm == baseline]
-    theirs = [r for r in named if not r.is_start] or named  # continued training is what others compare with
+    theirs = [r for r in named if not r.is_start] or named  # others are compared with continued training
     if len(theirs) != 1:
         why = f"it has {len(theirs)} rows here" if theirs else "it has no row here"
         block.notes.append(f"not compared with {baseline}: {why}")

@@ -1,4 +1,4 @@
-"""Learning curves: checkpoints on validation, and what training itself measured, as svg."""
+"""Learning curves as svg: checkpoints on validation, and quantities measured by the training itself."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from shiqbench.store.index import CellEntry, EvaluationEntry, Index
 
 Points = list[tuple[int, float]]  # updates, value
-MOST = len(COLOURS) // 4  # lines that can be told apart
+MOST = len(COLOURS) // 4  # lines that colours can distinguish
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row over its training.
+    """The learning curves of a row.
 
     Attributes:
-        name: Algorithm and what sets it apart.
+        name: Algorithm and label.
         seeds: The curve of each seed.
     """
 
@@ -48,19 +48,19 @@ class Line:
 
 
 def draw_curves(index: Index, blocks: Sequence[Block], known: Mapping[str, KnownTask], folder: Path) -> list[Path]:
-    """One figure per setting with checkpoints, and one per block whose task names what training measures.
+    """Draw one figure per setting with checkpoints, and one per block whose task names a quantity of training.
 
     Args:
-        index: Of the results.
-        blocks: Of the report.
-        known: What is known of each task.
-        folder: Where they are written.
+        index: Index of the results.
+        blocks: Blocks of the report.
+        known: Known facts about each task.
+        folder: Folder for the figures.
 
     Returns:
-        The files.
+        The files of the figures.
 
     Raises:
-        CorruptCellError: A train.jsonl is not what was written.
+        CorruptCellError: A train.jsonl differs from what was written.
     """
     drawn = []
     for setting, curves in _of_checkpoints(index).items():
@@ -79,7 +79,7 @@ def draw_curves(index: Index, blocks: Sequence[Block], known: Mapping[str, Known
 
 
 def _of_checkpoints(index: Index) -> dict[str, list[Line]]:
-    """By an evaluation of the setting: checkpoints, before them the start, after them the final weights."""
+    """Curves by an evaluation of the setting: first the start, then the checkpoints, then the final weights."""
     by_setting: dict[str, list[EvaluationEntry]] = defaultdict(list)
     for each in index.evaluations.values():
         by_setting[each.setting.key].append(each)
@@ -117,7 +117,7 @@ def _of_training(results: Path, block: Block, key: str) -> list[Line]:
 
 
 def _curves(found: Sequence[tuple[CellEntry, Points]]) -> list[Line]:
-    """One per recipe."""
+    """One line per recipe."""
     by_recipe: dict[str, list[tuple[CellEntry, Points]]] = defaultdict(list)
     for cell, points in found:
         by_recipe[cell.recipe.key].append((cell, points))
@@ -130,7 +130,7 @@ def _curves(found: Sequence[tuple[CellEntry, Points]]) -> list[Line]:
 
 
 def _draw(curves: Sequence[Line], value: str, title: str, path: Path, *, log: bool) -> None:
-    """A line per row, its seeds' interval as a band; beyond what colours can tell apart lines share them."""
+    """Draw a line per row, and the interval over its seeds as a band; if colours run out, dashed lines reuse them."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(7.2, 4.2), layout="constrained")
@@ -142,7 +142,7 @@ def _draw(curves: Sequence[Line], value: str, title: str, path: Path, *, log: bo
         plane.plot(updates, means, dash, color=colour, linewidth=1.6, label=curve.name + seeds)
         if bands:
             lows, highs = zip(*bands, strict=True)
-            # A logarithmic axis has no place for a lower end at or below zero: the band ends at the mean there.
+            # A logarithmic axis cannot show a lower end at or below zero: there the band ends at the mean.
             shown = [low if low > 0 or not log else m for low, m in zip(lows, means, strict=True)]
             plane.fill_between(updates, shown, highs, color=colour, alpha=0.15, linewidth=0)
     if log and all(m > 0 for c in curves for m in c.mean()[1]):

@@ -1,10 +1,10 @@
 """A row's value over its seeds, and its difference from a baseline, each with a 95 % interval.
 
-Two things vary: the training, which seeds repeat, and the examples, which all seeds share. An evaluation's own interval
-is over its examples (Wilson's for a share, Student's for a mean); with several seeds Student's t over the seeds' values
-is joined to it. Seeds alone would have no width where training is exact, examples alone would take one lucky seed for
-knowledge. A percentile bootstrap over few seeds is too short (three of them hold the truth about 75 times in 100), so
-none is used.
+Two things vary: the training, which several seeds repeat, and the examples, which all seeds share. An evaluation's own
+interval is over its examples (Wilson's for a share, Student's for a mean). With several seeds, Student's t over the
+seeds' values is joined to it. An interval over seeds only has no width if training is exact. An interval over examples
+only ignores that one seed may be lucky. A percentile bootstrap over few seeds is too short (over three seeds it
+contains the truth about 75 times in 100), so none is used.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Estimate:
 
     Attributes:
         value: The number.
-        low: None where there is too little for an interval.
-        high: Likewise.
-        how: What the interval is over.
+        low: Lower end of the interval; None if there is too little data for one.
+        high: Upper end of the interval; None like ``low``.
+        how: Text that says what the interval is over.
     """
 
     value: float
@@ -53,21 +53,21 @@ class Estimate:
 
 
 def short_number(value: float) -> str:
-    """Three decimals, or two digits of what they would not show."""
+    """Three decimals, or two significant digits if the number is nonzero and below 0.001 in size."""
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.1e}"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A row less the baseline.
+    """The difference of a row from the baseline.
 
     Attributes:
-        estimate: Mean over seeds of the mean over examples.
-        seeds: Pairs of seeds.
-        units: Examples that both were given; None where seeds alone are compared.
-        better: Examples (seeds without them) with the better mean over seeds.
-        worse: With the worse.
-        p: Of the exact two-sided sign test.
+        estimate: Mean difference over seeds of the mean over examples.
+        seeds: Number of pairs of seeds.
+        units: Number of examples, which both share; None if only seeds are compared.
+        better: Number of examples (or seeds, if only these are compared) where the mean over seeds is better.
+        worse: Number of those where it is worse.
+        p: p-value of the exact two-sided sign test.
     """
 
     estimate: Estimate
@@ -79,10 +79,10 @@ class Difference:
 
 
 def over_seeds(evaluations: Sequence[EvaluationEntry]) -> Estimate:
-    """The value of a row.
+    """Estimate the value of a row.
 
     Args:
-        evaluations: One per seed.
+        evaluations: Evaluations, one per seed.
     """
     values = [float(e.primary["value"]) for e in evaluations]
     value, (low, high) = fmean(values), _over_examples(evaluations)
@@ -92,7 +92,7 @@ def over_seeds(evaluations: Sequence[EvaluationEntry]) -> Estimate:
 
 
 def _over_examples(evaluations: Sequence[EvaluationEntry]) -> tuple[float, float]:
-    """What the evaluations' own intervals say, on average."""
+    """Mean lower end and mean upper end of the evaluations' own intervals."""
     return fmean(float(e.primary["low"]) for e in evaluations), fmean(float(e.primary["high"]) for e in evaluations)
 
 
@@ -103,15 +103,15 @@ def _over(seeds: int) -> str:
 def against(
     row: Sequence[EvaluationEntry], baseline: Sequence[EvaluationEntry], how: Scores | None, book: ScoreBook
 ) -> Difference | None:
-    """A row less the baseline, seed by seed and example by example; None without a common seed.
+    """Subtract the baseline from a row, seed by seed and example by example; None without a common seed.
 
-    What trains nothing has no seed and is paired with every one.
+    An algorithm that trains nothing has no seed; it is paired with every seed.
 
     Args:
-        row: One evaluation per seed.
-        baseline: The same.
-        how: Where single scores are; None where the task does not tell, and then seeds alone are compared.
-        book: Reads them.
+        row: Evaluations of the row, one per seed.
+        baseline: Evaluations of the baseline, one per seed.
+        how: Columns of the single scores; None if the task does not name them: then only seeds are compared.
+        book: Reads the single scores.
     """
     pairs = _pairs(row, baseline)
     if not pairs:
@@ -153,7 +153,7 @@ def _pairs(
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Of two rows' scores over examples; none where one of them is the same for all."""
+    """Correlation of two rows' scores over examples; 0 if one row has equal scores for all of them."""
     if len(a) < 2 or a.std() == 0 or b.std() == 0:
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])

@@ -1,4 +1,4 @@
-"""What all figures share: colours that the colour-blind can tell apart, and svg files that are equal for equal data."""
+"""Common to all figures: colours that colour-blind readers can distinguish, and equal svg files for equal data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shiqbench.base.files import replacing
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Okabe and Ito's eight but yellow, then dark shades of them; a list that runs out starts again.
+# Okabe and Ito's eight colours without yellow, then dark shades of them; the list is repeated.
 COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#004B75", "#8A3D00", "#00614A",
     "#7D4A67", "#946600", "#3A7796", "#777777",
@@ -18,7 +18,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X") * 8
 
 
 def save_svg(figure: Any, path: Path) -> None:
-    """Write it whole or not at all; no date and no random names, so that equal data give equal bytes."""
+    """Write a figure completely or not at all, without date and random names: equal data give equal bytes."""
     import matplotlib as mpl
 
     with mpl.rc_context({"svg.hashsalt": "shiqbench", "svg.fonttype": "none"}), replacing(path) as temporary:

@@ -20,7 +20,7 @@ def render(report: Report, form: str) -> str:
 
 
 def markdown(report: Report) -> str:
-    """For a page or a terminal."""
+    """The report in markdown, for a page or a terminal."""
     parts = [
         "\n".join([f"## {title}", "", markdown_table(frame), *[""] * bool(notes), *(f"- {n}" for n in notes)])
         for title, frame, notes in text_tables(report)
@@ -29,7 +29,7 @@ def markdown(report: Report) -> str:
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
-    """Cells of text in columns of even width, so that it reads well as it is."""
+    """A markdown table with padded columns, so that the raw text is readable too."""
     rows = [[c.replace("|", "\\|") for c in row] for row in (frame.columns, *frame.to_numpy())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
@@ -37,7 +37,7 @@ def markdown_table(frame: pd.DataFrame) -> str:
 
 
 def latex(report: Report) -> str:
-    r"""Tables for ``\usepackage{booktabs}``, notes below each."""
+    r"""LaTeX tables for ``\usepackage{booktabs}``, each with its notes below."""
     parts = ["% needs \\usepackage{booktabs}"]
     for title, frame, notes in text_tables(report):
         styled = frame.rename(columns=_escaped).map(_escaped).style.hide(axis="index")
@@ -59,15 +59,15 @@ def _escaped(text: str) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """A line per row of every block, numbers in full."""
+    """CSV with one line per row of every block, and all digits."""
     import pandas as pd
 
     rows = [flat(block, row) for block in report.blocks for row in block.rows]
-    return pd.DataFrame(rows, dtype=object).to_csv(index=False)  # as objects, whole numbers stay whole
+    return pd.DataFrame(rows, dtype=object).to_csv(index=False)  # dtype object keeps whole numbers whole
 
 
 def as_json(report: Report) -> str:
-    """Everything, notes and unfinished cells included."""
+    """The whole report as JSON, including notes and unfinished cells."""
     blocks = [
         {
             "task": b.task,
@@ -91,7 +91,7 @@ def as_json(report: Report) -> str:
 
 
 def flat(block: Block, row: Row) -> dict[str, Any]:
-    """A row with what its block says of it, for a file of rows."""
+    """A row together with the properties of its block, for a file of rows."""
     of_block = {"task": block.task, "split": block.split, "engine": block.engine, "setting": block.setting}
     return {
         **of_block,
@@ -133,7 +133,7 @@ def _numbers(row: Row) -> dict[str, Any]:
 
 
 def _metrics(row: Row) -> dict[str, float]:
-    """Means over seeds of what every seed has."""
+    """Means over seeds of the metrics that every seed has."""
     found = {name: row.metric(name) for name in row.evaluations[0].metrics}
     return {name: value for name, value in found.items() if value is not None}
 

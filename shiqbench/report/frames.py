@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Frames:
-    """What is in a results folder.
+    """The contents of a results folder.
 
     Attributes:
         evaluations: One row per evaluation: ``evaluation`` (folder), ``cell`` (folder), ``task`` (evaluated),
@@ -27,7 +27,7 @@ class Frames:
             ``low``, ``high``, ``higher_is_better``, ``reduced``, ``updates``, ``tokens``, ``train_seconds``,
             ``eval_seconds``.
         unfinished: One row per folder without a result: ``folder``, ``cause``, ``what``.
-        index: What they are made from.
+        index: Index that the frames are made from.
     """
 
     evaluations: pd.DataFrame
@@ -43,11 +43,11 @@ class Frames:
 
 
 def load(results: str | Path = "results", task: str | None = None) -> Frames:
-    """Read a results folder; what was read before and has not changed is not read again.
+    """Read a results folder; unchanged files that were read before are not read again.
 
     Args:
-        results: The folder.
-        task: Only cells that were trained on this task.
+        results: Results folder.
+        task: Read only cells that were trained on this task.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""What the installed plugins tell of the tasks that were evaluated; a report does without those that are not there."""
+"""Facts from the installed plugins about the evaluated tasks; a report works without a plugin that is missing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KnownTask:
-    """A task by name.
+    """An evaluated task.
 
     Attributes:
-        name: Its name.
-        spec: None where no plugin brings it.
-        scores: Where single scores are, by primary metric.
-        training_curve: Key and name of what is drawn over training.
+        name: Name of the task.
+        spec: Spec of the task; None if no plugin provides it.
+        scores: Columns of the single scores, by primary metric.
+        training_curve: Key and name of the quantity that is drawn over training.
     """
 
     name: str
@@ -34,12 +34,12 @@ class KnownTask:
     training_curve: tuple[str, str] | None = None
 
     def columns_of(self, setting: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
-        """Further metrics to show."""
+        """Further metrics to show: name, heading, format."""
         task = self._task(setting)
         return task.table_columns() if task is not None else ()
 
     def notes(self, setting: Mapping[str, Any], metrics: Mapping[str, float]) -> list[str]:
-        """What must be said of these metrics."""
+        """Notes on these metrics."""
         task = self._task(setting)
         return (
             task.notes(metrics)
@@ -48,7 +48,7 @@ class KnownTask:
         )
 
     def _task(self, setting: Mapping[str, Any]) -> TaskBase | None:
-        """The task as it was set; None where this version no longer takes those settings."""
+        """The task with its recorded settings; None if this version no longer accepts them."""
         if self.spec is None:
             return None
         try:
@@ -60,7 +60,7 @@ class KnownTask:
 
 
 def known_tasks(evaluations: Iterable[EvaluationEntry], found: Registry) -> dict[str, KnownTask]:
-    """What was evaluated, by name; of a task that no plugin brings only the name is known."""
+    """The evaluated tasks by name; if no plugin provides a task, only its name is known."""
     known = {}
     for name in sorted({e.setting.value["task"] for e in evaluations}):
         try:

@@ -1,4 +1,4 @@
-"""``shiqbench report``: a results folder becomes tables and figures."""
+"""``shiqbench report``: turns a results folder into tables and figures."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def make_report(
     """Compare everything in a results folder that may be compared.
 
     Args:
-        results: The folder.
-        task: Only cells that were trained on this task.
+        results: Results folder.
+        task: Compare only cells that were trained on this task.
         baseline: Algorithm to compare the others with, seed by seed and example by example.
-        figures: Folder for learning curves; none are drawn without one.
+        figures: Folder for learning curves; None draws none.
         plugins: Local plugin files.
-        progress: Told (read, to read).
+        progress: Receives (number read, number to read).
 
     Raises:
-        ConfigError: There is nothing finished, or no such baseline.
-        CorruptCellError: Single scores are not what was written.
+        ConfigError: Nothing is finished, or the baseline does not exist.
+        CorruptCellError: Single scores differ from what was written.
     """
     index = read_index(results, task, progress)
     if all(e.update is not None for e in index.evaluations.values()):
@@ -63,11 +63,11 @@ def make_report(
 
 
 def compare(index: Index, known: Mapping[str, KnownTask], baseline: str | None = None) -> Report:
-    """The report of what is in an index.
+    """Make the report of an index.
 
     Args:
-        index: Of the results.
-        known: What is known of each task that was evaluated.
+        index: Index of the results.
+        known: Known facts about each evaluated task.
         baseline: Algorithm to compare the others with.
     """
     blocks = make_blocks(index, known, ScoreBook(index.results), baseline)
@@ -77,5 +77,5 @@ def compare(index: Index, known: Mapping[str, KnownTask], baseline: str | None =
 
 
 def write_report(report: Report, form: str, output: Path) -> None:
-    """Write it whole or not at all."""
+    """Write the report to a file, completely or not at all."""
     write_text(output, render(report, form))

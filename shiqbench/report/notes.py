@@ -1,4 +1,4 @@
-"""What must be known beside the numbers: reduced settings, unequal budgets, seeds and cells that are not there."""
+"""The notes below a table: reduced settings, unequal budgets, missing seeds and missing cells."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from shiqbench.report.rows import Block, Row
     from shiqbench.store.index import Index, Unfinished
 
-ALIKE = 0.05  # budgets in tokens that differ by less are equal: whole batches do not end on a number
-MOST_LINES = 5  # failures that are told one by one
+ALIKE = 0.05  # budgets in tokens that differ by less are equal: training ends with a whole batch
+MOST_LINES = 5  # failures that are listed one by one
 
 
 def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
-    """Of one block, a line each."""
+    """The notes on one block, one line each."""
     found = []
     if reduced := [r for r in block.rows if r.reduced]:
         which = "" if len(reduced) == len(block.rows) else f" ({_names(reduced)})"
@@ -33,7 +33,7 @@ def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
 
 
 def _budgets(rows: Iterable[Row]) -> list[str]:
-    """Equal in updates or equal in tokens is equal."""
+    """Budgets are equal if their updates or their tokens are equal."""
     spent = {
         r.name: (updates, tokens or 0.0)
         for r in rows
@@ -61,7 +61,7 @@ def _seeds(rows: Iterable[Row]) -> list[str]:
 
 
 def brief_seeds(seeds: list[int]) -> str:
-    """``0-4, 7``."""
+    """Seeds in short form: ``0-4, 7``."""
     runs: list[list[int]] = []
     for seed in sorted(seeds):
         if runs and seed == runs[-1][1] + 1:
@@ -79,12 +79,12 @@ def _intervals(block: Block) -> list[str]:
         by_unit = any(d.units is not None for d in differences)
         paired = "seed by seed and example by example" if by_unit else "seed by seed"
         over = "; ".join(dict.fromkeys(d.estimate.how for d in differences))
-        found.append(f"differences are paired {paired}, their intervals: {over}; p of the exact sign test, unadjusted")
+        found.append(f"differences are paired {paired}, their intervals: {over}; p: exact sign test, unadjusted")
     return found
 
 
 def missing(unfinished: Iterable[Unfinished]) -> list[str]:
-    """Cells and evaluations without a result: how many by cause, and the first failures in full."""
+    """Cells and evaluations without a result: their number by cause, and the first failures in full."""
     found = list(unfinished)
     if not found:
         return []
@@ -93,7 +93,7 @@ def missing(unfinished: Iterable[Unfinished]) -> list[str]:
     failed = [u for u in found if u.what]
     more = f" and {len(failed) - MOST_LINES} more" if len(failed) > MOST_LINES else ""
     lines = "; ".join(f"{u.folder}: {u.what}" for u in failed[:MOST_LINES])
-    return [f"NOT HERE: {said}" + (f" ({lines}{more})" if lines else "")]
+    return [f"NO RESULT: {said}" + (f" ({lines}{more})" if lines else "")]
 
 
 def _names(rows: Iterable[Row]) -> str:

@@ -1,4 +1,4 @@
-"""What ``run`` prints: the report, restricted to the settings of the run, with the row of the run marked."""
+"""The report that ``run`` prints: restricted to the settings of the run, with the row of the run marked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def report_of_run(plan: RunPlan) -> Report:
-    """Every finished cell that may be compared with this one: a block for each task that the run evaluates."""
+    """Report every finished cell that may be compared with this one: a block for each task that the run evaluates."""
     results, cell = plan.cell.results, plan.cell
     index = read_index(results, cell.task.name)
     names = {short(digest(p.setting)): p.name for p in (plan, *plan.also)}
@@ -36,6 +36,6 @@ def report_of_run(plan: RunPlan) -> Report:
     if plan.curve is not None:
         on = plan.curve.plan
         points = {p.update: index.evaluations[str(p.folder.relative_to(results))] for p in plan.curve.points}
-        title = f"{cell.label} {on.evaluation.summary()}, along its training"
+        title = f"{cell.label} {on.evaluation.summary()}, during its training"
         report.curves.append(curve_table(points, on.task.table_columns(), title))
     return report

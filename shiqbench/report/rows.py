@@ -1,4 +1,4 @@
-"""What a report consists of: rows, blocks, the whole."""
+"""The parts of a report: rows, blocks, text tables, and the report itself."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Row:
     """One recipe under one setting.
 
     Attributes:
-        algorithm: Its name.
-        label: The settings in which rows of this algorithm differ, and whether others start from it.
+        algorithm: Name of the algorithm.
+        label: The settings in which rows of this algorithm differ, and whether other rows start from it.
         start: The cell that training starts from, or the model.
-        evaluations: By rising seed.
-        estimate: The primary metric.
+        evaluations: Evaluations in order of seed.
+        estimate: Estimate of the primary metric.
         is_start: Whether other rows of its block start from it.
-        difference: From the baseline; None for itself, without one, or where there is no pair.
-        own: Whether it holds the cell that was just run; tables mark it with a star.
+        difference: Difference from the baseline; None for the baseline itself, without a baseline, or without a pair.
+        own: Whether it contains the cell that was just run; tables mark it with a star.
     """
 
     algorithm: str
@@ -42,40 +42,40 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Algorithm and what sets it apart."""
+        """Algorithm and label."""
         return f"{self.algorithm} {self.label}".strip()
 
     @property
     def seeds(self) -> list[int]:
-        """Of training; none where nothing is trained."""
+        """Training seeds; empty if nothing is trained."""
         return [e.cell.seed for e in self.evaluations if e.cell.seed is not None]
 
     @property
     def trained(self) -> bool:
-        """Whether anything was."""
+        """Whether anything was trained."""
         return bool(self.seeds)
 
     @property
     def reduced(self) -> bool:
-        """Whether any of it is a reduced setting."""
+        """Whether any of its evaluations has a reduced setting."""
         return any(e.reduced for e in self.evaluations)
 
     def spent(self, name: str) -> float | None:
-        """Mean updates or tokens of its trainings."""
+        """Mean number of updates or tokens over its trainings."""
         return _mean(e.cell.budget.get(name) for e in self.evaluations)
 
     @property
     def train_seconds(self) -> float | None:
-        """Mean over its trainings."""
+        """Mean time of its trainings."""
         return _mean(e.cell.seconds for e in self.evaluations)
 
     @property
     def eval_seconds(self) -> float:
-        """Mean over its evaluations."""
+        """Mean time of its evaluations."""
         return fmean(e.seconds for e in self.evaluations)
 
     def metric(self, name: str) -> float | None:
-        """Mean over seeds of another metric; None where a seed does not have it."""
+        """Mean of another metric over seeds; None if a seed does not have it."""
         found = [e.metrics[name] for e in self.evaluations if name in e.metrics]
         return fmean(found) if len(found) == len(self.evaluations) else None
 
@@ -90,17 +90,17 @@ class Block:
     """Rows that may be compared.
 
     Attributes:
-        task: What is evaluated.
-        split: Of its data; empty where a task has none.
-        engine: Name and version.
+        task: Name of the evaluated task.
+        split: Split of its data; empty if the task has none.
+        engine: Name and version of the engine.
         setting: First digits of the setting's digest.
-        values: The setting.
+        values: The whole setting.
         metric: Name of the primary metric.
-        higher_is_better: Its direction.
+        higher_is_better: Direction of the primary metric.
         columns: Further metrics: name, heading, format.
-        rows: Best first.
-        baseline: Whose row the others are compared with.
-        notes: What must be known, a line each.
+        rows: Rows, best first.
+        baseline: Algorithm whose row the others are compared with.
+        notes: Notes below the table, one line each.
     """
 
     task: str
@@ -117,14 +117,14 @@ class Block:
 
     @property
     def title(self) -> str:
-        """What all rows have in common."""
+        """The properties that all rows share."""
         on = f" on {self.split}" if self.split else ""
         better = "higher" if self.higher_is_better else "lower"
         return f"{self.task}{on}, {self.metric} ({better} is better), {self.engine}, setting {self.setting}"
 
 
 class TextTable(NamedTuple):
-    """A table as every text format shows it: its title, its cells as text, and what must be known about them."""
+    """A table for every text format: its title, its cells as text, and notes about them."""
 
     title: str
     frame: pd.DataFrame
@@ -133,13 +133,13 @@ class TextTable(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """A results folder, compared.
+    """The comparison of a results folder.
 
     Attributes:
-        index: What was read.
-        blocks: One per setting.
-        notes: Of tasks without any result.
-        figures: Where they are; none were asked for where this is empty.
+        index: Index of the results.
+        blocks: Blocks, one per setting.
+        notes: Notes on tasks without any result.
+        figures: Files of the figures; empty if no figures were asked for.
         curves: Learning curves as tables.
     """
 

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UnitScores:
-    """One row's scores: seeds down, units across.
+    """Scores of one row: a line per seed, a column per unit.
 
     Attributes:
         value: Sum of the scores of a unit's records.
-        of: What that is a part of; the metric of a seed is the sum of the one over the sum of the other.
+        of: The whole that the score is a part of; a seed's metric is the sum of ``value`` over the sum of ``of``.
     """
 
     value: pd.DataFrame
     of: pd.DataFrame
 
     def means(self) -> pd.DataFrame:
-        """Scores whose mean over units is the metric of the seed."""
+        """The scores, scaled so that their mean over units is the metric of the seed."""
         return self.value.div(self.of.sum(axis=1) / self.of.shape[1], axis=0)
 
 
@@ -39,7 +39,7 @@ class ScoreBook:
     """Reads the records of evaluations, each once.
 
     Args:
-        results: The results folder.
+        results: Results folder.
     """
 
     def __init__(self, results: Path) -> None:
@@ -47,15 +47,15 @@ class ScoreBook:
         self._read: dict[str, pd.DataFrame] = {}
 
     def of(self, evaluations: Sequence[EvaluationEntry], how: Scores) -> UnitScores:
-        """The scores of a row.
+        """Read the scores of a row.
 
         Args:
-            evaluations: One per seed.
-            how: Which columns they are in.
+            evaluations: Evaluations, one per seed.
+            how: Columns of the scores.
 
         Raises:
-            ConfigError: Two seeds were given other units.
-            CorruptCellError: Records are not what was written.
+            ConfigError: Two seeds have different units.
+            CorruptCellError: Records differ from what was written.
         """
         import pandas as pd
 
@@ -63,7 +63,7 @@ class ScoreBook:
         for evaluation, frame in zip(evaluations, frames, strict=True):
             if not frame.index.equals(frames[0].index):
                 raise ConfigError(
-                    f"its examples are not those of {evaluations[0].folder}",
+                    f"its examples differ from those of {evaluations[0].folder}",
                     where=str(self._results / evaluation.folder),
                     do="delete one of the two and run it again",
                 )
@@ -73,7 +73,7 @@ class ScoreBook:
         )
 
     def _one(self, folder: str, how: Scores) -> pd.DataFrame:
-        """Value and of, by unit."""
+        """``value`` and ``of`` by unit."""
         if folder not in self._read:
             names = [how.unit, how.value, *([how.of] if how.of else []), *how.without]
             records = checked_frame(self._results / folder, list(dict.fromkeys(names)))

@@ -1,4 +1,4 @@
-"""A report as tables of text, which every text format shows."""
+"""The text tables of a report, which every text format shows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def text_tables(report: Report) -> list[TextTable]:
-    """The overview where there are several blocks, the blocks, and learning curves."""
+    """The tables of all blocks and learning curves; with several blocks an overview comes first."""
     first = [TextTable("Overview of primary metrics", overview(report.blocks), [])] if len(report.blocks) > 1 else []
     return [*first, *(TextTable(b.title, block_frame(b), b.notes) for b in report.blocks), *report.curves]
 
 
 def overview(blocks: Sequence[Block]) -> pd.DataFrame:
-    """Algorithm x task: the primary metric of every block."""
+    """Table of algorithm x task: the primary metric of every block."""
     names = list(dict.fromkeys(r.name for b in blocks for r in sorted(b.rows, key=lambda r: r.name)))
     several = {b.task for b in blocks if sum(o.task == b.task for o in blocks) > 1}
     heads = [f"{b.task} {b.metric}" + (f" ({b.split}, {b.setting[:6]})" if b.task in several else "") for b in blocks]
@@ -36,7 +36,7 @@ def overview(blocks: Sequence[Block]) -> pd.DataFrame:
 
 
 def block_frame(block: Block) -> pd.DataFrame:
-    """A line per row."""
+    """The table of a block, one line per row."""
     labelled = any(r.label for r in block.rows)
     starts = len({r.start for r in block.rows}) > 1
     versus = block.baseline is not None
@@ -57,12 +57,12 @@ def block_frame(block: Block) -> pd.DataFrame:
 def curve_table(
     points: Mapping[int, EvaluationEntry], columns: Sequence[tuple[str, str, str]], title: str
 ) -> TextTable:
-    """One cell over its training.
+    """Table of one cell's evaluations over its training.
 
     Args:
-        points: By updates done.
+        points: Evaluations by number of updates.
         columns: Further metrics: name, heading, format.
-        title: What is drawn.
+        title: Title of the table.
     """
     first = next(iter(points.values()))
     head = ["updates", f"{first.primary['name']} [95 %]", *(heading for _, heading, _ in columns)]

@@ -1,1 +1,1 @@
-"""One cell carried out: trained, evaluated, recorded."""
+"""Runs one cell: trains it, evaluates it and records the result."""

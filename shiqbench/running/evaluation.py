@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.task import Metrics, Record
 
 ATTEMPTS = 2  # a failure of the machine is retried once with a new engine, from the wave in which it happened
-JOURNAL = ".journal.jsonl"  # in the evaluation's folder until that is done
+JOURNAL = ".journal.jsonl"  # in the evaluation's folder until the evaluation is done
 
 
 def evaluate_cell(
@@ -38,17 +38,17 @@ def evaluate_cell(
     progress: Callable[[int, int], None],
     update: int | None = None,
 ) -> bool:
-    """Evaluate one cell unless that is done.
+    """Evaluate one cell, unless its evaluation is done already.
 
     Args:
-        plan: How.
-        cell: Whose weights.
-        holder: Of the engine.
-        progress: Told (done, total).
-        update: Take the weights as they were after this update; None takes the final ones.
+        plan: Plan with the settings of the evaluation.
+        cell: Cell whose weights are evaluated.
+        holder: Holder of the engine.
+        progress: Called with (done, total).
+        update: Update after which the weights are taken; None takes the final weights.
 
     Returns:
-        True if it was already there.
+        True if the evaluation was done already.
     """
     folder = plan.eval_folder(cell, update)
     if is_done(folder):
@@ -145,7 +145,7 @@ def _generate(
 def _context(
     plan: ModelPlan, cell: CellPlan, weights: Path, holder: EngineHolder, renderer: Renderer
 ) -> EvaluationContext:
-    """The reference of a cell is what its training started from; an untrained model is its own."""
+    """The reference of a cell is the model its training started from; an untrained model is its own reference."""
     reference: Literal["self", "base", "start"] = "start" if cell.start is not None else "base"
     if cell.train is None:
         reference = "self"
@@ -161,14 +161,14 @@ def _context(
         return own, under(verified_weights(cell.start.folder)[0] if cell.start else cell.model.folder(), sequences)
 
     def base() -> list[Record] | None:
-        """What the evaluation of the untrained model left, which always comes first."""
+        """Records of the untrained model, which is always evaluated first."""
         return None if cell.digest == plan.base.digest else read_records(plan.eval_folder(plan.base))
 
     return EvaluationContext(renderer, reference, logprobs, base)
 
 
 def metrics_json(result: Metrics, plan: RunPlan) -> dict[str, Any]:
-    """The form of ``metrics.json``; no times in it, so that equal results are equal files."""
+    """Content of ``metrics.json``; it contains no times, so that equal results are equal files."""
     primary = result.primary
     return {
         "primary": {
@@ -184,7 +184,7 @@ def metrics_json(result: Metrics, plan: RunPlan) -> dict[str, Any]:
 
 
 def write_records(path: Path, records: Sequence[Record]) -> None:
-    """One parquet row per example."""
+    """Write one parquet row per example."""
     import pandas as pd
 
     with replacing(path) as temporary:

@@ -1,4 +1,4 @@
-"""What every process but the main one does: train with it, write nothing, say nothing."""
+"""The work of every process except the main one: train with it, write no file, print no message."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def follow(plan: RunPlan, team: Team) -> None:
-    """Take part in every training of the main process, until it has no more.
+    """Take part in every training of the main process, until no more training follows.
 
     Args:
-        plan: The same as the main process's.
-        team: With this process in it.
+        plan: Same plan as that of the main process.
+        team: Team that contains this process.
 
     Raises:
-        ConfigError: The main process trains a cell that this process has not planned.
+        ConfigError: The main process trains a cell that is not in this process's plan.
         ShiqbenchError: The training failed.
     """
     from transformers.utils import logging
@@ -32,13 +32,13 @@ def follow(plan: RunPlan, team: Team) -> None:
     from shiqbench.running.weights import start_weights
 
     logging.disable_progress_bar()
-    warnings.simplefilter("ignore")  # the main process shows the same
+    warnings.simplefilter("ignore")  # the main process shows the same warnings
     cells = {c.digest: c for c in plan.trained}
     with workbench(team) as bench:
         for order in team.orders():
             if order.cell not in cells:
                 raise ConfigError(
-                    f"the main process trains {order.cell}, this one has planned {', '.join(cells)}",
+                    f"the main process trains {order.cell}, but this process has planned {', '.join(cells)}",
                     where="launch",
                     do="give every process the same command, files and packages",
                 )

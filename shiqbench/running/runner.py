@@ -1,4 +1,4 @@
-"""Carry a plan out: train what is missing, evaluate what is missing, say what came out."""
+"""Run a plan: train what is missing, evaluate what is missing, return the result."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What ``run`` returns and prints with ``--json``.
+    """Result that ``run`` returns, and prints with ``--json``.
 
     Attributes:
         cell: Train digest.
         path: The cell's folder.
         state: ``done``.
-        cached: Nothing had to be computed.
+        cached: Whether nothing had to be computed.
         evaluation: Digest and folder of the evaluation.
         primary: The primary metric with its interval.
         metrics: Every metric.
-        budget: What training spent; None for ``base``.
-        also: What ``--also`` evaluated, as typed -> evaluation, primary, metrics.
-        curve: What ``--eval-every`` evaluated: update, evaluation, primary, metrics.
+        budget: Budget that training used; None for ``base``.
+        also: Results of ``--also``: name as typed -> evaluation, primary, metrics.
+        curve: Results of ``--eval-every``: update, evaluation, primary, metrics.
     """
 
     cell: str
@@ -62,15 +62,15 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that a run may have to compute; runs that share it find it done.
+    """One training or evaluation that a run may have to compute; runs that share it compute it once.
 
     Attributes:
-        text: What is done, in words.
-        folder: Its result, finished by DONE.
-        cell: Which cell is trained or evaluated.
-        evaluation: How it is evaluated; None where it is trained.
-        update: Which snapshot is evaluated; None takes the final weights.
-        keep: Where it is trained, the updates after which its weights are kept.
+        text: Description of the step.
+        folder: Folder of the result; a DONE marks it as finished.
+        cell: Cell that is trained or evaluated.
+        evaluation: Plan of the evaluation; None for a training.
+        update: Update whose snapshot is evaluated; None takes the final weights.
+        keep: For a training, the updates after which its weights are kept.
     """
 
     text: str
@@ -81,7 +81,7 @@ class Step:
     keep: tuple[int, ...] = ()
 
     def done(self) -> bool:
-        """Whether nothing has to be computed.
+        """Whether nothing is left to compute.
 
         Raises:
             CorruptCellError: A result is not what was written.
@@ -89,16 +89,16 @@ class Step:
         return is_done(self.folder) and (not self.keep or of_cell(self.cell, self.keep).complete())
 
     def weights_of(self) -> Path | None:
-        """The cell whose final weights are needed; None for a model that nobody trained here."""
+        """Folder of the cell whose final weights are needed; None for a model that was not trained here."""
         if self.evaluation is None or self.update is not None:
             return self.cell.start.folder if self.cell.start else None
         return self.cell.folder if self.cell.train is not None else self.cell.model.cell
 
 
 def steps(plan: RunPlan) -> list[Step]:
-    """Everything that a run of this plan consists of, in order, done or not."""
+    """All steps of a run of this plan, in order, done or not."""
     keep = _weights_to_keep(plan)
-    again = " once more, for its weights along the way" if keep and is_done(plan.cell.folder) else ""
+    again = " once more, to keep its intermediate weights" if keep and is_done(plan.cell.folder) else ""
     found = [Step(f"train {c.label}", c.folder, c) for c in plan.trained if c is not plan.cell]
     if plan.cell.train is not None:
         found.append(Step(f"train {plan.cell.label}{again}", plan.cell.folder, plan.cell, keep=keep))
@@ -109,7 +109,7 @@ def steps(plan: RunPlan) -> list[Step]:
 
 
 def _curve_steps(curve: Curve) -> list[Step]:
-    """The untrained model first, because tasks may compare with it."""
+    """Steps of a curve; the untrained model comes first, because tasks may compare with it."""
     plan = curve.plan
     untrained = Point(0, plan.base, None, plan.eval_folder(plan.base))
     points = {p.folder: p for p in (untrained, *curve.points)}.values()
@@ -127,21 +127,21 @@ def _weights_to_keep(plan: RunPlan) -> tuple[int, ...]:
 
 
 def missing(plan: RunPlan) -> list[str]:
-    """What a run of this plan would compute, in words; empty if nothing."""
+    """Descriptions of all steps that a run of this plan would compute."""
     return [step.text for step in steps(plan) if not step.done()]
 
 
 def run_plan(plan: RunPlan, display: Display, bench: Workbench | None = None, team: Team | None = None) -> RunResult:
-    """Train and evaluate whatever is missing, then read the result back.
+    """Train and evaluate what is missing, then read the result.
 
     Args:
-        plan: What is wanted.
-        display: Told about progress.
-        bench: What this process keeps for its next run; nothing is kept without one.
-        team: The processes that train with this one, where no bench names them; dismissed at the end.
+        plan: Plan to run.
+        display: Receives progress.
+        bench: Objects that this process keeps for its next run; without a bench, nothing is kept.
+        team: Processes that train with this one, if there is no bench; they are dismissed at the end.
 
     Raises:
-        ConfigError: Before anything was written.
+        ConfigError: The plan cannot run; nothing was written.
         ShiqbenchError: The run failed; error.json is in the cell.
     """
     todo = [step for step in steps(plan) if not step.done()]
@@ -155,7 +155,7 @@ def run_plan(plan: RunPlan, display: Display, bench: Workbench | None = None, te
 
 
 def result_of(plan: RunPlan, *, cached: bool) -> RunResult:
-    """Read back what a finished run has left."""
+    """Read the result of a finished run."""
     manifest = plan.cell.folder / "manifest.json"
     return RunResult(
         cell=plan.cell.digest,
@@ -170,14 +170,14 @@ def result_of(plan: RunPlan, *, cached: bool) -> RunResult:
 
 
 def _evaluated(folder: Path) -> dict[str, Any]:
-    """What an evaluation gave."""
+    """Read the result of an evaluation."""
     metrics = read_json(folder / "metrics.json")
     evaluation = {"digest": folder.name, "path": str(folder)}
     return {"evaluation": evaluation, "primary": metrics["primary"], "metrics": metrics["metrics"]}
 
 
 def prepare(plan: RunPlan) -> None:
-    """Everything that can fail before a result folder exists: permissions, assets, the model."""
+    """Do everything that can fail before a result folder exists: permissions, assets, the model."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     cell = plan.cell
@@ -195,10 +195,10 @@ def prepare(plan: RunPlan) -> None:
 
 
 def check_needs(cell: CellPlan) -> None:
-    """Refuse an algorithm whose needs neither the task's data nor the policy meets, or that the task refuses.
+    """Refuse an algorithm with needs that neither the task's data nor the policy meets, or that the task refuses.
 
     Raises:
-        ConfigError: It names what is missing, or what the task says.
+        ConfigError: A need is not met, or the task refuses; the message says which need or why.
     """
     algorithm, task = cell.algorithm.load()(cell.algo), cell.task.load()(cell.task_config)
     missing = sorted(algorithm.needs - task.provides())
@@ -206,15 +206,15 @@ def check_needs(cell: CellPlan) -> None:
         raise ConfigError(
             f"{cell.algorithm.name} needs {', '.join(missing)}, which {cell.task.name} does not offer",
             where="--algo",
-            do="choose another algorithm or task, or a setting of it that does without",
+            do="choose another algorithm or task, or a setting of the algorithm that does not need this",
         )
     task.check(algorithm)
 
 
 def _compute(todo: Sequence[Step], display: Display, bench: Workbench) -> None:
-    """Each looks itself whether another process has made it meanwhile."""
+    """Compute the steps; each step first checks whether another process has finished it meanwhile."""
     for step in todo:
-        if step.evaluation is not None:  # every training comes before
+        if step.evaluation is not None:  # no training follows an evaluation
             bench.team.dismiss()
         if step.evaluation is not None and step.cell.train is None:
             _untrained(step.cell)
@@ -237,7 +237,7 @@ def _compute(todo: Sequence[Step], display: Display, bench: Workbench) -> None:
 
 
 def _untrained(cell: CellPlan) -> None:
-    """The folder of a cell that trains nothing: its recipe and where it ran."""
+    """Write the folder of a cell without training: its recipe and its manifest."""
     if is_done(cell.folder):
         return
     from shiqbench.base.manifest import manifest
@@ -250,7 +250,7 @@ def _untrained(cell: CellPlan) -> None:
 
 
 def describe(plan: RunPlan) -> list[str]:
-    """The plan in a few lines, for the user to check before minutes are spent."""
+    """Describe the plan in a few lines, so that the user can check it before a long run."""
     cell = plan.cell
     reduced = " (a reduced setting)" if cell.task_config.reduced() else ""
     lines = [f"{cell.algorithm.name} on {cell.task.name}, preset {cell.preset}{reduced}, model {cell.model.text}"]
@@ -267,5 +267,5 @@ def describe(plan: RunPlan) -> list[str]:
         at = ", ".join(str(p.update) for p in plan.curve.points)
         lines.append(f"also evaluates on validation at updates {at}")
     todo = missing(plan)
-    lines.append("to do: " + (", ".join(todo) if todo else "nothing, all of it is done"))
+    lines.append("to do: " + (", ".join(todo) if todo else "nothing, everything is done"))
     return lines

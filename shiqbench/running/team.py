@@ -1,8 +1,8 @@
-"""Several processes that a launcher started for one cell: which one this is, and how they work together.
+"""Several processes that a launcher started for one cell: the rank of this process, and how they work together.
 
-The main process alone decides what is missing, holds locks, writes and evaluates. The others wait for its orders; each
-order is one training. Orders go through the launcher's store, and a process group exists only while they train: an
-engine in the main process finds neither a group nor the launcher's variables, which vLLM would read.
+Only the main process decides what is missing, takes locks, writes and evaluates. The others wait for its orders; each
+order is one training. Orders are sent through the launcher's store, and a process group exists only during a training:
+an engine in the main process finds neither a group nor the launcher's variables, which vLLM would read.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ NOT_OURS = (
     ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1", "leave it out and set train.micro_tokens"),
     ("ACCELERATE_DYNAMO_BACKEND", "no", "leave it out"),
 )
-PATIENCE = timedelta(days=30)  # the main process may sample or wait for hours; if it dies, the launcher ends all
+PATIENCE = timedelta(days=30)  # the main process may sample or wait for hours; if it dies, the launcher stops all
 _PR_SET_PDEATHSIG = 1
-SILENCE = 15.0  # seconds in which the launcher ends a process whose main process failed too
+SILENCE = 15.0  # seconds; enough for the launcher to stop this process if the main process failed too
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a process stands among those that train together.
+    """Position of a process among those that train together.
 
     Attributes:
         rank: 0 is the main process.
-        count: How many there are.
+        count: Number of processes.
     """
 
     rank: int = 0
@@ -57,18 +57,18 @@ class Place:
 
     @property
     def main(self) -> bool:
-        """Whether this process writes and speaks."""
+        """Whether this process writes files and prints messages."""
         return self.rank == 0
 
     def refuse_several(self, what: str, do: str) -> None:
-        """Refuse what one process does alone.
+        """Refuse an action that only a single process can do.
 
         Args:
-            what: That.
-            do: What the user can do instead.
+            what: Name of the action.
+            do: Advice on what the user can do instead.
 
         Raises:
-            ConfigError: A launcher has started several.
+            ConfigError: A launcher has started several processes.
         """
         if self.count > 1:
             raise ConfigError(f"{what} is for one process, and {self.count} were launched", where="launcher", do=do)
@@ -76,11 +76,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Order:
-    """One training that the others take part in.
+    """One training in which the other processes take part.
 
     Attributes:
-        cell: Train digest, of a cell of their own plan.
-        folder: Holds the checkpoint to continue from.
+        cell: Train digest of a cell in their own plan.
+        folder: Folder with the checkpoint to continue from.
     """
 
     cell: str
@@ -89,17 +89,17 @@ class Order:
 
 @cache
 def place() -> Place:
-    """This process's, as the launcher said when it began."""
+    """Place of this process, as the launcher set it at the start."""
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return Place()
     return Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
 
 
 def let_main_speak_first() -> str:
-    """Before another process tells of its failure: if the main process failed too, the launcher ends this one first.
+    """Wait before a process reports its failure: if the main process failed too, the launcher stops this one first.
 
     Returns:
-        What the line begins with.
+        Start of the reported line.
     """
     if place().main:
         return ""
@@ -108,11 +108,11 @@ def let_main_speak_first() -> str:
 
 
 class Team:
-    """The processes of one launch, as each of them sees it.
+    """The processes of one launch, as seen by one of them.
 
     Args:
-        place: This process's.
-        variables: The launcher's; they are in the environment only while the processes meet.
+        place: Place of this process.
+        variables: Variables of the launcher; they are in the environment only while the processes work together.
     """
 
     def __init__(self, place: Place, variables: Mapping[str, str]) -> None:
@@ -123,7 +123,7 @@ class Team:
 
     @contextmanager
     def together(self, order: Order) -> Iterator[None]:
-        """In the main process: the others train with it inside this context."""
+        """For the main process: inside this context, the others train with it."""
         if self.place.count == 1:
             yield
             return
@@ -132,20 +132,20 @@ class Team:
             yield
 
     def dismiss(self) -> None:
-        """In the main process: no further training; the others end."""
+        """For the main process: tell the others that no training follows, so that they end."""
         if not self._dismissed:
             self._dismissed = True
             self._say(None)
-            # The store may live in this process: nobody ends before all have heard.
+            # The store may be in this process, so this process ends only after all others have read the order.
             self._open_store().wait([f"heard/{rank}" for rank in range(1, self.place.count)], PATIENCE)
 
     def orders(self) -> Iterator[Order]:
-        """In the others: every training, inside its process group, until the main process dismisses them."""
+        """For the others: yield every training, inside its process group, until the main process dismisses them."""
         while True:
             self._orders += 1
             key = f"order/{self._orders}"
             self._open_store().wait([key], PATIENCE)
-            order: Order | None = pickle.loads(self._store.get(key))  # noqa: S301 - what the main process of this launch wrote
+            order: Order | None = pickle.loads(self._store.get(key))  # noqa: S301 - from the main process
             if order is None:
                 self._store.set(f"heard/{self.place.rank}", b"")
                 return
@@ -153,7 +153,7 @@ class Team:
                 yield order
 
     def share(self, value: Any) -> Any:
-        """Inside a process group: the main process's value, in every process."""
+        """Inside a process group: return the main process's value in every process."""
         if self.place.count == 1:
             return value
         from accelerate.utils import broadcast_object_list
@@ -161,7 +161,7 @@ class Team:
         return broadcast_object_list([value])[0]
 
     def total(self, *counts: int) -> tuple[int, ...]:
-        """Inside a process group: sums over the processes; none goes on before all are there."""
+        """Inside a process group: return sums over the processes; each process waits for all others."""
         if self.place.count == 1:
             return counts
         from accelerate.utils import gather_object
@@ -182,7 +182,7 @@ class Team:
 
     @contextmanager
     def _launched(self) -> Iterator[None]:
-        """The environment as the launcher made it."""
+        """Put the launcher's variables into the environment, inside this context."""
         os.environ.update(self._variables)
         try:
             yield
@@ -192,9 +192,9 @@ class Team:
 
     @contextmanager
     def _group(self) -> Iterator[None]:
-        """A process group of its own keys, and accelerate's state of it.
+        """Open a process group with its own keys in the store, and accelerate's state for it.
 
-        After an error it is left as it is: leaving a group waits for processes that may never come.
+        After an error the group stays open: closing it waits for processes that may never come.
         """
         import torch
         from accelerate.state import AcceleratorState, PartialState
@@ -221,10 +221,10 @@ ALONE = Team(Place(), {})
 
 
 def launched() -> Team:
-    """The team of this launch; takes the launcher's variables out of the environment, once.
+    """The team of this launch; removes the launcher's variables from the environment, once.
 
     Raises:
-        ConfigError: The launcher asks for what this program decides, or does not do.
+        ConfigError: The launcher sets an option that this program decides itself, or does not support.
     """
     here = place()
     for name, accepted, do in NOT_OURS:
@@ -238,7 +238,7 @@ def launched() -> Team:
 
 
 def _end_with_the_launcher() -> None:
-    """On Linux the kernel ends this process with its launcher, whose processes are in sessions of their own."""
+    """On Linux, let the kernel end this process with its launcher, because each process has its own session."""
     if not sys.platform.startswith("linux"):
         return
     import ctypes

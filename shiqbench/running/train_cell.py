@@ -46,17 +46,17 @@ if TYPE_CHECKING:
 
 
 def train_cell(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, ...] = ()) -> bool:
-    """Train a cell unless that is done; its start must be.
+    """Train a cell, unless it is trained already; its start must be trained.
 
     Args:
-        cell: What to train.
-        display: Told about progress.
-        bench: What this process keeps.
+        cell: Cell to train.
+        display: Receives progress.
+        bench: Objects that this process keeps.
         keep: Updates after which the weights are kept for a learning curve. A finished cell that did not keep
-            them is trained once more, beside itself.
+            them is trained once more, in a separate folder.
 
     Returns:
-        True if everything was already there.
+        True if everything was done already.
     """
     if there(cell, keep):
         return True
@@ -67,18 +67,18 @@ def train_cell(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[i
             if not is_done(cell.folder):
                 _train(cell, display, bench, keep)
             if keep and not of_cell(cell, keep).complete():
-                display.say(f"{cell.label} did not keep its weights along the way; training once more for them")
+                display.say(f"{cell.label} did not keep its intermediate weights; training once more to keep them")
                 _train_again(cell, display, bench, keep)
     return False
 
 
 def there(cell: CellPlan, keep: tuple[int, ...]) -> bool:
-    """Trained, with the weights at these updates."""
+    """Whether the cell is trained and has the weights after these updates."""
     return is_done(cell.folder) and (not keep or of_cell(cell, keep).complete())
 
 
 def _train_again(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, ...]) -> None:
-    """In a folder of its own, which goes once the snapshots are taken over."""
+    """Train in a separate folder, which is removed after its snapshots are moved to the cell."""
     folder = cell.folder / REPLAY
     folder.mkdir(exist_ok=True)
     _train_language_model(cell, folder, display, bench, keep)
@@ -106,7 +106,7 @@ def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, 
 
 
 def _train_exactly(cell: CellPlan, display: Display) -> dict[str, Any]:
-    """The task trains its own policy; returns facts for the manifest."""
+    """Let the task train its own policy; returns facts for the manifest."""
     assert cell.seed is not None
     task: ExactTask = cell.task.load()(cell.task_config)
     algorithm = cell.algorithm.load()(cell.algo)
@@ -146,8 +146,8 @@ class Fitted(NamedTuple):
     """A policy after its training.
 
     Attributes:
-        policy: It.
-        facts: For the manifest; ``units`` is their number.
+        policy: Trained policy.
+        facts: Facts for the manifest; ``units`` is the number of units.
     """
 
     policy: Policy
@@ -163,19 +163,19 @@ def fit(
     bench: Workbench,
     snapshots: Snapshots | None = None,
 ) -> Fitted:
-    """Train on episodes that are rendered: what every process of a launch does.
+    """Train on rendered episodes; every process of a launch calls this.
 
     Args:
-        cell: What to train.
-        start: Its start's weights, which are the reference too.
-        folder: Holds the checkpoint to continue from; the main process writes into it.
+        cell: Cell to train.
+        start: Weights of the cell's start, which are also the reference.
+        folder: Folder with the checkpoint to continue from; the main process writes into it.
         rendered: All episodes, the same in every process.
-        display: Told about progress.
-        bench: What this process keeps.
-        snapshots: Of the weights along the way.
+        display: Receives progress.
+        bench: Objects that this process keeps.
+        snapshots: Snapshots to take during training.
 
     Raises:
-        ConfigError: The data are not what the algorithm or the settings need.
+        ConfigError: The data do not meet the needs of the algorithm or of the settings.
         DivergedError: The loss is no longer finite.
     """
     config: TrainConfig = cell.train
@@ -191,7 +191,7 @@ def fit(
     _check_lengths(joined, config)
     model = bench.pretrained(start.weights_sha256, start.folder)
     policy = Policy(trainable(model, config, cell.seed), config, algorithm.needs)
-    policy.to("cuda" if torch.cuda.is_available() else "cpu")  # the reference's pass rounds as training does
+    policy.to("cuda" if torch.cuda.is_available() else "cpu")  # so that the reference's pass rounds as training does
     visited = [*(rendered[i] for i in plan.rows), *joined]
     reference, reference_facts = _reference(algorithm, start.weights_sha256, policy, visited, display, bench.team)
     keep = snapshots.keep if snapshots is not None else None
@@ -211,7 +211,7 @@ def fit(
 
 
 def _material(cell: CellPlan, start: StartModel, bench: Workbench) -> Material:
-    """The task's episodes for this start; they depend on no algorithm, so cells share them."""
+    """The task's episodes for this start; they do not depend on the algorithm, so cells share them."""
 
     def make() -> Material:
         task = cell.task.load()(cell.task_config)
@@ -234,7 +234,7 @@ def _reference(
     display: Display,
     team: Team,
 ) -> tuple[Callable[[Rendered], TokenStatistics], dict[str, Any]]:
-    """The reference's statistics of every episode that training will visit, joined ones too, and what they cost."""
+    """The reference's statistics of every episode that training visits, including joined ones, and their cost."""
     if not algorithm.uses_reference:
         return not_computed, {"computed": 0, "cached": 0, "seconds": 0.0}
     started = time.perf_counter()
@@ -262,7 +262,7 @@ def _check_lengths(rendered: Sequence[Rendered], config: TrainConfig) -> None:
 
 
 def _check_data(algorithm: Algorithm[AlgorithmConfig], rendered: Sequence[Rendered]) -> None:
-    """Refuse an episode without what the algorithm needs of the data; the task offers it, so most have it."""
+    """Refuse an episode that lacks data the algorithm needs; the task offers them, so most episodes have them."""
     for r in rendered:
         has = {
             "behaviour_logp": r.behaviour_logp is not None,
@@ -273,7 +273,7 @@ def _check_data(algorithm: Algorithm[AlgorithmConfig], rendered: Sequence[Render
                 raise ConfigError(
                     f"episode {r.episode.id} has no {need}, which the algorithm needs",
                     where="training data",
-                    do="leave such episodes out by a setting of the task, or choose another algorithm",
+                    do="exclude such episodes by a setting of the task, or choose another algorithm",
                 )
 
 

@@ -1,4 +1,4 @@
-"""Weights that a cell starts from, ends with, or had on the way."""
+"""Weights of a cell: those it starts from, the final ones, and those after single updates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def evaluated_weights(cell: CellPlan, update: int | None) -> Iterator[tuple[Path | None, str | None]]:
-    """Folder and sha256 of trained weights; None and None for a model that nobody trained here."""
+    """Folder and sha256 of trained weights; None and None for a model that was not trained here."""
     if update is not None:
         with as_model(cell, update) as found:
             yield found
@@ -30,33 +30,33 @@ def evaluated_weights(cell: CellPlan, update: int | None) -> Iterator[tuple[Path
 
 
 def start_weights(cell: CellPlan) -> tuple[Path, str]:
-    """Folder and sha256 of the weights that the cell starts from; they are the reference too."""
+    """Folder and sha256 of the weights that the cell starts from; they are also the reference."""
     if cell.start is not None:
         return verified_weights(cell.start.folder)
     folder = cell.model.folder()
     return folder, digest({f.name: known_sha256(f) for f in sorted(folder.glob("*.safetensors"))})
 
 
-REPLAY = ".replay"  # in a finished cell that is trained once more, for the snapshots that it did not keep
+REPLAY = ".replay"  # in a finished cell that is trained once more, to get snapshots that it did not keep
 
 
 def of_cell(cell: CellPlan, updates: tuple[int, ...]) -> Snapshots:
-    """Those that lie in the cell's folder."""
+    """Snapshots in the cell's folder."""
     return Snapshots(cell.folder / FOLDER, updates)
 
 
 def adopt(replayed: Path, cell: CellPlan) -> None:
-    """Take over the snapshots of a second training, once its weights are seen to be the cell's own.
+    """Move the snapshots of a second training to the cell, if both trainings have the same final weights.
 
     Raises:
-        RunError: They are not; nothing is taken over.
+        RunError: The weights differ; nothing is moved.
     """
     name = "checkpoint/model.safetensors"
-    if file_sha256(replayed / name) != recorded(cell.folder, name):  # the cell's own may have been cleaned
+    if file_sha256(replayed / name) != recorded(cell.folder, name):  # the cell's file may be cleaned
         raise RunError(
-            "trained once more for its snapshots, the cell gives other weights",
+            "the cell got other weights when it was trained once more for its snapshots",
             where=str(cell.folder),
-            do="was it trained on another machine? Delete it to train it here",
+            do="if it was trained on another machine, delete it to train it here",
         )
     target = cell.folder / FOLDER
     target.mkdir(exist_ok=True)
@@ -68,7 +68,7 @@ def adopt(replayed: Path, cell: CellPlan) -> None:
 
 @contextmanager
 def as_model(cell: CellPlan, update: int) -> Iterator[tuple[Path, str]]:
-    """A folder with the whole model as it was after an update, removed afterwards; and the snapshot's sha256."""
+    """Yield a folder with the whole model after an update, removed at the end, and the snapshot's sha256."""
     import torch
 
     from shiqbench.episodes.rendering import Renderer

@@ -1,4 +1,4 @@
-"""What one process keeps from cell to cell, since the next may need the same: an engine, a model, rendered data."""
+"""Objects that a process keeps because its next cell may need them: an engine, a model, rendered data."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from shiqbench.plugin.task import Task
     from shiqbench.running.team import Team
 
-KEPT_SHARE = 8  # weights are kept where they take at most this part of the machine's memory
+KEPT_SHARE = 8  # weights are kept if they take at most 1 / KEPT_SHARE of the machine's memory
 
 
 @dataclass
 class Material:
-    """A task's training data for one model: what its episodes are, and each of them in the model's tokens.
+    """A task's training data for one model: its episodes, and each episode in the model's tokens.
 
     Attributes:
-        task: After it has made its episodes, so that it knows the facts about them.
-        offered: Its episodes.
-        renderer: The model's tokenizer and chat template.
+        task: Task that has made its episodes, so that it knows the facts about them.
+        offered: Episodes of the task.
+        renderer: Tokenizer and chat template of the model.
     """
 
     task: Task
@@ -40,23 +40,23 @@ class Material:
     _rendered: dict[int, Rendered] = field(default_factory=dict)
 
     def render(self, episodes: Sequence[Episode]) -> list[Rendered]:
-        """Episodes in the model's tokens; each of those offered is rendered once, whoever selects it."""
+        """Episodes in the model's tokens; each offered episode is rendered once, for all algorithms."""
         offered = {id(e) for e in self.offered}
         found = []
         for episode in episodes:
             rendered = self._rendered.get(id(episode)) or self.renderer.render(episode)
-            if id(episode) in offered:  # these live as long as the material does, so their ids are theirs alone
+            if id(episode) in offered:  # these live as long as the material, so their ids stay unique
                 self._rendered[id(episode)] = rendered
             found.append(rendered)
         return found
 
 
 class Workbench:
-    """Keeps the last of each kind; what is asked for under another key replaces it.
+    """Keeps the last object of each kind; a request with another key replaces it.
 
     Args:
-        lasting: Whether another cell may follow. If none does, nothing is kept that only another would need.
-        team: The processes that train with this one.
+        lasting: Whether another cell may follow. If not, objects that only another cell would need are not kept.
+        team: Processes that train with this one.
     """
 
     def __init__(self, *, lasting: bool, team: Team | None = None) -> None:
@@ -69,14 +69,14 @@ class Workbench:
         self._pretrained: tuple[str, torch.nn.Module] | None = None
 
     def material(self, key: str, make: Callable[[], Material]) -> Material:
-        """The data under this key, which names everything that they depend on."""
+        """The data for this key; the key includes everything that they depend on."""
         if self._material is None or self._material[0] != key:
-            self._material = None  # before others are made: there is room for one
+            self._material = None  # free the old data first: there is memory for only one
             self._material = key, make()
         return self._material[1]
 
     def pretrained(self, weights_sha256: str, folder: Path) -> torch.nn.Module:
-        """The model of a folder as it was saved, in fp32, for the caller to change."""
+        """The model of a folder as it was saved, in fp32; the caller may change it."""
         from shiqbench.training.policy import pretrained
 
         if self._pretrained is not None and self._pretrained[0] == weights_sha256:
@@ -89,14 +89,14 @@ class Workbench:
         return model
 
     def make_room_for_training(self) -> None:
-        """Close the engine where it would hold the GPU's memory, or where nothing more is evaluated with it."""
+        """Close the engine if it would occupy GPU memory, or if no other cell may follow."""
         import torch
 
         if torch.cuda.is_available() or not self.lasting:
             self.engine.close()
 
     def make_room_for_engine(self) -> None:
-        """Give back what training has left on the GPU."""
+        """Free the GPU memory that training no longer needs."""
         import torch
 
         if torch.cuda.is_available():
@@ -111,7 +111,7 @@ class Workbench:
 
 @contextmanager
 def workbench(team: Team | None = None) -> Iterator[Workbench]:
-    """For one run: closed after it."""
+    """A workbench for one run, closed at its end."""
     bench = Workbench(lasting=False, team=team)
     try:
         yield bench

@@ -1,4 +1,4 @@
-"""Confidence intervals for shares and means, and the sign test. Pure functions of counts and values."""
+"""Confidence intervals for shares and means, and the sign test. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Z_95 = 1.959963984540054  # 97.5 % point of the standard normal
 
 
 def wilson(successes: float, n: float, z: float = Z_95) -> tuple[float, float]:
-    """Wilson score interval of a share.
+    """Return the Wilson score interval of a share.
 
     Source: E. B. Wilson (1927), JASA 22, 209-212; recommended over the textbook interval for small ``n`` and
     shares near 0 and 1 by Brown, Cai and DasGupta (2001), Statistical Science 16, 101-133.
 
     Args:
-        successes: Number of successes; need not be whole (see :func:`clustered_wilson`).
-        n: Number of trials; with none, nothing is known and the interval is [0, 1].
-        z: Normal quantile; the default gives 95 %.
+        successes: Number of successes; may be fractional (see :func:`clustered_wilson`).
+        n: Number of trials; with 0 trials the interval is [0, 1].
+        z: Normal quantile; the default is for 95 %.
 
     Returns:
-        Lower and upper end, exactly 0 or 1 where all trials agree.
+        Lower and upper end; the lower end is exactly 0 without successes, the upper end exactly 1 without failures.
 
     Raises:
-        ValueError: Not 0 <= successes <= n.
+        ValueError: ``0 <= successes <= n`` is false.
     """
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes in {n} trials")
@@ -42,14 +42,14 @@ def wilson(successes: float, n: float, z: float = Z_95) -> tuple[float, float]:
 
 
 def effective_trials(successes_per_cluster: Sequence[float], n_per_cluster: Sequence[float]) -> float:
-    """Number of independent trials that would tell as much as these clustered ones.
+    """Return the number of independent trials that contain as much information as these clustered trials.
 
     ``n / deff``: the design effect (L. Kish, Survey Sampling, 1965) is the linearised variance of the ratio
     ``sum s / sum n`` over clusters, divided by the variance under independent trials. It is at least 1.
-    Where all trials agree it cannot be estimated, and each cluster counts as one trial, which is cautious.
+    If all trials agree, it cannot be estimated; then each cluster counts as one trial, which is conservative.
 
     Raises:
-        ValueError: The two differ in length, or a cluster has more successes than trials.
+        ValueError: The two sequences differ in length, or a cluster has more successes than trials.
     """
     pairs = [(s, n) for s, n in zip(successes_per_cluster, n_per_cluster, strict=True) if n or s]
     if any(not 0 <= s <= n for s, n in pairs):
@@ -69,15 +69,15 @@ def effective_trials(successes_per_cluster: Sequence[float], n_per_cluster: Sequ
 def clustered_wilson(
     successes_per_cluster: Sequence[float], n_per_cluster: Sequence[float], z: float = Z_95
 ) -> tuple[float, float]:
-    """Wilson interval of a share whose trials come in clusters, such as the turns of an episode.
+    """Return the Wilson interval of a share whose trials come in clusters, such as the turns of an episode.
 
-    The Wilson interval on the effective number of trials, after E. L. Korn and B. I. Graubard (1998), Survey
-    Methodology 24, 193-201. With one trial per cluster it is :func:`wilson`, save where all trials agree.
+    It is the Wilson interval on the effective number of trials, after E. L. Korn and B. I. Graubard (1998), Survey
+    Methodology 24, 193-201. With one trial per cluster it equals :func:`wilson`.
 
     Args:
-        successes_per_cluster: Successes of each cluster.
-        n_per_cluster: Trials of each cluster, in the same order; empty clusters are left out.
-        z: Normal quantile; the default gives 95 %.
+        successes_per_cluster: Number of successes in each cluster.
+        n_per_cluster: Number of trials in each cluster, in the same order; empty clusters are ignored.
+        z: Normal quantile; the default is for 95 %.
     """
     effective = effective_trials(successes_per_cluster, n_per_cluster)
     if effective == 0:
@@ -87,10 +87,10 @@ def clustered_wilson(
 
 
 def joined(value: float, *intervals: tuple[float, float]) -> tuple[float, float]:
-    """Interval that allows for several independent causes of error, from what each alone would give.
+    """Combine intervals, one for each of several independent causes of error, into one interval.
 
-    Squares of the distances from the value are added on each side, as in G. Y. Zou and A. Donner (2008), Statistics
-    in Medicine 27, 1693-1702, so that an interval that is longer on one side stays so.
+    The squared distances from the value are added on each side, as in G. Y. Zou and A. Donner (2008), Statistics
+    in Medicine 27, 1693-1702. An interval that is longer on one side stays longer there.
     """
     low = math.sqrt(math.fsum((value - a) ** 2 for a, _ in intervals))
     high = math.sqrt(math.fsum((b - value) ** 2 for _, b in intervals))
@@ -100,15 +100,15 @@ def joined(value: float, *intervals: tuple[float, float]) -> tuple[float, float]
 def difference(
     one: tuple[float, float, float], other: tuple[float, float, float], correlation: float
 ) -> tuple[float, float]:
-    """Interval of ``one - other`` from the interval of each, which may lie apart at different distances.
+    """Return the interval of ``one - other`` from the interval of each; these need not be symmetric.
 
     Source: G. Y. Zou (2007), Psychological Methods 12, 399-413; for two shares of the same units it is method 10 of
     R. G. Newcombe (1998), Statistics in Medicine 17, 2635-2650, without its continuity correction.
 
     Args:
         one: Value, low and high.
-        other: The same of what is subtracted.
-        correlation: Of their scores over the units that both were given.
+        other: Value, low and high of the subtracted quantity.
+        correlation: Correlation of their scores over the units that both have.
     """
     (a, a_low, a_high), (b, b_low, b_high) = one, other
 
@@ -119,15 +119,15 @@ def difference(
 
 
 def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of a mean over independent values.
+    """Return Student's t interval of a mean over independent values.
 
     Raises:
-        ValueError: Fewer than two values.
+        ValueError: There are fewer than two values.
     """
     n = len(values)
     if n < 2:
-        raise ValueError(f"{n} values have no interval")
-    from scipy.special import stdtrit  # late: commands that draw no interval need not wait for it
+        raise ValueError(f"an interval needs at least two values, not {n}")
+    from scipy.special import stdtrit  # imported late: commands without such an interval do not wait for it
 
     mean = math.fsum(values) / n
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
@@ -136,11 +136,11 @@ def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float]
 
 
 def sign_test(better: int, worse: int) -> float:
-    """Two-sided p-value of the exact sign test: how likely a split this uneven is if either side is as likely.
+    """Return the two-sided p-value of the exact sign test: the chance of so uneven a split if both are equally likely.
 
     Args:
-        better: Pairs in which the one is above the other.
-        worse: Pairs in which it is below; ties count for neither.
+        better: Number of pairs in which the first is above the second.
+        worse: Number of pairs in which the first is below the second; ties count for neither.
     """
     n = better + worse
     tail = sum(math.comb(n, k) for k in range(min(better, worse) + 1)) / (1 << n)
@@ -148,16 +148,16 @@ def sign_test(better: int, worse: int) -> float:
 
 
 def student_ratio(values: Sequence[float], weights: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of ``sum(values) / sum(weights)`` over independent pairs, such as nats per token.
+    """Return Student's t interval of ``sum(values) / sum(weights)`` over independent pairs, such as nats per token.
 
-    The linearised variance of a ratio (W. G. Cochran, Sampling Techniques, 1977, section 2.11).
+    It uses the linearised variance of a ratio (W. G. Cochran, Sampling Techniques, 1977, section 2.11).
 
     Raises:
-        ValueError: Fewer than two pairs, the two differ in length, or the weights sum to nothing.
+        ValueError: There are fewer than two pairs, the two differ in length, or the weights have no positive sum.
     """
     total = math.fsum(weights)
     if total <= 0:
-        raise ValueError("the weights sum to nothing")
+        raise ValueError("the weights have no positive sum")
     ratio, mean = math.fsum(values) / total, total / len(weights)
     low, high = student([(v - ratio * w) / mean for v, w in zip(values, weights, strict=True)], level)
     return ratio + low, ratio + high

@@ -10,20 +10,20 @@ from shiqbench.stats.intervals import Z_95, wilson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PRIOR_SD = 2.5  # of both coefficients; keeps them finite where length tells winners and losers apart
+PRIOR_SD = 2.5  # of both coefficients; keeps them finite if length separates winners from losers
 ITERATIONS = 50
 
 
 def win_rate(preferences: Sequence[float]) -> tuple[float, float, float]:
-    """Mean preference with a 95 % interval over pairs; a tie counts one half.
+    """Return the mean preference with a 95 % interval over pairs; a tie counts one half.
 
-    The interval is Wilson's. Ties vary less than wins and losses do, so with many of them it is wider than it need be.
+    The interval is Wilson's. Ties vary less than wins and losses, so with many ties it is wider than necessary.
 
     Args:
-        preferences: 1 for a win, 0 for a loss, anything between for a tie; one per pair.
+        preferences: One number per pair: 1 for a win, 0 for a loss, a number between them for a tie.
 
     Returns:
-        Rate, lower and upper end; without pairs 0.5 in [0, 1].
+        Rate, lower and upper end; without pairs 0.5, 0 and 1.
     """
     won, n = math.fsum(preferences), len(preferences)
     low, high = wilson(won, n)
@@ -31,20 +31,20 @@ def win_rate(preferences: Sequence[float]) -> tuple[float, float, float]:
 
 
 def length_controlled(preferences: Sequence[float], differences: Sequence[float]) -> tuple[float, float, float]:
-    """The win rate to expect at equal length: a logistic regression on the difference in length, read at zero.
+    """Estimate the win rate at equal length: a logistic regression on the difference in length, evaluated at zero.
 
-    After Y. Dubois et al. (2024), "Length-Controlled AlpacaEval", arXiv 2404.04475, whose length term is the hyperbolic
+    Source: Y. Dubois et al. (2024), "Length-Controlled AlpacaEval", arXiv 2404.04475; its length term is the hyperbolic
     tangent of the standardised difference. The coefficients have normal priors of standard deviation 2.5.
 
     Args:
         preferences: As in :func:`win_rate`.
-        differences: Length of ours minus length of theirs, one per pair, in any unit.
+        differences: For each pair, our length minus their length, in any unit.
 
     Returns:
-        Rate at no difference, lower and upper end of a 95 % interval (normal on the log-odds).
+        Rate at equal length, lower and upper end of a 95 % interval (normal on the log-odds).
 
     Raises:
-        ValueError: The two differ in length.
+        ValueError: The two sequences differ in length.
     """
     if len(preferences) != len(differences):
         raise ValueError(f"{len(preferences)} preferences, {len(differences)} differences")

@@ -1,4 +1,4 @@
-"""A cell on disk: its folder, its DONE file, its lock, and what has been evaluated in it."""
+"""A cell on disk: its folder, its DONE file, its lock and its error file."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 DONE = "DONE"
 LOCK = ".lock"
 CHECKPOINT = "checkpoint"
-SMALL = 16_000_000  # files up to this size are verified whenever DONE is read, larger ones when they are loaded
+SMALL = 16_000_000  # files up to this size are verified when DONE is read, larger files when they are loaded
 
 
 def mark_done(folder: Path, files: Iterable[Path]) -> None:
-    """Write DONE, last: it names the sha256 and size of every file of the folder."""
+    """Write DONE as the last file: it lists the sha256 and size of every file of the folder."""
     entries = {str(f.relative_to(folder)): {"sha256": file_sha256(f), "bytes": f.stat().st_size} for f in sorted(files)}
     write_json(folder / DONE, {"files": entries})
     (folder / "error.json").unlink(missing_ok=True)
@@ -36,7 +36,7 @@ def is_done(folder: Path) -> bool:
     """Whether the folder is finished.
 
     Raises:
-        CorruptCellError: DONE is there and a file is missing or differs; nothing is repaired in silence.
+        CorruptCellError: DONE exists, and a file is missing or differs; no file is repaired silently.
     """
     try:
         files = _promised(folder)
@@ -52,10 +52,10 @@ def is_done(folder: Path) -> bool:
 
 
 def _promised(folder: Path, part: str = "files") -> dict[str, tuple[str, int]]:
-    """Name of every file that DONE names -> its sha256 and its size; or of those that were cleaned.
+    """Return sha256 and size by name of every file that DONE lists in this part: ``files`` or ``cleaned``.
 
     Raises:
-        CorruptCellError: DONE is there and is not what was written.
+        CorruptCellError: DONE exists and cannot be read.
     """
     try:
         done = read_json(folder / DONE)
@@ -66,9 +66,9 @@ def _promised(folder: Path, part: str = "files") -> dict[str, tuple[str, int]]:
 
 
 def mark_cleaned(folder: Path) -> None:
-    """Let DONE say that the weights of a finished cell are no longer there; called before they are removed.
+    """Record in DONE that the weights of a finished cell are removed; call this before you remove them.
 
-    Their sha256 and sizes stay, under ``cleaned``.
+    Their sha256 and sizes stay in DONE, under ``cleaned``.
     """
     done = read_json(folder / DONE)
     gone = {name: entry for name, entry in done["files"].items() if name.startswith(f"{CHECKPOINT}/")}
@@ -78,45 +78,45 @@ def mark_cleaned(folder: Path) -> None:
 
 
 def is_cleaned(folder: Path) -> bool:
-    """Whether the folder is a finished cell whose weights were cleaned; they may not be used even if some remain."""
+    """Whether the folder is a finished cell whose weights were cleaned; even remaining files may not be used."""
     return (folder / DONE).is_file() and bool(_promised(folder, "cleaned"))
 
 
 def check_not_cleaned(folder: Path) -> None:
-    """Refuse to use the weights of a cell that has been cleaned of them.
+    """Refuse a cell whose weights were cleaned.
 
     Raises:
-        ConfigError: It has.
+        ConfigError: The weights were cleaned.
     """
     if is_cleaned(folder):
         raise ConfigError("its weights were cleaned", where=str(folder), do="delete that folder to train it again")
 
 
 def verified_weights(folder: Path) -> tuple[Path, str]:
-    """The final weights of a finished training and their sha256, checked against DONE.
+    """Return the folder of the final weights of a finished training, and their sha256, which is checked against DONE.
 
     Raises:
-        ConfigError: They were cleaned.
-        CorruptCellError: The weights are not those that DONE names.
+        ConfigError: The weights were cleaned.
+        CorruptCellError: The weights do not match DONE.
     """
     check_not_cleaned(folder)
     return folder / CHECKPOINT, verified(folder, f"{CHECKPOINT}/model.safetensors")
 
 
 def recorded(folder: Path, name: str) -> str | None:
-    """The sha256 that DONE names for a file, cleaned or not; None if it names none.
+    """Return the sha256 that DONE lists for a file, cleaned or not; None if DONE does not list the file.
 
     Raises:
-        CorruptCellError: DONE is not what was written.
+        CorruptCellError: DONE cannot be read.
     """
     return {**_promised(folder), **_promised(folder, "cleaned")}.get(name, (None, 0))[0]
 
 
 def verified(folder: Path, name: str) -> str:
-    """The sha256 of one file of a finished folder, whatever its size.
+    """Return the sha256 of one file of a finished folder, checked against DONE for any file size.
 
     Raises:
-        CorruptCellError: It is not the one that DONE names.
+        CorruptCellError: The sha256 differs from DONE.
     """
     wanted = recorded(folder, name)
     found = file_sha256(folder / name)
@@ -126,15 +126,15 @@ def verified(folder: Path, name: str) -> str:
 
 
 def corrupt(folder: Path, what: str) -> CorruptCellError:
-    """The error of a folder whose content is not what was written."""
+    """Return the error for a folder whose content has changed since it was written."""
     return CorruptCellError(what, where=str(folder), do="delete that folder to compute it again")
 
 
 def check_writable(results: Path) -> None:
-    """Refuse a results folder that cannot be written, and leave nothing behind.
+    """Refuse a results folder that cannot be written; no file is left behind.
 
     Raises:
-        ConfigError: It is a file, or neither it nor its nearest existing parent can be written.
+        ConfigError: It is a file, or it (its nearest existing parent if it does not exist) cannot be written.
     """
     at = results.absolute()
     while not at.exists() and at.parent != at:
@@ -155,7 +155,7 @@ def check_writable(results: Path) -> None:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold a cell while working on it; a second process says who holds it and waits."""
+    """Lock a cell while working on it; a second process reports the lock's holder and waits."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     holder = folder / ".holder.json"
@@ -173,7 +173,7 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether another process works on a cell now; asked without waiting."""
+    """Whether another process works on a cell now; does not wait."""
     path = folder / LOCK
     if not path.exists():
         return False
@@ -195,10 +195,10 @@ def _holder(path: Path) -> str:
 
 
 def locate(text: str, results: Path) -> Path:
-    """The folder that a path, or the first digits of a cell's digest, names; finished or not.
+    """Return the cell folder, finished or not, for a path or the first digits of a cell's digest.
 
     Raises:
-        ConfigError: None, or several.
+        ConfigError: No cell matches, or several match.
     """
     path = Path(text).expanduser()
     found = [path] if (path / "config.json").is_file() else sorted(results.glob(f"*/*/{short(text)}*/"))
@@ -213,10 +213,10 @@ def locate(text: str, results: Path) -> Path:
 
 
 def find_cell(text: str, results: Path) -> Path:
-    """The training folder that ``cell:...`` names: a path, or the first digits of a digest.
+    """Return the training folder that ``cell:...`` names by a path or the first digits of a digest.
 
     Raises:
-        ConfigError: None, several, or one that is not finished.
+        ConfigError: No cell matches, several match, or the cell is not finished.
     """
     found = locate(text, results)
     if not is_done(found):
@@ -225,17 +225,17 @@ def find_cell(text: str, results: Path) -> Path:
 
 
 def write_error(folder: Path, error: BaseException) -> None:
-    """Leave error.json in a failed cell: what, where, what to do, and the cause in one word."""
-    with suppress(OSError):  # a disk that takes nothing; whoever is told of the error knows the same
+    """Write error.json into a failed cell: what, where, what to do, and the cause in one word."""
+    with suppress(OSError):  # the disk may refuse this file too; the caller reports the same error
         write_json(folder / "error.json", error_facts(error))
 
 
 @contextmanager
 def working_on(folder: Path) -> Iterator[None]:
-    """Hold a cell; what goes wrong is left in its error.json, and what a disk refuses is said in one line.
+    """Lock a cell; an error is written to its error.json, and a disk failure becomes a one-line error.
 
     Raises:
-        DiskError: The disk is full, can only be read, or fails.
+        DiskError: The disk is full, is read-only, or fails.
     """
     try:
         with lock(folder):

@@ -1,4 +1,4 @@
-"""What sets cells apart, in a few words."""
+"""Short labels that distinguish cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def labels(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each recipe, the settings in which those of its algorithm differ; seeds, models and starts have columns."""
+    """Return for each recipe the settings that differ within its algorithm; seeds, models and starts have columns."""
     flat = [_settings(r) for r in recipes]
     names = [r["algorithm"]["name"] for r in recipes]
     values: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -45,7 +45,7 @@ def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` to ``{"a.b": 1}``."""
+    """Convert ``{"a": {"b": 1}}`` to ``{"a.b": 1}``."""
     if not isinstance(value, dict):
         return {prefix: value}
     found: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def brief(value: Any) -> str:
-    """A setting's value in a few characters."""
+    """Return the value of a setting in a few characters."""
     if isinstance(value, list):
         return "+".join(brief(v) for v in value)
     if isinstance(value, str) and _SHA256.fullmatch(value):

@@ -1,4 +1,4 @@
-"""What an interrupted training continues from: one file of state and the log as it was then, both checked."""
+"""The state from which an interrupted training continues: one state file and the log at that time, both checked."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _OF_LOG = ("log_bytes", "log_sha256")
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Write everything that the next update depends on, and what the log is, in one file that is renamed into place.
+    """Write the state that the next update needs, and length and sha256 of the log, to one file by an atomic rename.
 
     Args:
-        folder: The cell's.
-        state: What :func:`torch.save` takes; the log's line of the last update is written and flushed.
+        folder: Cell folder.
+        state: State for :func:`torch.save`; the log's line of the last update must be written and flushed before.
     """
     import torch
 
@@ -30,20 +30,20 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
         log = stream.read()
         os.fsync(stream.fileno())
     of_log = dict(zip(_OF_LOG, (len(log), hashlib.sha256(log).hexdigest()), strict=True))
-    # A stream of Python's, since its error says what the disk refuses, and the library's own says nothing.
+    # A Python stream reports the error of the disk; the library's own writer does not.
     with replacing(folder / STATE) as temporary, temporary.open("wb") as stream:
         torch.save({**state, **of_log}, stream)
 
 
 def load_state(folder: Path, *, cut_log: bool = True) -> dict[str, Any] | None:
-    """The newest state, with the log cut to what it was then; None, and no line in the log, if there is none.
+    """Return the newest state and cut the log to its length then; without a state, return None and empty the log.
 
     Args:
-        folder: The cell's.
-        cut_log: Of several processes that train together one alone cuts it.
+        folder: Cell folder.
+        cut_log: Whether to cut the log; if several processes train together, only one of them does.
 
     Raises:
-        CorruptCellError: State or log are not what was written.
+        CorruptCellError: State or log have changed since they were written.
     """
     import torch
 
@@ -59,7 +59,7 @@ def load_state(folder: Path, *, cut_log: bool = True) -> dict[str, Any] | None:
             raise corrupt(folder, f"{STATE} was written by an earlier version")
         size, sha256 = (state.pop(name) for name in _OF_LOG)
         if hashlib.sha256(content[:size]).hexdigest() != sha256:
-            raise corrupt(folder, f"{LOG} is not what it was when {STATE} was written")
+            raise corrupt(folder, f"{LOG} has changed since {STATE} was written")
     if log.exists() and cut_log:
         with replacing(log) as temporary:
             temporary.write_bytes(content[:size])

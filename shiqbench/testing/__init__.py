@@ -1,4 +1,4 @@
-"""The contract kit: what every algorithm and task promises, checked in three lines.
+"""The contract kit: three lines of a test check what every algorithm and task promises.
 
 >>> from shiqbench.testing import check_algorithm
 >>> def test_contract() -> None:

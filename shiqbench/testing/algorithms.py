@@ -1,4 +1,4 @@
-"""The contract of an algorithm, in one call."""
+"""Checks the contract of an algorithm in one call."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def check_algorithm(
     """Check everything that an algorithm promises; see docs/plugins.md for the list.
 
     Args:
-        name: As registered.
-        config: Its settings where they differ from the defaults, ``{"beta": 0.5}``.
+        name: Registered name.
+        config: Settings that differ from the defaults, such as ``{"beta": 0.5}``.
         plugins: Local plugin files, as ``--plugin`` takes them.
 
     Returns:
-        What holds, and what does not apply with the reason.
+        The contract lines that hold, and those that do not apply, with the reason.
 
     Raises:
-        AssertionError: Something does not hold: the message names the algorithm, the contract line, and the numbers.
-        PluginError: Nothing of that name is registered.
+        AssertionError: A contract line does not hold; the message names the algorithm, the line, and the numbers.
+        PluginError: No algorithm of that name is registered.
     """
     report, files, values = ContractReport("algorithm", name), tuple(Path(p) for p in plugins), dict(config or {})
     spec = registry(files).algorithm(name)
@@ -61,13 +61,13 @@ def check_algorithm(
 def _make(report: ContractReport, spec: AlgorithmSpec, settings: Any) -> Algorithm[AlgorithmConfig]:
     kind = report.attempt(Line.STATEMENTS, f"loading {spec.target}", spec.load)
     found = isinstance(kind, type) and issubclass(kind, Algorithm)
-    report.require(found, Line.STATEMENTS, f"{spec.target} is no Algorithm")
+    report.require(found, Line.STATEMENTS, f"{spec.target} is not an Algorithm")
     made: Algorithm[AlgorithmConfig] = report.attempt(Line.STATEMENTS, "making it", lambda: kind(settings))
     return made
 
 
 def _check_statements(report: ContractReport, spec: AlgorithmSpec, algorithm: Algorithm[AlgorithmConfig]) -> None:
-    """Unit, needs and numbers, before anything is computed."""
+    """Check unit, needs and numbers before anything is computed."""
 
     def require(holds: bool, found: str) -> None:
         report.require(holds, Line.STATEMENTS, found)
@@ -88,14 +88,14 @@ def _check_statements(report: ContractReport, spec: AlgorithmSpec, algorithm: Al
         require(number == 0 or "token_q" in needs, f"{statement} {number} without the need token_q")
     require(0 <= algorithm.target_rate <= 1, f"target_rate {algorithm.target_rate}")
     if not spec.trains:
-        require(claim is None and value is None and not needs, "claims or needs, but it trains nothing")
+        require(claim is None and value is None and not needs, "it states claims or needs, but it trains nothing")
 
 
 def _check_select(report: ContractReport, algorithm: Algorithm[AlgorithmConfig]) -> None:
     offered = WordsTask(WordsConfig()).episodes("train")
     known = {e.id for e in offered}
     first, second = algorithm.select(offered), algorithm.select(offered)
-    report.require(bool(first), Line.SELECT, f"none of {len(offered)}")
+    report.require(bool(first), Line.SELECT, f"it selects none of {len(offered)} episodes")
     strangers = [e.id for e in first if e.id not in known]
     report.require(not strangers, Line.SELECT, f"{strangers[:3]}, which were not offered")
     report.require(first == second, Line.SELECT, f"{len(first)} episodes, then {len(second)}")

@@ -1,7 +1,7 @@
-"""Random batches as a trainer would make them, and changes to them that must not matter.
+"""Random batches like those of the trainer, and changes that must not affect a loss.
 
 Legend: E episodes (rows), A action positions (columns), U units, K reference completions.
-Field names of :class:`Batch` end in their shape, and the changes below go by that.
+Field names of :class:`Batch` end in their shape; the changes below rely on that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.algorithm import Algorithm
     from shiqbench.plugin.config import AlgorithmConfig
 
-# What each need puts into the batch.
+# The batch field of each need.
 FIELDS: dict[str, str] = {
     "values": "value_EA",
     "token_q": "token_q",
@@ -44,19 +44,19 @@ def random_batch(
     columns: int = 7,
     at_reference: bool = False,
 ) -> Batch:
-    """A batch of the algorithm's unit, with every field that it needs and no other.
+    """Make a batch of the algorithm's unit, with every field that it needs and no other.
 
-    Rows differ in length, the shortest has one action token and the longest fills all columns. What is not
-    an action token holds arbitrary numbers, save rewards, which are 0 there. The better row of a pair comes first.
+    Rows differ in length: the shortest has one action token, and the longest fills all columns. Positions without
+    an action token have arbitrary numbers, except rewards, which are 0 there. The better row of a pair comes first.
     The reference's statistics are NaN for an algorithm that does not use them.
 
     Args:
-        algorithm: Unit, group size and needs.
-        seed: Of the numbers.
-        dtype: Of every floating field.
+        algorithm: Algorithm with the unit, group size and needs.
+        seed: Seed of the random numbers.
+        dtype: Dtype of every floating-point field.
         units: Number of units, at least 2.
-        columns: Action positions.
-        at_reference: The policy is the reference.
+        columns: Number of action positions.
+        at_reference: Whether the policy equals the reference.
     """
     generator = torch.Generator().manual_seed(seed)
     size = algorithm.group_size
@@ -122,12 +122,12 @@ def _needed(
             found[name] = TokenQ(q_EA, q_EA + rand(rows, columns).exp(), q_EA + 0.1 * rand(rows, columns))
         else:
             found[name] = rand(rows, COMPLETIONS)
-            found[name][1, -2:] = float("nan")  # fewer completions of one prompt
+            found[name][1, -2:] = float("nan")  # one prompt has fewer completions
     return found
 
 
 def with_leaves(batch: Batch) -> tuple[Batch, dict[str, Tensor]]:
-    """The batch with gradients where training has them, and the tensors that collect them by name."""
+    """The batch with gradients for the fields that have them in training, and the tensors that collect them by name."""
     found = {name: getattr(batch, name) for name in LEAVES if getattr(batch, name) is not None}
     leaves = {name: x.detach().clone().requires_grad_() for name, x in found.items()}
     token_q = batch.token_q
@@ -159,7 +159,7 @@ def changed(batch: Batch, change: Callable[[str, Tensor], Tensor]) -> Batch:
 
 
 def padded(batch: Batch, columns: int, seed: int = 0) -> Batch:
-    """More columns behind every row: no action tokens, rewards 0, arbitrary numbers in all else."""
+    """The batch with more columns after every row: no action tokens, rewards 0, arbitrary numbers in other fields."""
     generator = torch.Generator().manual_seed(seed)
 
     def widen(name: str, x: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ def padded(batch: Batch, columns: int, seed: int = 0) -> Batch:
 
 
 def take_units(batch: Batch, units: Sequence[int], size: int) -> Batch:
-    """Some units of a batch, in the given order, as a batch of their own without needless columns."""
+    """Some units of a batch, in the given order, as a separate batch without unused columns."""
     rows = torch.tensor([u * size + i for u in units for i in range(size)])
     width = int(batch.valid_EA[rows].sum(-1).max())
 
@@ -189,6 +189,6 @@ def take_units(batch: Batch, units: Sequence[int], size: int) -> Batch:
 
 
 def turned_groups(batch: Batch, size: int) -> Batch:
-    """The rows of every group in reverse."""
+    """The batch with the rows of every group in reverse."""
     rows = torch.arange(len(batch.unit_E)).view(-1, size).flip(-1).flatten()
     return changed(batch, lambda name, x: x if name.endswith("_U") or name == "unit_E" else x[rows])

@@ -1,4 +1,4 @@
-"""What every component promises before it computes anything: configuration, and a light import."""
+"""Checks every component before it computes anything: its configuration, and a light import."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def check_light(report: ContractReport, line: StrEnum, files: Sequence[Path]) ->
 def check_config(
     report: ContractReport, line: StrEnum, kind: Any, values: dict[str, Any], base: type[Section]
 ) -> Section:
-    """Make the configuration and send it through JSON, as ``config.json`` of a cell does."""
+    """Make the configuration, write it as JSON and read it back, as with ``config.json`` of a cell."""
     found = isinstance(kind, type) and issubclass(kind, base)
-    report.require(found, line, f"{kind!r} is no {base.__name__}")
+    report.require(found, line, f"{kind!r} is not a subclass of {base.__name__}")
     config: Section = report.attempt(line, f"validating {values}", lambda: kind.model_validate(values))
     text = report.attempt(line, "writing it", lambda: json.dumps(config.model_dump(mode="json")))
     again: Section = report.attempt(line, f"reading {text} back", lambda: kind.model_validate(json.loads(text)))

@@ -1,4 +1,4 @@
-"""What the kit checks, in words, and how it says that something does not hold."""
+"""The promises that the kit checks, in words, and the report of what it finds."""
 
 from __future__ import annotations
 
@@ -13,63 +13,63 @@ if TYPE_CHECKING:
 
 
 class AlgorithmContract(StrEnum):
-    """What every algorithm promises."""
+    """The promises of every algorithm."""
 
     LIGHT = "listing and configuring it imports neither torch nor numpy nor pandas"
     CONFIG = "its configuration survives JSON, is frozen, and refuses unknown keys"
-    STATEMENTS = "what it states of itself is well-formed"
-    LOSS = "the loss takes a batch of its unit with what it needs, and nothing else"
+    STATEMENTS = "its statements about itself are well-formed"
+    LOSS = "the loss takes a batch of its unit that has only the fields it needs"
     SHAPES = "numerators, denominators and metrics are one value per unit, and finite"
     DTYPE = "numerators and denominators have the batch's floating dtype"
     DEVICE = "every tensor that the loss makes is on the batch's device"
     DENOMINATORS = "denominators carry no gradient, none is negative, and their sum is not 0"
-    METRICS = "metrics carry no gradient and have the same names, none of the trainer's, in every batch"
+    METRICS = "metrics carry no gradient; their names are the same in every batch, and none is the trainer's"
     MASKED = "the gradient is 0 at masked positions"
     REACHED = "every action token gets a gradient"
-    NEEDED = "what it needs changes the loss"
-    REFERENCE = "the loss reads the reference's statistics exactly if uses_reference says so"
+    NEEDED = "every field that it needs changes the loss"
+    REFERENCE = "the loss reads the reference's statistics if and only if uses_reference is True"
     PADDING = "padding changes nothing"
     ORDER = "the order of a batch, and of a group, changes nothing"
-    SPLIT = "a unit's loss does not depend on what else is in the batch"
+    SPLIT = "a unit's loss does not depend on the other units of the batch"
     WEIGHT = "numerators and denominators are proportional to the unit's weight"
     FINITE = "loss and gradient are finite at extreme log-ratios"
     PURE = "the loss is deterministic, keeps no state, and changes neither its input nor any random state"
-    AT_REFERENCE = "at the reference the loss is what loss_at_reference states"
-    SELECT = "the episodes it selects are some of those offered, the same ones every time"
-    RESUME = "interrupted training, resumed, gives the weights of undisturbed training bit for bit"
-    OPTIMUM = "trained on exact MDPs it reaches the optimum of the temperature it claims"
+    AT_REFERENCE = "at the reference the loss equals loss_at_reference"
+    SELECT = "it selects some of the offered episodes, the same ones every time"
+    RESUME = "interrupted and resumed training gives the same weights as undisturbed training, bit for bit"
+    OPTIMUM = "trained on exact MDPs, it reaches the optimum of the temperature that it claims"
 
 
 class TaskContract(StrEnum):
-    """What every task promises."""
+    """The promises of every task."""
 
     LIGHT = "listing and configuring it imports neither torch nor numpy nor pandas"
     CONFIG = "its configuration survives JSON, is frozen, and refuses unknown keys"
-    STATEMENTS = "what it states of itself is well-formed"
-    PRESETS = "the presets smoke, cpu and full are there and hold valid settings"
+    STATEMENTS = "its statements about itself are well-formed"
+    PRESETS = "the presets smoke, cpu and full exist and contain valid settings"
     IDENTITY = "data_identity and prompt_identity are stable text"
     EPISODES = "episodes have unique ids, a group, a behaviour and an action message"
     REPEATABLE = "episodes are the same in every instance"
-    OFFERS = "episodes carry what the task offers to algorithms"
-    REWARDS = "every reward is finite and sits on an action message"
+    OFFERS = "episodes contain the data that the task offers to algorithms"
+    REWARDS = "every reward is finite and belongs to an action message"
     SPLITS = "the splits share no group"
     RENDERING = "rendered action tokens are the action messages and their ends of turn, with their rewards"
-    RECORDS = "evaluation gives records that JSON and parquet can hold"
+    RECORDS = "evaluation returns records that JSON and parquet can store"
     PROGRESS = "evaluation reports progress up to its total"
     SETTINGS = "evaluation honours split, examples and repeats"
-    CONTEXT = "evaluation survives prompts that do not fit the context, or refuses them with a ConfigError"
+    CONTEXT = "evaluation accepts prompts that do not fit the context, or refuses them with a ConfigError"
     DETERMINISTIC = "evaluation and metrics are the same every time"
-    METRICS = "metrics are finite, hold the primary and every column, and the primary lies in its interval"
-    RESUME = "interrupted training, resumed, gives the weights of undisturbed training bit for bit"
+    METRICS = "metrics are finite and include the primary and every column; the primary lies in its interval"
+    RESUME = "interrupted and resumed training gives the same weights as undisturbed training, bit for bit"
     OWN_POLICY = "its own policy can be scored untrained and trained"
 
 
 class ContractReport:
-    """What was found about one component.
+    """The findings about one component.
 
     Args:
         kind: ``algorithm`` or ``task``.
-        name: Its name.
+        name: Name of the component.
 
     Attributes:
         held: Contract lines that were checked and hold.
@@ -85,12 +85,12 @@ class ContractReport:
         """State one finding about one contract line.
 
         Args:
-            holds: Whether it is as promised.
+            holds: Whether the promise is kept.
             line: The contract line.
-            found: What was found, with numbers, for the case that it is not.
+            found: The finding, with numbers; the message shows it if the promise is broken.
 
         Raises:
-            AssertionError: It is not as promised; the message names component, contract line and finding.
+            AssertionError: The promise is broken; the message names component, contract line and finding.
         """
         if not holds:
             raise AssertionError(f"{self.kind} {self.name} breaks its contract: {line}; found: {found}")
@@ -98,7 +98,7 @@ class ContractReport:
             self.held.append(str(line))
 
     def attempt(self, line: StrEnum, what: str, call: Callable[[], T]) -> T:
-        """Call something that may not fail; a failure is a finding."""
+        """Call a function that must not fail; a failure is a finding."""
         try:
             found = call()
         except AssertionError:

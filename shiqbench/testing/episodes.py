@@ -1,4 +1,4 @@
-"""What a task's episodes promise, and what they look like in tokens."""
+"""Checks a task's episodes, and their form in tokens."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def check_episodes(report: ContractReport, make: Callable[[], Task], renderer: R
 
     Args:
         report: Collects the findings.
-        make: Makes the task anew.
-        renderer: Of the tiny model.
+        make: Makes a new instance of the task.
+        renderer: Renderer of the tiny model.
 
     Returns:
-        What the model said in them, for a scripted generator to say again.
+        The model's messages in them, which a scripted generator repeats.
     """
     task, other = make(), make()
     splits: dict[str, list[Episode]] = {}
@@ -69,12 +69,12 @@ def _check_one(report: ContractReport, episode: Episode) -> None:
     report.require(any(m.action for m in episode.messages), Line.EPISODES, f"{where} without an action message")
     for index, message in enumerate(episode.messages):
         if message.reward is not None:
-            report.require(message.action, Line.REWARDS, f"{where} has one on message {index} ({message.role})")
-            report.require(math.isfinite(message.reward), Line.REWARDS, f"{where} has {message.reward}")
+            report.require(message.action, Line.REWARDS, f"{where} has a reward on message {index} ({message.role})")
+            report.require(math.isfinite(message.reward), Line.REWARDS, f"{where} has reward {message.reward}")
 
 
 def _check_offers(report: ContractReport, task: Task, episode: Episode) -> None:
-    """Data behind the needs that only data can meet."""
+    """Check the data for the needs that only data can meet."""
     if "reference_returns" in task.offers:
         returns = episode.meta.get("reference_returns")
         known = isinstance(returns, list) and bool(returns) and all(math.isfinite(x) for x in returns)
@@ -95,7 +95,7 @@ def _check_rendering(report: ContractReport, episode: Episode, renderer: Rendere
     report.require(
         actions == wanted,
         Line.RENDERING,
-        f"{where} acts {renderer.decode(actions)[-60:]!r}, its messages say {renderer.decode(wanted)[-60:]!r}",
+        f"{where} has actions {renderer.decode(actions)[-60:]!r}, messages {renderer.decode(wanted)[-60:]!r}",
     )
     total = math.fsum(rendered.rewards)
     alike = math.isclose(total, episode.total_reward, rel_tol=1e-9, abs_tol=1e-9)

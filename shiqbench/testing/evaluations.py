@@ -1,4 +1,4 @@
-"""What a task's evaluation promises: with a scripted model for tasks that ask one, exactly for those with a policy."""
+"""Checks a task's evaluation: with a scripted model, or exactly if the task has its own policy."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def check_evaluation(
 
     Args:
         report: Collects the findings.
-        make: Makes the task anew.
+        make: Makes a new instance of the task.
         config: The evaluation section of the smoke preset.
-        renderer: Of the tiny model.
-        said: Plausible answers.
+        renderer: Renderer of the tiny model.
+        said: Plausible answers for the scripted model.
     """
     config = config.model_copy(update={**ROOM, "examples": EXAMPLES, "repeats": 1})
     generator = ScriptedGenerator(renderer, [*said[:50], *ODD_ANSWERS])
@@ -86,7 +86,7 @@ def check_evaluation(
     try:
         cramped = play(Line.CONTEXT, refusable=True, max_context=1)
     except ConfigError:
-        return  # a setting in which no example could even begin may be refused: nothing is cut in silence
+        return  # a task may refuse a setting in which no example can begin: nothing is cut silently
     report.require(len(cramped) == len(records), Line.CONTEXT, f"{len(cramped)} records of {len(records)}")
     _check_metrics(report, make(), make().metrics(cramped))
 
@@ -94,24 +94,24 @@ def check_evaluation(
 def check_own_policy(
     report: ContractReport, make: Callable[[], ExactTask], algorithm: Algorithm[AlgorithmConfig], config: Section
 ) -> None:
-    """Train the task's own policy undisturbed and interrupted, and score it.
+    """Train the task's own policy with and without an interruption, and score it.
 
     Args:
         report: Collects the findings.
-        make: Makes the task anew.
-        algorithm: What trains it.
+        make: Makes a new instance of the task.
+        algorithm: Algorithm that trains the policy.
         config: The training section of the smoke preset; checkpoints are saved more often, if it has ``save_every``.
     """
     if "save_every" in type(config).model_fields:
         config = config.model_copy(update={"save_every": SAVE_EVERY})
-    report.attempt(Line.OWN_POLICY, "asking it to take the algorithm", lambda: make().check(algorithm))
+    report.attempt(Line.OWN_POLICY, "checking the algorithm", lambda: make().check(algorithm))
     untrained = report.attempt(Line.OWN_POLICY, "scoring it untrained", lambda: make().evaluate_weights(None))
     check_records(report, make(), untrained, make().evaluate_weights(None))
     with tempfile.TemporaryDirectory() as name:
         whole, broken = Path(name) / "whole", Path(name) / "broken"
 
         def train(folder: Path, interrupt_at: int | None = None) -> int:
-            """Lines that were reported."""
+            """Train in a folder and return the number of reported lines."""
             folder.mkdir(exist_ok=True)
             heard = 0
 
@@ -122,7 +122,7 @@ def check_own_policy(
                     raise Interrupted
 
             facts = make().train(algorithm, config, 0, folder, hear, train_model)
-            report.require("budget" in facts, Line.OWN_POLICY, f"training tells {sorted(facts)}, and no budget")
+            report.require("budget" in facts, Line.OWN_POLICY, f"training returns {sorted(facts)}, without a budget")
             return heard
 
         lines = report.attempt(Line.RESUME, "training", lambda: train(whole))
@@ -130,10 +130,10 @@ def check_own_policy(
         with suppress(Interrupted):
             train(broken, interrupt_at=lines - 1)
         left = report.attempt(Line.RESUME, "resuming", lambda: train(broken))
-        report.require(left < lines, Line.RESUME, f"all {lines} lines were reported again: it began anew")
+        report.require(left < lines, Line.RESUME, f"all {lines} lines were reported again: it began from update 0")
         a, b = (file_sha256(f / "checkpoint" / "model.safetensors") for f in (whole, broken))
         report.require(a == b, Line.RESUME, f"weights {a[:12]} undisturbed, {b[:12]} after an interruption")
-        report.require(log_lines(whole) == log_lines(broken), Line.RESUME, "train.jsonl differs beyond its times")
+        report.require(log_lines(whole) == log_lines(broken), Line.RESUME, "train.jsonl differs in more than its times")
         trained = report.attempt(
             Line.OWN_POLICY, "scoring it trained", lambda: make().evaluate_weights(whole / "checkpoint")
         )
@@ -142,7 +142,7 @@ def check_own_policy(
 
 
 def check_records(report: ContractReport, task: TaskBase, records: Sequence[Record], again: Sequence[Record]) -> None:
-    """Records, and the metrics that come of them."""
+    """Check records, and the metrics that are computed from them."""
     report.require(bool(records), Line.RECORDS, "no record")
     nameless = sum("id" not in r for r in records)
     report.require(nameless == 0, Line.RECORDS, f"{nameless} of {len(records)} records without an id")
@@ -175,7 +175,7 @@ def _check_metrics(report: ContractReport, task: TaskBase, found: Metrics) -> No
 
 
 def _context(renderer: Renderer, base: list[Record] | None) -> EvaluationContext:
-    """An untrained model, or with the records of one a trained one that is a quarter of a nat per token away."""
+    """The context of an untrained model; with ``base``, of a trained model a quarter of a nat per token away."""
     away = 0.0 if base is None else 0.25
 
     def logprobs(sequences: Sequence[TokenSequence]) -> tuple[list[list[float]], list[list[float]]]:

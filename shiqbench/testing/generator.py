@@ -1,4 +1,4 @@
-"""An engine that answers from a list: what a task's evaluation is played with when no model is at hand."""
+"""An engine that answers from a list, to check a task's evaluation without a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shiqbench.episodes.generation import Sampling
     from shiqbench.episodes.rendering import Renderer
 
-# Beside the answers of the task's own episodes: nothing, rubbish, a number, empty structures, text beyond ASCII.
+# In addition to the answers of the task's own episodes: nothing, nonsense, a number, empty structures, non-ASCII text.
 ODD_ANSWERS = ("", "I do not know.", "A: 42", "[]", "{}", "<|im_end|>", "naïve ☃ 日本語")
 
 
@@ -23,7 +23,7 @@ class ScriptedGenerator:
 
     Args:
         renderer: Turns answers into ids.
-        answers: What to choose from.
+        answers: Answers to choose from.
     """
 
     name = "scripted"
@@ -33,14 +33,14 @@ class ScriptedGenerator:
         self.renderer, self.answers = renderer, list(answers)
 
     def load(self, weights: Path) -> None:
-        """There are no weights."""
+        """Do nothing: there are no weights."""
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         """One answer per prompt, cut at the token limit."""
         return [self._complete(prompt, sampling, i) for i, prompt in enumerate(prompts)]
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        """One nat per token."""
+        """Log-probability -1 for every token after the first."""
         return [[0.0, *(-1.0 for _ in s[1:])] for s in sequences]
 
     def describe(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class ScriptedGenerator:
         return {"name": self.name, "version": self.version}
 
     def close(self) -> None:
-        """There is nothing to free."""
+        """Do nothing: there is nothing to free."""
 
     def _complete(self, prompt: Sequence[int], sampling: Sampling, index: int) -> Completion:
         chosen = f"{list(prompt)}:{sampling.seed_of(index) if sampling.temperature else sampling.seed}"

@@ -1,4 +1,4 @@
-"""What a loss promises, on random batches in fp64 and fp32.
+"""Checks a loss on random batches in fp64 and fp32.
 
 Legend: E episodes (rows), A action positions (columns), U units.
 """
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     AnyAlgorithm = Algorithm[AlgorithmConfig]
 
 SEEDS = range(4)
-RANDOM_STATE = 271828  # one that no loss would seed by itself
+RANDOM_STATE = 271828  # a seed that no loss would choose
 EXTREME = 1e4  # nats per token
 TRAINER_KEYS = {"update", "loss", "grad_norm", "lr", "return", "tokens", "action_tokens", "seconds"}
 
 
 def check_loss(report: ContractReport, algorithm: AnyAlgorithm, again: Callable[[], AnyAlgorithm]) -> None:
-    """Everything that can be seen of a loss without training.
+    """Check everything about a loss that needs no training.
 
     Args:
         report: Collects the findings.
-        algorithm: What is checked.
-        again: Makes the same algorithm anew.
+        algorithm: Algorithm to check.
+        again: Makes a new instance of the same algorithm.
     """
     check_reads(report, algorithm)
     check_outputs(report, algorithm)
@@ -65,7 +65,7 @@ def loss_of(report: ContractReport, algorithm: AnyAlgorithm, batch: Batch) -> Lo
 
 
 def check_outputs(report: ContractReport, algorithm: AnyAlgorithm) -> None:
-    """Shapes, dtypes, finiteness; what carries a gradient and what does not."""
+    """Check shapes, dtypes, finiteness, and which outputs carry a gradient."""
     names: set[str] | None = None
     for dtype in (torch.float64, torch.float32):
         for seed, units in zip(SEEDS, (2, 3, 4, 5), strict=True):
@@ -97,7 +97,7 @@ def check_outputs(report: ContractReport, algorithm: AnyAlgorithm) -> None:
 
 
 def check_device(report: ContractReport, algorithm: AnyAlgorithm) -> None:
-    """A tensor made without naming a device lands on the default one, which is another than the batch's here."""
+    """Check devices: a tensor made without a device is on the default one, which here is not the batch's."""
     batch, _ = with_leaves(random_batch(algorithm))
     with torch.device("meta"):
         loss = report.attempt(Line.DEVICE, "a batch that is not on the default device", lambda: algorithm.loss(batch))
@@ -116,7 +116,7 @@ def gradients(report: ContractReport, algorithm: AnyAlgorithm, batch: Batch) -> 
 
 
 def check_gradients(report: ContractReport, algorithm: AnyAlgorithm) -> None:
-    """Exactly 0 where there is no action token; everywhere else something arrives, in one of several batches."""
+    """Check that gradients are exactly 0 without an action token, and elsewhere not 0 in one of several batches."""
     reached_EA = valid_EA = None
     for seed in SEEDS:
         batch = random_batch(algorithm, seed)
@@ -135,28 +135,26 @@ def check_gradients(report: ContractReport, algorithm: AnyAlgorithm) -> None:
 
 
 def check_reads(report: ContractReport, algorithm: AnyAlgorithm) -> None:
-    """Needs and ``uses_reference`` are what the loss reads."""
+    """Check that the loss reads exactly the inputs that its needs and ``uses_reference`` name."""
     wanted = [(FIELDS[need], need) for need in sorted(algorithm.needs)]
     for name, need in wanted:
         moved = any(_moves(report, algorithm, name, seed) for seed in SEEDS)
-        report.require(moved, Line.NEEDED, f"the loss is the same whatever {name} is, but {need} is needed")
+        report.require(moved, Line.NEEDED, f"the loss does not depend on {name}, but {need} is needed")
     if not wanted:
         report.skip(Line.NEEDED, "it needs nothing")
     if algorithm.uses_reference:
         moved = any(_moves(report, algorithm, name, seed) for name in ("ref_logit_EA", "ref_lse_EA") for seed in SEEDS)
-        report.require(
-            moved, Line.REFERENCE, "the loss is the same whatever the reference is; set uses_reference = False"
-        )
+        report.require(moved, Line.REFERENCE, "the loss does not depend on the reference; set uses_reference = False")
     else:
         batch = random_batch(algorithm)
         absent = loss_of(report, algorithm, batch).numerator_U
         zero = changed(batch, lambda name, x: torch.zeros_like(x) if name.startswith("ref_") else x)
         alike = torch.allclose(absent, loss_of(report, algorithm, zero).numerator_U, equal_nan=True)
-        report.require(alike, Line.REFERENCE, "the loss reads them, and uses_reference is False")
+        report.require(alike, Line.REFERENCE, "the loss reads them, but uses_reference is False")
 
 
 def _moves(report: ContractReport, algorithm: AnyAlgorithm, field: str, seed: int) -> bool:
-    """Whether other numbers in a field give another loss."""
+    """Whether other numbers in a field change the loss."""
     batch = random_batch(algorithm, seed)
     generator = torch.Generator().manual_seed(seed + 100)
 
@@ -172,7 +170,7 @@ def _moves(report: ContractReport, algorithm: AnyAlgorithm, field: str, seed: in
 
 
 def check_invariance(report: ContractReport, algorithm: AnyAlgorithm) -> None:
-    """Padding, order, company and weight."""
+    """Check padding, order, other units in the batch, and weight."""
     size = algorithm.group_size
     for seed in SEEDS:
         batch = random_batch(algorithm, seed)
@@ -194,13 +192,13 @@ def check_invariance(report: ContractReport, algorithm: AnyAlgorithm) -> None:
             same(turned, everyone, Line.ORDER, "with every group in reverse")
         for unit in everyone:
             alone = loss_of(report, algorithm, take_units(batch, [unit], size))
-            same(alone, [unit], Line.SPLIT, "for a unit alone")
+            same(alone, [unit], Line.SPLIT, "for a batch of one unit")
         double = changed(batch, lambda name, x: 2 * x if name == "weight_U" else x)
         same(loss_of(report, algorithm, double), everyone, Line.WEIGHT, "with weights doubled", factor=2.0)
 
 
 def check_extremes(report: ContractReport, algorithm: AnyAlgorithm) -> None:
-    """A token that policy or reference holds for impossible."""
+    """Check tokens that the policy or the reference considers impossible."""
     who = ["lse_EA", *(["ref_lse_EA"] if algorithm.uses_reference else [])]
     cases = [(name, rows) for name in who for rows in (slice(None), slice(0, None, 2), slice(1, None, 2))]
     for field, rows in cases:
@@ -227,7 +225,7 @@ def check_extremes(report: ContractReport, algorithm: AnyAlgorithm) -> None:
 
 
 def check_purity(report: ContractReport, algorithm: AnyAlgorithm, again: Callable[[], AnyAlgorithm]) -> None:
-    """The same batch gives the same bits, now, later, and from another instance."""
+    """Check that the same batch gives the same bits: now, later, and from another instance."""
     batch = random_batch(algorithm)
     before = {name: x.clone() for name, x in tensors(batch).items()}
     first, moved = _random_states_moved(lambda: loss_of(report, algorithm, batch))
@@ -245,7 +243,7 @@ def check_purity(report: ContractReport, algorithm: AnyAlgorithm, again: Callabl
 
 
 def _random_states_moved(call: Callable[[], Loss]) -> tuple[Loss, bool]:
-    """What is called returns, and whether it drew from torch's or Python's random numbers, or seeded them."""
+    """The call's result, and whether the call drew from torch's or Python's random numbers, or seeded them."""
     with torch.random.fork_rng():
         ours = random.getstate()
         torch.manual_seed(RANDOM_STATE)
@@ -260,7 +258,7 @@ def _random_states_moved(call: Callable[[], Loss]) -> tuple[Loss, bool]:
 
 
 def check_reference_value(report: ContractReport, algorithm: AnyAlgorithm) -> None:
-    """The one number that an algorithm may state about its start."""
+    """Check the loss that an algorithm may state for the reference."""
     stated = algorithm.loss_at_reference
     if stated is None:
         report.skip(Line.AT_REFERENCE, "it states no value")

@@ -1,4 +1,4 @@
-"""The optimum that an algorithm claims, on MDPs that can be solved exactly."""
+"""Checks the optimum that an algorithm claims, on MDPs that can be solved exactly."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from shiqbench.testing.contract import ContractReport
 
 EXACT_TASK = "mdp"
-INSTANCES = 2  # of the task's instances; each is a problem of its own
-MOST_REGRET = 1e-3  # relative to the reference's
+INSTANCES = 2  # instances of the task; each is a separate problem
+MOST_REGRET = 1e-3  # relative to the reference's regret
 
 
 def check_optimum(report: ContractReport, spec: AlgorithmSpec, config: Any) -> None:
-    """Train on the exact task with its defaults and measure the regret that is left.
+    """Train on the exact task with its defaults and measure the remaining regret.
 
     Args:
-        report: Of the algorithm.
-        spec: What is checked.
-        config: Its configuration; a setting that decides the temperature is changed to give the task's beta,
-            where there is one.
+        report: Report of the algorithm.
+        spec: Spec of the algorithm.
+        config: Configuration of the algorithm; if a setting decides the temperature, it is changed so that the
+            temperature is the task's beta.
     """
     claimed = spec.load()(config).temperature
     if claimed is None:
@@ -47,14 +47,14 @@ def check_optimum(report: ContractReport, spec: AlgorithmSpec, config: Any) -> N
         algorithm, beta = spec.load()(config), claimed
     typed = {"task.beta": beta, "task.seeds": INSTANCES}
     if "gamma" in type(config).model_fields:
-        typed["task.gamma"] = config.gamma  # the claim is that of the discounted objective
+        typed["task.gamma"] = config.gamma  # the claim is about the discounted objective
     section = sections(spec, task, "cpu", typed)
     exact: ExactTask = task.load()(section.task)
     missing = sorted(algorithm.needs - exact.provides())
     if missing:
         report.skip(Line.OPTIMUM, f"it needs {', '.join(missing)}, which the exact task does not offer")
         return
-    report.attempt(Line.OPTIMUM, f"asking {EXACT_TASK} to take it", lambda: exact.check(algorithm))
+    report.attempt(Line.OPTIMUM, f"the check by {EXACT_TASK}", lambda: exact.check(algorithm))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         report.attempt(
@@ -69,7 +69,7 @@ def check_optimum(report: ContractReport, spec: AlgorithmSpec, config: Any) -> N
 
 
 def _with_temperature(spec: AlgorithmSpec, config: Any, beta: float) -> Iterator[Algorithm[AlgorithmConfig]]:
-    """The algorithm with one setting changed so that it claims the optimum of ``beta``: itself, or its inverse."""
+    """The algorithm, unchanged or with one setting at ``beta`` or its inverse, if it claims temperature ``beta``."""
     values = config.model_dump()
     names = [name for name, value in values.items() if isinstance(value, float)]
     for changes in ({}, *({name: x} for name in names for x in (beta, 1 / beta))):

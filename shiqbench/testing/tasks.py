@@ -1,4 +1,4 @@
-"""The contract of a task, in one call."""
+"""Checks the contract of a task in one call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.specs import TaskSpec
 
 PRESETS = ("smoke", "cpu", "full")
-ALGORITHM = "shiq"  # trains a task's own policy, if no other is asked for
+ALGORITHM = "shiq"  # trains a task's own policy by default
 
 
 def check_task(
@@ -39,17 +39,17 @@ def check_task(
     """Check everything that a task promises, on its smoke preset; see docs/plugins.md for the list.
 
     Args:
-        name: As registered.
-        config: Its settings where they differ from the preset, ``{"data": "a/folder"}``.
+        name: Registered name.
+        config: Settings that differ from the preset, such as ``{"data": "a/folder"}``.
         plugins: Local plugin files, as ``--plugin`` takes them.
-        algorithm: What trains a task's own policy.
+        algorithm: Algorithm that trains a task's own policy.
 
     Returns:
-        What holds, and what does not apply with the reason.
+        The contract lines that hold, and those that do not apply, with the reason.
 
     Raises:
-        AssertionError: Something does not hold: the message names the task, the contract line, and the numbers.
-        PluginError: Nothing of that name is registered.
+        AssertionError: A contract line does not hold; the message names the task, the line, and the numbers.
+        PluginError: No task of that name is registered.
     """
     report, files = ContractReport("task", name), tuple(Path(p) for p in plugins)
     found = registry(files)
@@ -92,7 +92,11 @@ def _skip(report: ContractReport, lines: Sequence[Line], why: str) -> None:
 def _maker(report: ContractReport, spec: TaskSpec, settings: Any, registered: Registry) -> Callable[[], Any]:
     kind, wanted = spec.load(), ExactTask if spec.own_policy else Task
     fits = isinstance(kind, type) and issubclass(kind, wanted)
-    report.require(fits, Line.STATEMENTS, f"{spec.target} is no {wanted.__name__}, and own_policy is {spec.own_policy}")
+    report.require(
+        fits,
+        Line.STATEMENTS,
+        f"{spec.target} is not a subclass of {wanted.__name__}, but own_policy is {spec.own_policy}",
+    )
     task: TaskBase = report.attempt(Line.STATEMENTS, "making it", lambda: kind(settings))
     unknown = sorted(task.offers - set(get_args(Need)))
     report.require(not unknown, Line.STATEMENTS, f"offers {unknown}")
@@ -111,7 +115,7 @@ def _maker(report: ContractReport, spec: TaskSpec, settings: Any, registered: Re
 
 
 def _check_presets(report: ContractReport, spec: TaskSpec, found: Registry, typed: dict[str, Any]) -> None:
-    """Every preset, for every algorithm that it mentions."""
+    """Check every preset for every algorithm that it names."""
     missing = [p for p in PRESETS if p not in spec.presets]
     report.require(not missing, Line.PRESETS, f"no preset {', '.join(missing)}")
     for preset, values in spec.presets.items():
@@ -125,7 +129,7 @@ def _check_presets(report: ContractReport, spec: TaskSpec, found: Registry, type
                 report.require(False, Line.PRESETS, f"{preset} for {name}: {error.line()}")
     fields = set(spec.load_config().model_fields)
     strange = sorted(set(spec.load_config().setting_fields) - fields)
-    report.require(not strange, Line.CONFIG, f"setting_fields names {', '.join(strange)}, which are no settings")
+    report.require(not strange, Line.CONFIG, f"setting_fields names {', '.join(strange)}, which are not settings")
 
 
 def _check_identity(report: ContractReport, spec: TaskSpec, settings: Any, make: Callable[[], TaskBase]) -> None:

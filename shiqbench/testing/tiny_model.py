@@ -1,4 +1,4 @@
-"""A real language model that costs nothing: two layers, random weights, single bytes for words, the ChatML template."""
+"""A real but tiny language model: two layers, random weights, bytes as tokens, the ChatML template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def make_tokenizer(folder: Path, template: str = CHATML) -> None:
-    """Write a byte tokenizer with a chat template into a folder, as transformers saves one."""
+    """Write a byte tokenizer with a chat template into a folder, in the format of transformers."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -33,11 +33,11 @@ def make_tokenizer(folder: Path, template: str = CHATML) -> None:
 
 
 def make_tiny_model(folder: Path, hidden_size: int = 32) -> Path:
-    """Write a Llama of two layers with random weights, and its tokenizer, into a folder; the same every time.
+    """Write a Llama of two layers with random weights, and its tokenizer, into a folder; every call writes the same.
 
     Args:
-        folder: Where.
-        hidden_size: Of four heads; vLLM wants 32 in each, which is 128.
+        folder: Folder to write to.
+        hidden_size: Hidden size of the four heads together; vLLM needs 32 per head, which is 128.
 
     Returns:
         The folder, which ``--model`` takes.

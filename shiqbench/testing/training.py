@@ -1,4 +1,4 @@
-"""Training as a user meets it: one cell undisturbed, one interrupted and resumed, bit for bit the same."""
+"""Checks training as a user runs it: an interrupted and resumed cell equals an undisturbed one bit for bit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shiqbench.testing.contract import ContractReport
 
 WEIGHTS = "checkpoint/model.safetensors"
-STOP_AFTER = 5  # updates, one more than the newest checkpoint knows of
+STOP_AFTER = 5  # updates, one more than the newest checkpoint contains
 
 
 class Interrupted(KeyboardInterrupt):
@@ -37,10 +37,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class InterruptingDisplay(Display):
-    """Says nothing, and interrupts training after some updates.
+    """Prints nothing, and interrupts training after some updates.
 
     Args:
-        after: Updates; None interrupts nothing.
+        after: Number of updates; None never interrupts.
     """
 
     def __init__(self, after: int | None) -> None:
@@ -49,7 +49,7 @@ class InterruptingDisplay(Display):
 
     @contextmanager
     def training(self, name: str, folder: Path) -> Iterator[Any]:
-        """A reporter that counts."""
+        """A reporter that counts updates."""
         yield _Counter(self.after)
 
 
@@ -65,7 +65,7 @@ class _Counter:
 
 @contextmanager
 def own_cache(folder: Path) -> Iterator[None]:
-    """Keep what is cached meanwhile in a folder of its own."""
+    """Use a separate cache folder inside the context."""
     before = os.environ.get("SHIQBENCH_CACHE")
     os.environ["SHIQBENCH_CACHE"] = str(folder)
     try:
@@ -78,11 +78,11 @@ def own_cache(folder: Path) -> Iterator[None]:
 
 
 def check_training(report: ContractReport, values: Mapping[str, Any], files: tuple[Path, ...]) -> None:
-    """Train a tiny language model through the ordinary trainer, twice.
+    """Train a tiny language model twice with the ordinary trainer.
 
     Args:
-        report: Of the algorithm.
-        values: Its settings.
+        report: Report of the algorithm.
+        values: Settings of the algorithm.
         files: Plugin files.
     """
     with tempfile.TemporaryDirectory() as name, own_cache(Path(name) / "cache"):
@@ -111,14 +111,14 @@ def check_training(report: ContractReport, values: Mapping[str, Any], files: tup
             train_cell(broken, InterruptingDisplay(STOP_AFTER), bench)
         report.attempt(Line.RESUME, "resuming", lambda: train_cell(broken, InterruptingDisplay(None), bench))
         resumed_at = read_json(broken.folder / "manifest.json")["resumed_at_update"]
-        report.require(resumed_at > 0, Line.RESUME, "the interrupted training began again")
+        report.require(resumed_at > 0, Line.RESUME, "the interrupted training began from update 0")
         a, b, start = (
             file_sha256(x) for x in (whole.folder / WEIGHTS, broken.folder / WEIGHTS, model / "model.safetensors")
         )
-        report.require(a != start, Line.RESUME, "training leaves the weights as they are")
+        report.require(a != start, Line.RESUME, "training does not change the weights")
         report.require(a == b, Line.RESUME, f"weights {a[:12]} undisturbed, {b[:12]} after an interruption")
         logs = [log_lines(c.folder) for c in (whole, broken)]
-        report.require(logs[0] == logs[1], Line.RESUME, "train.jsonl differs beyond its times")
+        report.require(logs[0] == logs[1], Line.RESUME, "train.jsonl differs in more than its times")
 
 
 def log_lines(folder: Path) -> list[dict[str, Any]]:

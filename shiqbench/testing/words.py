@@ -1,8 +1,8 @@
-"""A task for the kit to train on: say a word back. Loaded as a plugin file, like anybody's.
+"""The task on which the kit trains: repeat a word. It is loaded as a plugin file, like third-party tasks.
 
 Dataset: eight words, three answers each.
-Metric: share of words said back.
-Reward: 1 for the word, half of it for saying ok afterwards.
+Metric: share of repeated words.
+Reward: 0.5 for the word and 0.5 for saying ok afterwards.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 NAME = "kit_words"
 WORDS = ("red", "blue", "green", "gray", "pink", "teal", "gold", "lime")
-RETURNS = [0.0, 0.0, 0.5, 1.0]  # of completions that the reference is said to have sampled
+RETURNS = [0.0, 0.0, 0.5, 1.0]  # invented returns of completions by the reference
 ANSWERS = {"good": ("{}", "ok", 0.5, 0.5), "bad": ("no", "ok", 0.0, 0.5), "worst": ("no", "no", 0.0, 0.0)}
 
 
 class WordsConfig(TaskConfig):
-    """Nothing to set."""
+    """The task has no settings."""
 
 
 class WordsTask(Task):
-    """Two turns, each worth one half, with everything that data can offer."""
+    """Two turns, each worth 0.5, with all data that a task can offer."""
 
     offers: frozenset[Need] = frozenset({"reference_returns", "behaviour_logp"})
 
@@ -73,13 +73,13 @@ class WordsTask(Task):
 
 
 def _said(text: str, reward: float) -> Message:
-    """A model's message, as likely as two nats per token: the tiny model's tokens are bytes, and the end of turn."""
+    """A model's message with log-probability -2 per token: a token is a byte, or the end of turn."""
     return Message("assistant", text, action=True, reward=reward, behaviour_logp=(-2.0,) * (len(text) + 1))
 
 
 @hookimpl
 def shiqbench_register_tasks() -> list[TaskSpec]:
-    """Name the task."""
+    """Register the task."""
     smoke = {
         "train.updates": 6,
         "train.batch_episodes": 4,

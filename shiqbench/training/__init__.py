@@ -1,1 +1,1 @@
-"""Token statistics become a loss, a loss becomes weights."""
+"""Training: token statistics, the loss on them, and the updates of the weights."""

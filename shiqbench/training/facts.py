@@ -1,4 +1,4 @@
-"""What a manifest says of the training data."""
+"""Facts about the training data, for the manifest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Statistics = dict[str, Any]
 def data_facts(
     offered: Sequence[Episode], used: Sequence[Episode], rendered: Sequence[Rendered], units: int
 ) -> Statistics:
-    """What a manifest says of the training data: counts and mean returns by behaviour, mean lengths."""
+    """Facts about the training data: counts and mean returns by behaviour, mean lengths."""
     behaviours = {
         name: {"episodes": found["episodes"], "used": found["used"], "mean_return": found["return"]["mean"]}
         for name, found in _behaviours(offered, used).items()
@@ -32,7 +32,7 @@ def data_facts(
 
 
 def _behaviours(offered: Sequence[Episode], used: Sequence[Episode]) -> dict[str, Statistics]:
-    """By behaviour: how many episodes there are, how many are used, and what all of them earn."""
+    """By behaviour: number of episodes, number of used episodes, and the spread of all returns."""
     found = {}
     for name in sorted({e.behaviour for e in offered}):
         found[name] = {

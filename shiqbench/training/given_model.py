@@ -1,4 +1,4 @@
-"""Trains a model that a task hands over: a :class:`shiqbench.plugin.training.ModelTraining`."""
+"""Train a model that a task supplies; implements :class:`shiqbench.plugin.training.ModelTraining`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def train_model(
     measure: Callable[[int, Tensor], dict[str, float]],
     report: Callable[[dict[str, Any], int], None],
 ) -> TrainedModel:
-    """As :class:`shiqbench.plugin.training.ModelTraining` says; the weights in the folder mark a finished training."""
+    """Implements :class:`shiqbench.plugin.training.ModelTraining`; weights in the folder mark a finished training."""
     plan = plan_training(units, rendered, config, algorithm.group_size, seed)
     done = len(plan.batches)
     if not (folder / WEIGHTS).exists():
@@ -79,7 +79,7 @@ def _reference(
     plan: TrainingPlan,
     folder: Path,
 ) -> Callable[[Rendered], TokenStatistics]:
-    """Statistics under the untrained policy, kept in memory: every update may ask for all of them."""
+    """Statistics under the untrained policy, kept in memory because every update may need all of them."""
     if not algorithm.uses_reference:
         return not_computed
     visited = [rendered[i] for i in plan.rows]

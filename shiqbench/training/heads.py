@@ -1,7 +1,7 @@
-"""Value and Q heads for algorithms that need them, and the Q head's part in what is sampled from.
+"""Value and Q heads for algorithms that need them; the Q head can also change the sampling distribution.
 
-The heads read the final hidden state at the positions that predict action tokens, detached: their gradients
-never reach the model. They start at zero and are fp32 whatever the model's compute precision.
+The heads read the final hidden state at the positions that predict action tokens. The state is detached, so their
+gradients never reach the model. Heads start at zero and are fp32 for any compute precision of the model.
 
 Legend: N action tokens of a forward pass, D hidden size, V vocabulary.
 """
@@ -25,12 +25,12 @@ NEEDS: frozenset[Need] = frozenset({"values", "token_q"})
 
 
 class Heads(torch.nn.Module):
-    """The heads that an algorithm's needs ask for; the others do not exist.
+    """The heads that an algorithm needs; no other head is created.
 
     Args:
-        needs: ``values`` makes the value head, ``token_q`` the Q head and its target copy.
-        hidden_size: D.
-        vocabulary: V.
+        needs: ``values`` creates the value head, ``token_q`` the Q head and its target copy.
+        hidden_size: Size D of a hidden state.
+        vocabulary: Size V of the vocabulary.
     """
 
     target_VD: Tensor | None
@@ -39,14 +39,14 @@ class Heads(torch.nn.Module):
         super().__init__()
         self.value = _zero_linear(hidden_size, 1, bias=True) if "values" in needs else None
         self.q = _zero_linear(hidden_size, vocabulary, bias=False) if "token_q" in needs else None
-        # A buffer, not a parameter: saved with the state, moved by no optimiser.
+        # A buffer, not a parameter: it is saved with the state, and no optimiser changes it.
         self.register_buffer("target_VD", torch.zeros(vocabulary, hidden_size) if self.q is not None else None)
 
     def extend(self, found: TokenStatistics, hidden_ND: Tensor, token_N: Tensor) -> TokenStatistics:
-        """The policy's statistics with those of the heads.
+        """Add the statistics of the heads to those of the policy.
 
         Args:
-            found: The policy's.
+            found: Statistics of the policy.
             hidden_ND: Final hidden states that predict the tokens.
             token_N: Chosen tokens.
         """
@@ -61,17 +61,17 @@ class Heads(torch.nn.Module):
 
     @torch.no_grad()
     def move_target(self, rate: float) -> None:
-        """Move the target Q head by this share towards the Q head."""
+        """Move the target Q head towards the Q head by this share of their difference."""
         if self.q is not None and self.target_VD is not None:
             self.target_VD.lerp_(self.q.weight, rate)
 
 
 def heads_for(needs: Collection[Need], model: Any) -> Heads | None:
-    """The heads of a causal language model, or None where the needs name none.
+    """The heads for a causal language model, or None if the algorithm needs none.
 
     Args:
-        needs: Of the algorithm.
-        model: Without wrappers; its vocabulary head gives the sizes.
+        needs: Needs of the algorithm.
+        model: Causal language model without wrappers; its vocabulary head determines the sizes.
     """
     if not NEEDS & set(needs):
         return None
@@ -81,20 +81,20 @@ def heads_for(needs: Collection[Need], model: Any) -> Heads | None:
 
 @torch.no_grad()
 def fold_q(model: Any, heads: Heads | None, weight: float) -> None:
-    """Give a model the vocabulary head ``W_lm + weight * W_Q``, untied from its embeddings.
+    """Replace a model's vocabulary head by ``W_lm + weight * W_Q``, untied from its embeddings.
 
-    Its logits are then ``l + weight * Q``: any engine samples from their softmax without knowing of heads.
+    Its logits are then ``l + weight * Q``: any engine samples from their softmax and needs no code for heads.
 
     Args:
         model: A causal language model without wrappers, changed in place.
-        heads: Those trained with it.
-        weight: :attr:`shiqbench.plugin.algorithm.Algorithm.sampling_q_weight`.
+        heads: Heads that were trained with the model.
+        weight: Weight of the Q head, :attr:`shiqbench.plugin.algorithm.Algorithm.sampling_q_weight`.
 
     Raises:
-        TypeError: The algorithm samples from a Q head that it never said to need.
+        TypeError: The algorithm samples from a Q head that is not in its needs.
     """
     if heads is None or heads.q is None:
-        raise TypeError("sampling_q_weight is not 0 and there is no Q head: name token_q in the algorithm's `needs`")
+        raise TypeError("sampling_q_weight is not 0 and there is no Q head: add token_q to the algorithm's `needs`")
     old = model.get_output_embeddings()
     bias = getattr(old, "bias", None)
     new = _zero_linear(old.weight.shape[1], old.weight.shape[0], bias=bias is not None)

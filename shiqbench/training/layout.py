@@ -1,4 +1,4 @@
-"""Lay the statistics of episodes out as the batch that losses see.
+"""Arrange the statistics of episodes as the batch that losses receive.
 
 Legend: E episodes (rows), A action positions (columns), U units, N action tokens of a row, K reference completions.
 """
@@ -30,14 +30,14 @@ def make_batch(
     mismatched: float | None = None,
     progress: float = 0.0,
 ) -> Batch:
-    """Lay episodes out over their action tokens.
+    """Build a batch: one row per episode, one column per action token.
 
     Args:
-        units: Units of this batch; row r of ``rows`` and ``references`` belongs to the r-th episode
-            met when walking through them.
+        units: Units of this batch. Entry r of ``rows`` and ``references`` belongs to the r-th episode of the
+            units, in their order.
         rendered: All episodes.
-        rows: The policy's statistics, with gradient, and those of its heads where there are any.
-        references: The reference's.
+        rows: Statistics of the policy, with gradient, and of its heads if it has any.
+        references: Statistics of the reference.
         mismatched: Mean log-ratio of the update's mismatched completions, if the algorithm needs it.
         progress: Share of the training budget that is spent before this update.
     """
@@ -77,7 +77,7 @@ def make_batch(
 
 
 def _reference_returns(members: Sequence[Rendered], like: Tensor) -> Tensor | None:
-    """``[E, K]``, NaN where an episode knows fewer than K; None where none knows any."""
+    """``[E, K]``, NaN where an episode has fewer than K returns; None if no episode has any."""
     known = [r.episode.meta.get(REFERENCE_RETURNS) or [] for r in members]
     most = max(map(len, known))
     return like.new_tensor([[*k, *[float("nan")] * (most - len(k))] for k in known]) if most else None

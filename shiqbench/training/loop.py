@@ -1,4 +1,4 @@
-"""The training loop: planned batches, one loss, reduced here alone, resumable at any moment."""
+"""The training loop: planned batches, one loss that only this loop reduces, resumable at any moment."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The whole order of training, known before it starts.
+    """The whole order of training, decided before training starts.
 
     Attributes:
         batches: Units of every update.
         tokens: Tokens of every update.
-        rows: Indices of the episodes that are visited at all.
+        rows: Indices of all episodes that training visits.
     """
 
     batches: tuple[tuple[EpisodeUnit, ...], ...]
@@ -49,7 +49,7 @@ class TrainingPlan:
 
     @property
     def budget(self) -> dict[str, int]:
-        """What the whole training spends."""
+        """Updates, tokens and episodes of the whole training."""
         episodes = sum(len(u.rows) for b in self.batches for u in b)
         return {"updates": len(self.batches), "tokens": sum(self.tokens), "episodes": episodes}
 
@@ -57,9 +57,9 @@ class TrainingPlan:
 def plan_training(
     units: Sequence[EpisodeUnit], rendered: Sequence[Rendered], config: TrainConfig, unit_size: int, seed: int
 ) -> TrainingPlan:
-    """Decide every batch from the seed and the budget alone.
+    """Decide every batch from only the seed and the budget.
 
-    The token budget counts whole updates: it ends with the first update that reaches it. Passes without
+    A token budget counts whole updates: training ends with the first update that reaches it. Passes without
     gradient (``mismatched``) do not count.
     """
     lengths = [r.tokens for r in rendered]
@@ -82,9 +82,9 @@ def learning_rate(config: TrainConfig, share: float, peak: float | None = None) 
     """Learning rate when ``share`` of the budget is spent (0 to 1, the current update included).
 
     Args:
-        config: The schedule.
-        share: Of the budget.
-        peak: What the schedule scales; ``config.lr`` by default.
+        config: Training settings with the schedule.
+        share: Share of the budget.
+        peak: Learning rate that the schedule scales; ``config.lr`` by default.
     """
     peak = config.lr if peak is None else peak
     if config.warmup and share < config.warmup:
@@ -95,14 +95,14 @@ def learning_rate(config: TrainConfig, share: float, peak: float | None = None) 
 
 
 def progress(plan: TrainingPlan, config: TrainConfig, done: int) -> float:
-    """Share of the budget that the first ``done`` updates spend, in updates or in tokens, as the budget is given."""
+    """Share of the budget that the first ``done`` updates use, in the budget's unit (updates or tokens)."""
     if config.tokens is None:
         return done / len(plan.batches)
     return sum(plan.tokens[:done]) / config.tokens
 
 
 def _check_share(plan: TrainingPlan, processes: int) -> None:
-    """Refuse a plan with a batch that does not give every process a unit."""
+    """Refuse a plan if one of its batches has fewer units than there are processes."""
     fewest = min(map(len, plan.batches), default=processes)
     if fewest < processes:
         raise ConfigError(
@@ -116,16 +116,17 @@ class Trainer:
     """Runs a plan on a policy.
 
     Args:
-        policy: What is trained; fp32 weights.
-        algorithm: Gives the loss.
+        policy: Policy to train, with fp32 weights.
+        algorithm: Algorithm that computes the loss.
         rendered: All episodes.
-        reference: Statistics of one episode under the reference.
-        plan: From :func:`plan_training`.
-        config: Optimiser and precision.
-        seed: For whatever the model itself draws.
-        folder: Holds ``checkpoint/`` and ``train.jsonl``.
-        measure: Called after each update with the number of updates done; what it returns joins the log's line.
-        keep: Called after each update with the number of updates done and what is trained, by the main process.
+        reference: Returns the statistics of one episode under the reference.
+        plan: Plan from :func:`plan_training`.
+        config: Settings of optimiser and precision.
+        seed: Seed of the random numbers that the model itself draws.
+        folder: Folder of ``checkpoint/`` and ``train.jsonl``.
+        measure: Called after each update with the number of updates done; its result is added to the log's line.
+        keep: Called in the main process after each update, with the number of updates done and a function that
+            returns the trained state.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class Trainer:
         torch.manual_seed(seed)
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")  # the policy casts
         _check_share(plan, self.accelerator.num_processes)
-        # Groups are scheduled and clipped apart; "peak" is what the schedule scales.
+        # Each group has its own schedule and clipping; the schedule scales "peak".
         groups = [{"params": [p for p in policy.model.parameters() if p.requires_grad], "peak": config.lr}]
         if policy.heads is not None:
             groups.append({"params": list(policy.heads.parameters()), "peak": config.head_lr})
@@ -165,7 +166,7 @@ class Trainer:
         """Train from the newest checkpoint to the end of the plan.
 
         Args:
-            report: Called after each update with what ``train.jsonl`` holds of it and the planned number of updates.
+            report: Called after each update with its line of ``train.jsonl`` and the planned number of updates.
 
         Raises:
             DivergedError: The loss or its gradient is no longer finite.
@@ -202,14 +203,14 @@ class Trainer:
         totals = Totals()
         passes = list(self._micro_batches(mine))
         for units in passes:
-            # Processes may differ in their number of passes, so they meet in the last alone.
+            # Processes may differ in their number of passes, so they synchronise only in the last one.
             with nullcontext() if units is passes[-1] else self.accelerator.no_sync(self.policy):
                 loss, batch = self._loss(units, mismatched, progress(self.plan, self.config, index))
                 self.accelerator.backward(loss.numerator_U.sum())
             totals.add(loss, batch)
         summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
         numerator, denominator, unit_weight, row_weight, return_sum, actions, *metric_sums = summed
-        # Gradients hold the sum of numerators (averaged over processes by the wrapper): divide once, here.
+        # A gradient is that of the sum of numerators, averaged over processes by the wrapper: divide once, here.
         scale = self.accelerator.num_processes / max(denominator, 1e-12)
         parameters = [p for p in self.policy.parameters() if p.grad is not None]
         torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], scale)
@@ -222,7 +223,7 @@ class Trainer:
             raise DivergedError(
                 f"loss {value:g} with gradient norm {', '.join(f'{n:g}' for n in norms)} at update {index + 1}",
                 where=str(self.folder),
-                do="lower train.lr, or raise algo.beta's scale; nothing of this update was kept",
+                do="lower train.lr, or raise algo.beta's scale; this update was not saved",
             )
         self.optimizer.step()
         heads = self._plain_policy().heads
@@ -243,7 +244,7 @@ class Trainer:
         }
 
     def _micro_batches(self, units: Sequence[EpisodeUnit]) -> Iterator[Sequence[EpisodeUnit]]:
-        """Whole units, as many as fit in one forward pass, at least one."""
+        """Split units into forward passes: each takes as many whole units as fit, at least one."""
         start = 0
         while start < len(units):
 
@@ -251,7 +252,7 @@ class Trainer:
                 held = [s for u in units[start:end] for r in u.rows for s in self.rendered[r].sequences]
                 return not fit(held, self.config)
 
-            # What fits still fits with fewer units, so the first end that does not is found by bisection.
+            # If some units fit, fewer units fit too, so bisection finds the first end that does not fit.
             ends = range(start + 2, len(units) + 1)
             whole = not too_many(len(units))
             end = len(units) if whole else start + 1 + bisect(ends, False, key=too_many)
@@ -268,7 +269,7 @@ class Trainer:
 
     @torch.no_grad()
     def _mismatched(self, index: int) -> float:
-        """Mean log-ratio of the whole update's mismatched completions, under the weights before it."""
+        """Mean log-ratio of the whole update's mismatched completions, under the weights before the update."""
         processes = self.accelerator.num_processes
         joined = mismatched(self.plan.batches[index], self.rendered)[self.accelerator.process_index :: processes]
         # Without the distributed wrapper: processes may differ in their number of passes.
@@ -297,13 +298,13 @@ class Trainer:
         save_state(self.folder, state)
 
     def _trained_state(self) -> dict[str, Any]:
-        """What training changes: with LoRA adapters and heads, the rest is loaded from the model itself."""
+        """State that training changes: with LoRA, only adapters and heads; the rest is loaded from the model itself."""
         whole = not self.config.lora_rank
         state = self._plain_policy().state_dict()
         return {k: v for k, v in state.items() if whole or "lora_" in k or k.startswith("heads.")}
 
     def _resume(self) -> int:
-        """Load the newest checkpoint, if any; the number of updates done."""
+        """Load the newest checkpoint, if there is one; returns the number of updates done."""
         state = load_state(self.folder, cut_log=self.accelerator.is_main_process)
         if state is None:
             return 0

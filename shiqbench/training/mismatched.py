@@ -1,9 +1,10 @@
-"""Completions on each other's prompts: what estimates KL(pi || pi_ref) without sampling (KTO's z).
+"""Completions joined with other rows' prompts, to estimate KL(pi || pi_ref) without sampling (KTO's z).
 
-In an update of n rows, row i's prompt is joined with row (i+s)'s completion, the same s for all. s is the
-smallest shift that leaves the fewest rows with a prompt equal to their own: neighbours in a batch often share one.
-The first forward pass stands for an episode whose template needs one per turn. Its prompt is what comes before
-its first action token; its completion is the rest, messages of user and tools between action tokens included.
+In an update of n rows, the prompt of row i is joined with the completion of row (i+s), with the same s for all rows.
+Neighbours in a batch often have equal prompts. So s is the smallest shift for which the fewest rows get a completion of
+an equal prompt. If a template needs one forward pass per turn, the first pass represents the episode. The prompt is
+the tokens before its first action token. The completion is the rest, including messages of user and tools between
+action tokens.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class Mismatched(NamedTuple):
     """A prompt with another row's completion.
 
     Attributes:
-        rendered: The two joined, without rewards.
-        weight: Of the completion's unit.
+        rendered: The joined episode, without rewards.
+        weight: Weight of the completion's unit.
     """
 
     rendered: Rendered
@@ -40,7 +41,7 @@ def mismatched(units: Sequence[EpisodeUnit], rendered: Sequence[Rendered]) -> li
         rendered: All episodes.
 
     Raises:
-        ConfigError: The update has one row.
+        ConfigError: The update has only one row.
     """
     rows = [rendered[i] for u in units for i in u.rows]
     weights = [u.weight for u in units for _ in u.rows]

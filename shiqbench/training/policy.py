@@ -1,4 +1,4 @@
-"""The language model under training: loading, precision, adapters, and its statistics on episodes."""
+"""The language model under training: loading, precision, adapters, and statistics of episodes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pretrained(folder: Path) -> torch.nn.Module:
     """The model of a folder in the transformers format, with fp32 weights.
 
     Raises:
-        ConfigError: The folder holds no causal language model.
+        ConfigError: The folder contains no causal language model.
     """
     from transformers import AutoModelForCausalLM
 
@@ -44,23 +44,23 @@ def pretrained(folder: Path) -> torch.nn.Module:
 
 
 def load_model(folder: Path, config: TrainConfig, seed: int = 0) -> torch.nn.Module:
-    """The model of a folder, made ready for training."""
+    """Load the model of a folder and prepare it for training."""
     return trainable(pretrained(folder), config, seed)
 
 
 def trainable(model: torch.nn.Module, config: TrainConfig, seed: int = 0) -> torch.nn.Module:
-    """A model with fp32 weights, wrapped for LoRA and checkpointing as configured.
+    """Prepare a model with fp32 weights: LoRA and checkpointing as configured.
 
     Mixed precision (bf16) is applied around the forward pass, so the weights that the optimizer
-    moves stay fp32.
+    changes stay fp32.
 
     Args:
-        model: From :func:`pretrained`; changed here.
-        config: Adapter, checkpointing, shared prefixes.
-        seed: Of new LoRA weights, so that they depend on nothing that ran before in this process.
+        model: Model from :func:`pretrained`; this function changes it.
+        config: Settings of adapter, checkpointing and shared prefixes.
+        seed: Seed of new LoRA weights, so that they do not depend on what ran before in this process.
 
     Raises:
-        ConfigError: The model has fewer layers than are to be trained.
+        ConfigError: The model has fewer layers than should be trained.
     """
     if config.share_prefix:
         enable(model)
@@ -87,9 +87,9 @@ def trainable(model: torch.nn.Module, config: TrainConfig, seed: int = 0) -> tor
 
 
 def _linear_names(model: Any) -> list[str]:
-    """Names of the linear maps that LoRA adapts: all but the vocabulary head.
+    """Names of the linear layers that LoRA adapts: all except the vocabulary head.
 
-    peft's own word for them, ``all-linear``, cannot be limited to some layers.
+    peft's own name for them, ``all-linear``, cannot be limited to some layers.
     """
     head = model.get_output_embeddings()
     found = model.named_modules()
@@ -100,7 +100,7 @@ def _top_layers(model: torch.nn.Module, count: int | None) -> list[int] | None:
     """Indices of the last ``count`` layers; the backward pass ends at the lowest of them.
 
     Raises:
-        ConfigError: The model has fewer.
+        ConfigError: The model has fewer layers.
     """
     if count is None:
         return None
@@ -122,10 +122,10 @@ def plain(model: torch.nn.Module) -> Any:
 
 
 def forward_passes(sequences: Sequence[TokenSequence], config: TrainConfig) -> list[list[int]]:
-    """Which sequences share a forward pass, so that each pass has at most ``micro_tokens`` tokens.
+    """Group sequences, by index, into forward passes of at most ``micro_tokens`` tokens each.
 
-    With shared prefixes neighbours in lexicographic order go together and distinct tokens count;
-    without them neighbours in length, and padded tokens count. One sequence always fits.
+    With shared prefixes, a pass takes neighbours in lexicographic order and counts distinct tokens. Without them, it
+    takes neighbours in length and counts padded tokens. One sequence always fits.
     """
     passes: list[list[int]] = []
     if config.share_prefix:
@@ -145,7 +145,7 @@ def forward_passes(sequences: Sequence[TokenSequence], config: TrainConfig) -> l
 
 
 def fit(sequences: Sequence[TokenSequence], config: TrainConfig) -> bool:
-    """Whether :func:`forward_passes` makes one pass of them; if so, of any part of them too."""
+    """Whether :func:`forward_passes` puts them into one pass; if it does, the same is true of any part of them."""
     ids = [s.ids for s in sequences]
     tokens = distinct_tokens(ids) if config.share_prefix else len(ids) * max(map(len, ids))
     return len(ids) == 1 or tokens <= config.micro_tokens
@@ -154,12 +154,12 @@ def fit(sequences: Sequence[TokenSequence], config: TrainConfig) -> bool:
 class Policy(torch.nn.Module):
     """A language model as a function from episodes to statistics of their action tokens.
 
-    Its forward pass is what distributed wrappers see, so gradients are averaged where they should be.
+    Distributed wrappers wrap this module's forward pass, so they average the right gradients.
 
     Args:
-        model: From :func:`load_model`.
-        config: Precision and shape of the forward passes.
-        needs: Of the algorithm; they decide which heads there are.
+        model: Model from :func:`load_model`.
+        config: Settings of precision and shape of the forward passes.
+        needs: Needs of the algorithm; they decide which heads exist.
     """
 
     def __init__(self, model: torch.nn.Module, config: TrainConfig, needs: Collection[Need] = ()) -> None:
@@ -171,11 +171,11 @@ class Policy(torch.nn.Module):
         """Statistics of every action token, one entry per sequence.
 
         With ``share_prefix`` a pass computes each distinct prefix once. Without it, sequences are padded
-        on the right with no attention mask: under causal attention no real token sees a pad.
+        on the right and need no attention mask: under causal attention no real token sees padding.
 
         Args:
-            sequences: What to compute.
-            heads: Those of the heads too, where the policy has any.
+            sequences: Sequences to compute.
+            heads: Whether to add the statistics of the heads, if the policy has any.
         """
         results: dict[int, TokenStatistics] = {}
         for members in forward_passes(sequences, self.config):
@@ -208,7 +208,7 @@ class Policy(torch.nn.Module):
         with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
             hidden: Tensor = body(**inputs, use_cache=False).last_hidden_state[where]
         chosen = torch.tensor([s.ids[p] for s in sequences for p in s.actions], device=device)
-        # The head runs outside autocast: it is fp32 whatever the body's precision is.
+        # The head runs outside autocast: it is fp32 for any precision of the body.
         found = token_statistics(hidden, head.weight, chosen, bias_V=getattr(head, "bias", None))
         if heads and self.heads is not None:
             found = self.heads.extend(found, hidden, chosen)
@@ -218,7 +218,7 @@ class Policy(torch.nn.Module):
 
 
 def concatenate(parts: Sequence[TokenStatistics]) -> TokenStatistics:
-    """The statistics of an episode from those of its sequences."""
+    """Join the statistics of an episode's sequences."""
     columns = zip(*parts, strict=True)
     return TokenStatistics._make(None if c[0] is None else torch.cat(c) for c in columns)
 

@@ -2,8 +2,8 @@
 
 Episodes of one scenario, and of all scenarios with the same tools, begin with the same prompt. The
 sequences of a pass are merged into a trie: each distinct prefix is one node, its position is its depth,
-and a token attends to its ancestors alone. Hidden states and gradients are those of separate passes, up to rounding,
-at the cost of the distinct tokens.
+and a token attends only to its ancestors. Hidden states and gradients equal those of separate passes up to rounding;
+the cost is that of the distinct tokens.
 
 Legend: N nodes of the trie, H heads, D head size.
 """
@@ -80,7 +80,7 @@ def merge(sequences: Sequence[Sequence[int]]) -> Trie:
 
 
 def distinct_tokens(sequences: Sequence[Sequence[int]]) -> int:
-    """Number of nodes that :func:`merge` would make."""
+    """Number of nodes that :func:`merge` would create."""
     total, before = 0, tuple[int, ...]()
     for sequence in sorted(tuple(s) for s in sequences):
         total += len(sequence) - common_prefix(before, sequence)
@@ -124,7 +124,7 @@ def attention(
     trie: Trie | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention along the paths of a trie, in the form that transformers' attention interface wants.
+    """Attention along the paths of a trie, in the form that transformers' attention interface requires.
 
     Args:
         module: The attention layer.
@@ -132,11 +132,11 @@ def attention(
         key: ``[1, H_kv, N, D]``.
         value: ``[1, H_kv, N, D]``.
         attention_mask: Must be None.
-        scaling: Of the scores.
-        trie: The structure; None means that the model did not pass it on.
+        scaling: Scale of the scores.
+        trie: Trie of the pass; None means that the model did not pass it on.
 
     Returns:
-        ``[1, N, H, D]`` and no weights.
+        Outputs ``[1, N, H, D]``, and None instead of attention weights.
     """
     if trie is None or attention_mask is not None:
         raise ConfigError(

@@ -17,7 +17,7 @@ class Totals:
     """Sums over the micro-batches of one update.
 
     Attributes:
-        names: Of the loss's metrics, the last entries of :meth:`tensor`.
+        names: Names of the loss's metrics, the last entries of :meth:`tensor`.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Totals:
         Returns and metrics are weighted sums.
 
         Raises:
-            RunError: Nothing was added.
+            RunError: No micro-batch was added.
         """
         if self._sums is None:
             raise RunError("a process got no unit of a batch", do="raise train.batch_episodes")

@@ -1,9 +1,9 @@
 """The reference's statistics, computed once per (weights, ids, precision, kernel) and kept on disk.
 
 One SQLite file per combination of weights, precision, kernel and library versions; one row per token sequence, keyed by
-the sha256 of its ids and action positions. Cells that meet the same sequence share it, whatever algorithm or data mix
-they belong to. Writes are transactions: a kill loses at most the last one. Rows have checksums and are counted, and all
-are verified when the file is opened: one that was computed again in other company could differ in its last bit.
+the sha256 of its ids and action positions. Cells with the same sequence share its row, for any algorithm and data mix.
+Writes are transactions: a killed process loses at most the last one. Rows have checksums and are counted, and opening
+the file verifies all of them: a row that is computed again together with other sequences could differ in its last bit.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class ReferenceCache:
     """Reads and fills the cache for one frozen model.
 
     Args:
-        folder: Where the files live.
+        folder: Folder of the cache files.
         weights_sha256: Identity of the reference's weights.
-        policy: The reference, or the policy before its first update: the same weights, precision and
-            shapes of forward passes, so that both round alike.
+        policy: The reference, or the policy before its first update: both have the same weights, precision and
+            shapes of forward passes, so both round in the same way.
 
     Raises:
         CorruptCellError: The file is not what was written.
@@ -75,11 +75,11 @@ class ReferenceCache:
             self._verify()
 
     def fill(self, rendered: Sequence[Rendered], progress: Callable[[int, int], None]) -> tuple[int, int]:
-        """Compute what is missing.
+        """Compute the statistics that are missing.
 
         Args:
             rendered: Episodes that training will visit.
-            progress: Called with (done, total) sequences that had to be computed.
+            progress: Called with (done, total), the numbers of sequences computed and to compute.
 
         Returns:
             (sequences computed, sequences found in the cache).
@@ -115,7 +115,7 @@ class ReferenceCache:
         return concatenate(parts)
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         self._database.close()
 
     def _get(self, key: bytes) -> tuple[np.ndarray, np.ndarray] | None:
@@ -126,12 +126,12 @@ class ReferenceCache:
         return np.frombuffer(row[0], self._dtype).copy(), np.frombuffer(row[1], self._dtype).copy()
 
     def _verify(self) -> None:
-        """Compare every row with its checksum, and their number with what it should be, as of one moment."""
+        """Compare every row with its checksum, and the number of rows with the recorded total, in one query."""
         left = 0
         for count, (total, *values, sha256) in enumerate(
             self._database.execute("SELECT rows, key, logit, lse, sha256 FROM total LEFT JOIN statistics"), start=1
         ):
-            if values[0] is None:  # what the join gives where there is no row
+            if values[0] is None:  # result of the join if there is no row
                 left = total
                 break
             if not all(isinstance(x, bytes) for x in values) or _checksum(*values) != sha256:
@@ -146,7 +146,7 @@ class ReferenceCache:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """In one line each.
+        """Report each database error in one line.
 
         Raises:
             DiskError: The disk is full, can only be read, or fails.
@@ -166,7 +166,7 @@ class ReferenceCache:
 
 
 def not_computed(rendered: Rendered) -> TokenStatistics:
-    """What an algorithm gets that declared not to use the reference: NaN, so that any use shows."""
+    """Statistics for an algorithm that declares not to use the reference: NaN, so that any use shows."""
     nan = torch.full((rendered.actions,), float("nan"))
     return TokenStatistics(nan, nan)
 

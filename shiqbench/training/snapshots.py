@@ -1,4 +1,4 @@
-"""Snapshots of what is trained, taken during training."""
+"""Snapshots of the trained state, taken during training."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ class Snapshots:
     """The snapshots of one training.
 
     Attributes:
-        folder: Where they are; a DONE names their sha256 once all are there.
-        updates: After which updates.
+        folder: Folder of the snapshots; once all are there, a DONE lists their sha256.
+        updates: Updates after which a snapshot is taken.
     """
 
     folder: Path
     updates: tuple[int, ...]
 
     def file(self, update: int) -> Path:
-        """The snapshot after an update."""
+        """Path of the snapshot after an update."""
         return self.folder / f"{update:06d}.pt"
 
     def complete(self) -> bool:
-        """Whether every one is there.
+        """Whether every snapshot is there.
 
         Raises:
-            CorruptCellError: One differs from what was written.
+            CorruptCellError: A snapshot differs from what was written.
         """
         return is_done(self.folder) and all(self.file(u).is_file() for u in self.updates)
 
     def keep(self, update: int, trained: Callable[[], dict[str, Any]]) -> None:
-        """Write what is trained, if this update's is wanted."""
+        """Write the trained state, if a snapshot of this update is wanted."""
         if update not in self.updates:
             return
         import torch
@@ -51,10 +51,10 @@ class Snapshots:
             torch.save(trained(), stream)
 
     def seal(self) -> None:
-        """Write DONE if all are there; a training that went on after a stop may have passed some by.
+        """Write DONE if all snapshots are there; a training that continued after a stop may lack some.
 
         Raises:
-            CorruptCellError: One is damaged, as it may have lain there during a stop.
+            CorruptCellError: A snapshot is damaged; it may have been on disk during a stop.
         """
         if self.updates and all(self.file(u).is_file() for u in self.updates):
             if damaged := [self.file(u).name for u in self.updates if not is_whole_zip(self.file(u))]:

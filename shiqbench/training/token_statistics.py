@@ -1,8 +1,8 @@
-"""The one primitive behind every loss: statistics of chosen tokens, at action positions only.
+"""The one function behind every loss: statistics of chosen tokens, only at action positions.
 
-The body of the model runs over whole sequences in the compute precision; its head runs on the
-hidden states that predict an action token, in fp32, a chunk of positions at a time, and the
-logits of a chunk are recomputed in the backward pass rather than kept.
+The body of the model runs over whole sequences in the compute precision. Its head runs in fp32 on the hidden states
+that predict an action token, one chunk of positions at a time. The backward pass recomputes the logits of a chunk, so
+that they need not be kept.
 
 Legend: N action tokens of a forward pass, D hidden size, V vocabulary.
 """
@@ -21,15 +21,15 @@ CHUNK = 1024
 
 
 class TokenStatistics(NamedTuple):
-    """Per action token, fp32 (fp64 for a model in fp64); what was not asked for is None.
+    """Statistics per action token, fp32 (fp64 for a model in fp64); None if not asked for.
 
     Attributes:
         logit_N: Raw logit of the chosen token.
         lse_N: Logsumexp over the vocabulary.
-        value_N: Value head.
-        q_N: Q head, chosen token.
-        q_lse_N: Q head, logsumexp over the vocabulary.
-        target_q_N: Target Q head, chosen token, without gradient.
+        value_N: Output of the value head.
+        q_N: Q of the chosen token.
+        q_lse_N: Logsumexp of Q over the vocabulary.
+        target_q_N: Q of the chosen token under the target head, without gradient.
     """
 
     logit_N: Tensor
@@ -40,7 +40,7 @@ class TokenStatistics(NamedTuple):
     target_q_N: Tensor | None = None
 
     def to(self, device: torch.device) -> TokenStatistics:
-        """The same on a device."""
+        """The same statistics on a device."""
         return TokenStatistics._make(None if x is None else x.to(device) for x in self)
 
 
@@ -59,7 +59,7 @@ def token_statistics(
         weight_VD: Weight of the vocabulary head.
         token_N: Chosen tokens.
         bias_V: Bias of the head, if it has one.
-        chunk: Positions per chunk; bounds memory at ``chunk * V`` floats.
+        chunk: Positions per chunk; limits memory to ``chunk * V`` floats.
 
     Returns:
         fp32 statistics, differentiable in the hidden states and the head.

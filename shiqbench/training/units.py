@@ -1,4 +1,4 @@
-"""From episodes to units to batches, in an order that is a pure function of the seed."""
+"""Group episodes into units and units into batches; the order is a pure function of the seed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from shiqbench.plugin.algorithm import Algorithm
     from shiqbench.plugin.config import AlgorithmConfig
 
-# Windows of this many batches are sorted: rows of a batch are alike, the order stays random.
+# Windows of this many batches are sorted: rows of a batch are similar, and the order of batches stays random.
 SORT_WINDOW = 32
 
 
 def make_units(algorithm: Algorithm[AlgorithmConfig], episodes: Sequence[Episode]) -> list[EpisodeUnit]:
-    """Group episodes as the algorithm consumes them.
+    """Group episodes into the units that the algorithm uses.
 
-    Pairs are all pairs of a group whose returns differ. Groups are the episodes of a group in
-    consecutive runs of ``group_size``; a remainder smaller than that is left out and counted by the caller.
+    Pair units are all pairs of a group whose returns differ. Group units are consecutive runs of ``group_size``
+    episodes of a group; a smaller remainder is left out, and the caller counts it.
 
     Raises:
-        ConfigError: Nothing is left to train on.
+        ConfigError: No unit is left to train on.
     """
     if algorithm.unit == "episode":
         units = [EpisodeUnit((i,)) for i in range(len(episodes))]
@@ -52,7 +52,7 @@ def make_units(algorithm: Algorithm[AlgorithmConfig], episodes: Sequence[Episode
         raise ConfigError(
             f"no {algorithm.unit} to train on among {len(episodes)} episodes",
             where="training data",
-            do="use data with differing returns inside groups, or another algorithm",
+            do="use data whose returns differ within groups, or another algorithm",
         )
     best = {e.id for e in accepted(episodes, "best")}
     return [replace(u, best=tuple(episodes[r].id in best for r in u.rows)) for u in units]
@@ -61,14 +61,14 @@ def make_units(algorithm: Algorithm[AlgorithmConfig], episodes: Sequence[Episode
 def unit_batches(
     units: Sequence[EpisodeUnit], keys: Sequence[Any], per_batch: int, seed: int
 ) -> Iterator[list[EpisodeUnit]]:
-    """Endless batches of units; epoch after epoch, each a new shuffle.
+    """Endless batches of units; each epoch is a new shuffle.
 
     Args:
-        units: What to draw from.
-        keys: One per episode; windows are sorted by them, so that episodes of like length, or with
-            a common prefix, meet in a batch.
-        per_batch: Units per batch; a smaller rest of an epoch is completed from the next one.
-        seed: Fixes the whole order.
+        units: Units to draw from.
+        keys: One key per episode; windows are sorted by these keys, so that a batch has episodes of similar length, or
+            with a common prefix.
+        per_batch: Units per batch; a smaller rest of an epoch is filled up from the next epoch.
+        seed: Seed of the whole order.
     """
     rng = random.Random(seed)
     size = per_batch * SORT_WINDOW

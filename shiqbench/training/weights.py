@@ -1,4 +1,4 @@
-"""Final weights as a folder that other tools load."""
+"""Save final weights in a folder that other tools can load."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def save_weights(policy: Policy, source: Path, renderer: Renderer, target: Path, q_weight: float = 0.0) -> None:
-    """Final weights as a folder that transformers and vllm load: LoRA merged, in the training precision.
+    """Save final weights in a folder for transformers and vllm: LoRA merged, in the training precision.
 
     Args:
-        policy: After training; changed here.
-        source: The start's folder, for what the model was generated with.
-        renderer: Its tokenizer is saved too.
-        target: Replaced as a whole.
-        q_weight: Of the Q head in what is sampled from; 0 leaves the vocabulary head as it is.
+        policy: Trained policy; this function changes it.
+        source: Folder of the start, for its generation config and chat template.
+        renderer: Renderer whose tokenizer is saved too.
+        target: Folder to write; it is replaced as a whole.
+        q_weight: Weight of the Q head in the sampling distribution; 0 leaves the vocabulary head as it is.
     """
     from transformers.utils import logging
 

@@ -1,4 +1,4 @@
-"""The tasks that ship with shiqbench. They register like anybody's."""
+"""The built-in tasks. They register through the same hook as a plugin's tasks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from shiqbench_tasks.bfcl_v3.versions import BFCL_V3, BFCL_V4
 
 
 class Presets(Mapping[str, Mapping[str, Any]]):
-    """The presets of a task, from the ``presets.toml`` in its folder, which is read when they are asked for.
+    """The presets of a task, from the ``presets.toml`` in its folder, which is read on first use.
 
     A table is one preset: ``train.lr = 1e-4``, or ``"sft:train".lr = 1e-4`` for one algorithm. ``like`` names the
-    preset that it begins with.
+    preset that it extends.
 
     Args:
-        task: The folder's name.
+        task: Name of the task's folder.
     """
 
     def __init__(self, task: str) -> None:
@@ -72,7 +72,7 @@ def shiqbench_register_tasks() -> list[TaskSpec]:
         TaskSpec(
             name="lm_eval",
             version="1",
-            summary="standard suites of lm-eval, asked of any weights; evaluates only",
+            summary="standard suites of lm-eval on any weights; evaluates only",
             target="shiqbench_tasks.lm_eval.task:LmEvalTask",
             config="shiqbench_tasks.lm_eval.config:LmEvalConfig",
             presets=Presets("lm_eval"),

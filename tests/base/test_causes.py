@@ -66,7 +66,7 @@ def test_a_full_database_is_a_full_disk() -> None:
 
 def test_what_a_disk_refuses_is_told_with_its_place() -> None:
     full = as_disk_error(OSError(errno.ENOSPC, "No space left on device", "/disk/file"), "/elsewhere")
-    assert str(full) == "no space left on the disk (/disk/file); free some, then the same command continues"
+    assert str(full) == "no space left on the disk (/disk/file); free some space, then run the same command to continue"
     assert error_facts(full)["cause"] == "disk_full"
     shut = as_disk_error(chained(ValueError("x"), OSError(errno.EROFS, "Read-only file system")), "/cell")
     assert str(shut).startswith("the disk cannot be written: Read-only file system (/cell); ")

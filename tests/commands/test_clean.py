@@ -1,4 +1,4 @@
-"""What goes, what stays and why, on real cells; and what a kill in between leaves."""
+"""``clean`` on real cells: removed files, kept files and the reasons; the state after a kill."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from shiqbench.matrix.live import MatrixState, live_file
 from shiqbench.store.cell import DONE, check_not_cleaned, is_cleaned, is_done, lock, recorded
 
 PARTIAL, CHECKPOINTS = Wanted(partial=True), Wanted(checkpoints=True)
-NEVER = 2**22 + 1  # no process has this number
+NEVER = 2**22 + 1  # no process has this id
 MDP: dict[str, Any] = {"algo": "shiq", "task": "mdp", "preset": "smoke", "set": {"train.updates": 2}}
 
 
 @pytest.fixture(autouse=True)
 def _cache(own_cache: Path) -> None:
-    """Every test computes its own reference statistics."""
+    """Give every test its own cache, so that it computes its own reference statistics."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def results(trained: Path, tmp_path: Path) -> Path:
-    """A results folder with one trained and evaluated cell of mdp, and its base."""
+    """A results folder with a trained and evaluated cell of mdp, and its ``base`` cell."""
     return Path(shutil.copytree(trained, tmp_path / "r"))
 
 
@@ -123,7 +123,7 @@ def test_a_kill_leaves_a_cell_that_is_whole_or_cleaned(
     assert is_done(cell)
     assert is_cleaned(cell) == (step == "erase")
     assert (cell / "checkpoint" / "model.safetensors").is_file()
-    if step == "erase":  # weights that lie about may not be used: the next step could take them away
+    if step == "erase":  # remaining weights must not be used: the next step could remove them
         with pytest.raises(ConfigError, match="its weights were cleaned"):
             check_not_cleaned(cell)
     assert shiqbench.run(**MDP, results=results).cached
@@ -243,11 +243,11 @@ def test_a_curve_can_still_be_had_from_cleaned_weights(tiny_model: Path, tmp_pat
     shiqbench.run("sft", "toy", eval_every=3, **options)
     assert {i.kind for i in clean(tmp_path, CHECKPOINTS).removed} == {"weights", "snapshots"}
     assert shiqbench.run("sft", "toy", eval_every=3, **options).cached
-    finer = shiqbench.run("sft", "toy", eval_every=2, **options)  # trained once more, and the same weights came out
+    finer = shiqbench.run("sft", "toy", eval_every=2, **options)  # trained again, with the same weights as result
     assert [p["update"] for p in finer.curve] == [0, 2, 4, 6]
 
 
-# -- what is not finished -----------------------------------------------------------------------------------
+# -- unfinished folders -------------------------------------------------------------------------------------
 
 
 def test_unfinished_and_failed_folders_go_whole(results: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_kill_while_a_folder_is_removed(results: Path, monkeypatch: pytest.Mon
         patch.setattr(removal, "erase", killed)
         with pytest.raises(KeyboardInterrupt):
             clean(results, PARTIAL)
-    assert not begun.exists()  # never half of it, which a run would continue
+    assert not begun.exists()  # never half of the folder, because a run would continue it
     (rest,) = begun.parent.glob(".*.tmp")
     rest.rename(rest.with_name(f".{begun.name}.{NEVER}.tmp"))
     assert len(clean(results, PARTIAL).removed) == 1

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: fast, light, one clear line for each mistake, nothing left behind."""
+"""The command line for a user: fast, few imports, one clear line for each mistake, no files left behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def shiqbench(
 
 
 def refused(tmp_path: Path, *words: str | Path, env: dict[str, str] | None = None) -> str:
-    """The one line of an exit-2 refusal that wrote nothing."""
+    """Run a command that is refused with exit code 2 and writes nothing; return its error line."""
     results = tmp_path / "results"
     extra: list[str | Path] = [] if "--results" in words else ["--results", results]
     done = shiqbench("run", *words, *extra, env=env)
@@ -110,7 +110,7 @@ def test_an_unwritable_results_folder_is_refused(tmp_path: Path, tiny_model: Pat
 
 
 def test_a_missing_engine_says_what_to_install(tmp_path: Path) -> None:
-    """Hide vllm's distributions from a fresh interpreter, as where neither is installed."""
+    """Hide the distributions of vllm from a new interpreter, as if none were installed."""
     hide = tmp_path / "hide"
     hide.mkdir()
     (hide / "sitecustomize.py").write_text(

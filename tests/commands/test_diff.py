@@ -1,4 +1,4 @@
-"""Why two cells have different digests, on cells that are planned or run."""
+"""``diff``: why two cells have different digests, for planned and for finished cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shiqbench.planning.plan import CellPlan, Request
 
 
 def cell(results: Path, *assignments: str, algo: str = "shiq", task: str = "mdp", **more: Any) -> Path:
-    """A cell that has only begun: its recipe is there."""
+    """Make a cell that has only begun: it has a recipe."""
     plugin = more.pop("plugin", TOY)
     plan: CellPlan = make_plan(
         Request(algo, task, settings=parse_assignments(assignments), plugins=(plugin,), results=results, **more)

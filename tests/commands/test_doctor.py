@@ -1,4 +1,4 @@
-"""The doctor names what is broken, and how to fix it."""
+"""``doctor`` names each problem and its fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of the command itself: its version, completion in a shell, and ``python -m shiqbench``."""
+"""The command itself: its version, shell completion, and ``python -m shiqbench``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_verbs_and_options_are_completed() -> None:
 
 
 def test_completion_is_installed_for_the_shell_that_asks(tmp_path: Path) -> None:
-    # The shell is that of the parent process, so the test starts one; `exit` keeps it from replacing itself.
+    # Completion uses the shell of the parent process, so the test starts one; with `exit`, bash stays that parent.
     command = f"{' '.join(COMMAND)} --install-completion; exit $?"
     subprocess.run(["bash", "-c", command], check=True, capture_output=True, env=os.environ | {"HOME": str(tmp_path)})
     (script,) = (tmp_path / ".bash_completions").iterdir()

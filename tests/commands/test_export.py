@@ -1,4 +1,4 @@
-"""Exporting a cell: which evaluation, which format, where to; the task writes."""
+"""``export``: choice of evaluation, format and folder; the task writes the files."""
 
 from __future__ import annotations
 

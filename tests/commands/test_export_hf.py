@@ -1,4 +1,4 @@
-"""Weights that leave: what transformers loads, and what the card says."""
+"""Exported weights: transformers loads them, and the model card is correct."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shiqbench.testing.tiny_model import make_tiny_model
 
 @pytest.fixture(autouse=True)
 def _cache(own_cache: Path) -> None:
-    """Every test computes its own reference statistics."""
+    """Give every test its own cache, so that it computes its own reference statistics."""
 
 
 def trained(model: Path, results: Path, algo: str = "dpo", **options: object) -> shiqbench.RunResult:
@@ -45,7 +45,7 @@ def test_transformers_loads_the_cells_weights(tiny_model: Path, tmp_path: Path) 
     assert "Budget: 6 updates" in card
     primary = result.primary
     assert f"{primary['value']:.4g} [{primary['low']:.4g}, {primary['high']:.4g}]" in card
-    assert card.count("| toy (") == 2  # test, and the curve's last point; not the snapshot's
+    assert card.count("| toy (") == 2  # the test result and the last point of the curve; not the snapshot
     assert {"README.md", "config.json", "model.safetensors", "shiqbench.json", "tokenizer.json"} <= set(done.files)
 
 
@@ -73,7 +73,7 @@ def test_what_has_no_weights_or_changed_ones_is_refused(tiny_model: Path, tmp_pa
 @pytest.mark.slow
 @pytest.mark.vllm
 def test_vllm_loads_the_folder_as_it_is_with_adapters_merged(tmp_path: Path) -> None:
-    """Greedy tokens of a plain ``LLM(folder)`` are those of transformers on the cell's own weights."""
+    """A plain ``LLM(folder)`` generates the same greedy tokens as transformers with the weights of the cell."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     start = make_tiny_model(tmp_path / "start", hidden_size=128)

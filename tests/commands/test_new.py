@@ -1,4 +1,4 @@
-"""``shiqbench new``: what it writes works and passes its own tests; what it cannot write, it refuses in one line."""
+"""``new``: the written plugin works and passes its own tests; a request it cannot write is refused in one line."""
 
 from __future__ import annotations
 

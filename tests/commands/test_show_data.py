@@ -1,4 +1,4 @@
-"""Statistics of a data set: the numbers, what cannot be shown, and that asking for less stays light."""
+"""``show-data``: the statistics, missing statistics, and few imports for a request that needs few."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_what_the_toy_task_holds(tiny_model: Path) -> None:
     assert lengths["messages"] == {"mean": 5, "median": 5, "min": 5, "max": 5}
     assert lengths["messages of the model"]["mean"] == 2
     assert "calls" not in lengths
-    assert lengths["action tokens"]["min"] == len("no") * 2 + 2  # a byte tokenizer, an end of turn each
+    assert lengths["action tokens"]["min"] == len("no") * 2 + 2  # a byte tokenizer; each answer has an end of turn
     assert lengths["tokens"]["max"] == found["longest_sequence"]
     assert "units" not in found
     assert found["centre"] == "not stated"
@@ -55,7 +55,7 @@ def test_what_an_algorithm_makes_of_it(tiny_model: Path) -> None:
     assert found["behaviours"]["bad"]["used"] == 0
     assert found["max_tokens"] == 60
     assert found["episodes_too_long"] == 8
-    assert toy(tiny_model, "dpo")["units"] == 24  # three pairs a group
+    assert toy(tiny_model, "dpo")["units"] == 24  # three pairs in each group
 
 
 def test_calls_and_the_centre_are_shown_where_the_task_states_them() -> None:
@@ -85,6 +85,7 @@ def test_a_task_with_its_own_policy_says_that_it_has_none(tmp_path: Path) -> Non
         training_data("mdp", results=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command(tiny_model: Path, tmp_path: Path) -> None:
     words: list[str | Path] = ["show", "toy", "--data", "--plugin", TOY, "--model", tiny_model, "--algo", "sft"]
     done = shiqbench(*words, cwd=tmp_path)

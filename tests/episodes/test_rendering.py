@@ -134,7 +134,7 @@ def test_a_probe_tool_shows_whether_the_template_takes_tools(renderer: Renderer)
 @pytest.mark.parametrize("reward", [float("nan"), float("inf")])
 def test_a_reward_that_is_no_number_is_one_clear_line(renderer: Renderer, reward: float) -> None:
     episode = Episode("e", "g", "test", (Message("user", "x"), Message("assistant", "y", action=True, reward=reward)))
-    with pytest.raises(ConfigError, match=r"a reward is (nan|inf) \(episode e, message 1\); mend the data"):
+    with pytest.raises(ConfigError, match=r"a reward is (nan|inf) \(episode e, message 1\); fix the data"):
         renderer.render(episode)
 
 

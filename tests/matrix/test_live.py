@@ -1,4 +1,4 @@
-"""What a running matrix shows: the account, the table, the lines, and ``shiqbench watch`` in another process."""
+"""Display of a running matrix: state, table, lines, and ``shiqbench watch`` in another process."""
 
 from __future__ import annotations
 

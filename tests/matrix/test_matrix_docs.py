@@ -1,4 +1,4 @@
-"""The page of matrix files names every key there is."""
+"""The page about matrix files names every key."""
 
 from __future__ import annotations
 

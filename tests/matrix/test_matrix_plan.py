@@ -1,4 +1,4 @@
-"""From a matrix file to cells: what is merged with what, what is refused, and digests that are those of `run`."""
+"""From a matrix file to cells: merged settings, refused files, and the same digests as `run`."""
 
 from __future__ import annotations
 
@@ -166,8 +166,8 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     assert [n.partition(" (")[0] for n in names] == [
         "unknown algorithm 'shiqq', did you mean 'shiq'?",
         "unknown task 'mpd', did you mean 'mdp'?",
-        "[algorithms.dpo] concerns no cell",
-        "[tasks.toy] concerns no cell",
+        "[algorithms.dpo] matches no cell",
+        "[tasks.toy] matches no cell",
     ]
     bad = LEAST + '[algorithms.shiq.set]\nalgo.betta = 1\n[set]\n"train.lrr" = 1\n[[exclude]]\nalgorithm = "copg"\n'
     lines = refused(bad, tmp_path)
@@ -184,7 +184,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     [
         ("[matrix\n", "not TOML: .*line 1"),
         ("", "matrix is missing"),
-        ('[matrix]\nalgorithms = ["base", "base"]\ntasks = ["mdp"]\n', "'base' is there twice"),
+        ('[matrix]\nalgorithms = ["base", "base"]\ntasks = ["mdp"]\n', "'base' appears twice"),
         (LEAST + "[budget]\nupdates = 1\ntokens = 1\n", "exclude each other"),
         (LEAST + '[[include]]\nalgorithm = "dpo"\n', "include names no algorithm or no task"),
         (LEAST + '[[include]]\nalgorithm = "shiq"\ntask = "mdp"\n', "are the same cell"),
@@ -226,8 +226,11 @@ def test_what_is_there_and_what_the_rest_will_cost(tmp_path: Path) -> None:
     lines = describe(planned(LEAST, tmp_path), at_once=2)
     assert lines[0] == "4 cells: 1 done, 1 partial, 2 missing"
     assert "  mdp shiq: 3 seeds, 1 done, 1 partial, 1 missing" in lines
-    # Two seeds of shiq at 60 s each, two at a time; nothing is known of base, which trains nothing.
-    assert "about 60 s and 2e+03 training tokens, by finished cells like 2 of these; 1 more are like none" in lines[-1]
+    # Two seeds of shiq, 60 s each, in parallel; base trains nothing, and no finished cell is similar to it.
+    assert (
+        "about 60 s and 2e+03 training tokens for 2 cells, estimated from similar cells; unknown for the other 1"
+        in lines[-1]
+    )
     every = as_json(planned(LEAST, tmp_path))
     assert [c["state"] for c in every["cells"]] == ["missing", "done", "partial", "missing"]
     assert every["estimate_of_cells"] == {"seconds": 120.0, "tokens": 2000.0, "unknown": 1}

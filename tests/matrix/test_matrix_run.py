@@ -1,4 +1,4 @@
-"""A matrix carried out on real MDPs: once, again, with another seed, tuned, and from the command line."""
+"""A matrix runs on real MDPs: once, again, with another seed, tuned, and from the command line."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_command_runs_says_and_does_nothing_the_second_time(tmp_path: Path) 
 
 
 def pretending(values: list[float]) -> Any:
-    """An executor that writes evaluations with these primaries and trains nothing."""
+    """Return an executor that writes evaluations with these primary values and trains nothing."""
 
     def run(jobs: Any) -> list[Outcome]:
         from shiqbench.base.files import write_json

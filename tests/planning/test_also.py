@@ -52,6 +52,7 @@ def test_base_start_and_cell_are_evaluated_on_it_too(tiny_model: Path, tmp_path:
     assert [len(block.rows) for block in (first, second)] == [3, 3]
 
 
+@pytest.mark.slow
 def test_json_and_tables_show_it(tiny_model: Path, tmp_path: Path) -> None:
     words = ["run", "--algo", "base", "--task", "toy", "--model", tiny_model, "--plugin", TOY, "--results", tmp_path]
     command = [sys.executable, "-m", "shiqbench", *map(str, words), "--also", "toy:3"]

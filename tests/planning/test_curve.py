@@ -82,7 +82,7 @@ def test_a_finished_cell_is_trained_once_more_beside_itself(tiny_model: Path, tm
     plain = run("dpo", tiny_model, tmp_path)
     before = {p: p.stat().st_mtime_ns for p in plain.path.iterdir() if p.is_file() and not p.name.startswith(".")}
     plan = make_plan(request(tiny_model, tmp_path, 3, "dpo"))
-    assert missing(plan)[0] == f"train {plan.cell.label} once more, for its weights along the way"
+    assert missing(plan)[0] == f"train {plan.cell.label} once more, to keep its intermediate weights"
     found = run("dpo", tiny_model, tmp_path, eval_every=3)
     assert [p["update"] for p in found.curve] == [0, 3, 6]
     assert {p: p.stat().st_mtime_ns for p in before} == before
@@ -97,7 +97,7 @@ def test_a_replay_with_other_weights_is_not_taken_over(
 
     rate = training.learning_rate
     monkeypatch.setattr(training, "learning_rate", lambda *a, **k: 2 * rate(*a, **k))
-    with pytest.raises(RunError, match="the cell gives other weights"):
+    with pytest.raises(RunError, match="the cell got other weights"):
         run("sft", tiny_model, tmp_path, eval_every=3)
     assert not (plain.path / "snapshots").exists()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def other_data(c: CellPlan) -> CellPlan:
         def load(self) -> Any:
             return kind
 
-    return replace(c, task=Spec(**{f: getattr(c.task, f) for f in c.task.__dataclass_fields__}))
+    return replace(c, task=Spec(**{f: getattr(c.task, f) for f in (f.name for f in fields(c.task))}))
 
 
 def settings(section: str, **values: Any) -> Callable[[CellPlan], CellPlan]:

@@ -52,6 +52,7 @@ def test_the_loss_gets_the_value_that_was_typed(kept: list[Any], text: str, valu
     assert all(type(each) is type(value) and each == value for each in kept)
 
 
+@pytest.mark.slow
 def test_the_way_of_a_setting_is_the_documented_one(tmp_path: Path) -> None:
     text = (HERE.parent / "docs" / "architecture.md").read_text()
     section = text.partition("## The way of a setting")[2]

@@ -73,4 +73,4 @@ def test_an_unfinished_evaluation_is_no_row_and_is_said(results: Path, tiny_mode
     finally:
         done.write_text(text)
     assert len(report.blocks[0].rows) == len(before) - 1
-    assert "NOT HERE: 1 of sft partial" in report.blocks[0].notes
+    assert "NO RESULT: 1 of sft partial" in report.blocks[0].notes

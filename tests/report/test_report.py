@@ -152,7 +152,7 @@ def test_failed_and_partial_cells_are_counted_by_cause(results: Path) -> None:
         if facts is not None:
             write_json(folder / "error.json", facts)
     said = notes(results)
-    assert "NOT HERE: 1 of shiq diverged, 1 of shiq partial, 1 of shiq time" in said
+    assert "NO RESULT: 1 of shiq diverged, 1 of shiq partial, 1 of shiq time" in said
     assert "loss nan" in said
 
 

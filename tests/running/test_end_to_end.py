@@ -1,4 +1,4 @@
-"""The command of the README on the smoke preset: real vLLM, the real embedded model, real BFCL data."""
+"""The command of the README with the smoke preset: real vLLM, the real embedded model, real BFCL data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation does when its engine fails."""
+"""Evaluations whose engine fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Failing:
-    """An engine that fails at its n-th call and tells who answered."""
+    """An engine that fails at its n-th call; its answers name the engine."""
 
     name, version = "failing", "failing 1"
 
@@ -40,7 +40,7 @@ class Failing:
 
 
 class Holder:
-    """Hands out an engine; after a close another one."""
+    """Returns an engine; after a close, the next one."""
 
     def __init__(self, fails_at: Sequence[int]) -> None:
         self.engines = [Failing(i, at) for i, at in enumerate(fails_at)]
@@ -57,7 +57,7 @@ class Holder:
 
 
 class ThreeWaves:
-    """A task that asks three times."""
+    """A task that asks its engine three times."""
 
     def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Any]:
         found = []

@@ -1,6 +1,6 @@
-"""Disks that are full, that become read-only, that lose files or change bytes: one clear line or the same result.
+"""Disks that are full, become read-only, lose files or change bytes: one clear error line, or the same result.
 
-Needs the right to mount; the tests that do are skipped where it is not given.
+Tests that mount a disk are skipped without the permission to mount.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from shiqbench_tasks.mdp import train as mdp_train
 from support import TOY, small_matrix, what_counts
 
@@ -34,20 +33,11 @@ TOYS = ["--task", "toy", "--plugin", str(TOY), "--set", "train.save_every=2"]
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Of all tests here, so that the reference is computed once unless a test damages it."""
+    """A cache for all tests of this file, so that the reference is computed once unless a test damages it."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("SHIQBENCH_CACHE", str(folder))
         yield folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Of models this small more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -70,7 +60,7 @@ def mounted(folder: Path, *words: str) -> Iterator[None]:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Whatever is opened from now on; who has a file open for writing keeps it."""
+    """Make a folder read-only for files that are opened later; files that are open for writing stay writable."""
     with mounted(folder, "--bind", str(folder)):
         _mount("-o", "remount,bind,ro", str(folder))
         yield
@@ -85,7 +75,7 @@ def _mount(*words: str) -> None:
 
 
 def leave_free(disk: Path, size: int) -> Path:
-    """Fill a disk up to so many bytes; returns what fills it."""
+    """Fill a disk until ``size`` bytes are free; return the file that fills it."""
     facts = os.statvfs(disk)
     ballast = disk / "ballast"
     with ballast.open("wb") as stream:
@@ -94,11 +84,11 @@ def leave_free(disk: Path, size: int) -> Path:
 
 
 Said = tuple[int, str]
-Finished = dict[str, tuple[list[object], Path]]  # what a command is, and the folder that it has left
+Finished = dict[str, tuple[list[object], Path]]  # name -> command, and the results folder that it has made
 
 
 def ask(capsys: pytest.CaptureFixture[str], *words: object) -> Said:
-    """Exit code and what was said, in this process."""
+    """Run a command in this process; return its exit code and its output."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         main([str(w) for w in words])
@@ -267,7 +257,7 @@ def test_a_folder_that_becomes_read_only_in_a_matrix(disk: Path, finished: Finis
 
 @pytest.fixture(scope="module")
 def finished(tiny_model: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """What each command is, and the folder that it has left: a language model's run, an exact one, a matrix."""
+    """Return each command and its results folder: a run of a language model, an exact run, a matrix."""
     file = tmp_path_factory.mktemp("file") / "m.toml"
     file.write_text(MATRIX)
     made: Finished = {}
@@ -298,7 +288,7 @@ def numbers(results: Path) -> dict[str, Any]:
 def settle(
     capsys: pytest.CaptureFixture[str], words: list[object], results: Path, wanted: dict[str, Any], named: Path
 ) -> Said:
-    """The same command again: an error in one line that names the folder, or the same numbers."""
+    """Run the same command again: expect one error line that names the folder, or the same numbers."""
     code, said = ask(capsys, *words, "--results", results)
     if code == 0:
         assert numbers(results) == wanted
@@ -327,13 +317,13 @@ def test_a_finished_cell_that_was_damaged_is_an_error_and_never_another_number(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     words, clean = finished[kind]
-    (file, *_) = sorted(clean.glob(f"*/[ds]*/*/{name}"))  # dpo or shiq
+    (file, *_) = sorted(clean.glob(f"*/[ds]*/*/{name}"))  # a cell of dpo or shiq
     inside, wanted = file.relative_to(clean), numbers(clean)
     size = file.stat().st_size
     damages = [(size // 2, 0x01), (size // 2, 0x80), (size // 2 + 1, 0x10), (0, 0x01), (size - 1, 0x01), None]
     for number, damage in enumerate(damages):
         if damage is None and name.endswith("DONE"):
-            continue  # without it the folder is not finished
+            continue  # without DONE the folder is not finished
         results = shutil.copytree(clean, tmp_path / str(number))
         (results / inside).unlink() if damage is None else flip(results / inside, *damage)
         code, said = settle(
@@ -377,7 +367,7 @@ def test_an_interrupted_cell_that_was_damaged_gives_the_same_numbers_or_an_error
     mark = mark_done
 
     def stop(*arguments: Any) -> None:
-        if last == "mark_done" and "/dpo/" not in str(arguments[0]):  # the untrained model's evaluation
+        if last == "mark_done" and "/dpo/" not in str(arguments[0]):  # the evaluation of the untrained model
             mark(*arguments)
             return
         raise KeyboardInterrupt
@@ -418,4 +408,4 @@ def test_a_damaged_reference_cache_is_named(
         flip(cache / "reference" / file.name, size * part // 24 + 7 * part, 0x04)
         monkeypatch.setenv("SHIQBENCH_CACHE", str(cache))
         codes.append(settle(capsys, words, tmp_path / f"results-{part}", wanted, cache / "reference")[0])
-    assert set(codes) == {0, 1}  # some bytes are of no use
+    assert set(codes) == {0, 1}  # some bytes do not matter

@@ -32,7 +32,7 @@ def run(algo: str, model: Path, results: Path, **options: Any) -> shiqbench.RunR
 
 @pytest.fixture(autouse=True)
 def _cache(own_cache: Path) -> None:
-    """Every test computes its own reference statistics."""
+    """Give every test its own cache, so that it computes its own reference statistics."""
 
 
 def test_a_run_trains_evaluates_and_does_nothing_the_second_time(tiny_model: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_weights_of_a_start_are_hashed_once_before_the_first_update(
 ) -> None:
     run("dpo", tiny_model, tmp_path, preset="started")
     (start,) = (tmp_path / "toy" / "sft").iterdir()
-    monkeypatch.setattr(cell, "SMALL", 0)  # as for a real model: its file is too large to be hashed at every look
+    monkeypatch.setattr(cell, "SMALL", 0)  # as for a real model, whose file is too large to hash at every check
     hashed = []
     file_digest = hashlib.file_digest
 
@@ -114,8 +114,8 @@ def digest(tiny_model: Path, *assignments: str, **changes: Any) -> str:
 
 def test_what_changes_a_digest_and_what_does_not(tiny_model: Path) -> None:
     plain = digest(tiny_model)
-    assert digest(tiny_model, "algo.beta=0.02") == plain  # the default, typed
-    assert digest(tiny_model, "train.save_every=7") == plain  # how, not what
+    assert digest(tiny_model, "algo.beta=0.02") == plain  # the default value, given explicitly
+    assert digest(tiny_model, "train.save_every=7") == plain  # changes how it runs, not the result
     assert digest(tiny_model, "eval.max_tokens=9") == plain  # belongs to the evaluation
     assert digest(tiny_model, engine="vllm") == plain
     others = {
@@ -169,6 +169,7 @@ def losses(results: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in x.items() if k != "seconds"} for x in lines]
 
 
+@pytest.mark.slow
 def test_kill_9_in_training_then_the_same_command_gives_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "SHIQBENCH_CACHE": str(tmp_path / "cache")}
     for name in ("whole", "killed"):
@@ -192,6 +193,7 @@ def test_kill_9_in_training_then_the_same_command_gives_the_same_weights(tiny_mo
     assert json.loads(manifest.read_text())["resumed_at_update"] >= 5
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_cell_make_it_once(tiny_model: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "SHIQBENCH_CACHE": str(tmp_path / "cache")}
     words = command(tiny_model, tmp_path / "r")
@@ -210,6 +212,7 @@ def test_a_tracker_writes_its_files(tiny_model: Path, tmp_path: Path) -> None:
     assert list((result.path / "tracker").rglob("events.out.tfevents*"))
 
 
+@pytest.mark.slow
 def test_json_is_one_object_and_everything_else_is_on_standard_error(tiny_model: Path, tmp_path: Path) -> None:
     done = subprocess.run([*command(tiny_model, tmp_path / "r"), "--json"], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)

@@ -37,11 +37,11 @@ TWO = [
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """What a launcher said is read once per process; here once per test."""
+    """Read the launcher's variables once per test; normally they are read once per process."""
     place.cache_clear()
     for name in [n for n in os.environ if n.startswith(("TORCHELASTIC_", "ACCELERATE_"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr("shiqbench.running.team._end_with_the_launcher", lambda: None)  # these tests have none
+    monkeypatch.setattr("shiqbench.running.team._end_with_the_launcher", lambda: None)  # these tests have no launcher
     yield monkeypatch
     place.cache_clear()
 
@@ -104,14 +104,14 @@ def test_one_process_is_a_team_of_its_own() -> None:
 def test_the_example_for_accelerate_is_one_that_accelerate_reads() -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
-    config = load_config_from_file(str(EXAMPLES / "ddp.yaml"))  # an unknown key is an error there
+    config = load_config_from_file(str(EXAMPLES / "ddp.yaml"))  # accelerate refuses unknown keys
     assert (config.distributed_type, config.num_processes, config.mixed_precision) == ("MULTI_GPU", 2, "no")
     assert not config.use_cpu
     assert [f.name for f in EXAMPLES.iterdir()] == ["ddp.yaml"]
 
 
 class Launch:
-    """The command for the toy task, with a cache of its own for each number of processes."""
+    """The command for the toy task, with a separate cache for each number of processes."""
 
     def __init__(self, model: Path, folder: Path) -> None:
         self.model, self.folder = model, folder
@@ -164,7 +164,7 @@ def same_curve(toy: Launch, algo: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_make_the_cell_that_one_makes(toy: Launch) -> None:
-    # Three pairs for two processes, each pass one pair: the processes differ in their number of passes.
+    # Three pairs, two processes, one pair per pass: the processes have different numbers of passes.
     settings = [w for s in ("batch_episodes=6", "micro_tokens=1", "updates=12") for w in ("--set", f"train.{s}")]
     for program in (ALONE, TWO):
         done = toy.run(program, "dpo", *settings, "--track", "tensorboard", "--json")

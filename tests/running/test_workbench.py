@@ -1,4 +1,4 @@
-"""What a process keeps from cell to cell changes no result."""
+"""Objects that a process keeps from cell to cell change no result."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_student_agrees_with_scipy(freedom: int) -> None:
 
 
 def test_one_value_has_no_interval() -> None:
-    with pytest.raises(ValueError, match="1 values have no interval"):
+    with pytest.raises(ValueError, match="an interval needs at least two values, not 1"):
         student([0.5])
 
 

@@ -130,5 +130,5 @@ def test_a_ratio_of_constant_weights_has_the_interval_of_a_mean() -> None:
 
     values = [1.0, 4.0, 2.0, 8.0]
     assert student_ratio(values, [2.0] * 4) == pytest.approx([x / 2 for x in student(values)])
-    with pytest.raises(ValueError, match="sum to nothing"):
+    with pytest.raises(ValueError, match="the weights have no positive sum"):
         student_ratio([0.0, 0.0], [0.0, 0.0])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shiqbench.base.digest import canonical_json, digest, file_sha256, known_sha256
 from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.base.files import replacing, replacing_folder, write_json
-from shiqbench.store.cell import find_cell, is_done, mark_done, write_error
+from shiqbench.store.cell import find_cell, is_done, mark_done, verified, write_error
 
 scalars = (
     st.none() | st.booleans() | st.integers(-100, 100) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -77,6 +77,16 @@ def test_done_is_true_only_when_every_file_is_as_named(tmp_path: Path) -> None:
     (tmp_path / "DONE").write_text("not json")
     with pytest.raises(CorruptCellError, match="DONE cannot be read"):
         is_done(tmp_path)
+
+
+def test_a_file_of_any_size_is_verified_where_it_is_used(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("hello")
+    mark_done(tmp_path, [file])
+    assert verified(tmp_path, "a.txt") == file_sha256(file)
+    file.write_text("hellO")
+    with pytest.raises(CorruptCellError, match=r"a.txt has another sha256"):
+        verified(tmp_path, "a.txt")
 
 
 def test_a_failure_is_written_and_removed_by_success(tmp_path: Path) -> None:

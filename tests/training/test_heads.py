@@ -159,7 +159,7 @@ def test_without_a_weight_the_saved_head_stays_tied(tiny_model: Path, tmp_path: 
 def test_sampling_from_a_head_that_is_not_there_is_a_mistake_of_the_algorithm(tiny_model: Path) -> None:
     config = TrainConfig()
     model = load_model(tiny_model, config)
-    with pytest.raises(TypeError, match="name token_q"):
+    with pytest.raises(TypeError, match="add token_q"):
         fold_q(model, Policy(model, config, {"values"}).heads, 1.0)
 
 

@@ -1,8 +1,8 @@
 """Run the jobs of a matrix: on this machine, or on a Ray cluster.
 
-    jobs -> what is done already -> Schedule (ready, running, free) -> Transport (local workers, Ray) -> outcomes
+    jobs -> jobs that are not done -> Schedule (ready, running, free) -> Transport (local workers, Ray) -> outcomes
 
-Importing this imports neither torch nor Ray.
+Importing this package imports neither torch nor Ray.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keeps the account of a running matrix, shows it, and writes it where others can read it."""
+"""Keeps the state of a running matrix, shows it, and writes it to a file that other processes can read."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ WRITE_SECONDS = 1.0
 
 
 class Board:
-    """How one matrix stands.
+    """Progress of one matrix.
 
     Args:
-        results: Its results folder; ``.live/<machine>-<pid>.json`` in it holds the same for other processes.
-        executor: Where it runs.
-        total: Jobs.
-        view: Shows it.
+        results: Results folder; ``.live/<machine>-<pid>.json`` in it contains the state for other processes.
+        executor: ``local`` or ``ray``.
+        total: Number of jobs.
+        view: Shows the state.
     """
 
     def __init__(self, results: Path, executor: str, total: int, view: View) -> None:
@@ -57,11 +57,11 @@ class Board:
         self.view.close()
 
     def started(self, job: str) -> None:
-        """A job was given to a worker."""
+        """Note that a worker has received a job."""
         self._running[job] = Running(job, time.time())
 
     def take(self, event: Event) -> None:
-        """What a worker tells of its job."""
+        """Take an event that a worker sent about its job."""
         r = self._running[event.job]
         fresh = Running(r.name, r.since)
         if isinstance(event, Began):
@@ -80,11 +80,11 @@ class Board:
             )
 
     def ended(self, job: str) -> None:
-        """A job is no longer with a worker."""
+        """Note that no worker has the job any more."""
         del self._running[job]
 
     def count(self, outcome: Outcome) -> None:
-        """A job has its outcome; those that were done before are only counted."""
+        """Count an outcome, and print it unless the job was done before."""
         counts = self.state.counts
         counts[outcome.state.value] = counts.get(outcome.state.value, 0) + 1
         ended = self.state.total - self.state.left
@@ -94,11 +94,11 @@ class Board:
             self.say(f"{ended}/{self.state.total} {outcome.state} {outcome.name} {clock(outcome.seconds)}")
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print a line that stays on the screen."""
         self.view.say(text)
 
     def tick(self) -> None:
-        """Show and write how it stands, at most once a second."""
+        """Show and write the state, at most once a second."""
         if time.monotonic() - self._written > WRITE_SECONDS:
             self._write()
             self.view.update(self.state)
@@ -106,5 +106,5 @@ class Board:
     def _write(self) -> None:
         self._written = time.monotonic()
         self.state.running, self.state.updated = list(self._running.values()), time.time()
-        with suppress(OSError):  # a full disk: jobs say so, and what is shown does not depend on it
+        with suppress(OSError):  # a full disk: jobs report it, and the display does not need the file
             write_json(self.path, self.state.as_json())

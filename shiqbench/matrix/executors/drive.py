@@ -1,4 +1,4 @@
-"""From jobs to outcomes: start what is ready, listen, try again what may end otherwise, and keep the account."""
+"""From jobs to outcomes: start ready jobs, receive their events, retry transient failures, and collect outcomes."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
     from shiqbench.matrix.job import Job, Resources
 
 POLL_SECONDS = 0.2
-KILLED_ATTEMPTS = 2  # whoever loses its worker twice loses it for a reason
+KILLED_ATTEMPTS = 2  # a job whose worker died twice is not retried
 
 
 class Transport(Protocol):
     """Where jobs run."""
 
     def never(self, needs: Resources) -> str | None:
-        """What a job needs that is not there even when nothing else runs, in words; None if it fits."""
+        """Describe what a job needs that even an idle machine does not have; None if the job fits."""
 
     def start(self, job: Job, gpus: tuple[str, ...]) -> None:
-        """Begin a job."""
+        """Start a job."""
 
     def poll(self, seconds: float) -> list[Event]:
-        """What has happened since, after waiting for it for at most so long."""
+        """Wait at most ``seconds`` for events and return them."""
 
     def close(self) -> None:
-        """Stop whatever still runs, in a state that can be continued."""
+        """Stop the running jobs, in a state that can be continued."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What happens after a failure.
+    """Rules for failures.
 
     Attributes:
-        fail_fast: Whether the first failure stops the rest.
-        retries: Further attempts after a transient failure.
-        backoff: Seconds before the first of them; each further one waits twice as long.
+        fail_fast: Whether the first failure stops all other jobs.
+        retries: Number of further attempts after a transient failure.
+        backoff: Seconds before the first retry; each further retry waits twice as long.
     """
 
     fail_fast: bool = False
@@ -57,7 +57,7 @@ class Policy:
     backoff: float = 2.0
 
     def wait(self, cause: str, attempts: int) -> float | None:
-        """Seconds until another attempt; None if there is to be none."""
+        """Return the seconds until the next attempt; None if there is no next attempt."""
         most = 1 + self.retries
         if cause == Cause.KILLED:
             most = min(most, KILLED_ATTEMPTS)
@@ -71,10 +71,10 @@ class Drive:
 
     Args:
         schedule: The jobs.
-        transport: Where they run.
-        policy: After failures.
-        board: Shows and writes how it stands.
-        folder: Where a job's error.json goes if it fails before its first step.
+        transport: Runs the jobs.
+        policy: Rules for failures.
+        board: Shows and writes the progress.
+        folder: Returns the folder for error.json of a job that fails before its first step.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class Drive:
         self._stopping = False
 
     def run(self, *, stopping: bool = False) -> dict[str, Outcome]:
-        """Until nothing waits and nothing runs.
+        """Run until no job waits or runs.
 
         Args:
-            stopping: Start nothing, since something has failed before.
+            stopping: Start no job, because one has failed before.
 
         Returns:
             Job's name -> its outcome.
@@ -106,13 +106,13 @@ class Drive:
             for event in self.transport.poll(POLL_SECONDS):
                 self._take(event)
             self.board.tick()
-        self.transport.close()  # with the first failure, what runs is stopped
+        self.transport.close()  # fail_fast: the first failure stops the running jobs
         for entry in [*schedule.running.values(), *schedule.waiting]:
             self._end(entry, JobState.STOPPED)
         return self.outcomes
 
     def _take(self, event: Event) -> None:
-        if event.job not in self.schedule.running:  # said before it was lost
+        if event.job not in self.schedule.running:  # it was sent before the job was lost
             return
         if isinstance(event, Ended):
             self._ended(event)
@@ -138,7 +138,7 @@ class Drive:
         cause = event.error["cause"]
         wait = self.policy.wait(cause, entry.attempts)
         if wait is not None:
-            self.board.say(f"{event.job} failed ({cause}), again in {wait:g} s: {event.error['what']}")
+            self.board.say(f"{event.job} failed ({cause}), next attempt in {wait:g} s: {event.error['what']}")
             self.schedule.again(entry, time.monotonic() + wait)
             return
         self._failed(entry, event)
@@ -154,8 +154,8 @@ class Drive:
         self._stopping = self.policy.fail_fast
 
     def _leave_error(self, folder: Path, error: dict[str, str]) -> None:
-        """As the run itself does where it can; a dead one cannot."""
-        with suppress(OSError):  # a full disk; the outcome says the same
+        """Write error.json as a run does itself; a run whose process died cannot."""
+        with suppress(OSError):  # a full disk; the outcome contains the same
             write_json(folder / "error.json", error)
 
     def _end(self, entry: Entry, state: JobState, event: Ended | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a worker tells while it works on a job, and the display that tells it."""
+"""Events that a worker sends while it works on a job, and the display that sends them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-EVERY_SECONDS = 0.5  # of one job, at most one progress event in this time
+EVERY_SECONDS = 0.5  # each job sends at most one progress event in this time
 
 
 @dataclass(frozen=True)
 class Began:
-    """A training or an evaluation began, which makes a folder."""
+    """A training or an evaluation began; it makes a folder."""
 
     job: str
     text: str
@@ -27,7 +27,7 @@ class Began:
 
 @dataclass(frozen=True)
 class Made:
-    """That folder is done."""
+    """The folder is done."""
 
     job: str
     folder: str
@@ -35,16 +35,16 @@ class Made:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a step is; zeros and None where that is not known.
+    """Progress of a step; zeros and None mean unknown.
 
     Attributes:
-        job: The job's name.
-        stage: What is counted.
-        done: So many of them.
-        total: Of so many.
-        loss: Of the last update.
-        tokens_per_second: Of training.
-        seconds_left: Of this stage.
+        job: Name of the job.
+        stage: Name of the stage.
+        done: Units that are done.
+        total: Units of the stage.
+        loss: Loss of the last update.
+        tokens_per_second: Training speed.
+        seconds_left: Remaining time of this stage.
     """
 
     job: str
@@ -58,7 +58,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job ended: with a result, with an error, or with neither because it was told to stop."""
+    """A job ended: with a result, with an error, or with neither because it was stopped."""
 
     job: str
     result: dict[str, Any] | None = None
@@ -69,11 +69,11 @@ Event = Began | Made | Progress | Ended
 
 
 class EventDisplay(Display):
-    """Tells of progress by events; what it says in words goes to the worker's log.
+    """Reports progress by events; text goes to the worker's log.
 
     Args:
-        job: The job's name.
-        emit: Takes the events.
+        job: Name of the job.
+        emit: Receives the events.
     """
 
     def __init__(self, job: str, emit: Callable[[Event], None]) -> None:
@@ -82,13 +82,13 @@ class EventDisplay(Display):
         self._told = 0.0
 
     def say(self, text: str) -> None:
-        """One line of the log, unless its disk is full: results say so themselves."""
+        """Write one line to the log; skip it if the disk is full, which the results report themselves."""
         with suppress(OSError):
             super().say(text)
 
     @contextmanager
     def step(self, text: str, folder: Path) -> Iterator[None]:
-        """Tell of its begin and of its end."""
+        """Report the start and the end of a step."""
         self.say(text)
         self.emit(Began(self.job, text, str(folder)))
         yield
@@ -96,14 +96,14 @@ class EventDisplay(Display):
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """A step of unknown length."""
+        """Report a stage of unknown length."""
         self.emit(Progress(self.job, name))
         with super().stage(name):
             yield
 
     @contextmanager
     def bar(self, name: str, total: int) -> Iterator[Callable[[int, int], None]]:
-        """A step of known length."""
+        """Report a stage of known length."""
         started = time.perf_counter()
         self.emit(Progress(self.job, name, 0, total))
 
@@ -115,7 +115,7 @@ class EventDisplay(Display):
 
     @contextmanager
     def training(self, name: str, folder: Path) -> Iterator[Any]:
-        """A training run."""
+        """Report a training."""
         yield _Reporter(self)
 
     def _tell(self, event: Progress, *, last: bool) -> None:

@@ -1,4 +1,4 @@
-"""The one function that carries a matrix out."""
+"""The function that runs the jobs of a matrix."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ def execute(
     view: View | None = None,
     address: str | None = None,
 ) -> list[Outcome]:
-    """Run jobs, each in a process that may have run others before.
+    """Run jobs, each in a process that may have run other jobs before.
 
     Args:
-        jobs: Names are unique; all of one results folder.
-        executor: ``local``, or ``ray``.
-        at_once: How many run at the same time, as far as resources allow: 1 on this machine unless it is given,
-            on Ray as many as the cluster takes.
-        fail_fast: Stop with the first failure.
-        retries: Further attempts where a failure may have been the machine's.
-        backoff: Seconds before the first of them; each further one waits twice as long.
-        view: Shows how it stands; a table on a terminal and lines elsewhere if left out.
-        address: Of a Ray cluster to join; a local one is started if left out.
+        jobs: Jobs with unique names and the same results folder.
+        executor: ``local`` or ``ray``.
+        at_once: Number of jobs that run at the same time, as far as resources allow; None: 1 on this machine, and as
+            many as the cluster takes on Ray.
+        fail_fast: Stop at the first failure.
+        retries: Number of further attempts after a failure that the machine may have caused.
+        backoff: Seconds before the first retry; each further retry waits twice as long.
+        view: Shows the progress; None: a table on a terminal, lines elsewhere.
+        address: Address of a Ray cluster to join; None starts a local cluster.
 
     Returns:
-        Outcomes in the jobs' order.
+        Outcomes in the order of the jobs.
 
     Raises:
-        ConfigError: A job is wrong or needs what is not there; nothing was started.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; what ran was told to stop and can be continued.
+        ConfigError: A job is wrong, or needs more than the machine or cluster has; nothing was started.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; running jobs were stopped and can be continued.
     """
     if not jobs:
         return []
@@ -91,16 +91,16 @@ def execute(
 
 
 def _checked(jobs: Sequence[Job], executor: str, at_once: int | None, address: str | None) -> Path:
-    """The jobs' results folder, if they can be run together."""
+    """Return the results folder of the jobs, after checking that they can run together."""
     if executor not in ("local", "ray"):
-        raise ConfigError(f"unknown executor {executor!r}", where="--executor", do="local or ray")
+        raise ConfigError(f"unknown executor {executor!r}", where="--executor", do="use local or ray")
     if address is not None and executor != "ray":
-        raise ConfigError("an address is Ray's", where=address, do="add --executor ray, or leave it out")
+        raise ConfigError("an address is only for Ray", where=address, do="add --executor ray, or remove the address")
     if at_once is not None and at_once < 1:
         raise ConfigError(f"{at_once} jobs at once", where="--jobs", do="give 1 or more")
     ((twice, times),) = Counter(job.name for job in jobs).most_common(1)
     if times > 1:
-        raise ConfigError(f"two jobs are named {twice!r}", where="matrix", do="give each a name of its own")
+        raise ConfigError(f"two jobs are named {twice!r}", where="matrix", do="give each its own name")
     folders = sorted({str(job.request.results) for job in jobs})
     if len(folders) > 1:
         raise ConfigError(f"jobs of {len(folders)} results folders", where=", ".join(folders), do="give all the same")
@@ -108,8 +108,8 @@ def _checked(jobs: Sequence[Job], executor: str, at_once: int | None, address: s
 
 
 def _known(job: Job) -> Outcome | None:
-    """The outcome of a job that needs no worker: all of it is done, or its folder is corrupt."""
-    plan = job.plan  # a wrong request is raised, before anything starts
+    """Return the outcome of a job that needs no worker: all its steps are done, or its folder is corrupt."""
+    plan = job.plan  # a wrong request raises an error here, before anything starts
     try:
         if missing(plan):
             return None
@@ -122,9 +122,9 @@ def _known(job: Job) -> Outcome | None:
 def _opened(
     todo: Sequence[Job], pool: Pool | None, at_once: int | None, results: Path, address: str | None
 ) -> Iterator[Transport]:
-    """The transport, once it is known that every job fits; closed whatever happens."""
+    """Open the transport and check that every job fits; the transport is closed in any case."""
     transport: Transport
-    if pool is not None or not todo:  # where nothing is to be done, no cluster is needed
+    if pool is not None or not todo:  # without a job to run, no cluster is needed
         from shiqbench.matrix.executors.local import LocalTransport
 
         transport = LocalTransport(at_once or 1, pool or Pool(this_machine()))
@@ -135,7 +135,7 @@ def _opened(
     try:
         for job in todo:
             if lacking := transport.never(job.resources):
-                raise ConfigError(lacking, where=f"job {job.name}", do="lower what the job asks for")
+                raise ConfigError(lacking, where=f"job {job.name}", do="lower the resources of the job")
         yield transport
     finally:
         transport.close()
@@ -143,7 +143,7 @@ def _opened(
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does: what runs is told to stop, and can be continued."""
+    """Let SIGTERM act like Ctrl-C: running jobs are stopped and can be continued."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

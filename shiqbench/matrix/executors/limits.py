@@ -1,4 +1,4 @@
-"""A job's limits: how much memory it takes, how long it takes, and the error of the first that is exceeded."""
+"""Limits of a job: its memory, its time, and the error of the first limit that it exceeds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from shiqbench.base.machine import resident
 if TYPE_CHECKING:
     from shiqbench.matrix.job import Job
 
-LOOK_SECONDS = 0.5  # between two looks
+LOOK_SECONDS = 0.5  # between two checks
 
 
 def exceeded(job: Job, seconds: float, pid: int) -> RunError | None:
-    """Which limit a job that has run for so long in that process exceeds, if any."""
+    """Return the error of the limit that a job exceeds after ``seconds`` in process ``pid``, if any."""
     limits = job.resources
     if limits.minutes is not None and seconds > limits.minutes * 60:
         return OverTimeError(
@@ -22,6 +22,6 @@ def exceeded(job: Job, seconds: float, pid: int) -> RunError | None:
         )
     if limits.memory_gb is not None and (used := resident(pid) / 1e9) > limits.memory_gb:
         return OverMemoryError(
-            f"{used:.2f} GB, and the limit is {limits.memory_gb:g}", where=job.name, do="raise the limit"
+            f"took {used:.2f} GB, but the limit is {limits.memory_gb:g}", where=job.name, do="raise the limit"
         )
     return None

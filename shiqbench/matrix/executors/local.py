@@ -1,7 +1,7 @@
-"""Jobs on this machine: worker processes that live from job to job, each bound to its GPUs.
+"""Jobs on this machine: worker processes that run many jobs, each worker bound to its GPUs.
 
-A worker that dies takes its own job along and nothing else; one that exceeds its job's limits is killed with all its
-children. Its standard output and standard error go to the job's log.
+If a worker dies, only its own job is lost. A worker that exceeds the limits of its job is killed with all its
+children. Standard output and standard error go to the log of the job.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from shiqbench.matrix.executors.schedule import Pool
     from shiqbench.matrix.job import Job, Resources
 
-GRACE_SECONDS = 20.0  # for a worker that was told to stop
+GRACE_SECONDS = 20.0  # for a worker that received Stop
 
 
 @dataclass
@@ -46,11 +46,11 @@ class _Worker:
     model: str | None = None  # of its last job
 
     def tell(self, message: Work | Stop) -> None:
-        with suppress(OSError):  # a worker that is gone is met when its answer is looked for
+        with suppress(OSError):  # a dead worker is found when its answer is read
             self.pipe.send(message)
 
     def kill(self) -> int:
-        """End it with all its children; its exit status."""
+        """Kill the worker with all its children; return its exit status."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         code = self.process.wait()
@@ -59,11 +59,11 @@ class _Worker:
 
 
 class LocalTransport:
-    """Starts jobs in worker processes and collects what they tell.
+    """Starts jobs in worker processes and collects their events.
 
     Args:
-        at_once: How many workers there may be.
-        pool: What this machine has.
+        at_once: Maximum number of workers.
+        pool: Resources of this machine.
     """
 
     def __init__(self, at_once: int, pool: Pool) -> None:
@@ -72,17 +72,17 @@ class LocalTransport:
         self._looked = 0.0
 
     def never(self, needs: Resources) -> str | None:
-        """What a job needs that this machine does not have, in words."""
+        """Describe what a job needs that this machine does not have; None if the job fits."""
         return self.pool.never(needs)
 
     def start(self, job: Job, gpus: tuple[str, ...]) -> None:
-        """Give a job to a worker that is bound to these GPUs, a new one if need be."""
+        """Give a job to a worker that is bound to these GPUs; start one if there is none."""
         worker = self._idle(job, gpus) or self._spawn(gpus)
         worker.job, worker.since, worker.model = job, time.monotonic(), job.request.model
         worker.tell(Work(job, log_file(job)))
 
     def poll(self, seconds: float) -> list[Event]:
-        """What the workers have told, after waiting for it for at most so long."""
+        """Wait at most ``seconds`` for events of the workers and return them."""
         wait([w.pipe for w in self._workers], timeout=seconds)
         events: list[Event] = []
         for worker in list(self._workers):
@@ -99,7 +99,7 @@ class LocalTransport:
         return events
 
     def close(self) -> None:
-        """Tell every worker to stop, and end those that do not."""
+        """Send Stop to every worker, and kill those that do not stop."""
         for worker in self._workers:
             worker.tell(Stop())
         until = time.monotonic() + GRACE_SECONDS
@@ -110,10 +110,10 @@ class LocalTransport:
         self._workers = []
 
     def _idle(self, job: Job, gpus: tuple[str, ...]) -> _Worker | None:
-        """A worker without a job that may take this one, best one that knows the model; others make room."""
+        """Return an idle worker for the job, preferably one that has the model; else end others to make room."""
         limit = job.resources.memory_gb
         idle = [w for w in self._workers if w.job is None]
-        # What a worker has kept counts towards the next job's limit: it may use up a half of it.
+        # The memory that a worker keeps counts towards the limit of its next job: at most half of that limit.
         fit = [w for w in idle if w.gpus == gpus and (limit is None or resident(w.process.pid) / 1e9 < limit / 2)]
         if fit:
             return max(fit, key=lambda w: w.model == job.request.model)
@@ -138,7 +138,7 @@ class LocalTransport:
         return worker
 
     def _told(self, worker: _Worker) -> Iterable[Event]:
-        ended = worker.process.poll() is not None  # looked at first: what it said before that is still read
+        ended = worker.process.poll() is not None  # checked first: events that it sent before its end are still read
         try:
             while worker.pipe.poll():
                 event = worker.pipe.recv()
@@ -155,7 +155,7 @@ class LocalTransport:
         if job is None:
             return
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        do = "see its log, or whether the machine is out of memory; the same command continues"
+        do = "see its log, and check whether the machine ran out of memory; the same command continues"
         error = WorkerLostError(f"the worker process ended with {how}", where=str(log_file(job)), do=do)
         yield Ended(job.name, error=error_facts(error))
 

@@ -1,4 +1,4 @@
-"""Where a job's standard output and standard error go."""
+"""Log files: a job's standard output and standard error."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ LOGS = ".logs"  # below the results folder
 
 
 def log_file(job: Job) -> Path:
-    """A job's log, whatever characters its name has."""
+    """Return the log file of a job; its name may have any characters."""
     readable = re.sub(r"[^\w.=-]+", "_", job.name)[:80]
     return job.request.results / LOGS / f"{readable}-{short(digest(job.name))[:6]}.log"
 
 
 @contextmanager
 def printing_to(log: Path) -> Iterator[None]:
-    """Send standard output and standard error, of libraries in C too, to the end of a file."""
+    """Append standard output and standard error, also those of C libraries, to a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     _flush()
     kept = [os.dup(1), os.dup(2)]
@@ -44,7 +44,7 @@ def printing_to(log: Path) -> Iterator[None]:
 
 
 def _flush_or_drop() -> None:
-    """What the log's disk does not take is dropped; nobody else is to get it."""
+    """Flush; drop the text if the disk of the log is full, so that it does not reach the next log."""
     try:
         _flush()
     except OSError:

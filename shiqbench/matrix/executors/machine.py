@@ -1,4 +1,4 @@
-"""What this machine has to place jobs on, found without importing torch."""
+"""Resources of this machine, found without importing torch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from shiqbench.matrix.executors.schedule import Capacity
 
 
 def this_machine() -> Capacity:
-    """Cores that this process may use, GPUs that it may see, memory that it may take."""
+    """Return the cores, GPUs and memory that this process may use."""
     return Capacity(float(cores()), visible_gpus(), memory().total / 1e9)
 
 
 def usual_needs(*, language_model: bool) -> dict[str, float]:
-    """What a cell needs where its matrix file does not say: a language model takes what ``shiqbench run`` would take.
+    """Return the default resources of a cell, the same as those of ``shiqbench run``.
 
-    That is a GPU where there are any, with its share of the cores, or else all cores. A task's own policy takes a core.
+    A language model takes a GPU and its share of the cores if there are GPUs, or else all cores. A task's own policy
+    takes one core.
     """
     if not language_model:
         return {}
@@ -30,7 +31,7 @@ def usual_needs(*, language_model: bool) -> dict[str, float]:
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """Names of GPUs, as ``CUDA_VISIBLE_DEVICES`` lists them, else as many as ``nvidia-smi`` lists."""
+    """Return the names of GPUs in ``CUDA_VISIBLE_DEVICES``, or without it, all that ``nvidia-smi`` lists."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         return tuple(name.strip() for name in listed.split(",") if name.strip() not in ("", "-1"))

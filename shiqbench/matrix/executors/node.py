@@ -1,4 +1,4 @@
-"""A job on a node of a Ray cluster: runs in a process that Ray keeps, and so does what the job leaves for the next."""
+"""Runs a job on a node of a Ray cluster. Ray keeps the process, so the next job can reuse its loaded models."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from shiqbench.running.workbench import Workbench
 if TYPE_CHECKING:
     from shiqbench.matrix.job import Job
 
-_bench: Workbench | None = None  # of this process, from job to job
+_bench: Workbench | None = None  # of this process, kept from job to job
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a node is asked to do.
+    """A job for a node.
 
     Attributes:
         job: The job; its results folder and plugin files are absolute.
-        folder: The current folder of who asks, for relative paths; not every node has it.
-        probe: A file in the results folder: a node that sees it shares that folder.
-        events: A :class:`ray.util.queue.Queue` that takes what happens.
+        folder: Current folder of the launcher, for relative paths; not every node has it.
+        probe: File in the results folder; a node that sees it shares that folder.
+        events: A :class:`ray.util.queue.Queue` that takes the events.
     """
 
     job: Job
@@ -48,7 +48,7 @@ def work(order: Order) -> Ended:
     global _bench
     if not order.probe.exists():
         what = f"node {socket.gethostname()} does not see the results folder"
-        do = "put it on a folder that all nodes share"
+        do = "use a folder that all nodes share"
         return Ended(order.job.name, error=error_facts(ConfigError(what, where=str(order.probe.parent), do=do)))
     _bench = _bench or Workbench(lasting=True)
     with (
@@ -60,7 +60,7 @@ def work(order: Order) -> Ended:
 
 
 class _Watch:
-    """Ends this process, with its children, when the job exceeds its limits; says why before it does."""
+    """Ends this process and its children when the job exceeds its limits, after sending the reason."""
 
     def __init__(self, job: Job, events: Any) -> None:
         self.job, self.events = job, events

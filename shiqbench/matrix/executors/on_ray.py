@@ -1,7 +1,7 @@
-"""Jobs on a Ray cluster: each is a task with its demands; Ray chooses the node and keeps the processes.
+"""Jobs on a Ray cluster: each is a Ray task with its resources; Ray chooses the node and keeps the processes.
 
-All nodes share the results folder. A task that is lost with its process or its node comes back as a failure, and the
-policy for failures starts it again: it continues from its checkpoint.
+All nodes share the results folder. A task whose process or node is lost returns as a failure. The policy for failures
+starts it again, and it continues from its checkpoint.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 class RayTransport:
-    """Starts jobs as Ray tasks and collects what they tell.
+    """Starts jobs as Ray tasks and collects their events.
 
     Args:
-        address: Of a cluster to join; None starts one on this machine, unless this process has joined one.
-        results: The results folder; made here.
+        address: Address of a cluster to join; None starts one on this machine, unless this process has joined one.
+        results: Results folder; created if missing.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -42,7 +42,7 @@ class RayTransport:
 
     def __init__(self, address: str | None, results: Path) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own default from its next version on
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the default of Ray's next version
         try:
             import ray
         except ImportError as error:
@@ -60,33 +60,33 @@ class RayTransport:
         self._work = ray.remote(work)
 
     def never(self, needs: Resources) -> str | None:
-        """What a job needs that no node of the cluster has, in words; None if one has all of it."""
+        """Describe what a job needs, if no node of the cluster has all of it; None if one has."""
         wanted = {k: v for k, v in _demands(needs).items() if v}
         names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
         nodes = [n["Resources"] for n in self._ray.nodes() if n["Alive"]]
         if any(all(n.get(names[k], 0) >= v for k, v in wanted.items()) for n in nodes):
             return None
-        return f"{', '.join(f'{k} = {v:g}' for k, v in wanted.items())} on one node, and no node has all of it"
+        return f"{', '.join(f'{k} = {v:g}' for k, v in wanted.items())} on one node, but no node has all of it"
 
     def start(self, job: Job, gpus: tuple[str, ...]) -> None:
-        """Hand a job to Ray, which starts it where its demands are free."""
+        """Give a job to Ray, which starts it where its resources are free."""
         if self._probe is None:
             self._probe = self._settle()
         plugins = tuple(p.absolute() for p in job.request.plugins)
         placed = replace(job, request=replace(job.request, results=self.results, plugins=plugins))
         order = Order(placed, str(Path.cwd()), self._probe, self._events)
-        # Failures come back here: the policy counts them and waits between attempts.
+        # Failures return to this process: the policy counts them and waits between attempts.
         task = self._work.options(name=job.name, max_retries=0, **_demands(job.resources))
         self._running[task.remote(order)] = job
 
     def poll(self, seconds: float) -> list[Event]:
-        """What the nodes have told, after waiting for a job to end for at most so long."""
+        """Wait at most ``seconds`` for a job to end, and return the events of the nodes."""
         if not self._running:
             time.sleep(seconds)
             return []
         ended, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
         events: list[Event] = self._events.get_nowait_batch(self._events.qsize())
-        said = {e.job for e in events if isinstance(e, Ended)}  # by one that ended its own process
+        said = {e.job for e in events if isinstance(e, Ended)}  # sent by a job that ended its own process
         for task in ended:
             job = self._running.pop(task)
             found = self._answer(task, job)
@@ -95,7 +95,7 @@ class RayTransport:
         return events
 
     def close(self) -> None:
-        """Interrupt what still runs, then end it; leave the cluster, which ends if it was started here."""
+        """Interrupt the running jobs, then kill them; leave the cluster, and stop it if it was started here."""
         for task in self._running:
             self._ray.cancel(task, force=False)
         if self._running:
@@ -112,7 +112,7 @@ class RayTransport:
             self._ray.shutdown()
 
     def _settle(self) -> Path:
-        """Make the queue of events, on this machine, and the probe that nodes look for."""
+        """Create the event queue on this machine, and the probe file that nodes look for."""
         from ray.util.queue import Queue
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -124,7 +124,7 @@ class RayTransport:
         return probe
 
     def _answer(self, task: Any, job: Job) -> Ended:
-        """What a task returned, or that it was lost."""
+        """Return the result of a task, or an error if the task was lost."""
         errors = self._ray.exceptions
         try:
             ended: Ended = self._ray.get(task)
@@ -143,7 +143,7 @@ def _init(ray: Any, address: str | None) -> None:
     if address is not None:
         _check_listens(address)
     options = {"include_dashboard": False} if address is None else {}
-    logging.getLogger("ray").setLevel(logging.ERROR)  # it speaks before it reads its own option
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it logs before it reads its own option
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address or "local", log_to_driver=False, logging_level="error", **options)
@@ -151,13 +151,13 @@ def _init(ray: Any, address: str | None) -> None:
         raise _no_cluster(address, " ".join(str(error).split())[:200]) from error
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # Ray's own would end this process without stopping what runs
+            signal.signal(signal.SIGTERM, before)  # Ray's handler would end this process without stopping the jobs
 
 
 def _check_listens(address: str) -> None:
-    """Say at once that nobody is there; Ray tries for more than a minute."""
+    """Fail at once if no cluster answers; Ray itself tries for more than a minute."""
     host, _, port = address.rpartition("/")[2].rpartition(":")
-    if not port.isdigit():  # a word such as "auto"
+    if not port.isdigit():  # a word such as "auto" has no port
         return
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -169,7 +169,7 @@ def _no_cluster(address: str | None, why: str) -> ConfigError:
     return ConfigError(
         f"no Ray cluster to join: {why}",
         where=f"--address {address}" if address else "--executor ray",
-        do="start one with `ray start --head`, or leave the address out",
+        do="start one with `ray start --head`, or remove the address",
     )
 
 

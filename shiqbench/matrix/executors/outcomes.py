@@ -1,4 +1,4 @@
-"""What came of a matrix, in lines and in an exit code."""
+"""Outcomes of a matrix as lines and as an exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def summary(outcomes: Sequence[Outcome]) -> list[str]:
-    """Counts in one line, failures by cause; then a line for each failed job."""
+    """Return one line of counts, with failures by cause, then a line for each failed job."""
     states = Counter(o.state for o in outcomes)
     causes = Counter(o.error["cause"] for o in outcomes if o.state is JobState.FAILED and o.error is not None)
     parts = [f"{states[state]} {state}" for state in JobState if states[state]]
@@ -27,7 +27,7 @@ def summary(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def error_line(outcome: Outcome) -> str:
-    """A failed job's error in one line: what, where, what to do, and after how many attempts."""
+    """Return the error of a failed job as one line: what, where, what to do, and the number of attempts."""
     error = outcome.error or {}
     text = error.get("what", "")
     text += f" ({error['where']})" if error.get("where") else ""
@@ -37,7 +37,7 @@ def error_line(outcome: Outcome) -> str:
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> ExitCode:
-    """1 if any job failed; stopped ones alone are an interruption."""
+    """Return 1 if a job failed; if jobs were only stopped, the code of an interruption."""
     states = {o.state for o in outcomes}
     if JobState.FAILED in states:
         return ExitCode.FAILED

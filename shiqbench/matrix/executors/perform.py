@@ -1,4 +1,4 @@
-"""Carry one job out in this process, whoever has placed it here."""
+"""Run one job in this process, on any executor."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 
 def perform(job: Job, emit: Callable[[Event], None], bench: Workbench) -> Ended:
-    """Run a job; whatever happens is in the answer.
+    """Run a job and return its end: a result, an error or a stop.
 
     Args:
-        job: It.
-        emit: Told about progress.
-        bench: What this process keeps. After a failure nothing is kept: it may be what failed.
+        job: The job.
+        emit: Receives progress.
+        bench: Models and engines that this process keeps. A failure empties it, because a kept part may have failed.
     """
     import torch
 
     from shiqbench.running.runner import run_plan
 
-    # The same on every executor and whatever runs beside it: sums over large tensors depend on the number of threads.
+    # Sums over large tensors depend on the number of threads, so every executor uses the same number for a job.
     torch.set_num_threads(max(1, int(job.resources.cpus)))
     try:
         result = run_plan(job.plan, EventDisplay(job.name, emit), bench)
     except KeyboardInterrupt:
         return Ended(job.name)
     except Exception as error:
-        with suppress(OSError):  # a log on a full disk
+        with suppress(OSError):  # the disk of the log is full
             traceback.print_exc(file=sys.stderr)
         bench.close()
         return Ended(job.name, error=error_facts(as_disk_error(error)))

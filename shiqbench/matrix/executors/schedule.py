@@ -1,8 +1,8 @@
-"""Which job starts next, and on what: a data structure that starts nothing itself.
+"""Chooses the next job and its resources: a data structure that starts nothing itself.
 
-A job is a row of steps (folders to be made), several of which other jobs may need too, such as the training of a
-common start. A job is ready unless somebody is at the step that it would begin with, another job or another matrix:
-then it would only wait for a lock. What is made is announced, so that those who wait for it become ready at once.
+A job is a list of steps (folders to be made). Other jobs may need the same steps, such as the training of a common
+start. A job waits while another job or another matrix makes the step it needs first: it would only wait for a lock.
+When a step is made, the jobs that wait for it become ready at once.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
     from shiqbench.matrix.job import Job, Resources
 
-_ROUNDING = 1e-9  # shares of a GPU are floats
+_ROUNDING = 1e-9  # fractions of a GPU are floats
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What there is to place jobs on.
+    """Resources of a machine.
 
     Attributes:
-        cpus: Cores.
+        cpus: Number of cores.
         gpus: Names of GPUs, as ``CUDA_VISIBLE_DEVICES`` takes them.
-        memory_gb: Main memory, in 10^9 bytes.
+        memory_gb: Main memory in 10^9 bytes.
     """
 
     cpus: float
@@ -37,7 +37,7 @@ class Pool:
     """Free resources of one machine.
 
     Args:
-        capacity: All of them.
+        capacity: All resources of the machine.
     """
 
     def __init__(self, capacity: Capacity) -> None:
@@ -46,7 +46,7 @@ class Pool:
         self.gpus = dict.fromkeys(capacity.gpus, 1.0)
 
     def never(self, needs: Resources) -> str | None:
-        """What a job needs that is not there even when nothing else runs, in words; None if it fits."""
+        """Describe what a job needs that even the idle machine does not have; None if the job fits."""
         has = self.capacity
         for what, wanted, there in (
             ("cpus", needs.cpus, has.cpus),
@@ -54,15 +54,15 @@ class Pool:
             ("memory_gb", needs.memory_gb or 0.0, has.memory_gb),
         ):
             if wanted > there + _ROUNDING:
-                return f"{what} = {wanted:g}, and there {'is' if there == 1 else 'are'} {there:g}"
+                return f"{what} = {wanted:g}, but there {'is' if there == 1 else 'are'} {there:g}"
             if wanted < 0:
                 return f"{what} = {wanted:g}, which is negative"
         if needs.gpus > 1 and needs.gpus != int(needs.gpus):
-            return f"gpus = {needs.gpus:g}: more than one GPU must be whole ones"
+            return f"gpus = {needs.gpus:g}: above 1 it must be a whole number"
         return None
 
     def take(self, needs: Resources) -> tuple[str, ...] | None:
-        """Reserve resources: the names of the GPUs, or None if they are not free now."""
+        """Reserve resources and return the names of the GPUs; None if the resources are not free now."""
         if needs.cpus > self.cpus + _ROUNDING or (needs.memory_gb or 0.0) > self.memory_gb + _ROUNDING:
             return None
         gpus = self._gpus(needs.gpus)
@@ -79,7 +79,7 @@ class Pool:
         if count == 0:
             return ()
         share = min(1.0, count)
-        # The fullest that still has room, so that whole ones stay whole.
+        # The fullest GPU with room first, so that free GPUs stay free.
         free = sorted((g for g, part in self.gpus.items() if part + _ROUNDING >= share), key=lambda g: self.gpus[g])
         wanted = max(1, round(count))
         return tuple(free[:wanted]) if len(free) >= wanted else None
@@ -93,17 +93,17 @@ class Pool:
 
 @dataclass
 class Entry:
-    """A job on its way.
+    """A job and its progress through the schedule.
 
     Attributes:
-        job: It.
-        steps: Folders that it has to make, in order; those that others have made meanwhile count as made.
-        attempts: How often it was started.
-        ready_at: Not before this time.
-        gpus: Where it runs.
-        at: The step it is at, while it runs, or will be at first.
-        begun: The step that it has begun and not finished.
-        since: When it was started.
+        job: The job.
+        steps: Folders that the job has to make, in order; a folder that another job has made counts as made.
+        attempts: Number of starts.
+        ready_at: Earliest time of the next start.
+        gpus: GPUs that the job runs on.
+        at: Current step of a running job, or the step it makes first.
+        begun: Step that the job has begun and not finished.
+        since: Time of the last start.
     """
 
     job: Job
@@ -117,13 +117,13 @@ class Entry:
 
 
 class Schedule:
-    """What waits, what runs, what is free. Times are seconds of any clock that only goes forward.
+    """Waiting jobs, running jobs and free resources. Times are seconds of any monotonic clock.
 
     Args:
-        jobs: Each with the folders that it has to make, in order. Those with the fewest begin, since what others
-            share is a short job of its own more often than not; otherwise the order is kept.
-        pool: What they run on; None where somebody else places them.
-        at_once: How many may run; None sets no limit.
+        jobs: Jobs, each with the folders that it has to make, in order. Jobs with the fewest folders start first,
+            because a shared step is usually a short job itself; otherwise the order is kept.
+        pool: Resources of the jobs; None if the transport places them.
+        at_once: Number of jobs that may run at the same time; None sets no limit.
     """
 
     def __init__(self, jobs: Sequence[tuple[Job, Sequence[str]]], pool: Pool | None, at_once: int | None) -> None:
@@ -134,11 +134,11 @@ class Schedule:
         self._made: set[str] = set()
 
     def start(self, now: float, held: Callable[[str], bool] = lambda step: False) -> Entry | None:
-        """The next job, which runs from now on; None if none can.
+        """Start the next job and return it; None if no job can start.
 
         Args:
-            now: The time.
-            held: Whether somebody else, such as a second matrix, is making a step; asked of few.
+            now: Current time.
+            held: Returns whether another process, such as a second matrix, makes a step; called for few steps.
         """
         if self._at_once is not None and len(self.running) >= self._at_once:
             return None
@@ -160,30 +160,30 @@ class Schedule:
         return None
 
     def begins(self, name: str, step: str) -> None:
-        """A running job is at a step now."""
+        """Note that a running job has begun a step."""
         self.running[name].at = self.running[name].begun = step
 
     def made(self, step: str) -> None:
-        """A step is done, for all who need it."""
+        """Note that a step is done, for all jobs that need it."""
         self._made.add(step)
         for entry in self.running.values():
             if entry.at == step:
                 entry.at = entry.begun = None
 
     def end(self, name: str) -> Entry:
-        """A job no longer runs."""
+        """Note that a job no longer runs, and free its resources."""
         entry = self.running.pop(name)
         if self._pool is not None:
             self._pool.give(entry.job.resources, entry.gpus)
         return entry
 
     def again(self, entry: Entry, ready_at: float) -> None:
-        """A job that ended waits for another attempt."""
+        """Let a job that ended wait for another attempt."""
         entry.ready_at = ready_at
         self.waiting.append(entry)
 
     def needing(self, step: str) -> list[Entry]:
-        """Take out those who wait and need a step that nobody has made."""
+        """Remove and return the waiting jobs that need a step which is not made."""
         found = [e for e in self.waiting if step in e.steps and step not in self._made]
         self.waiting = [e for e in self.waiting if e not in found]
         return found

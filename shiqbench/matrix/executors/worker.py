@@ -1,8 +1,8 @@
-"""A worker process: takes jobs from a pipe, one after the other, and tells what happens through it.
+"""A worker process: takes jobs from a pipe, one after the other, and sends events back through it.
 
-Started by :mod:`shiqbench.matrix.executors.local` as the leader of its own process group. When the other end of the
-pipe closes, the launcher is dead: the whole group ends at once, engine processes included. What is half done is
-continued by whichever process runs the job next.
+:mod:`shiqbench.matrix.executors.local` starts it as the leader of its own process group. When the other end of the
+pipe closes, the launcher is dead: the whole group ends at once, engine processes included. The process that runs the
+job next continues it.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """A job, and the file that takes what is printed meanwhile."""
+    """A job, and the file for everything that is printed while it runs."""
 
     job: Job
     log: Path
 
 
 class Stop:
-    """Leave the job in a state that can be continued, and end."""
+    """Request to leave the job in a state that can be continued, and to end."""
 
 
 def main(descriptor: int) -> None:
-    """Work until told to stop, or until nobody listens.
+    """Work until the launcher sends :class:`Stop` or closes the pipe.
 
     Args:
-        descriptor: Of the pipe's end.
+        descriptor: File descriptor of this end of the pipe.
     """
-    sys.argv = ["shiqbench", f"(worker of process {os.getppid()})"]  # what a lock says of its holder
+    sys.argv = ["shiqbench", f"(worker of process {os.getppid()})"]  # a lock names its holder by this
     os.set_inheritable(descriptor, False)
     parent: Connection[Event, Work | Stop] = Connection(descriptor)
     queue: SimpleQueue[Work] = SimpleQueue()
@@ -69,13 +69,13 @@ def main(descriptor: int) -> None:
                     with suppress(OSError):  # a full disk
                         sys.stderr.write(f"worker {os.getpid()} begins {work.job.name}\n")
                     ended = perform(work.job, emit, bench)
-            except OSError as error:  # there can be no log
+            except OSError as error:  # the log cannot be opened
                 ended = Ended(work.job.name, error=error_facts(as_disk_error(error, work.log)))
             emit(ended)
-            if ended.result is None and ended.error is None:  # it was told to stop
+            if ended.result is None and ended.error is None:  # it received Stop
                 return
     except KeyboardInterrupt:
-        pass  # told to stop between two jobs: nothing is lost, and the parent knows
+        pass  # Stop between two jobs: nothing is lost, and the parent knows
     finally:
         bench.close()
 

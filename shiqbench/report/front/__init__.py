@@ -1,1 +1,1 @@
-"""Fronts: what an algorithm gains for the distance that it moves, over a sweep and over checkpoints."""
+"""Fronts: an algorithm's gain against the distance that it moves, over a sweep and over checkpoints."""

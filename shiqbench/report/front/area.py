@@ -1,8 +1,8 @@
 """Fronts of points with a distance and a gain, and the area below them. Pure functions on arrays.
 
-A front is the upper concave envelope of an algorithm's points and of the origin, where nothing is gained at no
-distance: whoever answers a share of the prompts with one policy and the rest with another has the value on the line
-between them, at no more than the distance on it, because the divergence is convex.
+A front is the upper concave envelope of an algorithm's points and of the origin, which has gain 0 at distance 0. A
+mixture that answers a share of the prompts with one policy and the rest with another has the value on the line between
+them. Its distance is at most the distance on that line, because the divergence is convex.
 
 Legend: P points, N prompts, R resamples.
 """
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
-FEWEST = 20  # prompts, below which a percentile interval is too short to be called one
+FEWEST = 20  # prompts; with fewer, a percentile interval is too short
 
 
 def envelope(distance_P: Sequence[float], gain_P: Sequence[float]) -> list[int]:
-    """Indices of the points on the front, by rising distance and gain; none where nothing is gained."""
+    """Indices of the points on the front, by rising distance and gain; empty if nothing is gained."""
     order = sorted(range(len(gain_P)), key=lambda i: (distance_P[i], -gain_P[i]))
     on: list[int] = []
     corners = [(0.0, 0.0)]
@@ -43,12 +43,12 @@ def envelope(distance_P: Sequence[float], gain_P: Sequence[float]) -> list[int]:
 
 
 def _turns_down(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    """Whether the slope from b to c is lower than that from a to b."""
+    """Whether the slope from b to c is lower than the slope from a to b."""
     return (b[1] - a[1]) * (c[0] - b[0]) > (c[1] - b[1]) * (b[0] - a[0])
 
 
 def mean_gain(distance_P: Sequence[float], gain_P: Sequence[float], farthest: float) -> float:
-    """Area below the front up to ``farthest``, over ``farthest``."""
+    """Area below the front up to ``farthest``, divided by ``farthest``."""
     on = envelope(distance_P, gain_P)
     xs, ys = [0.0, *(distance_P[i] for i in on)], [0.0, *(gain_P[i] for i in on)]
     edge = float(np.interp(farthest, xs, ys))  # beyond the last point the front is flat

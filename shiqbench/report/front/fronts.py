@@ -1,4 +1,4 @@
-"""One front per algorithm of a group, with its area and what resampling the prompts makes of it."""
+"""One front per algorithm of a group, with its area and an interval from resampled prompts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class FrontPoint:
     """A member of a group in the plane of its front.
 
     Attributes:
-        algorithm: Its name.
-        label: Its settings, where they differ.
-        update: Updates done.
-        seeds: Evaluations that were averaged.
-        distance: From the origin.
-        value: What is gained.
+        algorithm: Name of the algorithm.
+        label: The settings in which members of the algorithm differ.
+        update: Number of updates done.
+        seeds: Number of averaged evaluations.
+        distance: Distance from the origin.
+        value: Value of the member; higher is better.
         front: Whether it is on its algorithm's front.
     """
 
@@ -46,11 +46,11 @@ class Front:
     """An algorithm's front.
 
     Attributes:
-        algorithm: Its name.
-        points: How many it is made from.
-        on_front: How many of them lie on it.
+        algorithm: Name of the algorithm.
+        points: Number of points of the algorithm.
+        on_front: Number of points on the front.
         gain: Mean gain over the origin, up to the farthest distance of the group.
-        against: The same less the baseline's, on the same resamples; None without a baseline.
+        against: This gain minus the baseline's, on the same resamples; None without a baseline.
     """
 
     algorithm: str
@@ -62,16 +62,16 @@ class Front:
 
 @dataclass(frozen=True)
 class Fronts:
-    """A group's fronts.
+    """The fronts of a group.
 
     Attributes:
-        origin: Value of what all were trained from.
-        origin_name: Its algorithm.
-        farthest: Up to which distance the gain is averaged: that of the farthest point.
-        prompts: Of each evaluation.
-        baseline: The algorithm compared with.
-        fronts: Best first.
-        points: All.
+        origin: Value of the origin.
+        origin_name: Algorithm of the origin.
+        farthest: Distance of the farthest point; gains are averaged up to it.
+        prompts: Number of prompts of each evaluation.
+        baseline: Algorithm that the others are compared with.
+        fronts: Fronts, best first.
+        points: Points of all fronts.
     """
 
     origin: Estimate
@@ -83,18 +83,18 @@ class Fronts:
     points: tuple[FrontPoint, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-able form."""
+        """The fronts as JSON values."""
         return asdict(self)
 
 
 def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed: int = 0) -> Fronts:
     """Place the points, draw the fronts, resample the prompts.
 
-    Prompts are resampled for all points together, so that what an easy prompt adds to all of them cancels in
-    differences. Seeds of one point are averaged before: the interval says nothing about other seeds.
+    Prompts are resampled for all points together, so that the effect of an easy prompt on all points cancels in
+    differences. Seeds of one point are averaged first: the interval says nothing about other seeds.
 
     Raises:
-        ConfigError: The baseline is not there, or evaluations of one setting have other prompts.
+        ConfigError: The baseline does not exist, or evaluations of one setting have different prompts.
     """
     names = list(dict.fromkeys(p.algorithm for p in group.members))
     if baseline is not None and baseline not in names:
@@ -108,9 +108,9 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
     for point, frame in zip(group.members, frames, strict=True):
         if not frame.index.equals(origin.index):
             raise ConfigError(
-                f"{len(frame)} prompts where {group.origin_name} has {len(origin)} others",
+                f"{len(frame)} prompts, but {group.origin_name} has {len(origin)} different ones",
                 where=str(point.folders[0]),
-                do="evaluate both anew",
+                do="evaluate both again",
             )
     prompts = len(origin)
     share_RN = weights_of_resamples(prompts, seed)
@@ -120,7 +120,7 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
     farthest = float(distance_RP[0].max())
     if farthest <= 0:
         raise ConfigError(
-            "no point is away from its origin", where=str(group.origin), do="train with a higher train.lr"
+            "no point has moved away from its origin", where=str(group.origin), do="train with a higher train.lr"
         )
 
     def estimate(values_R: Any) -> Estimate:

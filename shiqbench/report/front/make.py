@@ -1,4 +1,4 @@
-"""``shiqbench front``: from a results folder to tables and figures."""
+"""``shiqbench front``: turns a results folder into tables and figures."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Drawn:
     """The fronts of one setting.
 
     Attributes:
-        group: Whose.
-        fronts: Its fronts.
-        axes: The task's.
-        figure: Where the figure is; None without an output folder.
+        group: Group of weights that the fronts compare.
+        fronts: Fronts of the group.
+        axes: Axes of the task.
+        figure: File of the figure; None without an output folder.
     """
 
     group: Group
@@ -34,7 +34,7 @@ class Drawn:
     figure: Path | None
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-able form."""
+        """The fronts, their setting and their figure as JSON values."""
         where = None if self.figure is None else str(self.figure)
         return {"setting": self.group.setting, "digest": self.group.digest, "figure": where, **self.fronts.as_json()}
 
@@ -45,13 +45,13 @@ class Drawn:
 def front(
     results: Path, task: str, *, baseline: str | None = None, output: Path | None = None, plugins: tuple[Path, ...] = ()
 ) -> list[Drawn]:
-    """Fronts of every setting of a task in a results folder.
+    """Make the fronts of every setting of a task in a results folder.
 
     Args:
-        results: Where the cells are.
-        task: Whose.
+        results: Results folder.
+        task: Name of the task.
         baseline: Algorithm to compare the others with.
-        output: Folder for figures and tables; nothing is written without one.
+        output: Folder for figures; None writes nothing.
         plugins: Local plugin files.
 
     Raises:
@@ -59,7 +59,7 @@ def front(
     """
     axes: FrontAxes | None = registry(plugins).task(task).load().front
     if axes is None:
-        raise ConfigError(f"{task} measures no distance from a reference", where="--task", do="take another task")
+        raise ConfigError(f"{task} measures no distance from a reference", where="--task", do="choose another task")
     found = []
     for group in groups(results, task):
         fronts = make_fronts(group, axes, baseline)

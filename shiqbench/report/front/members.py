@@ -1,4 +1,4 @@
-"""Finished evaluations become members of groups: one per recipe and update, with its seeds averaged."""
+"""Sorts finished evaluations into groups: one member per recipe and update, with its seeds averaged."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Member:
-    """Weights of one algorithm under one setting of its own.
+    """Weights of one algorithm with one choice of training settings.
 
     Attributes:
-        algorithm: Its name.
-        settings: Everything about the training but the seed.
-        update: Updates done.
-        folders: The evaluations of its seeds.
+        algorithm: Name of the algorithm.
+        settings: All training settings except the seed.
+        update: Number of updates done.
+        folders: Evaluation folders of its seeds.
         label: The settings in which the members of its algorithm differ.
     """
 
@@ -41,13 +41,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """Weights that may be compared: same evaluation, same origin.
+    """Weights that may be compared: they share the evaluation setting and the origin.
 
     Attributes:
-        setting: What the evaluations share.
-        origin: The evaluation of what all of them were trained from.
-        origin_name: Its algorithm, ``base`` where that is an untrained model.
-        members: Of trained weights.
+        setting: Setting that all evaluations share.
+        origin: Evaluation folder of the origin, the weights from which all members were trained.
+        origin_name: Algorithm of the origin; ``base`` for an untrained model.
+        members: Trained weights.
     """
 
     setting: dict[str, Any]
@@ -65,8 +65,8 @@ def groups(results: Path, task: str) -> list[Group]:
     """Every group of a results folder.
 
     Raises:
-        ConfigError: There is none.
-        CorruptCellError: A result is not what was written.
+        ConfigError: There is no group.
+        CorruptCellError: A result differs from what was written.
     """
     by_setting: dict[str, list[EvaluationEntry]] = defaultdict(list)
     for each in read_index(results, task).check().evaluations.values():
@@ -74,15 +74,15 @@ def groups(results: Path, task: str) -> list[Group]:
     made = [group for each in by_setting.values() for group in _by_origin(results, each)]
     if not made:
         raise ConfigError(
-            f"no trained cell of {task} is evaluated beside what it was trained from",
+            f"no trained cell of {task} is evaluated together with the weights that it was trained from",
             where=str(results),
-            do="run some first, with --eval-every for checkpoints",
+            do="run both first, with --eval-every for checkpoints",
         )
     return made
 
 
 def _by_origin(results: Path, evaluations: Sequence[EvaluationEntry]) -> list[Group]:
-    """Cells with one start share an origin; the start's own row has the untrained model for one."""
+    """Group cells by origin: cells with the same start share it; the origin of a start is the untrained model."""
     find = origins(evaluations)
     by_origin: dict[str, dict[tuple[str, int], Member]] = defaultdict(dict)
     found: dict[str, EvaluationEntry] = {}
@@ -108,14 +108,14 @@ def _by_origin(results: Path, evaluations: Sequence[EvaluationEntry]) -> list[Gr
 
 
 def _labelled(members: list[Member]) -> list[Member]:
-    """Say of each what sets it apart from the others of its algorithm."""
+    """Label each member with the settings in which it differs from the others of its algorithm."""
     for member, label in zip(members, labels([m.settings for m in members]), strict=True):
         member.label = label
     return sorted(members, key=lambda m: (m.algorithm, m.label, m.update))
 
 
 def by_prompt(folders: list[Path], axes: FrontAxes) -> Any:
-    """A frame of distance and value by prompt: repeats and seeds of one prompt averaged."""
+    """A frame of distance and value by prompt; repeats and seeds of one prompt are averaged."""
     import pandas as pd
 
     names = [axes.unit, axes.distance, axes.value]

@@ -1,4 +1,4 @@
-"""Fronts for the terminal, for a page and as a figure."""
+"""Fronts as a frame, as text and as a figure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEAD = ("algorithm", "points", "on the front", "mean gain [95 %]", "best value [
 
 
 def as_frame(fronts: Fronts) -> pd.DataFrame:
-    """An algorithm per line."""
+    """A frame with one line per algorithm."""
     import pandas as pd
 
     versus = [] if fronts.baseline is None else [f"less {fronts.baseline}'s [95 %]"]
@@ -35,7 +35,7 @@ def as_frame(fronts: Fronts) -> pd.DataFrame:
 
 
 def title(group: Group, fronts: Fronts, axes: FrontAxes) -> str:
-    """What all points have in common, and what the gain is."""
+    """The properties that all points share, and the definition of the gain."""
     evaluation = group.setting["eval"]
     return (
         f"{group.setting['task']} on {evaluation['split']}, {group.setting['engine']}, setting {group.digest}: "

@@ -1,4 +1,4 @@
-"""What a results folder holds: every finished cell and evaluation, and what became of the others."""
+"""Index of a results folder: every finished cell and evaluation, and the state of unfinished ones."""
 
 from shiqbench.store.index.entries import CellEntry, EvaluationEntry, Index, Text, Unfinished, origins
 from shiqbench.store.index.look import read_index

@@ -1,4 +1,4 @@
-"""What an index tells of a results folder."""
+"""Entries of the index of a results folder."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Text:
-    """A recipe or a setting that many entries share, as JSON; equal texts are one object."""
+    """A recipe or a setting as JSON that many entries share; equal texts are one object."""
 
     def __init__(self, key: str, text: str) -> None:
         self.key, self.text = key, text
 
     @cached_property
     def value(self) -> dict[str, Any]:
-        """Parsed."""
+        """The parsed JSON."""
         found: dict[str, Any] = json.loads(self.text)
         return found
 
@@ -33,13 +33,13 @@ class CellEntry:
     """A finished cell.
 
     Attributes:
-        folder: Below the results folder, ``task/algorithm/digest``.
-        recipe: Its ``config.json`` without the seed.
-        seed: Of training; None where nothing is trained.
-        model: As typed.
-        start: Label of the cell that it starts from.
-        seconds: Training; None where nothing is trained.
-        budget: What training spent: ``updates``, ``tokens``.
+        folder: Path below the results folder, ``task/algorithm/digest``.
+        recipe: ``config.json`` of the cell without the seed.
+        seed: Training seed; None without training.
+        model: Model as the user typed it.
+        start: Label of the cell from which training starts.
+        seconds: Training time; None without training.
+        budget: ``updates`` and ``tokens`` of the training.
     """
 
     folder: str
@@ -52,12 +52,12 @@ class CellEntry:
 
     @property
     def algorithm(self) -> str:
-        """Its name."""
+        """Name of the algorithm."""
         return self.folder.split("/")[1]
 
     @property
     def digest(self) -> str:
-        """Its train digest, 64 hex digits."""
+        """Train digest, 64 hex digits."""
         return digest({**self.recipe.value, "seed": self.seed})
 
 
@@ -66,14 +66,14 @@ class EvaluationEntry:
     """A finished evaluation.
 
     Attributes:
-        folder: Below the results folder, ``task/algorithm/digest/eval/digest``.
-        cell: Whose weights.
-        setting: What evaluations share that may be compared.
-        update: After which update of training; None for the final weights.
+        folder: Path below the results folder, ``task/algorithm/digest/eval/digest``.
+        cell: Cell whose weights were evaluated.
+        setting: Setting of the evaluation; evaluations with the same setting may be compared.
+        update: Training update after which the weights were saved; None for the final weights.
         primary: ``name``, ``value``, ``low``, ``high``, ``higher_is_better``.
-        metrics: Every metric.
-        seconds: The whole of it.
-        reduced: Not the official setting.
+        metrics: All metrics.
+        seconds: Total time.
+        reduced: True if the setting is not the official one.
     """
 
     folder: str
@@ -91,9 +91,9 @@ class Unfinished:
     """A folder without a result.
 
     Attributes:
-        folder: Below the results folder.
-        cause: ``running``, ``partial``, or why it failed, in one word.
-        what: The line of the failure.
+        folder: Path below the results folder.
+        cause: ``running``, ``partial``, or the cause of the failure in one word.
+        what: Message of the failure.
     """
 
     folder: str
@@ -103,13 +103,13 @@ class Unfinished:
 
 @dataclass
 class Index:
-    """A results folder.
+    """The content of a results folder.
 
     Attributes:
-        results: The folder.
-        cells: By folder.
-        evaluations: Of finished cells, by folder.
-        unfinished: Running, partial, failed and damaged ones.
+        results: Results folder.
+        cells: Finished cells by folder.
+        evaluations: Finished evaluations of finished cells, by folder.
+        unfinished: Running, partial, failed and damaged folders.
     """
 
     results: Path
@@ -121,7 +121,7 @@ class Index:
         """Refuse damaged folders.
 
         Raises:
-            CorruptCellError: Of the first.
+            CorruptCellError: A folder is damaged; the error names the first.
         """
         for each in self.unfinished:
             if each.cause == "corrupt":
@@ -130,7 +130,7 @@ class Index:
 
 
 def origins(evaluations: Iterable[EvaluationEntry]) -> Callable[[CellEntry], EvaluationEntry | None]:
-    """A function from a cell to the evaluation, among these, of the weights that its training started from."""
+    """Return a function from a cell to the evaluation, among these, of the weights from which its training started."""
     final = [e for e in evaluations if e.update is None]
     untrained = {canonical_json(e.cell.recipe.value["model"]): e for e in final if e.cell.recipe.value["train"] is None}
     by_digest = {e.cell.folder.rpartition("/")[2]: e for e in final}

@@ -1,7 +1,7 @@
-"""Look at a results folder, and read what has changed since the last look.
+"""Scan a results folder, and read the folders that have changed since the last scan.
 
-What was read is kept in the user's cache folder and is good for as long as the DONE file is the same one, so that a
-table of 100,000 cells costs a look at their DONE files. Unfinished folders are looked at each time.
+The results of reading are kept in the user's cache folder and are valid until the DONE file changes. A table of
+100,000 cells therefore needs only a check of their DONE files. Unfinished folders are checked each time.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-VERSION = 1  # of what is kept; another one is made anew
+VERSION = 1  # of the database; a database with another version is replaced
 ERROR = "error.json"
 
 
 def read_index(results: Path, task: str | None = None, progress: Callable[[int, int], None] | None = None) -> Index:
-    """Look at every cell of a results folder.
+    """Scan every cell of a results folder.
 
     Args:
-        results: The folder.
-        task: Only cells of this task.
-        progress: Told (read, to read) where files must be read.
+        results: Results folder.
+        task: If given, only cells of this task are scanned.
+        progress: Receives (number read, number to read) if files must be read.
     """
     index = Index(results)
     found = list(_walk(results, task, index.unfinished))
@@ -45,7 +45,7 @@ def read_index(results: Path, task: str | None = None, progress: Callable[[int, 
             database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", part.entries)
             database.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", part.texts.items())
             database.executemany("DELETE FROM entries WHERE folder = ?", [(u.folder,) for u in part.corrupt])
-            database.commit()  # a reader beside this one waits for a part and not for all
+            database.commit()  # another reader then waits only for one part
             index.unfinished += part.corrupt
             done += len(part.entries) + len(part.corrupt)
             if progress is not None:
@@ -59,7 +59,7 @@ def read_index(results: Path, task: str | None = None, progress: Callable[[int, 
 
 
 def _walk(results: Path, task: str | None, unfinished: list[Unfinished]) -> Iterator[tuple[str, str]]:
-    """Folders with a DONE, and that file's stamp; cells come before their evaluations."""
+    """Yield folders with a DONE file, and the stamp of that file; cells come before their evaluations."""
     root = str(results)
     for of_task in [task] if task is not None else _folders(root):
         for algorithm in _folders(f"{root}/{of_task}"):
@@ -67,7 +67,7 @@ def _walk(results: Path, task: str | None, unfinished: list[Unfinished]) -> Iter
                 at = f"{of_task}/{algorithm}/{cell}"
                 for folder in (at, *(f"{at}/eval/{name}" for name in _folders(f"{root}/{at}/eval"))):
                     try:
-                        done = os.stat(f"{root}/{folder}/{DONE}")  # noqa: PTH116 - 200,000 times
+                        done = os.stat(f"{root}/{folder}/{DONE}")  # noqa: PTH116 - called 200,000 times
                     except OSError:
                         unfinished += _unfinished(results, folder)
                         continue
@@ -89,7 +89,7 @@ def _unfinished(results: Path, folder: str) -> list[Unfinished]:
     try:
         content = (at / ERROR).read_bytes()
     except OSError:  # it did not fail
-        # Folders of anything else lie about in results too; a cell has its recipe from the start.
+        # A results folder may contain unrelated folders; a cell has its recipe from the start.
         partial = "/eval/" in folder or (at / CONFIG).is_file()
         return [Unfinished(folder, "partial")] if partial else []
     try:
@@ -119,7 +119,7 @@ def _fill(index: Index, database: sqlite3.Connection, there: set[str]) -> None:
 
 @contextmanager
 def _kept(results: Path) -> Iterator[sqlite3.Connection]:
-    """The database of a results folder; one in memory where the cache folder cannot be written."""
+    """Open the database of a results folder; it is in memory if the cache folder cannot be written."""
     name = hashlib.sha256(str(results.resolve()).encode()).hexdigest()[:16]
     path = cache_dir() / "index" / f"{name}.sqlite"
     try:
@@ -127,7 +127,7 @@ def _kept(results: Path) -> Iterator[sqlite3.Connection]:
         database = _opened(path)
     except (OSError, sqlite3.OperationalError):
         database = _opened(None)
-    except sqlite3.DatabaseError:  # damaged: it holds nothing that is not in the results
+    except sqlite3.DatabaseError:  # damaged: its content can be read again from the results
         path.unlink()
         database = _opened(path)
     with closing(database):

@@ -1,4 +1,4 @@
-"""Reads finished folders, every file once and checked against its DONE."""
+"""Read finished folders; every file is read once and checked against DONE."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from shiqbench.store.index.entries import Unfinished
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-PART = 2000  # folders that are read together
+PART = 2000  # number of folders that are read together
 CONFIG, MANIFEST, METRICS = "config.json", "manifest.json", "metrics.json"
-NOT_SETTING = ("schema", "train", "update")  # of an evaluation's recipe
+NOT_SETTING = ("schema", "train", "update")  # keys of an evaluation's recipe that are not part of its setting
 
 
 @dataclass
 class Part:
-    """What was read of some folders: rows for the database, their shared texts, and the damaged."""
+    """Content of some folders: rows for the database, their shared texts, and damaged folders."""
 
     entries: list[tuple[str, str, str]] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Part:
 
 
 def read_all(results: str, new: Sequence[tuple[str, str]]) -> Iterator[Part]:
-    """Many folders are read by as many processes as there are cores, where forking is safe."""
+    """Read the new folders; if they are many and forking is safe, one process per core reads them."""
     read = partial(_read_part, results)
     parts = [new[i : i + PART] for i in range(0, len(new), PART)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
@@ -68,10 +68,10 @@ def _canonical(content: bytes) -> str:
 
 
 def _read(folder: str) -> tuple[dict[str, Any], str]:
-    """What is kept of a finished folder, and the text of what it shares with others: its recipe or its setting.
+    """Return the facts of a finished folder, and the text that it shares with others: its recipe or its setting.
 
     Raises:
-        CorruptCellError: A file is not the one that DONE names, or does not hold what it should.
+        CorruptCellError: A file does not match DONE, or its content is not valid.
     """
     try:
         files = from_json(_bytes(folder, DONE))["files"]
@@ -83,7 +83,7 @@ def _read(folder: str) -> tuple[dict[str, Any], str]:
         facts = {"update": config.get("update"), **_of_evaluation(manifest, metrics)}
         return facts, _canonical(to_json({k: v for k, v in config.items() if k not in NOT_SETTING}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise corrupt(Path(folder), f"its files do not hold what a result does: {error}") from error
+        raise corrupt(Path(folder), f"its files do not contain a valid result: {error}") from error
 
 
 def _bytes(folder: str, name: str) -> bytes:
@@ -108,10 +108,10 @@ def _checked(folder: str, name: str, files: Mapping[str, Any]) -> bytes:
 
 
 def checked_file(folder: Path, name: str) -> bytes:
-    """A file of a finished folder.
+    """Return the content of a file of a finished folder.
 
     Raises:
-        CorruptCellError: It is not the one that DONE names.
+        CorruptCellError: The file does not match DONE.
     """
     try:
         files = from_json(_bytes(str(folder), DONE))["files"]
@@ -121,10 +121,10 @@ def checked_file(folder: Path, name: str) -> bytes:
 
 
 def checked_frame(evaluation: Path, columns: Sequence[str]) -> Any:
-    """These columns of a finished evaluation's records, as a frame.
+    """Return these columns of a finished evaluation's records, as a frame.
 
     Raises:
-        CorruptCellError: The records are not those that DONE names.
+        CorruptCellError: The records do not match DONE.
     """
     import io
 

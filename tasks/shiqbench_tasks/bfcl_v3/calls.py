@@ -1,13 +1,13 @@
-"""From the text a model wrote to calls, without ever evaluating any of it.
+"""Parses the calls in a model's text. The text is never evaluated.
 
 A message is one of three things:
 
 * ``CALLS``: exactly ``[f(a=1), g()]``, ``f(a=1)`` or ``f(a=1), g()``, whose arguments are literals
   (string, number, ``True``, ``False``, ``None``, and lists, tuples and dicts of them);
 * ``NO_CALLS``: the turn is over. Empty text, ``[]``, or text in which nothing looks like a call;
-* ``MALFORMED``: it looks like a call (it starts with ``[``, or some ``name(`` occurs in it) and is not one.
+* ``MALFORMED``: it looks like a call (it starts with ``[``, or some ``name(`` occurs in it) but is not one.
 
-A lexer with a short list of tokens goes first, so that the parser only ever sees short, shallow text
+A lexer with a short list of tokens runs first, so the parser receives only short text with little nesting,
 without operators, attributes, f-strings, comprehensions or keywords.
 """
 
@@ -53,11 +53,11 @@ _LITERAL_NAMES = ("True", "False", "None")
 
 
 class Outcome(StrEnum):
-    """What a message is."""
+    """Kind of a message."""
 
     CALLS = "calls"  # one call or more
     NO_CALLS = "no_calls"  # the turn is over
-    MALFORMED = "malformed"  # an attempt that is not understood; the reason goes back to the model
+    MALFORMED = "malformed"  # an attempt that cannot be parsed; the reason goes back to the model
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Call:
     """One call of a tool.
 
     Attributes:
-        name: The tool, whether or not it exists.
+        name: Name of the tool, which may not exist.
         args: Positional arguments.
         kwargs: Named arguments.
     """
@@ -82,10 +82,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Parsed:
-    """What :func:`parse` found.
+    """Result of :func:`parse`.
 
     Attributes:
-        outcome: Which of the three.
+        outcome: Kind of the message.
         calls: The calls, in order; empty unless ``CALLS``.
         problem: Why it is malformed; empty unless ``MALFORMED``.
     """
@@ -96,20 +96,20 @@ class Parsed:
 
 
 class _MalformedError(Exception):
-    """Raised inside this module alone, with the reason as its text."""
+    """Raised only inside this module; its text is the reason."""
 
 
 def write(calls: list[Call] | tuple[Call, ...]) -> str:
-    """The text of a message that makes these calls; ``[]`` without any."""
+    """Write a message that makes these calls; ``[]`` if there are none."""
     return f"[{', '.join(c.text() for c in calls)}]"
 
 
 def parse(text: str, *, words: Words | None = None) -> Parsed:
-    """Read a message. Total: any text gives a result, none is evaluated.
+    """Parse a message. Every text has a result, and no text is evaluated.
 
     Args:
         text: The message.
-        words: The value that a word without quotes stands for, or KeyError; None refuses all of them.
+        words: Function from a word without quotes to its value, or KeyError; None refuses all such words.
     """
     if len(text) > MAX_CHARACTERS:
         return Parsed(Outcome.MALFORMED, problem=f"longer than {MAX_CHARACTERS} characters")
@@ -125,7 +125,7 @@ def parse(text: str, *, words: Words | None = None) -> Parsed:
 
 
 def _scan(text: str) -> None:
-    """Refuse every token that no call contains, and nesting that could exhaust the parser."""
+    """Refuse tokens that never occur in a call, and nesting that could exhaust the parser."""
     at = depth = 0
     while at < len(text):
         token = _TOKEN.match(text, at)
@@ -147,7 +147,7 @@ def _scan(text: str) -> None:
 def _call_nodes(text: str) -> list[ast.expr]:
     """The expressions that should be calls."""
     try:
-        with warnings.catch_warnings():  # advice on the model's spelling is not for the user
+        with warnings.catch_warnings():  # warnings about the model's text are not for the user
             warnings.simplefilter("ignore")
             body = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -171,7 +171,7 @@ def _call(node: ast.expr, words: Words | None) -> Call:
 
 
 def _literal(node: ast.expr, words: Words | None = None) -> Any:
-    """The value of a literal; everything else is refused."""
+    """Return the value of a literal; refuse everything else."""
     if isinstance(node, ast.Constant):
         return _constant(node.value)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -195,7 +195,7 @@ def _literal(node: ast.expr, words: Words | None = None) -> Any:
 def _constant(value: object) -> Any:
     if isinstance(value, str):
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise _MalformedError("a string holds half a character")  # it could be neither encoded nor stored
+            raise _MalformedError("a string holds half a character")  # it cannot be encoded or stored
         return value
     if value is None or isinstance(value, (bool, int)):
         return value

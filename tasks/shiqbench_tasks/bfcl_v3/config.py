@@ -10,8 +10,8 @@ from shiqbench.plugin import ConfigError, EvalConfig, Section, TaskConfig
 from shiqbench_tasks.bfcl_v3.versions import Category  # noqa: TC001 - pydantic reads it
 
 Behaviour = Literal["ground_truth", "perturbed", "recorded", "rollout"]
-# Fields that came after the first published numbers: at their default they are left out of what digests are
-# computed from, so that cells made before are still found.
+# Fields that were added after the first published numbers. At their defaults they do not enter digests, so that
+# older cells are still found.
 ADDED = (
     "parser",
     "call_penalty",
@@ -27,26 +27,26 @@ ADDED = (
     "rollout_max_episode_tokens",
     "rollout_max_context",
 )
-# Rollouts are sampled as the preset evaluates, unless a setting says otherwise.
+# Rollouts are sampled with the preset's evaluation settings, unless a setting says otherwise.
 AS_EVALUATED = ("engine", "precision", "max_steps", "max_tokens", "max_episode_tokens", "max_context")
 
 
 class BfclConfig(TaskConfig):
-    """What is asked of the model, which episodes it learns from, and how they are rewarded."""
+    """Settings of the task: data and prompt, the episodes that the model learns from, and their rewards."""
 
     setting_fields: ClassVar[tuple[str, ...]] = ("data_version", "categories", "prompt", "parser", "primary")
 
     data_version: Literal["v3", "v4"] = Field(default="v3", description="bfcl-eval 2025.7.17 or 2026.3.23")
     categories: tuple[Category, ...] = Field(
-        default=("base",), min_length=1, description="base, miss_func, miss_param, long_context; one split for all"
+        default=("base",), min_length=1, description="base, miss_func, miss_param, long_context; all have one split"
     )
     prompt: Literal["reduced", "official", "native"] = Field(
         default="reduced",
-        description="reduced: a line per tool; official: the leaderboard's text, 38,000 characters on average; "
+        description="reduced: one line per tool; official: the leaderboard's text, 38,000 characters on average; "
         "native: the chat template's own tool format",
     )
     parser: Literal["auto", "hermes", "llama3_json", "pythonic"] = Field(
-        default="auto", description="how a model under prompt native writes calls; auto finds out from its template"
+        default="auto", description="format of calls under prompt native; auto finds it in the model's chat template"
     )
     primary: Literal["turn_accuracy", "valid"] = Field(
         default="turn_accuracy", description="headline metric: share of right turns, or of valid episodes"
@@ -67,20 +67,23 @@ class BfclConfig(TaskConfig):
         default=None, description="folder of recorded episodes in the leaderboard's layout, result/<model>/..."
     )
     perturbations: int = Field(default=3, ge=1, description="perturbed episodes per scenario")
-    data_seed: int = Field(default=0, description="chooses the perturbations")
+    data_seed: int = Field(default=0, description="seed of the perturbations")
     scenarios: int | None = Field(default=None, gt=0, description="only the first N training scenarios")
     rollout_samples: int = Field(default=4, ge=1, description="rollouts per scenario")
     rollout_model: str | None = Field(
-        default=None, description="folder, hub name or embedded model that is sampled; null: what training starts from"
+        default=None,
+        description="folder, hub name or embedded model to sample; null: the model that training starts from",
     )
-    rollout_temperature: float = Field(default=1.0, gt=0, description="at 1 alone rollouts are the model's own policy")
-    rollout_seed: int = Field(default=0, description="of sampling")
-    rollout_engine: str = Field(default="vllm", description="this and what follows: as the preset evaluates")
+    rollout_temperature: float = Field(
+        default=1.0, gt=0, description="only at 1 do rollouts follow the model's own policy"
+    )
+    rollout_seed: int = Field(default=0, description="seed of sampling")
+    rollout_engine: str = Field(default="vllm", description="this and the following: default as in the evaluation")
     rollout_precision: Literal["bf16", "fp32"] = "bf16"
     rollout_max_steps: int = Field(default=20, gt=0, description="model steps per user turn")
     rollout_max_tokens: int = Field(default=512, gt=0, description="tokens per message")
     rollout_max_episode_tokens: int = Field(default=8192, gt=0, description="generated tokens per episode")
-    rollout_max_context: int = Field(default=8192, gt=0, description="prompt and completion")
+    rollout_max_context: int = Field(default=8192, gt=0, description="tokens of prompt and completion")
 
     @model_validator(mode="after")
     def _no_repeats(self) -> BfclConfig:
@@ -132,15 +135,15 @@ class BfclConfig(TaskConfig):
         return "rollout" in self.behaviours
 
     def defaults_from(self, evaluation: Section) -> dict[str, Any]:
-        """How rollouts are sampled, where no setting says so."""
+        """Return the evaluation's values for the sampling settings that are not given."""
         names = {f"rollout_{name}": name for name in AS_EVALUATED} if self.has_rollouts else {}
         return {key: getattr(evaluation, name) for key, name in names.items() if key not in self.model_fields_set}
 
     def sampling(self) -> EvalConfig:
-        """How rollouts are sampled."""
+        """Return the settings for sampling rollouts."""
         given = {name: getattr(self, f"rollout_{name}") for name in (*AS_EVALUATED, "temperature", "seed")}
         return EvalConfig(split="train", **given)
 
     def reduced(self) -> bool:
-        """The reduced prompt is not the official one."""
+        """Whether the prompt is the reduced one, which is not official."""
         return self.prompt == "reduced"

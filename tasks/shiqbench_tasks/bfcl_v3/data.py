@@ -41,14 +41,14 @@ class Entry:
 
     Attributes:
         id: The official id, such as ``multi_turn_base_7``.
-        scenario: Its number, shared by the four categories; splits go by it.
+        scenario: Number of the scenario, shared by the four categories; splits are by this number.
         category: ``base``, ``miss_func``, ``miss_param`` or ``long_context``.
-        users: What the user says, per turn; empty where a withheld tool is announced instead.
+        users: Text of the user, per turn; empty if a withheld tool is announced instead.
         initial_config: Start state, per class.
         classes: The simulated classes involved, in the official order.
-        tools: Documents of every tool that the episode offers, sooner or later.
+        tools: Documents of every tool that the episode offers in any turn.
         ground_truth: Calls per turn, all arguments by name.
-        withheld: Turn to the names of the tools that are offered from it on.
+        withheld: Turn -> names of the tools that are offered only from that turn on.
     """
 
     id: str
@@ -62,7 +62,7 @@ class Entry:
     withheld: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     def offered(self, turn: int) -> tuple[ToolDocument, ...]:
-        """Documents of the tools that the model has been told of by a turn, the latest last."""
+        """Documents of the tools that are offered up to a turn, the newest last."""
         later = {name for names in self.withheld.values() for name in names}
         tools = tuple(tool for tool in self.tools if tool["name"] not in later)
         for at in sorted(self.withheld):
@@ -70,13 +70,13 @@ class Entry:
         return tools
 
     def announced(self, turn: int) -> tuple[ToolDocument, ...]:
-        """Documents of the tools that are offered from this turn on, and not before."""
+        """Documents of the tools that are offered for the first time in this turn."""
         documents = {tool["name"]: tool for tool in self.tools}
         return tuple(documents[name] for name in self.withheld.get(turn, ()))
 
     @property
     def counted(self) -> tuple[bool, ...]:
-        """Per turn, whether it enters scores: its ground truth is not empty."""
+        """Per turn, whether it enters scores, that is, whether its ground truth is not empty."""
         return tuple(bool(calls) for calls in self.ground_truth)
 
     @property
@@ -109,11 +109,11 @@ def load_entries(root: Path, category: str, version: DataVersion = V3) -> tuple[
 
     Args:
         root: Folder of the unpacked wheel.
-        category: One of the four.
-        version: Which wheel that is.
+        category: One of the four categories.
+        version: Version of the data in that wheel.
 
     Raises:
-        AssetError: A file is missing or not the pinned one.
+        AssetError: A file is missing or differs from the pinned one.
     """
     entries = _read_lines(root, version.files(category)[0], version.sha256[category][0])
     answers = raw_answers(root, category, version)
@@ -123,7 +123,7 @@ def load_entries(root: Path, category: str, version: DataVersion = V3) -> tuple[
 
 @cache
 def raw_answers(root: Path, category: str, version: DataVersion) -> dict[str, list[list[str]]]:
-    """The ground truth of a category as it is written, by the official id."""
+    """The ground truth of a category as written in the file, by official id."""
     lines = _read_lines(root, version.files(category)[1], version.sha256[category][1])
     return {line["id"]: line["ground_truth"] for line in lines}
 
@@ -133,7 +133,7 @@ def _entry(root: Path, category: str, raw: dict[str, Any], answer: list[list[str
     if scenario in merged:
         at = merged[scenario]
         answer = [*answer[:at], answer[at] + answer[at + 1], *answer[at + 2 :]]
-    # The ``excluded_function`` of v4 is read nowhere in the official code: those tools are offered there too.
+    # The official code never reads the ``excluded_function`` of v4, so those tools are offered there too.
     tools = tuple(tool for name in raw["involved_classes"] for tool in load_tools(root, name))
     parameters = {tool["name"]: tuple(tool["parameters"]["properties"]) for tool in tools}
     return Entry(
@@ -150,7 +150,7 @@ def _entry(root: Path, category: str, raw: dict[str, Any], answer: list[list[str
 
 
 def _named(text: str, parameters: dict[str, tuple[str, ...]]) -> Call:
-    """A ground-truth call with its positional arguments named, in the order of the tool's document."""
+    """Parse a ground-truth call, and name its positional arguments in the order of the tool's document."""
     (call,) = parse(text).calls
     names = parameters[call.name][: len(call.args)]
     return Call(call.name, kwargs={**dict(zip(names, call.args, strict=True)), **call.kwargs})
@@ -172,7 +172,7 @@ def _read_lines(root: Path, name: str, sha256: str | None = None) -> list[dict[s
         ) from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise AssetError(
-            "the BFCL data are not the pinned ones",
+            "the BFCL data differ from the pinned ones",
             where=str(path),
             do="delete that folder and run shiqbench fetch bfcl_v3",
         )

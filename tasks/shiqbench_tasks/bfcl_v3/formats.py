@@ -1,7 +1,7 @@
-"""How models write tool calls natively: one small reader and writer per format, total and without evaluation.
+"""The native formats of tool calls: one small reader and writer each. Readers accept any text and evaluate none.
 
-The readers find what vLLM's parsers of the same names find; a test compares them. They are here because the
-transformers engine has to work where vLLM is not installed. Stricter than vLLM's, on purpose: arguments must be a
+The readers find the same calls as vLLM's parsers of the same names; a test compares them. This module exists because
+the transformers engine must work without vLLM. The readers are stricter than vLLM's on purpose: arguments must be a
 JSON object, and sets, f-strings and dotted names are refused.
 """
 
@@ -31,10 +31,10 @@ class Format:
 
     Attributes:
         name: vLLM's name of its parser.
-        read: From a message to calls.
-        write: From calls to a message.
+        read: Function from a message to calls.
+        write: Function from calls to a message.
         written: Pattern of a call of the probe tool as a chat template writes it.
-        described: Pattern of what a chat template tells the model about this format.
+        described: Pattern of the text in which a chat template describes this format.
     """
 
     name: str
@@ -55,7 +55,7 @@ def write_hermes(calls: Sequence[Call]) -> str:
 
 
 def read_llama3_json(text: str) -> Parsed:
-    """``{"name": ..., "parameters": {...}}``, any number of them; after the first there may be text between."""
+    """``{"name": ..., "parameters": {...}}``, any number of them; after the first there may be text between them."""
     if not _fits(text):
         return _too_long()
     found, at = [], text.find("{")
@@ -75,7 +75,7 @@ def write_llama3_json(calls: Sequence[Call]) -> str:
 
 
 def read_pythonic(text: str) -> Parsed:
-    """``[f(a=1), g()]`` and nothing else; ``true``, ``false`` and ``null`` are understood."""
+    """Only ``[f(a=1), g()]``; ``true``, ``false`` and ``null`` are accepted as literals."""
     text = _PYTHONIC_MARKS.sub("", text).strip()
     if not text.startswith("["):
         return Parsed(Outcome.NO_CALLS)
@@ -96,7 +96,7 @@ def _too_long() -> Parsed:
 
 
 def _objects(found: Sequence[str], argument_keys: tuple[str, ...]) -> Parsed:
-    """Calls from JSON texts; one that is no call spoils the message, as in vLLM."""
+    """Calls from JSON texts; a text that is not a call makes the whole message malformed, as in vLLM."""
     if len(found) > MAX_CALLS:
         return Parsed(Outcome.MALFORMED, problem=f"more than {MAX_CALLS} calls")
     try:

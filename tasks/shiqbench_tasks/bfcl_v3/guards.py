@@ -1,6 +1,6 @@
-"""What keeps a well-formed but hostile call from holding up the machine, or from making runs differ.
+"""Guards, so that a well-formed but hostile call neither blocks the machine nor makes runs differ.
 
-None of it touches a call of the ground truth; a test plays them all.
+They affect no call of the ground truth; a test plays all of these calls.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from shiqbench_tasks.bfcl_v3.calls import Call
 
 MAX_PRECISION = 1_000  # digits
-MAX_POWER_BITS = 10_000  # of the result
-MAX_TREE_ITEMS = 20_000  # copied folders share their contents, so a few calls can make trees without end
+MAX_POWER_BITS = 10_000  # size of the result
+MAX_TREE_ITEMS = 20_000  # copied folders share their contents, so a few calls can make endless trees
 MAX_TREE_DEPTH = 200
-MAX_REPEATS = 1_000  # of a text or list times a number
+MAX_REPEATS = 1_000  # length of a text or list that is multiplied by a number
 
 
 class RefusedError(ValueError):
-    """The call would cost too much; the model is told."""
+    """The call would cost too much; the model receives this error's text."""
 
 
 class EpisodeTimeoutError(BaseException):
-    """One message took longer than any should."""
+    """One message took longer than any message should."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt what takes too long; without effect outside the main thread, and where there is no such timer.
+    """Interrupt a block that takes too long; no effect outside the main thread or on systems without this timer.
 
     Raises:
-        EpisodeTimeoutError: It took too long.
+        EpisodeTimeoutError: The block took too long.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
@@ -56,19 +56,19 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
-        if left:  # somebody else's timer goes on
+        if left:  # another timer was running: it continues
             signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - started)), interval)
 
 
 def check_cost(call: Call, method: Callable[..., Any]) -> None:
-    """Refuse a call whose cost is out of proportion.
+    """Refuse a call that costs too much.
 
     Args:
         call: The call.
-        method: The bound method that it names.
+        method: The bound method that the call names.
 
     Raises:
-        RefusedError: It is refused.
+        RefusedError: The call costs too much.
     """
     values = [*call.args, *call.kwargs.values()]
     _check_finite(values)
@@ -84,7 +84,7 @@ def check_cost(call: Call, method: Callable[..., Any]) -> None:
 
 
 def _check_finite(value: Any) -> None:
-    """JSON may bring ``NaN``; officially that is an undefined name."""
+    """Refuse ``NaN`` and infinities, which JSON may contain; in the official code they are undefined names."""
     if isinstance(value, float) and not math.isfinite(value):
         raise RefusedError(f"name '{value}' is not defined")
     if isinstance(value, (list, tuple)):
@@ -110,7 +110,7 @@ def _check_power(call: Call) -> None:
 
 
 def _check_tree(folder: Any) -> None:
-    """Count what a walk would visit, and stop early."""
+    """Count the items that a walk would visit, and stop early."""
     items, waiting = 0, [(folder, 0)]
     while waiting:
         directory, depth = waiting.pop()
@@ -127,7 +127,7 @@ _SET_RESPONSES = {
 
 
 def in_fixed_order(name: str, response: str) -> str:
-    """Sort what two official tools write in the order of a set, which differs from process to process."""
+    """Sort the lists that two official tools write in the order of a set, which differs between processes."""
     pattern = _SET_RESPONSES.get(name)
     if pattern is None:
         return response

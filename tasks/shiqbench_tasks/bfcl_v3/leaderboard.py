@@ -1,10 +1,10 @@
-"""Records in the leaderboard's own layout, so that its own tools can score them.
+"""Records in the leaderboard's layout, so that the leaderboard's tools can score them.
 
-A result is a list of turns, a turn a list of steps, a step ``[{name: arguments as JSON text}, ...]`` as models with
-tools write it: the one form that the official decoders read back without loss, all arguments by name. The official
-checker then hands ``name(argument=value)`` to ``eval``. So what a model wrote must not get there unseen: a call that
-ran no tool here, because there is none of that name or its cost was refused, is exported under a name that cannot
-exist, and so is an argument that no tool could have.
+A result is a list of turns, a turn is a list of steps, and a step is ``[{name: arguments as JSON text}, ...]``, as
+models with tools write it. Only this form survives the official decoders without loss; all arguments are by name. The
+official checker then passes ``name(argument=value)`` to ``eval``, so a model's text must not get there unchecked. If a
+call ran no tool here, because there is no tool of that name or its cost was refused, it is exported under a name that
+cannot exist. The same applies to an argument that no tool could have.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.versions import DataVersion
 
-# The official tools score models that they know by name, and the name alone says how steps are decoded. These are
-# in both versions, take the form above, and need no key of an API.
+# The official tools score only models whose names they know, and the name decides how steps are decoded. These names
+# are in both versions, use the form above, and need no API key.
 NAMES = (
     "katanemo/Arch-Agent-1.5B",
     "katanemo/Arch-Agent-3B",
@@ -44,7 +44,7 @@ NAMES = (
 )
 END_OF_TURN = ""  # a step without calls: the text itself is in the inference log
 SHOWN = 5
-_NAME_BEFORE_BRACKET = re.compile(r"\b([a-zA-Z_]\w*)\s*(?=\()")  # what the official executor takes for a tool
+_NAME_BEFORE_BRACKET = re.compile(r"\b([a-zA-Z_]\w*)\s*(?=\()")  # the official executor takes a match for a tool
 
 Result = list[list[Any]]
 
@@ -55,7 +55,7 @@ class Run:
 
     Attributes:
         rows: Lines of the result files, by category.
-        altered: Episodes that may be scored differently, since the official tools see other arguments.
+        altered: Episodes that may be scored differently, because the official tools receive other arguments.
         crashed: Episodes that are not scored here.
     """
 
@@ -67,28 +67,28 @@ class Run:
 def write_runs(
     records: Sequence[Record], folder: Path, target: Path, root: Path, version: DataVersion, name: str | None
 ) -> tuple[list[str], list[str]]:
-    """Write ``run-<repeat>/result/<model>/...``, a run for each repeat.
+    """Write ``run-<repeat>/result/<model>/...``, one run for each repeat.
 
     Args:
-        records: Of one evaluation.
-        folder: Where to write.
-        target: Where that will be.
+        records: Records of one evaluation.
+        folder: Folder to write to.
+        target: Final place of that folder, for the commands.
         root: Folder of the unpacked wheel.
-        version: Of the data.
+        version: Version of the data.
         name: One of :data:`NAMES`; None takes the first.
 
     Returns:
         Notices, and the commands that score the runs.
 
     Raises:
-        ConfigError: The official tools would not read the calls of a model of that name.
+        ConfigError: The official tools would not read these calls under that name.
     """
     model = name or NAMES[0]
     if model not in NAMES:
         raise ConfigError(
             f"the leaderboard's tools would not read these calls under the name {model!r}",
             where="--name",
-            do=f"one of {', '.join(NAMES)}",
+            do=f"use one of {', '.join(NAMES)}",
         )
     repeats = sorted({r["repeat"] for r in records})
     runs = {n: _run([r for r in records if r["repeat"] == n], root, version) for n in repeats}
@@ -129,10 +129,10 @@ def _row(record: Record, entry: Entry, root: Path, run: Run) -> dict[str, Any]:
 
 
 def official_result(record: Record, entry: Entry, root: Path) -> tuple[Result, bool]:
-    """The calls of an episode, turn by turn, and whether they will officially earn what they earned here.
+    """The calls of an episode, turn by turn, and whether their official score will be the same as here.
 
-    A turn that a limit cut off is left out. The leaderboard tells by the number of turns that it ended an episode;
-    with that turn, one that was cut off in its last turn would count as finished.
+    A turn that a limit cut off is left out. The leaderboard detects by the number of turns that a limit ended an
+    episode; with that turn, an episode that was cut off in its last turn would count as finished.
     """
     turns = json.loads(record["steps"])
     if record["error_type"] == ErrorType.FORCE_TERMINATED:
@@ -154,12 +154,12 @@ def official_result(record: Record, entry: Entry, root: Path) -> tuple[Result, b
             steps.append(exported)
         scorecard.end_turn(toolbox.instances, responses)
         result.append([*steps, END_OF_TURN])
-    # Records hold JSON: a tuple that made a difference when it was played is a list by now.
+    # Records contain JSON: a tuple that changed the score when it was played is now a list.
     return result, not rewritten and scorecard.verdict().error_type == record["error_type"]
 
 
 def _by_name(call: Call, toolbox: ToolBox) -> tuple[str, dict[str, Any]]:
-    """Name and arguments that do officially what the call did here."""
+    """Name and arguments with which the official tools do the same as the call did here."""
     method = toolbox.reached(call)
     names = list(inspect.signature(method).parameters) if method else []
     arguments: dict[str, Any] = {}
@@ -187,11 +187,13 @@ def _result_file(run: Path, model: str, category: str, version: DataVersion) -> 
 
 
 def _notices(runs: dict[int, Run], records: Sequence[Record], version: DataVersion) -> list[str]:
-    """What the official numbers leave out or count differently."""
+    """Notices about episodes that the official numbers leave out or count differently."""
     lines = [] if version.scores_parts else _whole_categories(runs, records, version)
     for number, run in runs.items():
         if run.crashed:
-            lines.append(f"run-{number}: {_some(run.crashed)} crashed: wrong for the leaderboard, not scored here")
+            lines.append(
+                f"run-{number}: {_some(run.crashed)} crashed: counted as wrong by the leaderboard, not scored here"
+            )
         if run.altered:
             lines.append(
                 f"run-{number}: {_some(run.altered)} may be scored differently: the layout has no tuples and no dicts "
@@ -199,8 +201,8 @@ def _notices(runs: dict[int, Run], records: Sequence[Record], version: DataVersi
             )
     played = {(r["category"], r["scenario"]) for r in records}
     return lines + [
-        f"multi_turn_{category}_{scenario} has more answers than questions: the leaderboard calls it force-terminated, "
-        "however it is played"
+        f"multi_turn_{category}_{scenario} has more answers than questions: the leaderboard always reports it as "
+        "force-terminated"
         for category, scenario in version.merged_answers
         if (category, scenario) in played
     ]
@@ -216,7 +218,7 @@ def _whole_categories(runs: dict[int, Run], records: Sequence[Record], version: 
             lines.append(
                 f"{version.wheel.requirement} scores whole categories only: the {SCENARIOS - count} scenarios of "
                 f"{category} that were not evaluated count as wrong there. Expect a correct_count of "
-                f"{', '.join(right)}, of {SCENARIOS} there and of {count} here"
+                f"{', '.join(right)}, out of {SCENARIOS} there and out of {count} here"
             )
     return lines
 
@@ -233,8 +235,8 @@ def _some(ids: Sequence[str]) -> str:
 def _commands(runs: dict[int, Run], target: Path, model: str, version: DataVersion) -> list[str]:
     categories = ",".join(f"multi_turn_{category}" for category in _categories(runs))
     partial = " --partial-eval" if version.scores_parts else ""
-    # One of its dependencies imports soundfile without asking for it.
-    return [f"pip install {version.wheel.requirement} soundfile  # in an environment of its own"] + [
+    # One of its dependencies imports soundfile but does not declare it.
+    return [f"pip install {version.wheel.requirement} soundfile  # in a separate environment"] + [
         f"BFCL_PROJECT_ROOT={shlex.quote(str(target / f'run-{number}'))} bfcl evaluate --model {model} "
         f"--test-category {categories}{partial}"
         for number in runs

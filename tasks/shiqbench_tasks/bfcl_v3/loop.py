@@ -1,4 +1,4 @@
-"""The episode loop: one conversation being played, whoever writes the assistant's messages."""
+"""The episode loop: plays one conversation with the assistant messages of a model, a script or a recording."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Script = tuple[tuple[Call, ...], ...]  # calls per user turn
 
 @dataclass(frozen=True)
 class Limits:
-    """Where an episode must stop; in steps and tokens, so that it reproduces.
+    """Limits of an episode, in steps and tokens, so that results are reproducible.
 
     Attributes:
         max_steps: Messages with calls (or attempts at them) per user turn; one more ends the episode, as
             in the official loop.
         max_tokens: Generated tokens per episode.
-        scores_unfinished: Whether an episode that ran into the step limit in its last turn is scored as if it
-            had finished, as it is officially.
+        scores_unfinished: Whether an episode that reaches the step limit in its last turn is scored as if it
+            had finished, as in the official loop.
     """
 
     max_steps: int = 20
@@ -39,10 +39,10 @@ class Limits:
 
 @dataclass
 class Turn:
-    """What happened in one user turn.
+    """Events of one user turn.
 
     Attributes:
-        steps: Calls of each message that made any; what the official checker is given.
+        steps: Calls of each message that made any, as the official checker receives them.
         step_messages: Indices of those messages.
         responses: Their responses, in order.
         last_message: Index of the turn's last assistant message.
@@ -62,8 +62,8 @@ class Dialogue:
     Args:
         entry: The scenario.
         root: Folder of the unpacked wheel.
-        limits: Where it must stop.
-        setting: How it is put to the model.
+        limits: Limits of the episode.
+        setting: Prompt setting.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Dialogue:
         self.stop: StopReason | None = None
         self.prompt_tokens = self.tokens = 0
         self.assistant_messages = self.malformed_messages = 0
-        self.error = ""  # what crashed
+        self.error = ""  # text of the exception if the episode crashed
         self.context_excess = 0  # tokens by which a prompt was too long for the context
         self._toolbox = ToolBox(entry, root)
         self._scorecard = Scorecard(entry, root)
@@ -84,7 +84,7 @@ class Dialogue:
         self._next_turn()
 
     def answer(self, message: Message, *, tokens: int = 0, prompt_tokens: int = 0) -> None:
-        """Take the assistant's next message, and the world's reaction to it.
+        """Add the assistant's next message and the reaction to it.
 
         Args:
             message: The message.
@@ -96,7 +96,7 @@ class Dialogue:
         self.take(message, self.setting.parse(message.content))
 
     def take(self, message: Message, parsed: Parsed) -> None:
-        """Take a message that has been read already, such as a recorded one."""
+        """Add a message that is already parsed, such as a recorded one."""
         if self.stop is not None:
             raise ValueError(f"episode {self.entry.id} has ended: {self.stop}")
         turn = self.turns[-1]
@@ -120,32 +120,32 @@ class Dialogue:
             self.stop = StopReason.TOKEN_LIMIT
 
     def no_room(self, prompt_tokens: int, room: int) -> None:
-        """The prompt does not fit the context: the episode ends, nothing is truncated.
+        """End the episode because the prompt does not fit the context; nothing is truncated.
 
         Args:
             prompt_tokens: Length of the prompt.
-            room: The longest that would fit.
+            room: Length of the longest prompt that would fit.
         """
         self.prompt_tokens += prompt_tokens
         self.context_excess = prompt_tokens - room
         self.stop = StopReason.CONTEXT_LIMIT
 
     def crash(self, error: BaseException) -> None:
-        """Something failed that is not the model's doing; the episode ends and is not scored."""
+        """End the episode after a failure that the model did not cause; it is not scored."""
         self.error = f"{type(error).__name__}: {error}"
         self.stop = StopReason.ERROR
 
     def messages_to_expect(self) -> int:
-        """How many messages the rest would take at a call a message; orders long waves, and decides nothing else."""
+        """Number of messages that the rest takes with one call per message; used only to order long waves."""
         rest = self.entry.ground_truth[len(self.turns) - 1 :]
         return sum(len(calls) + 1 for calls in rest)
 
     def close_turn(self) -> None:
-        """End the turn without a message that does so; recordings may lack it."""
+        """End the turn without a message that ends it; recordings may lack that message."""
         self._end_turn(self.turns[-1])
 
     def cut(self) -> None:
-        """A recording stops here: unless every turn was played, a limit has ended it."""
+        """End a recorded episode: if not every turn was played, a limit ended it."""
         if self.stop is None:
             self.stop = StopReason.STEP_LIMIT
 
@@ -182,7 +182,7 @@ class Dialogue:
 
 
 def play(dialogue: Dialogue, script: Sequence[Sequence[Call]]) -> Dialogue:
-    """Play scripted turns through the loop that models go through: a turn's calls at once, then its end.
+    """Play scripted turns through the loop that models use: all calls of a turn in one message, then its end.
 
     Args:
         dialogue: A fresh episode.

@@ -1,4 +1,4 @@
-"""From episodes to records, and from records to metrics."""
+"""Makes records from episodes, and metrics from records."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SHARES = {"turn_accuracy": ("right_turns", "counted_turns"), "valid": ("valid",
 
 
 def record(dialogue: Dialogue, repeat: int, seed: int) -> Record:
-    """One row: the score, what it cost, and the whole transcript. No times.
+    """Make one row: the score, the counts of calls and tokens, and the whole transcript, but no times.
 
     Args:
         dialogue: An episode that has ended.
-        repeat: Its number.
-        seed: That of the repeat.
+        repeat: Number of the repeat.
+        seed: Seed of the repeat.
     """
     if dialogue.stop is None:
         raise ValueError(f"episode {dialogue.entry.id} is still being played")
@@ -66,9 +66,9 @@ def _message_json(message: Message) -> dict[str, Any]:
 
 
 def summarise(records: Sequence[Record]) -> dict[str, float]:
-    """All metrics. Shares with 95 % intervals that allow for turns and repeats of one scenario being alike.
+    """All metrics. The 95 % intervals of shares take into account that turns and repeats of one scenario are alike.
 
-    Episodes that crashed are counted (``stop_error``) and enter no score.
+    Episodes that crashed are counted (``stop_error``) but enter no score.
     """
     scored = [r for r in records if r["stop"] != StopReason.ERROR]
     total = max(1, len(scored))
@@ -98,10 +98,10 @@ def summarise(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _over_repeats(records: Sequence[Record], repeats: Sequence[int]) -> dict[str, float]:
-    """What k repeats say beside the mean: its interval over repeats, pass@k and pass^k.
+    """Metrics of k repeats in addition to the mean: its interval over repeats, pass@k and pass^k.
 
-    The interval over scenarios says how the mean would move with other scenarios, the one over repeats how it
-    would with other seeds on these: Student's, on the means of the repeats.
+    The interval over scenarios shows how the mean would change with other scenarios. The interval over repeats shows
+    how it would change with other seeds on the same scenarios: Student's, on the means of the repeats.
     """
     values = {"repeats": float(len(repeats))}
     for name, (part, whole) in _SHARES.items():

@@ -1,4 +1,4 @@
-"""The model's own tool format: tools go through its chat template, calls come back as it was trained to write them."""
+"""The model's own tool format: its chat template presents the tools, and it writes calls as it was trained to."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from shiqbench_tasks.bfcl_v3.data import Entry, ToolDocument
     from shiqbench_tasks.bfcl_v3.formats import Format
 
-# The documents' types in JSON schema, as the leaderboard translates them.
+# Types of the documents -> types of JSON schema, as the leaderboard translates them.
 _TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
 _THOUGHT = "</think>"
 
 
 class NativePrompt(PromptSetting):
-    """Tools through ``tools=``, a tool message per response, no system message of ours.
+    """Tools are passed as ``tools=``, each response is a tool message, and there is no system message of ours.
 
     Args:
         renderer: The model's chat template.
         parser: Name of the format, or ``auto``.
 
     Raises:
-        ConfigError: The template ignores tools, or how it writes calls is not known.
+        ConfigError: The template ignores tools, or its format of calls is unknown.
     """
 
     name = "native"
@@ -48,15 +48,15 @@ class NativePrompt(PromptSetting):
 
     @property
     def parser(self) -> str:
-        """The format's name, which is that of vLLM's parser."""
+        """Name of the format; vLLM's parser has the same name."""
         return self._format.name
 
     def opening(self, entry: Entry) -> list[Message]:
-        """Nothing: the template tells of the tools."""
+        """No messages: the template presents the tools."""
         return []
 
     def tools(self, entry: Entry, turn: int) -> tuple[ToolDocument, ...]:
-        """Those offered by that turn, in JSON schema."""
+        """Tools that are offered up to that turn, in JSON schema."""
         return tuple(schema(tool) for tool in entry.offered(turn))
 
     def announcement(self, entry: Entry, turn: int) -> str:
@@ -64,14 +64,14 @@ class NativePrompt(PromptSetting):
         return ANNOUNCEMENT
 
     def answers(self, responses: Sequence[str]) -> list[Message]:
-        """A message for each."""
+        """One tool message per response."""
         return [Message("tool", response) for response in responses]
 
     def malformed(self, problem: str) -> None:
-        """The turn is over."""
+        """No answer: the turn is over."""
 
     def parse(self, text: str) -> Parsed:
-        """Calls in the model's format; what a thinking model thought is passed over."""
+        """Calls in the model's format; the thoughts of a thinking model are skipped."""
         return self._format.read(text.rpartition(_THOUGHT)[2])
 
     def write(self, calls: Sequence[Call]) -> str:
@@ -80,7 +80,7 @@ class NativePrompt(PromptSetting):
 
 
 def native_identity(data_sha256: str) -> str:
-    """Sha256 over what the model is told beside its own chat template, which its cell's manifest names."""
+    """Sha256 over the text that the model receives in addition to its chat template, which the manifest names."""
     example = {"name": "example", "description": "word", "parameters": {"type": "dict", "properties": {}}}
     told = {
         "kind": "native",
@@ -120,10 +120,10 @@ def _translate(value: dict[str, Any]) -> None:
 
 
 def find_format(renderer: Renderer) -> Format:
-    """How the template itself writes a call; else, which format its text speaks of.
+    """Find the format in which the template itself writes a call, or else the format that its text describes.
 
     Raises:
-        ConfigError: None that is known.
+        ConfigError: The template uses no known format.
     """
     example, template = renderer.example_of_a_call(), str(renderer.tokenizer.chat_template)
     for form in FORMATS.values():
@@ -133,7 +133,7 @@ def find_format(renderer: Renderer) -> Format:
         if re.search(form.described, template, re.DOTALL):
             return form
     raise ConfigError(
-        "how the model's chat template writes tool calls is not known here",
+        "the model's chat template writes tool calls in a format that is not known here",
         where="task.prompt = native",
-        do=f"name it, task.parser = {' or '.join(FORMATS)}, or take task.prompt = official",
+        do=f"set the format, task.parser = {' or '.join(FORMATS)}, or use task.prompt = official",
     )

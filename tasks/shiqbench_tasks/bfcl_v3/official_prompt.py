@@ -1,8 +1,8 @@
-"""The leaderboard's own text prompt, from the pinned wheel, and its loop's manners.
+"""The leaderboard's text prompt, from the pinned wheel, and the rules of its loop.
 
-What differs from the official text decoder, on purpose: positional arguments are kept (it drops them, so that
-the ground truth itself scores 176 of 200 through it), and arithmetic or a call inside an argument makes the
-message malformed (it hands the first to ``eval``). Either way a message that cannot be read ends the turn.
+Two things differ from the official text decoder on purpose. Positional arguments are kept; the official decoder drops
+them, so even the ground truth scores only 176 of 200 with it. Arithmetic or a call inside an argument makes the message
+malformed; the official decoder passes arithmetic to ``eval``. In both, a message that cannot be read ends the turn.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class OfficialPrompt(PromptSetting):
         return text.format(functions=list(entry.announced(turn)))
 
     def answers(self, responses: Sequence[str]) -> list[Message]:
-        """A message for each."""
+        """One tool message per response."""
         return [Message("tool", response) for response in responses]
 
     def malformed(self, problem: str) -> None:
-        """The turn is over."""
+        """No answer: the turn is over."""
 
     def parse(self, text: str) -> Parsed:
         """Calls, with or without the brackets of the list or a fence of back-quotes."""
@@ -84,7 +84,7 @@ class OfficialPrompt(PromptSetting):
 
 
 def official_identity(data_sha256: str) -> str:
-    """Sha256 over what the model is told; the texts themselves are pinned with the data."""
+    """Sha256 over the text that the model receives; the official texts are pinned with the data."""
     told = {
         "kind": "official",
         "data": data_sha256,
@@ -102,7 +102,7 @@ def hinted(tool: ToolDocument) -> ToolDocument:
 
 
 def read_leniently(text: str) -> Parsed:
-    """Calls as the official text decoder finds them: fences and missing brackets are forgiven, words need no quotes."""
+    """Calls as the official text decoder finds them: fences and missing brackets are accepted, words need no quotes."""
     text = text.strip("`\n ")
     opened = text if text.startswith("[") else f"[{text}"
     closed = opened if opened.endswith("]") else f"{opened}]"

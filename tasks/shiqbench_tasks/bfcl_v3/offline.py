@@ -1,4 +1,4 @@
-"""Offline episodes: ground truth, spoiled scripts, recordings, all played through the loop: rewards are real."""
+"""Offline episodes: ground truth, perturbed scripts and recordings. The loop plays them all, so rewards are real."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from shiqbench_tasks.bfcl_v3.recorded import Recording
 
 GROUND_TRUTH = "ground_truth"
-REPLAY = Limits(max_steps=1_000_000)  # what a recording holds has been through its own limits
-SHOWN = 5  # places and ids that are named; the rest is counted
-_TRIES = 40  # per entry; a short scenario may not have as many distinct perturbations as are asked for
+REPLAY = Limits(max_steps=1_000_000)  # a recording was already played with its own limits
+SHOWN = 5  # number of places and ids that are listed; the others are only counted
+_TRIES = 40  # tries per entry; a short scenario may have fewer distinct perturbations than requested
 
 
 def played_scripts(
@@ -50,7 +50,7 @@ def _played(dialogue: Dialogue, behaviour: str, number: int, script: Script) -> 
 
 
 def _perturbed(root: Path, truth: Played, config: BfclConfig) -> list[Played]:
-    """Distinct perturbations of one entry, one kind after the other in a random order."""
+    """Make distinct perturbations of one entry, one kind after another in a random order."""
     entry = truth.dialogue.entry
     chance = random.Random(f"bfcl_v3 {config.data_seed} {entry.id}")
     kinds = list(Perturbation)
@@ -78,13 +78,13 @@ def _script_text(script: Script) -> str:
 
 
 def _matters(played: Played, truth: Played) -> bool:
-    """Whether another order of the same calls got other responses or another score."""
+    """Whether another order of the same calls produced other responses or another score."""
     responses = [sorted(turn.responses) for turn in played.dialogue.turns]
     return responses != [sorted(turn.responses) for turn in truth.dialogue.turns] or played.verdict != truth.verdict
 
 
 def played_recording(recording: Recording, root: Path, setting: PromptSetting) -> list[Played]:
-    """Play recorded episodes again, every turn of them; what the leaderboard made of them decides nothing."""
+    """Play every turn of recorded episodes again; scores that the leaderboard recorded have no effect."""
     found = []
     for recorded in recording.episodes:
         dialogue = Dialogue(recorded.entry, root, REPLAY, setting)
@@ -96,7 +96,7 @@ def played_recording(recording: Recording, root: Path, setting: PromptSetting) -
 
 
 def _replay_turn(dialogue: Dialogue, turn: Sequence[Parsed]) -> None:
-    """A recorded turn. A message without calls ended it; one that ran into the step limit has none."""
+    """Play a recorded turn. A message without calls ended it; a turn that reached the step limit has none."""
     setting = dialogue.setting
     for parsed in turn:
         if parsed.outcome is not Outcome.CALLS:
@@ -107,7 +107,7 @@ def _replay_turn(dialogue: Dialogue, turn: Sequence[Parsed]) -> None:
 
 
 def disagreements(recording: Recording, played: Sequence[Played]) -> list[str]:
-    """Ids of recorded episodes whose recorded score is not ours, by validity or type of error."""
+    """Ids of recorded episodes whose recorded score differs from ours in validity or type of error."""
     return [
         recorded.id
         for recorded, p in zip(recording.episodes, played, strict=True)
@@ -116,7 +116,7 @@ def disagreements(recording: Recording, played: Sequence[Played]) -> list[str]:
 
 
 def recording_facts(recording: Recording, played: Sequence[Played]) -> dict[str, Any]:
-    """How much of a recording could be used, and whether its scores are ours."""
+    """Facts on how much of a recording was usable, and whether its scores equal ours."""
     differing = disagreements(recording, played)
     return {
         "episodes": len(recording.episodes),
@@ -129,14 +129,14 @@ def recording_facts(recording: Recording, played: Sequence[Played]) -> dict[str,
 
 
 def recording_notices(facts: dict[str, Any]) -> list[str]:
-    """What the user should know of a recording, a line each."""
+    """Notices about a recording for the user, one per line."""
     lines = [
         f"recorded: {what['lines']} line{'s' * (what['lines'] > 1)} left out, {why}: {', '.join(what['first'])}"
         for why, what in facts["left_out"].items()
     ]
     if facts["scores_that_disagree"]:
         named = ", ".join(facts["disagreeing"])
-        lines.append(f"recorded: {facts['scores_that_disagree']} recorded scores are not ours: {named}")
+        lines.append(f"recorded: {facts['scores_that_disagree']} recorded scores differ from ours: {named}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Ways to spoil a ground-truth script, so that there is something to tell apart."""
+"""Perturbations of a ground-truth script, so that the data contain wrong episodes in addition to right ones."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ _FILLERS: dict[str, Any] = {
 
 
 class Perturbation(StrEnum):
-    """What is done to one turn of a script."""
+    """A change of one turn of a script."""
 
     CALL_DROPPED = "call_dropped"  # one of several calls is not made
     WRONG_ARGUMENT = "wrong_argument"  # one argument has another value of its type
-    WRONG_TOOL = "wrong_tool"  # another tool is called, with what arguments it shares
-    CALLS_REORDERED = "calls_reordered"  # all calls, in another order; kept only where that matters
+    WRONG_TOOL = "wrong_tool"  # another tool is called, with the arguments that both tools have
+    CALLS_REORDERED = "calls_reordered"  # all calls, in another order; kept only if the order matters
     TURN_SKIPPED = "turn_skipped"  # no call at all
 
 
 def perturb(kind: Perturbation, entry: Entry, chance: Random) -> Script | None:
-    """Spoil one turn of the ground truth; the others stay.
+    """Perturb one turn of the ground truth; the other turns stay the same.
 
     Args:
-        kind: How.
+        kind: Kind of perturbation.
         entry: The scenario.
-        chance: Decides where; the result is a function of its state.
+        chance: Random numbers that choose the place; the result is a function of its state.
 
     Returns:
-        Calls per turn, or None if no turn can be spoiled this way.
+        Calls per turn, or None if no turn can be perturbed this way.
     """
     needs = 2 if kind in (Perturbation.CALL_DROPPED, Perturbation.CALLS_REORDERED) else 1
     turns = [i for i, calls in enumerate(entry.ground_truth) if len(calls) >= needs]
     if not turns:
         return None
     turn = chance.choice(turns)
-    then = replace(entry, tools=entry.offered(turn))  # a tool that is still withheld is nobody's mistake
+    then = replace(entry, tools=entry.offered(turn))  # no perturbation calls a tool that is still withheld
     spoiled = _SPOILERS[kind](entry.ground_truth[turn], then, chance)
     if spoiled is None:
         return None
@@ -116,7 +116,7 @@ def _overlap(tool: ToolDocument, call: Call) -> float:
 
 
 def _borrow(tool: ToolDocument, call: Call) -> tuple[str, tuple[()], dict[str, Any]]:
-    """Name and arguments for a tool: what the call shares with it, fillers for the rest it requires."""
+    """Name and arguments for a tool: arguments that the call shares with it, and fillers for other required ones."""
     properties = tool["parameters"]["properties"]
     kwargs = {name: value for name, value in call.kwargs.items() if name in properties}
     for name in tool["parameters"].get("required", []):

@@ -1,4 +1,4 @@
-"""Many episodes at once: all that are live step together, one wave of generation after the other."""
+"""Plays many episodes at once: all live episodes step together, one wave of generation after another."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from shiqbench_tasks.bfcl_v3.loop import Dialogue
 
 WAVES_PER_SEED = 1_000_000  # more than any repeat has; keeps the seeds of repeats apart
-# What vLLM works on at once. Up to here the order of a wave changes nothing but the numerics of its batches.
+# Sequences that vLLM processes at once. Up to here, the order of a wave changes only the numerics of its batches.
 SLOTS = 64
-# The tools answer in milliseconds; beyond this something is wrong with the machine or with us.
+# The tools answer in milliseconds; a longer time shows a fault of the machine or of this code.
 SECONDS_PER_MESSAGE = 60.0
 
 
 @dataclass(frozen=True)
 class HowToSample:
-    """Sampling of one pass over some scenarios.
+    """Sampling settings of one pass over some scenarios.
 
     Attributes:
-        max_tokens: Per message.
-        max_context: Prompt and message.
-        temperature: 0 is greedy.
+        max_tokens: Largest number of tokens per message.
+        max_context: Largest number of tokens of prompt and message together.
+        temperature: Temperature; 0 is greedy.
         top_p: Nucleus mass.
-        seed: Of the pass; wave i of it uses a seed derived from it and from i.
+        seed: Seed of the pass; wave i uses a seed derived from it and from i.
     """
 
     max_tokens: int
@@ -45,7 +45,7 @@ class HowToSample:
         return cls(config.max_tokens, config.max_context, config.temperature, config.top_p, config.seed + repeat)
 
     def wave(self, number: int) -> Sampling:
-        """Sampling of one wave."""
+        """Sampling settings of one wave."""
         return Sampling(self.max_tokens, self.temperature, self.top_p, self.seed * WAVES_PER_SEED + number)
 
 
@@ -56,13 +56,13 @@ def play_all(
     how: HowToSample,
     finished: Callable[[int], None],
 ) -> list[Dialogue]:
-    """Play every scenario to its end. One that crashes is played once more and then given up, the others go on.
+    """Play every scenario to its end. One that crashes is played once more and then given up; the others continue.
 
     Args:
-        entries: The scenarios; one that stands there k times is played k times.
+        entries: The scenarios; one that is listed k times is played k times.
         new: Makes a fresh episode.
         chat: The model.
-        how: Sampling.
+        how: Sampling settings.
         finished: Called after every wave with the number of episodes that have ended.
 
     Raises:
@@ -74,7 +74,7 @@ def play_all(
     crashed = [i for i, d in enumerate(dialogues) if d.stop is StopReason.ERROR]
     if crashed:
         again = [new(entries[i]) for i in crashed]
-        # With seeds of its own, so that it repeats no other sample of its scenario.
+        # With new seeds, so that it repeats no other sample of its scenario.
         _play(again, chat, how, lambda ended: None, waves)
         for i, dialogue in zip(crashed, again, strict=True):
             dialogues[i] = dialogue
@@ -88,7 +88,7 @@ def _play(
     finished: Callable[[int], None],
     wave: int = 0,
 ) -> int:
-    """Play from a wave's number on; the number after the last."""
+    """Play waves from number ``wave`` on; return the number after the last."""
     while live := [d for d in dialogues if d.stop is None]:
         if len(live) > SLOTS:
             live.sort(key=lambda d: -d.messages_to_expect())
@@ -108,10 +108,10 @@ def _play(
 
 
 def check_room(chat: ChatGenerator, how: HowToSample, dialogues: Sequence[Dialogue]) -> None:
-    """Refuse a setting in which the model could not even begin.
+    """Refuse a setting in which a first prompt does not fit the context.
 
     Raises:
-        ConfigError: It says by how much the longest first prompt is too long, and what to do.
+        ConfigError: The longest first prompt is too long; the message contains the number of tokens and a fix.
     """
     found = [(chat.prompt_tokens(d.messages, d.tools), d) for d in dialogues]
     if not found:
@@ -123,5 +123,5 @@ def check_room(chat: ChatGenerator, how: HowToSample, dialogues: Sequence[Dialog
             f"the first prompt of {dialogue.entry.id} has {tokens} tokens: with {how.max_tokens} for the answer "
             f"that is {needed - how.max_context} more than max_context {how.max_context}",
             where=f"task.prompt = {dialogue.setting.name}",
-            do=f"raise max_context to {needed}, or take a shorter prompt setting",
+            do=f"raise max_context to {needed}, or use a shorter prompt setting",
         )

@@ -1,4 +1,4 @@
-"""What a prompt setting decides, and the reduced one: an instruction and one line per tool."""
+"""The interface of prompt settings, and the reduced prompt: an instruction and one line per tool."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _TYPES = {"string": "str", "integer": "int", "boolean": "bool", "array": "list"}
 
 
 class PromptSetting(ABC):
-    """How a scenario is put to a model, and how its messages are read.
+    """Presents a scenario to a model, and reads the model's messages.
 
     Attributes:
-        name: The setting's name.
-        no_more_calls: What a scripted turn ends with.
+        name: Name of the setting.
+        no_more_calls: Message that ends a scripted turn.
         as_official: Whether limits and unreadable messages are treated as in the official loop.
     """
 
@@ -46,35 +46,35 @@ class PromptSetting(ABC):
 
     @abstractmethod
     def opening(self, entry: Entry) -> list[Message]:
-        """What stands before the first user message."""
+        """Messages before the first user message."""
 
     def tools(self, entry: Entry, turn: int) -> tuple[ToolDocument, ...]:
-        """Documents for the chat template in a turn; empty where the messages tell of the tools."""
+        """Documents for the chat template in a turn; empty if the messages present the tools."""
         return ()
 
     @abstractmethod
     def announcement(self, entry: Entry, turn: int) -> str:
-        """What the user says in the turn that brings withheld tools."""
+        """User message of the turn that offers withheld tools."""
 
     @abstractmethod
     def answers(self, responses: Sequence[str]) -> list[Message]:
-        """The responses to one message's calls."""
+        """Messages with the responses to one message's calls."""
 
     @abstractmethod
     def malformed(self, problem: str) -> str | None:
-        """The answer to a message that is no list of calls; None if it ends the turn, as it does officially."""
+        """The answer to a message that is not a list of calls; None if the message ends the turn, as officially."""
 
     @abstractmethod
     def parse(self, text: str) -> Parsed:
-        """Read a message. Total: any text gives a result, none is evaluated."""
+        """Read a message. Every text has a result, and no text is evaluated."""
 
     @abstractmethod
     def write(self, calls: Sequence[Call]) -> str:
-        """A message that makes these calls."""
+        """Write a message that makes these calls."""
 
 
 class Reduced(PromptSetting):
-    """Ours, for small models: a short instruction, a line per tool, problems are told to the model."""
+    """Our prompt for small models: a short instruction, one line per tool, and answers to malformed messages."""
 
     name = "reduced"
     no_more_calls = NO_MORE_CALLS
@@ -85,11 +85,11 @@ class Reduced(PromptSetting):
         return [system_message(entry)]
 
     def announcement(self, entry: Entry, turn: int) -> str:
-        """A line per new tool, and the official sentence."""
+        """One line per new tool, and the official sentence."""
         return "\n".join([*(tool_line(tool) for tool in entry.announced(turn)), ANNOUNCEMENT])
 
     def answers(self, responses: Sequence[str]) -> list[Message]:
-        """One message for all of them."""
+        """One message with all responses."""
         return [tool_message(responses)]
 
     def malformed(self, problem: str) -> str:
@@ -127,27 +127,27 @@ def _argument(name: str, about: dict[str, Any], required: bool) -> str:
     if required:
         return f"{name}: {kind}"
     default = about.get("default")
-    return f"{name}: {kind} = {None if default == 'None' else default!r}"  # the documents spell None as text
+    return f"{name}: {kind} = {None if default == 'None' else default!r}"  # the documents write None as text
 
 
 def tool_message(responses: Sequence[str]) -> Message:
-    """Responses of one message's calls, a line each."""
+    """Responses of one message's calls, one per line."""
     return Message("tool", "\n".join(responses))
 
 
 def malformed_response(problem: str) -> str:
-    """The answer to a message that is no list of calls."""
+    """The answer to a message that is not a list of calls."""
     return f"Error: {problem}. Answer with [name(arg=value), ...] or []."
 
 
 def reduced_identity(data_sha256: str, *, announces: bool = False) -> str:
-    """Sha256 over all that the model is told under the reduced prompt.
+    """Sha256 over all text that the model receives under the reduced prompt.
 
-    Tool documents are named by the data's digest, and how they are written by an example, so that this is
+    The digest of the data identifies the tool documents, and an example identifies their format. So the identity is
     known before the data are fetched.
 
     Args:
-        data_sha256: Of the data.
+        data_sha256: Sha256 of the data.
         announces: Whether any scenario withholds tools and announces them later.
     """
     announcement = {"announcement": ANNOUNCEMENT} if announces else {}

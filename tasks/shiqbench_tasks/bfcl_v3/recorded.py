@@ -1,8 +1,8 @@
-"""Recorded episodes: a folder in the leaderboard's own layout, read line by line.
+"""Recorded episodes: a folder in the leaderboard's layout, read line by line.
 
-``result/<model>/[multi_turn/]BFCL_v4_multi_turn_<category>_result.json``, and scores beside it where there are
-any. A recording holds calls and no text of the model; what it earned is found out by playing it again. Lines
-that cannot be used are left out, counted, and named.
+The files are ``result/<model>/[multi_turn/]BFCL_v4_multi_turn_<category>_result.json``, and scores under ``score/`` if
+there are any. A recording contains calls but no text of the model; its score is computed by playing it again. Lines
+that cannot be used are left out, counted and listed.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ VALID = "valid"  # the label of an episode that the leaderboard's score file doe
 CUT = "line is not JSON, probably cut off"
 UNKNOWN = "no such scenario"
 REPEATED = "scenario occurs twice in the file"
-ERROR_TEXT = "holds a server's error instead of calls"
+ERROR_TEXT = "contains a server's error instead of calls"
 STRANGE = "not in the leaderboard's layout"
 CUT_AT_ONCE = "ended by a limit in its first turn"
-NOT_EVALUATED = "not evaluated"  # the result of a scenario that was not played, in files that must be whole
+NOT_EVALUATED = "not evaluated"  # the result of a scenario that was not played, in files that must be complete
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class RecordedEpisode:
     Attributes:
         id: Unique in the folder.
         entry: The scenario.
-        model: Whose episode it is.
-        turns: Per user turn, what each message was read as.
-        label: The recorded score: ``valid``, the official type of error, or None where there is none.
+        model: Name of the model that played it.
+        turns: Per user turn, each message as it was parsed.
+        label: The recorded score: ``valid``, the official type of error, or None if there is no score.
     """
 
     id: str
@@ -58,12 +58,12 @@ class RecordedEpisode:
 
 @dataclass
 class Recording:
-    """What a folder holds.
+    """Contents of a recorded folder.
 
     Attributes:
-        episodes: In the order of files and lines.
-        left_out: Why lines could not be used, each with their places, ``file:line``.
-        others: Number of readable episodes of categories or scenarios that were not asked for.
+        episodes: Episodes, in the order of files and lines.
+        left_out: Reason why lines could not be used -> places of these lines, ``file:line``.
+        others: Number of readable episodes of categories or scenarios that were not requested.
     """
 
     episodes: list[RecordedEpisode] = field(default_factory=list)
@@ -75,7 +75,7 @@ def recording_sha256(folder: Path) -> str:
     """Identity of a recorded folder: names and contents of its result and score files.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are no result files.
     """
     files = [f for result in _results(folder) for f in (result, _score_file(result)) if f.is_file()]
     return digest({str(f.relative_to(folder)): file_sha256(f) for f in files})
@@ -87,11 +87,11 @@ def read_recording(folder: Path, root: Path, version: DataVersion, entries: Sequ
     Args:
         folder: A run, its ``result`` folder, or a folder of runs.
         root: Folder of the unpacked wheel.
-        version: Of the data that this run uses.
-        entries: The scenarios that are wanted.
+        version: Version of the data that this run uses.
+        entries: The scenarios to read.
 
     Raises:
-        ConfigError: No result files, or one that was recorded on other data.
+        ConfigError: There are no result files, or one was recorded on other data.
     """
     recording = Recording()
     wanted = {entry.id: entry for entry in entries}
@@ -120,19 +120,19 @@ def read_recording(folder: Path, root: Path, version: DataVersion, entries: Sequ
 
 def _results(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise ConfigError("no such folder", where=f"task.recorded = {folder}", do="give a folder that holds result/")
+        raise ConfigError("no such folder", where=f"task.recorded = {folder}", do="give a folder that contains result/")
     files = sorted(f for f in folder.rglob("*_result.json") if _FILE.fullmatch(f.name))
     if not files:
         raise ConfigError(
-            "no recorded multi-turn episodes, no BFCL_v4_multi_turn_<category>_result.json",
+            "no recorded multi-turn episodes: there is no BFCL_v4_multi_turn_<category>_result.json",
             where=f"task.recorded = {folder}",
-            do="give a folder that holds result/<model>/",
+            do="give a folder that contains result/<model>/",
         )
     return files
 
 
 def _score_file(result: Path) -> Path:
-    """Where the leaderboard puts the score of a result file."""
+    """Path where the leaderboard writes the score of a result file."""
     parts = list(result.parts)
     at = len(parts) - 1 - parts[::-1].index("result") if "result" in parts else None
     if at is not None:
@@ -152,7 +152,7 @@ def _check_version(recorded: str, category: str, file: Path, version: DataVersio
         return
     ours = version.sha256[category][0]
     other = VERSIONS.get(recorded)
-    theirs = f"sha256 {other.sha256[category][0][:12]}" if other else "which is not known here"
+    theirs = f"sha256 {other.sha256[category][0][:12]}" if other else "not known here"
     raise ConfigError(
         f"recorded on BFCL {recorded} ({category} is {theirs}), this run uses {version.name} (sha256 {ours[:12]})",
         where=str(file),
@@ -196,7 +196,7 @@ def _problem(row: dict[str, Any], known: set[str], seen: set[str]) -> str | None
 def _labels(
     file: Path, folder: Path, root: Path, version: DataVersion, category: str, left_out: dict[str, list[str]]
 ) -> dict[str, str]:
-    """Recorded failures by scenario. Under VALID, the label of all others, unless the file is incomplete."""
+    """Recorded failures by scenario. The key VALID has the label of all others, unless the file is incomplete."""
     if not file.is_file():
         return {}
     truth = raw_answers(root, category, version)
@@ -220,7 +220,7 @@ def _labels(
 
 
 def _step(raw: Any) -> Parsed:
-    """One message: ``[{name: arguments as JSON text}, ...]`` of models with tools, or text of the others."""
+    """One message: ``[{name: arguments as JSON text}, ...]`` of models with tools, or text of other models."""
     if isinstance(raw, str):
         return read_leniently(raw)
     try:

@@ -1,4 +1,4 @@
-"""From played episodes to episodes with rewards."""
+"""Makes episodes with rewards from played episodes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ROLLOUT = "rollout"
 
 @dataclass(frozen=True)
 class Played:
-    """An episode that has been played here, whoever wrote its messages.
+    """An episode that was played here, with messages of a model, a script or a recording.
 
     Attributes:
         id: Unique in the data set.
         behaviour: ``ground_truth``, ``perturbed:<kind>``, ``recorded:<model>`` or ``rollout``.
-        dialogue: The episode, ended.
+        dialogue: The episode, which has ended.
         verdict: Its score.
     """
 
@@ -38,23 +38,23 @@ class Played:
 
     @property
     def calls(self) -> int:
-        """Number of calls that it made."""
+        """Number of calls in the episode."""
         return sum(len(step) for turn in self.dialogue.turns for step in turn.steps)
 
 
 def episode_return(verdict: Verdict, reward: Reward) -> float:
-    """What an episode earns: 1 if valid, or the share of its counted turns that are right."""
+    """Return of an episode: 1 if it is valid, or the share of its counted turns that are right."""
     if reward == "episode":
         return float(verdict.valid)
     return verdict.right_turns / verdict.counted_turns if verdict.counted_turns else 0.0
 
 
 def as_episodes(played: Sequence[Played], reward: Reward, centre: Centre, call_penalty: float = 0.0) -> list[Episode]:
-    """Episodes with rewards.
+    """Make episodes with rewards.
 
-    ``turn``: each counted turn carries 1/turns or 0 on its last assistant message. ``episode``: 1 or 0 on the
-    last assistant message. Every message that makes calls carries minus the penalty for each of them. Centring
-    subtracts the mean return, of the data set or of the entry, spread evenly over the rewarded turns.
+    ``turn``: the last assistant message of each counted turn has reward 1/turns or 0. ``episode``: the last assistant
+    message has reward 1 or 0. From the reward of a message that makes calls, the penalty is subtracted for each call.
+    Centring subtracts the mean return, of the data set or of the entry, spread evenly over the rewarded turns.
     """
     returns = [episode_return(p.verdict, reward) - call_penalty * p.calls for p in played]
     centres = _centres(played, returns, centre)
@@ -106,7 +106,7 @@ def _rewarded(played: Played, reward: Reward, centre: float, call_penalty: float
     last = max(turn.last_message for turn in turns if turn.last_message is not None)
     rewards: dict[int, float] = {}  # by index of the message
     if reward == "turn":
-        # Turns that a limit cut off are not there; they earn nothing, and the others bear the whole centre.
+        # Turns that a limit cut off are missing: they have no reward, and the whole centre is spread over the others.
         reached = [
             (turn.last_message, right)
             for turn, right in zip(turns, verdict.turns, strict=False)

@@ -1,8 +1,8 @@
 """Rollouts: episodes that a model plays on training scenarios, sampled once and kept in the cache.
 
-What is kept is what the model answered: ids, their log-probabilities, text. Episodes are made of it by playing it
-again through the loop, also right after sampling, so that rewards and tools' answers are always ours, and one way
-only leads to them.
+The cache contains the model's answers: ids, their log-probabilities, text. Episodes are made by playing the answers
+again through the loop, also right after sampling. So rewards and the tools' answers are always computed here, in only
+one way.
 """
 
 from __future__ import annotations
@@ -47,25 +47,25 @@ if TYPE_CHECKING:
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.loop import Dialogue
 
-SCHEMA = 1  # of what is kept; another number samples again
+SCHEMA = 1  # of the cached files; if the number changes, rollouts are sampled again
 ROWS, FACTS, JOURNAL = "rollouts.jsonl", "facts.json", ".journal.jsonl"
 
 Row = dict[str, Any]
 
 
 def offers(config: BfclConfig) -> frozenset[Need]:
-    """What rollouts provide to algorithms; at another temperature than 1 they are not the model's own policy."""
+    """Needs of algorithms that rollouts meet; only at temperature 1 do they follow the model's own policy."""
     found: set[Need] = set()
     if config.has_rollouts and config.rollout_temperature == 1:
         if config.behaviours == (ROLLOUT,):
             found.add("behaviour_logp")
-        if config.rollout_model is None:  # what training starts from is the reference
+        if config.rollout_model is None:  # the model that training starts from is the reference
             found.add("reference_returns")
     return frozenset(found)
 
 
 def identity(config: BfclConfig) -> dict[str, str]:
-    """What rollouts depend on beside the configuration and the model that training starts from.
+    """Identities that rollouts depend on, in addition to the configuration and the model that training starts from.
 
     Raises:
         ConfigError: There is no such engine or model.
@@ -83,10 +83,10 @@ def _version(config: BfclConfig) -> str:
 
 
 def sampled_model(config: BfclConfig, start: StartModel) -> StartModel:
-    """The model that is sampled.
+    """Return the model to sample.
 
     Raises:
-        ConfigError: Its tokens or its chat template are not those of the model that is trained.
+        ConfigError: Its tokens or its chat template differ from those of the model that is trained.
     """
     if config.rollout_model is None:
         return start
@@ -95,7 +95,7 @@ def sampled_model(config: BfclConfig, start: StartModel) -> StartModel:
     ours, theirs = start.renderer, other.renderer
     if ours.template_sha256 != theirs.template_sha256 or ours.tokenizer.get_vocab() != theirs.tokenizer.get_vocab():
         raise ConfigError(
-            "it has another vocabulary or chat template than the model that is trained, so its tokens mean other text",
+            "its vocabulary or chat template differs from the trained model's, so its tokens mean other text",
             where=f"task.rollout_model = {config.rollout_model}",
             do="sample a model of the same family",
         )
@@ -114,15 +114,15 @@ def played_rollouts(
     Args:
         entries: The scenarios.
         new: Makes a fresh episode, with the limits of sampling.
-        model: What is sampled.
-        config: How often, how, and with which engine.
+        model: The model to sample.
+        config: Number of samples, sampling settings and engine.
         made_of: Identity of the data and of the prompt.
 
     Returns:
         The episodes that did not crash, and facts for the manifest.
 
     Raises:
-        CorruptCellError: What was kept is damaged, or does not play as it did; the error says what to delete.
+        CorruptCellError: The cache is damaged, or episodes play differently now; the message names what to delete.
     """
     key = {
         "schema": SCHEMA,
@@ -152,7 +152,7 @@ def played_rollouts(
             continue
         dialogue = _played_again(row, new(by_id[row["entry"]]), folder)
         played.append(Played(f"{row['entry']}/{row['sample']}-{ROLLOUT}", ROLLOUT, dialogue, dialogue.verdict()))
-    # Text from another machine may differ under one identity: its sha256 shows it.
+    # Text sampled on another machine may differ under the same identity: its sha256 shows the difference.
     facts = {"from_cache": kept, "sha256": sha256, **read_json(folder / FACTS)}
     if facts["crashed"]:
         say(f"rollouts: {facts['crashed']} of {len(rows)} crashed and are left out: {facts['errors'][0]}", None)
@@ -167,7 +167,7 @@ def _sample(
     model: StartModel,
     config: BfclConfig,
 ) -> None:
-    """Play every scenario as often as asked for, all at once, and keep what the model answered."""
+    """Play every scenario as often as requested, all at once, and cache the model's answers."""
     how = config.sampling()
     wanted = [entry for entry in entries for _ in range(config.rollout_samples)]
     goes_on = ", continued" if (folder / JOURNAL).is_file() else ""
@@ -184,7 +184,7 @@ def _sample(
     rows = [_row(dialogue, i % config.rollout_samples) for i, dialogue in enumerate(dialogues)]
     errors = [row["error"] for row in rows if row["stop"] == StopReason.ERROR]
     if len(errors) == len(rows):
-        raise RunError(f"every rollout crashed: {errors[0]}", where=str(folder), do="mend that and run again")
+        raise RunError(f"every rollout crashed: {errors[0]}", where=str(folder), do="fix that and run again")
     facts = {
         "sampled": len(rows),
         "crashed": len(errors),
@@ -215,15 +215,15 @@ def _row(dialogue: Dialogue, sample: int) -> Row:
 
 
 def _transcript(dialogue: Dialogue) -> str:
-    """Sha256 over the whole conversation: what the model saw when it answered."""
+    """Sha256 over the whole conversation, which is the text that the model received when it answered."""
     return digest([[m.role, m.content] for m in dialogue.messages])
 
 
 def _played_again(row: Row, dialogue: Dialogue, folder: Path) -> Dialogue:
-    """Give a fresh episode the answers that were sampled.
+    """Play a fresh episode with the answers that were sampled.
 
     Raises:
-        CorruptCellError: It goes another way than when they were sampled, as with another version of the tools.
+        CorruptCellError: The episode differs from the sampled one, for example with another version of the tools.
     """
     for text, ids, logp in row["said"]:
         if dialogue.stop is None:

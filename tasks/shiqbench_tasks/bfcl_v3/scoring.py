@@ -3,11 +3,11 @@
 Official validity (``multi_turn_checker``): after every turn whose ground truth is not empty the model must
 have made a call in that turn, the state must equal the ground truth's, and the responses so far must contain
 the ground truth's responses of that turn. The official checker stops at the first failure; here every turn is
-looked at, so that turns can be counted, and an episode is valid when all of them are right.
+checked, so that turns can be counted, and an episode is valid if all of them are right.
 
-An episode that a limit ended is invalid, and the turns that it did not finish are wrong. Officially an
-episode that ran into the step limit in its very last turn is scored as if it had finished: so it is here, where
-the prompt setting says so.
+An episode that a limit ended is invalid, and the turns that it did not finish are wrong. The official code scores an
+episode that reaches the step limit in its last turn as if it had finished; this code does the same if the prompt
+setting says so.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class ErrorType(StrEnum):
 
 @dataclass(frozen=True)
 class Truth:
-    """What the ground truth does to the tools.
+    """Effects of the ground truth on the tools.
 
     Attributes:
-        states: After each turn, the tools' public state.
+        states: The tools' public state after each turn.
         responses: Responses of each turn's calls.
     """
 
@@ -54,9 +54,9 @@ class Verdict:
 
     Attributes:
         valid: The official result.
-        error_type: Of the first wrong turn; None if valid.
-        first_wrong_turn: Its index; None if valid.
-        turns: Per turn right or wrong; None where the ground truth is empty.
+        error_type: Error of the first wrong turn; None if valid.
+        first_wrong_turn: Index of the first wrong turn; None if valid.
+        turns: Per turn, whether it is right; None if its ground truth is empty.
     """
 
     valid: bool
@@ -140,7 +140,7 @@ class Scorecard:
         return None
 
     def verdict(self) -> Verdict:
-        """The score of the episode, which has ended; turns that were not judged are wrong."""
+        """The score of the episode, which must have ended; turns that were not judged are wrong."""
         played = len(self._errors)
         turns = tuple(
             None if not counted else turn < played and self._errors[turn] is None

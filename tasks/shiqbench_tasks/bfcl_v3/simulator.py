@@ -1,4 +1,4 @@
-"""The simulated tools of one episode: official classes, own instances, dispatch without ``eval``."""
+"""The simulated tools of one episode: separate instances of the official classes, called without ``eval``."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _STATELESS = ("MathAPI",)
 
 @dataclass(frozen=True)
 class Official:
-    """What is used of the official package, imported from the pinned wheel.
+    """The parts of the official package that are used, imported from the pinned wheel.
 
     Attributes:
         classes: Simulated classes by name.
         tools: Names of their public methods.
         state_checker: Compares model instances with ground-truth instances.
         response_checker: Looks for the ground truth's responses among the model's.
-        prompts: The module that holds the texts of its prompts.
+        prompts: The module with the texts of the official prompts.
     """
 
     classes: dict[str, type[Any]]
@@ -51,13 +51,13 @@ class Official:
 
 @cache
 def official(root: Path) -> Official:
-    """Import the official package from ``root`` and from nowhere else.
+    """Import the official package only from ``root``.
 
-    Its modules do not stay among the imported ones: both versions, and one that somebody else imported,
-    can be alive in one process.
+    Its modules are removed from ``sys.modules`` afterwards. So both versions, and one that other code imported, can
+    exist in one process.
 
     Raises:
-        AssetError: It cannot be imported.
+        AssetError: The package cannot be imported.
     """
     try:
         with _alone(root), warnings.catch_warnings():  # invalid escapes in the official sources
@@ -85,7 +85,7 @@ def _public_methods(kind: type[Any]) -> list[str]:
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Let ``bfcl_eval`` be what lies under ``root``; afterwards it is what it was before."""
+    """Import ``bfcl_eval`` from ``root`` inside the block; afterwards restore the modules of before."""
     before = _forget()
     sys.path.insert(0, str(root))
     try:
@@ -102,7 +102,7 @@ def _forget() -> dict[str, ModuleType]:
 
 
 class ToolBox:
-    """The tools of one episode and their state. Nothing in it is shared with any other episode.
+    """The tools of one episode and their state. They share nothing with any other episode.
 
     Args:
         entry: The scenario.
@@ -120,8 +120,8 @@ class ToolBox:
             if entry.long_context:  # the large states are module globals that the classes do not copy
                 instance = copy.deepcopy(instance)
             self.instances[name] = instance
-        # Every public method is a documented tool. As officially, one that is withheld or left out of the
-        # prompt can be called by whoever guesses it.
+        # Every public method is a documented tool. As in the official code, a model that guesses the name of a tool
+        # that is withheld or left out of the prompt can call it.
         self._methods: dict[str, Callable[..., Any]] = {
             tool: getattr(instance, tool) for name, instance in self.instances.items() for tool in tools[name]
         }
@@ -136,11 +136,11 @@ class ToolBox:
             args, kwargs = _own_arguments(method, call)
             with _own_precision():
                 return in_fixed_order(call.name, _response(method(*args, **kwargs)))
-        except Exception as error:  # whatever a simulated tool raises is its answer, as it is officially
+        except Exception as error:  # an exception of a simulated tool is its answer, as officially
             return f"Error during execution: {error}"
 
     def reached(self, call: Call) -> Callable[..., Any] | None:
-        """The method that a call would run now; None where there is no such tool or its cost is refused."""
+        """The method that a call would run now; None if there is no such tool or its cost is refused."""
         method = self._methods.get(call.name)
         if method is None:
             return None
@@ -151,16 +151,15 @@ class ToolBox:
         return method
 
     def snapshot(self) -> dict[str, Any]:
-        """Copies of the instances that hold what the official state check compares, and nothing else."""
+        """Copies of the instances with only the attributes that the official state check compares."""
         return {name: _public_copy(instance) for name, instance in self.instances.items()}
 
 
 def _own_arguments(method: Callable[..., Any], call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Copies of the arguments, and a new object for every mutable default.
 
-    ``TwitterAPI.post_tweet`` keeps the lists it is given, and ``mention`` extends them: through the call's
-    own lists a replayed script would change, and through the defaults, which live as long as the process,
-    one episode would change the next.
+    ``TwitterAPI.post_tweet`` keeps the lists that it receives, and ``mention`` extends them. With the call's own lists,
+    a replayed script would change. Defaults live as long as the process, so one episode would change the next.
     """
     args, kwargs = copy.deepcopy((call.args, call.kwargs))
     for position, (name, default) in enumerate(_defaults(method.__func__)):  # type: ignore[attr-defined]

@@ -78,14 +78,14 @@ class BfclTask(Task):
 
     @classmethod
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
-        """The pinned wheel."""
+        """Identity of the pinned wheel."""
         assert isinstance(config, BfclConfig)
         wheel = VERSIONS[config.data_version].wheel
         return {"package": wheel.name, "version": wheel.version, "sha256": wheel.sha256}
 
     @classmethod
     def offline_identity(cls, config: TaskConfig) -> dict[str, str]:
-        """The recorded folder; what samples rollouts."""
+        """Identity of the recorded folder, and of the engine and model that sample rollouts."""
         assert isinstance(config, BfclConfig)
         found = rollouts.identity(config)
         if config.recorded is not None:
@@ -93,7 +93,7 @@ class BfclTask(Task):
         return found
 
     def fetch(self) -> None:
-        """Get the pinned wheel into the cache, and read the recording: a wrong one stops here, before any training."""
+        """Fetch the pinned wheel into the cache, and read the recording, so that a wrong one fails before training."""
         _ = self._root
         if self.config.recorded is not None:
             self._recording(self._training_entries())
@@ -116,7 +116,7 @@ class BfclTask(Task):
         if self.config.prompt == "official":
             return self._official
         if self._native is None:
-            raise RuntimeError("prompt native needs a model; call meet() first")
+            raise RuntimeError("prompt native needs a model; call use_model() first")
         return self._native
 
     @cached_property
@@ -124,7 +124,7 @@ class BfclTask(Task):
         return OfficialPrompt(self._root, self.version.name)
 
     def prompt_identity(self) -> str:
-        """Sha256 over what the model is told and how a turn ends, known before anything is fetched."""
+        """Sha256 over the text that the model receives and how a turn ends; known before anything is fetched."""
         sha256 = self.version.wheel.sha256
         if self.config.prompt == "official":
             return official_identity(sha256)
@@ -133,7 +133,7 @@ class BfclTask(Task):
         return prompt.reduced_identity(sha256, announces="miss_func" in self.config.categories)
 
     def episodes(self, split: Split) -> list[Episode]:
-        """The episodes of every behaviour that was asked for, the same in every process."""
+        """The episodes of every behaviour in the configuration, the same in every process."""
         entries = self._training_entries() if split == "train" else self._entries(split)
         config = self.config
         played = offline.played_scripts(entries, self._root, config, self._setting)
@@ -156,7 +156,7 @@ class BfclTask(Task):
 
     def _rollouts(self, entries: Sequence[Entry]) -> tuple[list[Played], dict[str, Any]]:
         if self._model is None:
-            raise RuntimeError("rollouts need a model; call meet() first")
+            raise RuntimeError("rollouts need a model; call use_model() first")
         made_of = {**self.data_identity(self.config), "prompt": self.prompt_identity()}
         new = partial(self._dialogue, self.config.sampling(), self._setting)
         return rollouts.played_rollouts(entries, new, self._model, self.config, made_of)
@@ -178,7 +178,7 @@ class BfclTask(Task):
         return read_recording(Path(self.config.recorded).expanduser(), self._root, self.version, entries)
 
     def facts(self) -> dict[str, Any]:
-        """The data's sha256 by category, how calls are read, and what the episodes last made consist of."""
+        """The data's sha256 by category, the parser of calls, and facts about the episodes that were made last."""
         return {
             "data_version": self.version.name,
             "sha256": {category: self.version.sha256[category] for category in self.config.categories},
@@ -189,7 +189,7 @@ class BfclTask(Task):
 
     def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Record]:
         """Play every example to its end; all live episodes step together."""
-        if self.config.prompt == "native":  # the evaluated model may be another than the one met before
+        if self.config.prompt == "native":  # the evaluated model may differ from the one of use_model
             self._native = NativePrompt(chat.renderer, self.config.parser)
         entries, setting = self._entries(config.split)[: config.examples], self._setting
         new = partial(self._dialogue, config, setting)
@@ -202,7 +202,7 @@ class BfclTask(Task):
         return records
 
     def metrics(self, records: Sequence[Record]) -> Metrics:
-        """Shares with 95 % intervals, what repeats say, and what doing nothing would score."""
+        """Shares with 95 % intervals, metrics over repeats, and the score of doing nothing."""
         values = {**summarise(records), "do_nothing": self._do_nothing(records)}
         name = self.config.primary
         return Metrics(Primary(name, values[name], values[f"{name}_low"], values[f"{name}_high"]), values)
@@ -210,7 +210,7 @@ class BfclTask(Task):
     def export(
         self, records: Sequence[Record], form: str, folder: Path, target: Path, name: str | None
     ) -> tuple[list[str], list[str]]:
-        """The leaderboard's own layout."""
+        """Write the records in the leaderboard's layout."""
         return write_runs(records, folder, target, self._root, self.version, name)
 
     def _do_nothing(self, records: Sequence[Record]) -> float:

@@ -37,11 +37,11 @@ class DataVersion:
 
     Attributes:
         name: ``v3`` or ``v4``; the leaderboard's files begin with ``BFCL_v3`` or ``BFCL_v4``.
-        wheel: The pinned distribution that holds them.
-        sha256: Category to the sha256 of its entries and of its ground truth.
-        merged_answers: (category, scenario) to the turn of the ground truth that takes in the next.
-        result_folder: Where below a model's folder the leaderboard keeps multi-turn results.
-        scores_parts: Whether its tools score a file that holds a part of a category's scenarios.
+        wheel: The pinned distribution that contains the data.
+        sha256: Category -> sha256 of its entries and of its ground truth.
+        merged_answers: (category, scenario) -> the turn of the ground truth that is merged with the next turn.
+        result_folder: Folder of multi-turn results in a model's folder of the leaderboard.
+        scores_parts: Whether the leaderboard's tools score a file that contains only a part of a category's scenarios.
     """
 
     name: str
@@ -53,7 +53,7 @@ class DataVersion:
 
     @property
     def prefix(self) -> str:
-        """What the leaderboard's file names begin with."""
+        """Prefix of the leaderboard's file names."""
         return f"BFCL_{self.name}"
 
     def files(self, category: str) -> tuple[str, str]:
@@ -62,8 +62,8 @@ class DataVersion:
         return name, f"possible_answer/{name}"
 
 
-# multi_turn_base_154 of v3 has 5 user turns and 6 turns of ground truth: whoever plays it is officially "force
-# terminated", however well. Its second user turn asks for what the second and third answer.
+# multi_turn_base_154 of v3 has 5 user turns and 6 turns of ground truth, so its official result is always "force
+# terminated". The second and third turn of the ground truth together answer the second user turn.
 V3 = DataVersion(
     "v3",
     BFCL_V3,

@@ -1,6 +1,6 @@
-"""The bridge: a tree spoken by a tiny transformer, trained as language models are, scored by enumerating all strings.
+"""The bridge: a tiny transformer as the policy of a tree, trained like a language model, scored on all strings.
 
-Tokens are actions. Rendering aside, everything between episodes and weights is that of language models: masks,
+Tokens are actions. Except for rendering, all code between episodes and weights is the code for language models: masks,
 statistics, the reference's cache, units and batches, the training loop. The reference is the untrained transformer.
 
 Legend: S instances, N states, A actions, E trajectories, R drawn rows.
@@ -53,10 +53,10 @@ def train(
     report: Callable[[dict[str, Any], int], None],
     train_model: ModelTraining,
 ) -> dict[str, Any]:
-    """Train the transformers of all instances, one after the other; as :meth:`shiqbench.plugin.ExactTask.train`.
+    """Train the transformers of all instances, one after another; see :meth:`shiqbench.plugin.ExactTask.train`.
 
     Raises:
-        ConfigError: The optimiser is another than the language models'.
+        ConfigError: The optimiser is not Adam, which language models use.
     """
     if training.optimizer != "adam":
         raise ConfigError(
@@ -112,13 +112,13 @@ def train(
 
 
 def _loop(algorithm: Algorithm[AlgorithmConfig], training: FilledTrainConfig, units: int) -> TrainConfig:
-    """The training section of language models; a batch is all units with their probabilities, or an update's draws."""
+    """Training settings of language models; a batch is all units with their probabilities, or one update's draws."""
     whole = algorithm.unit == "episode" and training.batch_episodes is None
     return TrainConfig(
         updates=training.updates,
         batch_episodes=units if whole else units // training.updates * algorithm.group_size,
         micro_tokens=MICRO_TOKENS,
-        share_prefix=False,  # prompts of one token: sharing saves nothing and costs a pass per branch
+        share_prefix=False,  # prompts have one token: sharing saves nothing and costs a pass per branch
         lr=training.lr,
         head_lr=training.head_lr,
         schedule=training.schedule,
@@ -132,7 +132,7 @@ def _loop(algorithm: Algorithm[AlgorithmConfig], training: FilledTrainConfig, un
 def _units(
     data_set: data.Trajectories, algorithm: Algorithm[AlgorithmConfig], training: FilledTrainConfig, seed: int
 ) -> list[list[EpisodeUnit]]:
-    """Units of each instance: every trajectory with its probability, or as many draws as training visits."""
+    """Units of each instance: every trajectory with its probability, or as many drawn units as training uses."""
     size = algorithm.group_size
     if algorithm.unit == "episode" and training.batch_episodes is None:
         return [[EpisodeUnit((e,), w) for e, w in enumerate(row) if w] for row in data_set.weight_SE.tolist()]
@@ -142,7 +142,7 @@ def _units(
 
 
 def _render(data_set: data.Trajectories, s: int, actions: int, completions: list[float]) -> list[Rendered]:
-    """The trajectories of an instance in tokens."""
+    """Render the trajectories of an instance as tokens."""
     found = []
     lengths = data_set.valid_SEH[s].sum(-1).tolist()
     parts = (data_set.action_SEH[s].tolist(), data_set.reward_SEH[s].tolist(), data_set.logp_SEH[s].tolist())
@@ -155,7 +155,7 @@ def _render(data_set: data.Trajectories, s: int, actions: int, completions: list
 
 
 class _Curve:
-    """What the log of an instance says of its policy, exactly."""
+    """Computes the exact facts about an instance's policy for its log."""
 
     def __init__(self, config: MdpConfig, mdp: Mdp, s: int, training: FilledTrainConfig, model: Any) -> None:
         self.config, self.s, self.training, self.model = config, s, training, model
@@ -163,7 +163,7 @@ class _Curve:
         self.solution = solve.solve(self.mdp)
 
     def __call__(self, done: int, sampled_head: Tensor) -> dict[str, float]:
-        """Facts after this many updates."""
+        """Return the facts after ``done`` updates."""
         facts: dict[str, float] = {"instance": self.s}
         if done == 1 or done % self.training.log_every == 0 or done == self.training.updates:
             head = self.model.get_output_embeddings()

@@ -11,8 +11,8 @@ from shiqbench.plugin import ConfigError, Section, TaskConfig
 
 Kind = Literal["bandit", "chain", "tree", "grid", "random"]
 MOST_TRAJECTORIES = 10_000
-MOST_STATES = 50_000  # of an instance; a tree of 3 tokens may be 10 deep
-SAMPLE = 512  # episodes per instance where a sample is taken and none is asked for
+MOST_STATES = 50_000  # per instance; a tree with 3 actions can be 10 steps deep
+SAMPLE = 512  # sampled episodes per instance if no number is given
 GRID = 5  # cells per side
 DEFAULTS: dict[str, dict[str, int | None]] = {
     "bandit": {"actions": 10, "horizon": 1, "states": None},
@@ -29,7 +29,7 @@ FIXED = {"bandit": ("horizon", "states"), "chain": (), "tree": ("states",), "gri
 
 
 class Sizes(NamedTuple):
-    """Size of an MDP: actions of every state, steps at most, places at every step (None: a tree has more each)."""
+    """Size of an MDP: actions per state, maximum steps, places per step (None: in a tree they grow with the step)."""
 
     actions: int
     horizon: int
@@ -37,7 +37,7 @@ class Sizes(NamedTuple):
 
 
 class MdpConfig(TaskConfig):
-    """The MDPs, their reference policies and beta; then the data that algorithms learn from."""
+    """Settings of the MDPs, their reference policies and beta, and of the data that algorithms learn from."""
 
     setting_fields: ClassVar[tuple[str, ...]] = (
         "mdp",
@@ -58,53 +58,60 @@ class MdpConfig(TaskConfig):
 
     mdp: Kind = "tree"
     actions: int | None = Field(
-        default=None, ge=2, description="arms, vocabulary or moves; bandit 10, chain 2, tree 3, grid 4, random 3"
+        default=None, ge=2, description="number of arms, tokens or moves; bandit 10, chain 2, tree 3, grid 4, random 3"
     )
     horizon: int | None = Field(
-        default=None, ge=1, description="steps at most; bandit 1, chain 8, tree 5, grid 10, random 5"
+        default=None, ge=1, description="maximum number of steps; bandit 1, chain 8, tree 5, grid 10, random 5"
     )
-    states: int | None = Field(default=None, ge=2, description="places at every step; chain 5, grid 25, random 5")
-    reward: Literal["sparse", "dense"] = Field(default="sparse", description="at the end alone, or at every step")
+    states: int | None = Field(default=None, ge=2, description="places per step; chain 5, grid 25, random 5")
+    reward: Literal["sparse", "dense"] = Field(default="sparse", description="only at the end, or at every step")
     offset: float = Field(default=0.0, allow_inf_nan=False, description="added to the final reward")
     arm_rewards: tuple[float, ...] = Field(
-        default=(), description="of a bandit, the same in every instance; partial data show the first arms"
+        default=(), description="a bandit's rewards, the same in every instance; partial data show the first arms"
     )
     noise: float = Field(
         default=0.0, ge=0, le=1, description="0: deterministic; 1: each action draws its successor at random"
     )
     gamma: float = Field(default=1.0, gt=0, le=1, description="discount per step")
-    beta: float = Field(default=0.5, gt=0, allow_inf_nan=False, description="price of a nat away from the reference")
+    beta: float = Field(
+        default=0.5, gt=0, allow_inf_nan=False, description="cost per nat of divergence from the reference"
+    )
     reference: Literal["uniform", "random", "peaked", "transformer"] = Field(
         default="uniform",
-        description="uniform, normal logits, one action at logit 3, or the untrained transformer, a transformer's only",
+        description="uniform, normal logits, one action at logit 3, or the untrained transformer (only for policy "
+        "transformer)",
     )
     logit_offset: float = Field(
-        default=0.0, ge=0, allow_inf_nan=False, description="deviation of a constant added to a state's logits"
+        default=0.0, ge=0, allow_inf_nan=False, description="standard deviation of a constant added to a state's logits"
     )
     seeds: int = Field(
         default=20,
         ge=1,
-        description="instances; tables, 20 or at least 2, train at once, transformers, 1 or more, one after the other",
+        description="number of instances; tables: default 20, at least 2, trained together; transformers: default 1, "
+        "trained one after another",
     )
     policy: Literal["table", "transformer"] = Field(
-        default="table", description="a table of logits, or a tiny transformer that speaks a tree, action by action"
+        default="table", description="a table of logits, or a tiny transformer that writes a tree's actions as tokens"
     )
     behaviour: Literal["reference", "uniform", "expert", "mixture"] = Field(
-        default="reference", description="who made the data; a mixture is even, at every state"
+        default="reference", description="policy that makes the data; mixture: the mean of the three at every state"
     )
-    coverage: float = Field(default=1.0, gt=0, le=1, description="share of each state's actions that data ever show")
+    coverage: float = Field(default=1.0, gt=0, le=1, description="share of each state's actions that data show")
     data: Literal["auto", "exact", "sample"] = Field(
-        default="auto", description="every trajectory with its probability, or a fixed sample; auto: exact up to 10,000"
+        default="auto",
+        description="every trajectory with its probability, or a fixed sample; auto: exact up to 10,000 trajectories",
     )
-    episodes: int | None = Field(default=None, gt=0, description=f"of a sample, per instance; {SAMPLE} if left out")
+    episodes: int | None = Field(
+        default=None, gt=0, description=f"episodes of a sample, per instance; default {SAMPLE}"
+    )
     completions: int = Field(
-        default=64, gt=0, description="sampled from the reference per instance, for algorithms that need their returns"
+        default=64, gt=0, description="samples of the reference per instance, for algorithms that need their returns"
     )
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, values: Any) -> Any:
-        """Sizes that are left out, so that a default and the same size typed are one setting."""
+        """Fill in missing sizes, so that a default and the same size given explicitly are one setting."""
         if not isinstance(values, dict) or values.get("mdp", "tree") not in DEFAULTS:
             return values
         defaults = DEFAULTS[values.get("mdp", "tree")]
@@ -115,14 +122,14 @@ class MdpConfig(TaskConfig):
 
     @model_validator(mode="after")
     def _honoured(self) -> MdpConfig:
-        """Refuse what this kind of MDP or data cannot honour."""
+        """Refuse settings that this kind of MDP or data cannot honour."""
         for name in FIXED[self.mdp]:
             if getattr(self, name) != DEFAULTS[self.mdp][name]:
-                raise _unmet(f"task.{name}", f"that of a {self.mdp} is fixed")
+                raise _unmet(f"task.{name}", f"it is fixed for a {self.mdp}")
         if self.mdp == "bandit" and self.noise:
             raise _unmet("task.noise", "a bandit has no transitions")
         if self.arm_rewards and (self.mdp != "bandit" or len(self.arm_rewards) != self.actions):
-            raise _unmet("task.arm_rewards", "they are one number for each arm of a bandit")
+            raise _unmet("task.arm_rewards", "it needs one number for each arm of a bandit")
         self._spoken()
         if self.state_count > MOST_STATES:
             raise ConfigError(
@@ -142,16 +149,16 @@ class MdpConfig(TaskConfig):
         return self
 
     def _spoken(self) -> None:
-        """Refuse what a transformer, or a table, cannot honour."""
+        """Refuse settings that the policy, a transformer or a table, cannot honour."""
         speaks = self.policy == "transformer"
         if speaks and (self.mdp != "tree" or self.noise):
-            raise _unmet("task.policy = transformer", "it speaks trees without noise alone")
+            raise _unmet("task.policy = transformer", "it supports only trees without noise")
         if speaks and self.logit_offset:
-            raise _unmet("task.logit_offset", "the logits are the transformer's own")
+            raise _unmet("task.logit_offset", "the transformer computes the logits")
         if speaks != (self.reference == "transformer"):
             raise _unmet(f"task.reference = {self.reference}", f"the policy is a {self.policy}")
         if not speaks and self.seeds < 2:
-            raise _unmet(f"task.seeds = {self.seeds}", "tables give an interval over at least two instances")
+            raise _unmet(f"task.seeds = {self.seeds}", "the interval over tables needs at least two instances")
 
     @property
     def sizes(self) -> Sizes:
@@ -162,18 +169,18 @@ class MdpConfig(TaskConfig):
 
     @property
     def state_count(self) -> int:
-        """States of an instance: places by steps taken."""
+        """Number of states of an instance: the sum of places over all steps."""
         actions, horizon, places = self.sizes
         return sum(actions**t for t in range(horizon)) if places is None else places * horizon
 
     @property
     def shown(self) -> int:
-        """Actions of a state that data show."""
+        """Number of actions per state that data show."""
         return math.ceil(self.coverage * self.sizes.actions - 1e-9)
 
     @property
     def trajectories(self) -> int | None:
-        """Distinct trajectories of an instance as data may show them; None for the grid, which has too many."""
+        """Number of distinct trajectories of an instance that data can show; None for the grid, which has too many."""
         if self.mdp == "grid":
             return None
         branches = self.sizes.actions if self.noise else 1
@@ -181,46 +188,48 @@ class MdpConfig(TaskConfig):
 
     @property
     def exact(self) -> bool:
-        """Whether the data are every trajectory with its probability."""
+        """Whether the data consist of every trajectory with its probability."""
         count = self.trajectories
         return self.data != "sample" and count is not None and count <= MOST_TRAJECTORIES
 
 
 class MdpTrainConfig(Section):
-    """Training. Every instance has its own loss, gradient norm and optimiser state."""
+    """Training settings. Every instance has its own loss, gradient norm and optimiser state."""
 
     updates: int | None = Field(default=None, gt=0, description="null: tables 300, transformers 600")
     batch_episodes: int | None = Field(
-        default=None, gt=0, description="rows per instance and update, drawn; null: all, or 256 in pairs or groups"
+        default=None, gt=0, description="rows drawn per instance and update; null: all, or 256 for pairs or groups"
     )
-    optimizer: Literal["adam", "sgd"] = Field(default="adam", description="transformers take adam alone")
+    optimizer: Literal["adam", "sgd"] = Field(default="adam", description="transformers accept only adam")
     lr: float | None = Field(default=None, gt=0, description="null: tables 0.3, transformers 0.01")
     head_lr: float | None = Field(
-        default=None, gt=0, description="of values and Q, where there are any; null: tables 0.3, transformers 0.01"
+        default=None, gt=0, description="learning rate of values and Q, if any; null: tables 0.3, transformers 0.01"
     )
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     clip: float = Field(
-        default=1.0, gt=0, description="gradient norm of each instance; a transformer's heads are clipped by themselves"
+        default=1.0,
+        gt=0,
+        description="largest gradient norm of an instance; a transformer's heads are clipped separately",
     )
     log_every: int = Field(
-        default=10, gt=0, description="updates between exact evaluations; tables log these updates alone"
+        default=10, gt=0, description="updates between exact evaluations; tables log only these updates"
     )
     save_every: int = Field(default=100, gt=0, description="updates between resumable checkpoints")
 
     def summary(self) -> str:
-        """Budget, batch, optimiser."""
+        """Describe budget, batch and optimiser."""
         batch = f"{self.batch_episodes} episodes" if self.batch_episodes else "the default batch"
         updates = self.updates or " or ".join(f"{d['updates']} ({k})" for k, d in TRAIN_DEFAULTS.items())
         return f"{updates} updates of {batch} with {self.optimizer}"
 
     def filled(self, policy: Literal["table", "transformer"]) -> FilledTrainConfig:
-        """The same with the defaults of a kind of policy."""
+        """Return these settings with the defaults of a kind of policy filled in."""
         values = {k: v for k, v in self.model_dump().items() if v is not None}
         return FilledTrainConfig.model_validate({**TRAIN_DEFAULTS[policy], **values})
 
 
 class FilledTrainConfig(MdpTrainConfig):
-    """Training with every number known."""
+    """Training settings with every default filled in."""
 
     updates: int
     lr: float
@@ -228,7 +237,7 @@ class FilledTrainConfig(MdpTrainConfig):
 
 
 class MdpEvalConfig(Section):
-    """Nothing to set: the evaluation is exact."""
+    """Evaluation settings: none, because the evaluation is exact."""
 
 
 def _unmet(setting: str, why: str, do: str = "leave it out") -> ConfigError:

@@ -1,7 +1,7 @@
 """Offline data: weighted trajectories of every instance, and how units are drawn from them.
 
 A data set is a distribution over trajectories: every one with its probability (exact), or a sample with equal weights.
-Whole, it is one weighted batch; pairs, groups and smaller batches are drawn from it, independently.
+The whole data set is one weighted batch. Pairs, groups and smaller batches are drawn from it independently.
 
 Legend: S instances, N states, A actions, K actions that data show, E trajectories, H steps, U units, R rows.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shiqbench_tasks.mdp.mdps import Mdp
     from shiqbench_tasks.mdp.solve import Solution
 
-SAME_RETURN = 1e-9  # returns this close are a tie, as they are for the language models' pairs
+SAME_RETURN = 1e-9  # returns this close are a tie, as in the pairs of language models
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Trajectories:
 
 
 def random_stream(seed: int, *purpose: object) -> Generator:
-    """Random numbers that are a pure function of the seed and of what they are for."""
+    """Make a random generator that depends only on the seed and the purpose."""
     name = "/".join(map(str, (seed, *purpose)))
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
 
@@ -74,7 +74,7 @@ def behaviour_logp(mdp: Mdp, solution: Solution, config: MdpConfig) -> Tensor:
 
 
 def make_data(mdp: Mdp, solution: Solution, config: MdpConfig, seed: int) -> Trajectories:
-    """The data set that a configuration asks for."""
+    """Make the data set of a configuration."""
     logp_SNA = behaviour_logp(mdp, solution, config)
     if config.exact:
         return every_trajectory(mdp, logp_SNA)
@@ -106,11 +106,11 @@ def every_trajectory(mdp: Mdp, logp_SNA: Tensor) -> Trajectories:
 
 
 def sample(mdp: Mdp, logp_SNA: Tensor, episodes: int, generator: Generator) -> Trajectories:
-    """A fixed number of episodes of every instance, played by a policy."""
+    """Sample a fixed number of episodes of every instance from a policy."""
     seeds, n, _ = logp_SNA.shape
     state_SE = torch.zeros(seeds, episodes, dtype=torch.long)
     policy_cdf, branch_cdf = _cdf(logp_SNA.exp()), _cdf(mdp.chances.flatten(1, 2))
-    # One draw of all numbers: an instance's do not depend on how many others there are.
+    # One call draws all numbers: those of an instance do not depend on the number of other instances.
     draws = torch.rand(seeds, episodes, mdp.horizon, 2, dtype=torch.float64, generator=generator)
     columns: list[tuple[Tensor, Tensor, Tensor]] = []
     for step in range(mdp.horizon):
@@ -129,10 +129,10 @@ def sample(mdp: Mdp, logp_SNA: Tensor, episodes: int, generator: Generator) -> T
 
 
 def selected(data: Trajectories, algorithm: Algorithm[AlgorithmConfig]) -> Trajectories:
-    """The data with the weight of what the algorithm does not learn from taken away.
+    """The data, with weight 0 for episodes that the algorithm does not learn from.
 
     Raises:
-        ConfigError: It learns from nothing of some instance.
+        ConfigError: The algorithm accepts no episode of some instance.
     """
     if type(algorithm).select is Algorithm.select:
         return data
@@ -151,7 +151,7 @@ def selected(data: Trajectories, algorithm: Algorithm[AlgorithmConfig]) -> Traje
 
 
 def _episodes(data: Trajectories) -> list[Episode]:
-    """The trajectories as episodes: one message per action, each instance a group."""
+    """The trajectories as episodes: each action is a message, each instance is a group."""
     found = []
     rows = zip(data.action_SEH.tolist(), data.reward_SEH.tolist(), data.valid_SEH.sum(-1).tolist(), strict=True)
     for s, (actions, rewards, lengths) in enumerate(rows):
@@ -166,12 +166,12 @@ class Draws:
     """Draws of units from the weighted trajectories of every instance.
 
     Args:
-        data: What to draw from.
+        data: Trajectories to draw from.
         unit: ``episode``, ``pair`` or ``group``.
         size: Trajectories per unit.
 
     Raises:
-        ConfigError: Pairs are wanted and all returns of some instance are equal.
+        ConfigError: The unit is a pair and all returns of some instance are equal.
     """
 
     def __init__(self, data: Trajectories, unit: str, size: int) -> None:
@@ -183,7 +183,7 @@ class Draws:
             self._prepare_pairs(data.return_SE.gather(1, self.order_SE))
 
     def _prepare_pairs(self, return_SE: Tensor) -> None:
-        """Returns are sorted, so the trajectories that tie with one are a run around it."""
+        """Prepare to draw pairs. Returns are sorted, so the trajectories that tie with one are adjacent to it."""
         self.first_SE = torch.searchsorted(return_SE, return_SE - SAME_RETURN)
         self.after_SE = torch.searchsorted(return_SE, return_SE + SAME_RETURN, right=True)
         below_SE = torch.cat([torch.zeros_like(self.cdf_SE[:, :1]), self.cdf_SE], dim=1)
@@ -200,9 +200,9 @@ class Draws:
         self.differs_cdf_SE = _cdf(differs_SE)
 
     def rows(self, units: int, generator: Generator) -> Tensor:
-        """Indices ``[S, R]`` of the trajectories of that many units of every instance, unit by unit.
+        """Draw units of every instance; returns the indices ``[S, R]`` of their trajectories, unit by unit.
 
-        Pairs are two draws given that their returns differ, the better one first; groups are independent draws.
+        A pair is two draws, given that their returns differ, the better one first. A group is independent draws.
         """
         u_SR = torch.rand(len(self.cdf_SE), units * self.size, dtype=torch.float64, generator=generator)
         if self.unit != "pair":
@@ -210,14 +210,14 @@ class Draws:
         i_SU = _invert(self.differs_cdf_SE, u_SR[:, 0::2])
         tie_SU, below_SU = self.tie_SE.gather(1, i_SU), self.below_SE.gather(1, i_SU)
         v_SU = u_SR[:, 1::2] * (1 - tie_SU)
-        above_SU = v_SU >= below_SU  # the run of ties is skipped
+        above_SU = v_SU >= below_SU  # skip the ties
         j_SU = _invert(self.cdf_SE, torch.where(above_SU, v_SU + tie_SU, v_SU))
         better, worse = torch.maximum(i_SU, j_SU), torch.minimum(i_SU, j_SU)
         return self.order_SE.gather(1, torch.stack([better, worse], dim=-1).flatten(1))
 
 
 def facts(data: Trajectories, config: MdpConfig) -> dict[str, Any]:
-    """What the manifest says about the data."""
+    """Facts about the data for the manifest."""
     return {
         "data": "exact" if config.exact else "sample",
         "behaviour": config.behaviour,
@@ -262,5 +262,5 @@ def _draw(cdf: Tensor, u: Tensor) -> Tensor:
 
 
 def _invert(cdf_SE: Tensor, u_SR: Tensor) -> Tensor:
-    """The same, by bisection, for many numbers per instance."""
+    """The same as :func:`_draw`, by bisection, for many numbers per instance."""
     return torch.searchsorted(cdf_SE, u_SR.contiguous(), right=True).clamp(max=cdf_SE.shape[-1] - 1)

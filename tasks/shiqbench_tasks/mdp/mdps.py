@@ -1,7 +1,7 @@
-"""The MDPs: S instances of one kind side by side, each fixed by its seed alone.
+"""The MDPs: S instances of one kind in shared tensors. An instance depends only on the configuration and its seed.
 
-States are numbered layer by layer, a layer for each number of steps left; the start is state 0. State N, one past
-the last, stands for the end of an episode.
+States are numbered layer by layer, with one layer for each number of steps left; the start is state 0. State N, one
+past the last, is the end of an episode.
 
 Legend: S instances, N states, X places of a layer, A actions, B branches of a transition, K actions that data show.
 """
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-PEAK = 3.0  # logit of the one preferred action of a peaked reference
-GRID_STEP_COST = 1 / 40  # of a dense grid, per cell between the agent and the goal
-# What each stream of random numbers of an instance is for: changing one setting leaves the others' draws alone.
+PEAK = 3.0  # logit of the preferred action of a peaked reference
+GRID_STEP_COST = 1 / 40  # in a dense grid, for each cell between the agent and the goal
+# Each purpose has its own stream of random numbers, so changing one setting does not change the other draws.
 STRUCTURE, REWARDS, NOISE, REFERENCE, OFFSETS, COVERAGE = range(6)
 
 
@@ -43,7 +43,7 @@ class Mdp:
         ref_logit_SNA: Logits of the reference, and of every policy before training.
         shown_SNK: Actions that offline data show.
         layers: States by number of steps taken, as (first, one past the last).
-        beta: Price of a nat away from the reference.
+        beta: Cost per nat of divergence from the reference.
         gamma: Discount per step.
     """
 
@@ -57,7 +57,7 @@ class Mdp:
     gamma: float
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no exact solution survives.
+        """Refuse numbers that make an exact solution impossible.
 
         Raises:
             ValueError: A reward or logit is not finite, or probabilities do not sum to one.
@@ -70,7 +70,7 @@ class Mdp:
 
     @property
     def horizon(self) -> int:
-        """Most steps of an episode."""
+        """Maximum number of steps of an episode."""
         return len(self.layers)
 
     @cached_property
@@ -80,12 +80,12 @@ class Mdp:
 
 
 class _Places(NamedTuple):
-    """One instance without its noise, state by state.
+    """One instance without noise, state by state.
 
     Attributes:
-        next_NA: Intended successor.
-        reward_NA: Reward.
-        place_N: States that share their noise share this number.
+        next_NA: Intended successor of each action.
+        reward_NA: Reward of each action.
+        place_N: Place of each state; states at the same place share their noise.
     """
 
     next_NA: Ints
@@ -94,7 +94,7 @@ class _Places(NamedTuple):
 
 
 def build(config: MdpConfig) -> Mdp:
-    """The instances of a configuration, seeds 0 to ``config.seeds - 1``."""
+    """Build the instances of a configuration, with seeds 0 to ``config.seeds - 1``."""
     layers = _layers(config)
     parts = [_instance(config, layers, seed) for seed in range(config.seeds)]
     successors, chances, reward_SNA, ref_logit_SNA, shown_SNK = (
@@ -127,7 +127,7 @@ def _stream(seed: int, purpose: int) -> np.random.Generator:
 
 
 def _tree(config: MdpConfig, layers: tuple[tuple[int, int], ...], seed: int) -> _Places:
-    """Every prefix of tokens is a state of its own, as in text."""
+    """Build a tree: every prefix of tokens is a separate state, as in text."""
     actions, horizon, _ = config.sizes
     n = layers[-1][1]
     next_NA = np.minimum(1 + np.arange(n * actions).reshape(n, actions), n)  # breadth first
@@ -138,7 +138,7 @@ def _tree(config: MdpConfig, layers: tuple[tuple[int, int], ...], seed: int) -> 
 
 
 def _layered(config: MdpConfig, layers: tuple[tuple[int, int], ...], seed: int) -> _Places:
-    """The same places at every step."""
+    """Build an instance with the same places at every step."""
     actions, horizon, places = config.sizes
     assert places is not None
     move_XA, goal_X = _moves(config, places, actions, seed)
@@ -165,13 +165,13 @@ def _moves(config: MdpConfig, places: int, actions: int, seed: int) -> tuple[Int
         moved = [np.clip(row + i, 0, GRID - 1) * GRID + np.clip(column + j, 0, GRID - 1) for i, j in steps]
         goal_X[rng.integers(1, places)] = True
         return np.stack(moved, axis=1), goal_X
-    if config.mdp == "chain":  # action 0 moves on, the others lead back to the start
+    if config.mdp == "chain":  # action 0 moves forward, the others lead back to the start
         return np.stack([np.minimum(at_X + 1, places - 1), *[at_X * 0] * (actions - 1)], axis=1), goal_X
     return rng.integers(places, size=(places, actions)), goal_X
 
 
 def _grid_reward(config: MdpConfig, goal_X: NDArray[np.bool_]) -> Floats:
-    """1 for acting at the goal, which ends the episode; dense: a cost that grows with the distance elsewhere."""
+    """1 for any action at the goal, which ends the episode; elsewhere 0, or if dense, a cost by distance."""
     row, column = np.divmod(np.arange(len(goal_X)), GRID)
     goal = int(goal_X.argmax())
     distance_X = np.abs(row - goal // GRID) + np.abs(column - goal % GRID)
@@ -186,7 +186,7 @@ def _transitions(config: MdpConfig, made: _Places, last: int, rng: np.random.Gen
     places = int(made.place_N.max()) + 1
     drawn = rng.dirichlet(np.ones(actions), size=(places, actions))[made.place_N]
     chances = (1 - config.noise) * np.eye(actions)[None] + config.noise * drawn
-    chances[last:] = np.eye(actions)[0]  # every branch of the last step ends the episode: one is enough
+    chances[last:] = np.eye(actions)[0]  # every branch of the last step ends the episode, so one branch is enough
     return np.repeat(made.next_NA[:, None, :], actions, axis=1), chances
 
 

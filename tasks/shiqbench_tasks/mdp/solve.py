@@ -27,7 +27,7 @@ class Solution:
 
     Attributes:
         logp_SNA: Log-probabilities of pi*.
-        value_SN: V*, the objective to be had from a state on.
+        value_SN: V*, the best objective from each state on.
         q_SNA: Q*.
     """
 
@@ -56,7 +56,7 @@ def objective(mdp: Mdp, logp_SNA: Tensor) -> Tensor:
 
 
 def occupancy(mdp: Mdp, logp_SNA: Tensor, gamma: float | None = None) -> Tensor:
-    """Expected discounted visits of each state, ``sum_t gamma^t P(s_t = s)``, ``[S, N]``; gamma the MDP's own."""
+    """Expected discounted visits of each state, ``sum_t gamma^t P(s_t = s)``, ``[S, N]``; default gamma: the MDP's."""
     prob_SNA, gamma = logp_SNA.exp(), mdp.gamma if gamma is None else gamma
     seeds, n, _ = prob_SNA.shape
     visits_SN = prob_SNA.new_zeros(seeds, n + 1)
@@ -103,7 +103,7 @@ def mass_outside(mdp: Mdp, logp_SNA: Tensor, actions_SNK: Tensor) -> Tensor:
 def _sweep(mdp: Mdp, gain_SNA: Tensor, backup: Callable[[Tensor, int, int], Tensor]) -> tuple[Tensor, Tensor]:
     """Values from the last layer to the first: ``Q = gain + gamma E V'`` and V by ``backup(Q, first, last)``."""
     seeds, n, _ = gain_SNA.shape
-    value_SN = gain_SNA.new_zeros(seeds, n + 1)  # the end is worth nothing
+    value_SN = gain_SNA.new_zeros(seeds, n + 1)  # the end has value 0
     q_SNA = torch.empty_like(gain_SNA)
     for first, last in reversed(mdp.layers):
         after = mdp.successors[:, first:last]

@@ -1,6 +1,6 @@
-"""The policy as a table of logits, and the batch that losses see, made from tables.
+"""The policy as a table of logits, and the batch that is built from tables for the losses.
 
-Rows of all instances lie one after the other, so that a loss sees one batch and the loop reduces it by instance.
+Rows of all instances follow one another, so that a loss receives one batch and the loop reduces it by instance.
 
 Legend: S instances, N states, A actions, R rows (equally many for each instance), H steps, U units, K completions.
 """
@@ -33,7 +33,7 @@ class Rows:
         valid_RH: True where there is a step.
         reward_RH: Reward of each step.
         behaviour_logp_RH: Log-probability under the policy that made the data.
-        padded: Whether there is any place without a step.
+        padded: Whether any entry has no step.
     """
 
     state_RH: Tensor
@@ -58,7 +58,7 @@ class Rows:
         )
 
     def take(self, index_SR: Tensor) -> Rows:
-        """Some rows of every instance, by their numbers within it."""
+        """Take some rows of every instance, by their row numbers within the instance."""
         per_seed = len(self.state_RH) // len(index_SR)
         flat_R = (index_SR + per_seed * torch.arange(len(index_SR))[:, None]).flatten()
         return Rows(
@@ -77,17 +77,17 @@ class Rows:
 
 
 class Tables:
-    """What is trained: the policy's logits, and a value and a Q table where an algorithm needs them.
+    """The trained tables: the policy's logits, and a value table and a Q table if the algorithm needs them.
 
     Args:
-        mdp: Gives the reference, which is the policy before training.
-        needs: What the algorithm needs.
+        mdp: The instances; their reference is the policy before training.
+        needs: Needs of the algorithm.
 
     Attributes:
         logit_SNA: The policy's logits.
         value_SN: A value table, 0 at first; None unless needed.
         q_SNA: A Q table, 0 at first; None unless needed.
-        target_SNA: Its target table, which follows it and has no gradient.
+        target_SNA: Target table of Q, which follows Q and has no gradient; None unless needed.
     """
 
     def __init__(self, mdp: Mdp, needs: AbstractSet[Need]) -> None:
@@ -105,12 +105,12 @@ class Tables:
         return [t for t in (self.value_SN, self.q_SNA) if t is not None]
 
     def sampled_logit(self, q_weight: float) -> Tensor:
-        """Logits of what is sampled from, ``l + weight Q``."""
+        """Logits of the policy that is sampled, ``l + weight Q``."""
         logit_SNA = self.logit_SNA.detach()
         return logit_SNA if self.q_SNA is None else logit_SNA + q_weight * self.q_SNA.detach()
 
     def follow(self, rate: float) -> None:
-        """Move the target table by this share towards the Q table."""
+        """Move the target table towards the Q table by the share ``rate``."""
         if self.q_SNA is not None and self.target_SNA is not None:
             self.target_SNA.lerp_(self.q_SNA.detach(), rate)
 
@@ -138,12 +138,13 @@ class Tables:
         completions_SK: Tensor | None = None,
         progress: float = 0.0,
     ) -> Batch:
-        """The batch of some rows.
+        """Build the batch of some rows.
 
         Args:
-            rows: Equally many of each instance, units adjacent.
+            rows: Rows, equally many of each instance; the rows of a unit are adjacent.
             weight_U: Weight of each unit.
-            uses_reference: Otherwise NaN stands for the reference's statistics, as in training language models.
+            uses_reference: Whether the loss uses the reference; if not, its statistics are NaN, as in training
+                language models.
             completions_SK: Returns of completions that the reference sampled.
             progress: Share of the updates that are done.
         """
@@ -188,7 +189,7 @@ class Tables:
         return completions_SK.repeat_interleave(len(rows.state_RH) // len(completions_SK), dim=0)
 
     def _with_mismatched(self, batch: Batch) -> Batch:
-        """Completions of an instance share its one start, so on each other's prompts their mean is what it was."""
+        """Add ``mismatched_E``. Completions of an instance share one start, so swapped prompts keep their mean."""
         if "mismatched" not in self.needs:
             return batch
         seeds = self.logit_SNA.shape[0]

@@ -2,9 +2,9 @@
 
 Dataset: every trajectory of synthetic MDPs with its probability, or a fixed sample.
 Metric: exact regret over the reference's, lower is better.
-Reward: at the end alone, or at every step.
+Reward: only at the end, or at every step.
 
-Importing this imports no torch, so that planning many cells is quick; what computes is imported where it is used.
+This module does not import torch, so planning many cells is fast. Modules that compute are imported where needed.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class MdpTask(ExactTask):
 
     @classmethod
     def data_identity(cls, config: TaskConfig) -> dict[str, str]:
-        """Nothing is read: seeds make everything."""
+        """Empty: the task reads no data, seeds generate everything."""
         return {}
 
     @cached_property
@@ -84,16 +84,16 @@ class MdpTask(ExactTask):
         return self._solution
 
     def check(self, algorithm: Algorithm[AlgorithmConfig]) -> None:
-        """Refuse an algorithm whose optimum is that of another objective, or that a transformer cannot serve.
+        """Refuse an algorithm that optimises another objective, or that a transformer does not support.
 
         Raises:
-            ConfigError: It claims another beta or discount, or needs exact divergences of a transformer.
+            ConfigError: The algorithm has another beta or discount, or needs exact divergences of a transformer.
         """
         if self.config.policy == "transformer" and "kl" in algorithm.needs:
             raise ConfigError(
                 "the algorithm needs kl, which language models do not offer",
                 where="task.policy = transformer",
-                do="choose tables, or a setting of the algorithm that does without",
+                do="choose tables, or a setting of the algorithm that does not need it",
             )
         claimed, fields = algorithm.temperature, algorithm.config.model_dump()
         if claimed is None:
@@ -102,7 +102,7 @@ class MdpTask(ExactTask):
             ours = getattr(self.config, name)
             if not math.isclose(theirs, ours, rel_tol=1e-9):
                 theirs_named = f"algo.{name}" if name in fields else f"the algorithm's {name}"
-                raise ConfigError(f"{theirs_named} = {theirs:g} but task.{name} = {ours:g}", do="set both")
+                raise ConfigError(f"{theirs_named} = {theirs:g} but task.{name} = {ours:g}", do="set both to one value")
 
     def train(
         self,
@@ -113,7 +113,7 @@ class MdpTask(ExactTask):
         report: Callable[[dict[str, Any], int], None],
         train_model: ModelTraining,
     ) -> dict[str, Any]:
-        """Train the tables of all instances at once, or the transformers one after the other."""
+        """Train the tables of all instances at once, or the transformers one after another."""
         assert isinstance(config, MdpTrainConfig)
         if self.config.policy == "transformer":
             from shiqbench_tasks.mdp import bridge
@@ -136,10 +136,10 @@ class MdpTask(ExactTask):
         }
 
     def trainer(self, algorithm: Algorithm[AlgorithmConfig], config: MdpTrainConfig, seed: int) -> TableTrainer:
-        """What :meth:`train` runs.
+        """Make the trainer that :meth:`train` runs.
 
         Raises:
-            ConfigError: The data have nothing that the algorithm learns from.
+            ConfigError: The data contain nothing that the algorithm learns from.
         """
         from shiqbench_tasks.mdp import data
         from shiqbench_tasks.mdp.train import TableTrainer
@@ -182,7 +182,7 @@ class MdpTask(ExactTask):
         return [{"id": f"seed-{s}", "seed": s, **dict(zip(columns, row, strict=True))} for s, row in enumerate(values)]
 
     def metrics(self, records: Sequence[Record]) -> Metrics:
-        """Means over instances; Student's t interval of the regret, which has no width where there is one instance."""
+        """Means over instances, and Student's t interval of the regret; it has no width if there is one instance."""
         names = [name for name in records[0] if name not in ("id", "seed")]
         values = {name: math.fsum(r[name] for r in records) / len(records) for name in names}
         regret = values["relative_regret"]

@@ -1,8 +1,8 @@
-"""The training loop of tables: all instances at once, each with a loss, a gradient norm and an optimiser of its own.
+"""The training loop of tables: all instances at once, each with its own loss, gradient norm and optimiser state.
 
-The losses' numerators and denominators are summed within each instance, and the instances' losses are added: no
-instance sees another. Adam works elementwise. Draws are a function of seed and update, so nothing but the tables and
-the optimiser's state has to be saved to continue bit for bit.
+The losses' numerators and denominators are summed within each instance, and the instances' losses are added, so no
+instance affects another. Adam works elementwise. Draws depend only on seed and update, so it is enough to save the
+tables and the optimiser's state to continue bit for bit.
 
 Legend: S instances, E trajectories, U units, K completions.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from shiqbench_tasks.mdp.solve import Solution
 
 WEIGHTS = "model.safetensors"
-DRAWN_ROWS = 256  # of each instance, where units are drawn and no batch size is given
+DRAWN_ROWS = 256  # per instance, if units are drawn and no batch size is given
 ADAM_BETAS = (0.9, 0.99)
 
 
@@ -46,10 +46,10 @@ class TableTrainer:
         mdp: The instances.
         solution: Their optimum, for the learning curve.
         data: Weighted trajectories, as the algorithm selected them.
-        algorithm: Gives the loss.
+        algorithm: Algorithm whose loss is minimised.
         config: Budget and optimiser.
-        seed: Of what is drawn.
-        completions_SK: Returns of completions that the reference sampled, where the algorithm needs them.
+        seed: Seed of the draws.
+        completions_SK: Returns of completions that the reference sampled, if the algorithm needs them.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class TableTrainer:
 
     @cached_property
     def units(self) -> int | None:
-        """Units drawn of each instance and update; None where the batch is the whole data set."""
+        """Number of units drawn per instance and update; None if the batch is the whole data set."""
         wanted = self.config.batch_episodes
         if wanted is None and self.algorithm.unit == "episode":
             return None
@@ -87,12 +87,12 @@ class TableTrainer:
 
     @cached_property
     def draws(self) -> Draws:
-        """How units are drawn."""
+        """The source of drawn units."""
         return Draws(self.data, self.algorithm.unit, self.algorithm.group_size)
 
     @property
     def rows_per_update(self) -> int:
-        """Trajectories of all instances that an update sees."""
+        """Number of trajectories per update, over all instances."""
         per_seed = self.data.weight_SE.shape[1] if self.units is None else self.units * self.algorithm.group_size
         return per_seed * len(self.mdp.reward_SNA)
 
@@ -100,7 +100,7 @@ class TableTrainer:
         """Train from the newest state below ``folder`` to the end, and save the tables.
 
         Returns:
-            The update that it resumed at.
+            The update at which training resumed.
 
         Raises:
             DivergedError: The loss or its gradient is no longer finite.
@@ -124,10 +124,10 @@ class TableTrainer:
         return resumed_at
 
     def update(self) -> dict[str, Any]:
-        """One update.
+        """Do one update.
 
         Returns:
-            The line of the log, as far as training knows it.
+            The line of the log, without the evaluation.
         """
         batch = self.batch()
         loss = self.algorithm.loss(batch)
@@ -164,7 +164,7 @@ class TableTrainer:
         }
 
     def batch(self) -> Batch:
-        """The batch of the next update: everything with its weight, or drawn units."""
+        """Build the batch of the next update: all units with their weights, or drawn units."""
         if self.units is None:
             rows, weight_U = self.rows, self.data.weight_SE.flatten()
         else:
@@ -179,14 +179,14 @@ class TableTrainer:
         )
 
     def evaluation(self) -> dict[str, float]:
-        """Where the learning curve stands: exact, averaged over instances."""
+        """Current point of the learning curve: exact, averaged over instances."""
         logp_SNA = self.tables.sampled_logit(self.algorithm.sampling_q_weight).log_softmax(-1)
         regret_S = solve.relative_regret(self.mdp, self.solution, logp_SNA)
         unseen_S = solve.mass_outside(self.mdp, logp_SNA, self.mdp.shown_SNK)
         return {"relative_regret": float(regret_S.mean()), "unseen_mass": float(unseen_S.mean())}
 
     def final(self) -> dict[str, Tensor]:
-        """Every table, and ``sampled``, the logits that are sampled from."""
+        """Every table, and ``sampled``, the logits of the policy that is sampled."""
         sampled = self.tables.sampled_logit(self.algorithm.sampling_q_weight)
         return {**self.tables.tensors(), "sampled": sampled.clone()}
 
@@ -194,7 +194,7 @@ class TableTrainer:
         return x_U.view(len(self.mdp.reward_SNA), -1).sum(-1)
 
     def _clip(self) -> Tensor:
-        """Clip the gradient norm of each instance, over all its tables; returns the norms before."""
+        """Clip the gradient norm of each instance, over all its tables; return the norms before clipping."""
         gradients = [p.grad for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
         norm_S = torch.stack([g.flatten(1).square().sum(-1) for g in gradients]).sum(0).sqrt()
         scale_S = (self.config.clip / norm_S.clamp(min=1e-12)).clamp(max=1.0)
@@ -203,7 +203,7 @@ class TableTrainer:
         return norm_S
 
     def _schedule(self) -> float:
-        """Share of the learning rate for the next update, judged at its middle."""
+        """Factor on the learning rate for the next update, computed at the middle of the update."""
         share = (self.done + 0.5) / self.config.updates
         return {"constant": 1.0, "linear": 1 - share, "cosine": 0.5 * (1 + math.cos(math.pi * share))}[
             self.config.schedule
@@ -219,7 +219,7 @@ class TableTrainer:
         save_state(folder, state)
 
     def _resume(self, folder: Path) -> int:
-        """Load the newest state, if any; the number of updates done."""
+        """Load the newest state, if any; return the number of updates done."""
         state = load_state(folder)
         if state is not None:
             self.tables.load(state["tables"])

@@ -1,7 +1,7 @@
 """A tiny transformer as the policy of a tree: tokens are actions, and all strings can be enumerated.
 
-The prompt is one token that is no action: rotary positions are relative, and after a prompt of action 0 the strings
-"0" and "0 0" would be one state to the transformer. The vocabulary head knows the actions alone.
+The prompt is one token that is not an action: rotary positions are relative, and after a prompt of action 0 the
+strings "0" and "0 0" would be one state to the transformer. The vocabulary head contains only the actions.
 
 Legend: S instances, N states, A actions, H steps, T steps taken.
 """
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from shiqbench_tasks.mdp.mdps import Mdp
 
 HIDDEN, INNER, LAYERS, HEADS = 16, 32, 2, 2
-SPREAD = 0.2  # deviation of initial weights: references far from uniform, none of them nearly certain
+SPREAD = 0.2  # standard deviation of initial weights: references are far from uniform, but never nearly certain
 
 
 def transformer(config: MdpConfig, instance: int) -> Any:
-    """The untrained transformer of an instance; embeddings have one token more than the head, the prompt."""
+    """Make the untrained transformer of an instance; only the embeddings contain the token of the prompt."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     actions, horizon, _ = config.sizes
@@ -58,7 +58,7 @@ def transformer(config: MdpConfig, instance: int) -> Any:
 
 @torch.no_grad()
 def table(model: Any, config: MdpConfig) -> Tensor:
-    """Logits ``[N, A]`` at every node, in fp64: the strings of H - 1 actions have every node among their prefixes."""
+    """Logits ``[N, A]`` at every node, in fp64: every node is a prefix of some string of H - 1 actions."""
     actions, horizon, _ = config.sizes
     strings = product(range(actions), repeat=horizon - 1)
     ids = torch.tensor([(actions, *string) for string in strings], device=model.device)
@@ -67,7 +67,7 @@ def table(model: Any, config: MdpConfig) -> Tensor:
 
 
 def build(config: MdpConfig) -> Mdp:
-    """The instances of a configuration, with untrained transformers as references."""
+    """Build the instances of a configuration, with untrained transformers as references."""
     tables = [table(transformer(config, s), config) for s in range(config.seeds)]
     return replace(mdps.build(config), ref_logit_SNA=torch.stack(tables))
 
@@ -76,11 +76,11 @@ def tables(config: MdpConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Logits of trained transformers at every node.
 
     Args:
-        config: Of the task.
-        tensors: Of all instances, names beginning with the instance.
+        config: Configuration of the task.
+        tensors: Weights of all instances; each name begins with the number of the instance.
 
     Returns:
-        ``logits`` of the model and ``sampled`` of what is sampled from, ``[S, N, A]``.
+        ``logits`` of the model, and ``sampled`` of the policy that is sampled, ``[S, N, A]``.
     """
     found: dict[str, list[Tensor]] = {"logits": [], "sampled": []}
     for s in range(config.seeds):
@@ -95,7 +95,7 @@ def tables(config: MdpConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def only(mdp: Mdp, s: int) -> Mdp:
-    """One instance of several."""
+    """Select one instance of several."""
     parts: dict[str, Any] = {
         f.name: getattr(mdp, f.name)[s : s + 1] for f in fields(mdp) if isinstance(getattr(mdp, f.name), torch.Tensor)
     }

@@ -1,4 +1,4 @@
-"""A matrix in a process of its own: ``matrix_alone.py RESULTS NAME...``; prints the states as JSON."""
+"""Runs a matrix in its own process: ``matrix_alone.py RESULTS NAME...``; prints the states as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs of the executors' tests: tiny MDPs, and a view that remembers."""
+"""Jobs for the tests of executors: tiny MDPs, and a view that records its calls."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TINY = {"task.mdp": "chain", "task.seeds": 2, "train.updates": 20, "train.save_e
 
 
 def job(results: Path, name: str = "job", *assignments: str, seed: int = 0, **resources: Any) -> Job:
-    """A training of 20 updates on two tiny MDPs."""
+    """Return a job that trains 20 updates on two tiny MDPs."""
     settings = {**TINY, **parse_assignments(assignments)}
     request = Request("rogue", "mdp", seed=seed, preset="smoke", settings=settings, plugins=(ROGUE,), results=results)
     return Job(name, request, Resources(**resources))
 
 
 class Memory:
-    """A view that keeps everything."""
+    """A view that records everything."""
 
     def __init__(self) -> None:
         self.said: list[str] = []

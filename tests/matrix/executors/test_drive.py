@@ -1,4 +1,4 @@
-"""From events to outcomes, with a transport that only pretends."""
+"""From events to outcomes, with a transport whose answers are given."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shiqbench.planning.plan import Request
 
 
 class Pretended:
-    """Answers each start of a job with the next of its answers: a cause, or ``well``."""
+    """Answers each start of a job with its next answer: a cause of failure, or ``well``."""
 
     def __init__(self, answers: dict[str, list[str]], steps: dict[str, list[str]]) -> None:
         self.answers, self.steps = answers, steps

@@ -1,4 +1,4 @@
-"""A matrix on a real GPU: who sees it, what is shared, and that the numbers are those of ``run``."""
+"""A matrix on a real GPU: which job sees it, how it is shared, and the same numbers as ``run``."""
 
 from __future__ import annotations
 

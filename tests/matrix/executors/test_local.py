@@ -1,4 +1,4 @@
-"""Real worker processes on this machine: re-use, loss, limits, order, interruption."""
+"""Real worker processes on this machine: reuse, loss, limits, order, interruption."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def weights(outcome: Outcome) -> str:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Outcome]]:
-    """One matrix of everything that can go wrong, and two jobs that go well."""
+    """Run one matrix with every kind of failure, and two jobs that succeed."""
     root = tmp_path_factory.mktemp("mixed")
     results = root / "results"
     jobs = [
@@ -124,6 +124,7 @@ def test_the_same_again_starts_nothing_that_is_done(mixed: tuple[Path, dict[str,
     assert again.result == done | {"cached": True}
 
 
+@pytest.mark.slow
 def test_one_process_runs_one_job_after_the_other(tmp_path: Path) -> None:
     outcomes = run([job(tmp_path, str(s), seed=s) for s in range(2)])
     assert [o.state for o in outcomes] == [JobState.DONE] * 2
@@ -153,6 +154,7 @@ def test_a_common_start_is_trained_once_and_everything_is_as_alone(
     assert made(tmp_path / "together") == made(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_the_first_failure_stops_the_rest_if_asked_to(tmp_path: Path) -> None:
     jobs = [job(tmp_path, "diverges", "algo.act=diverge"), job(tmp_path, "never", seed=1)]
     outcomes = run(jobs, fail_fast=True)
@@ -162,7 +164,7 @@ def test_the_first_failure_stops_the_rest_if_asked_to(tmp_path: Path) -> None:
 
 def test_what_can_never_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    with pytest.raises(ConfigError, match=r"cpus = 1e\+06, and there .*job greedy"):
+    with pytest.raises(ConfigError, match=r"cpus = 1e\+06, but there .*job greedy"):
         run([job(results, "fine"), job(results, "greedy", cpus=1e6)])
     with pytest.raises(ConfigError, match="two jobs are named 'same'"):
         run([job(results, "same"), job(results, "same", seed=1)])
@@ -170,7 +172,7 @@ def test_what_can_never_fit_is_refused_before_anything_is_written(tmp_path: Path
 
 
 def start_alone(results: Path, *names: str) -> subprocess.Popen[str]:
-    """A matrix in a process of its own, whose jobs take a while."""
+    """Start a matrix in its own process; its jobs take some seconds."""
     command = [sys.executable, str(HERE / "matrix_alone.py"), str(results), *names]
     paths = os.pathsep.join([str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
@@ -188,6 +190,7 @@ def trains(results: Path) -> bool:
     return any(p.stat().st_size for p in results.glob("mdp/rogue/*/train.jsonl"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_what_can_be_continued(tmp_path: Path, number: signal.Signals) -> None:
     matrix = start_alone(tmp_path / "results", "a")
@@ -203,6 +206,7 @@ def test_an_interruption_leaves_what_can_be_continued(tmp_path: Path, number: si
     assert (live["ended"], live["running"]) == (True, [])
 
 
+@pytest.mark.slow
 def test_a_worker_does_not_outlive_who_started_it(tmp_path: Path) -> None:
     matrix = start_alone(tmp_path / "results", "a")
     wait_for(lambda: trains(tmp_path / "results"))
@@ -222,4 +226,4 @@ def test_two_matrices_on_one_folder_train_each_cell_once(tmp_path: Path) -> None
     assert [m.returncode for m in both] == [0, 0]
     assert {s for each in states for s in each} <= {"done", "cached"}
     assert len(list(results.glob("mdp/rogue/*/DONE"))) == 2
-    assert len((tmp_path / "tally").read_text()) == 2 * 20  # updates that were made, by whomever
+    assert len((tmp_path / "tally").read_text()) == 2 * 20  # updates made by either process

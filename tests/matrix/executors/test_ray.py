@@ -1,4 +1,4 @@
-"""A real Ray cluster of two nodes: same results as here, the loss of a node, a node without the results folder."""
+"""A real Ray cluster of two nodes: same results as local, a lost node, a node without the results folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SLOW = "algo.pace=0.1"
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Two nodes of one core each; the tests' own modules can be imported there."""
+    """Start two nodes of one core each, which can import the modules of the tests."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -37,7 +37,7 @@ def four(results: Path) -> list[Job]:
 
 
 def files(results: Path) -> dict[str, bytes]:
-    """What must not depend on where it was made."""
+    """Return the files that must not depend on the machine."""
     kinds = ("metrics.json", "model.safetensors", "config.json")
     return {str(p.relative_to(results)): p.read_bytes() for p in sorted(results.rglob("*")) if p.name in kinds}
 
@@ -47,7 +47,7 @@ def run(jobs: list[Job], **options: Any) -> dict[str, Outcome]:
 
 
 def lose(cluster: Any, results: Path) -> threading.Thread:
-    """Kill the second node as soon as two jobs train."""
+    """Kill the second node when two jobs train."""
 
     def when_two_train() -> None:
         until = time.monotonic() + 200
@@ -84,7 +84,7 @@ def test_a_node_that_does_not_see_the_results_folder_says_so(
     assert (cause(outcome), outcome.attempts) == ("configuration", 1)
     assert outcome.error is not None
     assert re.fullmatch("node .* does not see the results folder", outcome.error["what"])
-    assert outcome.error["do"] == "put it on a folder that all nodes share"
+    assert outcome.error["do"] == "use a folder that all nodes share"
     assert not list(tmp_path.rglob("train.jsonl"))
 
 

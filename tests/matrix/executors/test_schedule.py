@@ -1,4 +1,4 @@
-"""The schedule and the pool alone: no process is started."""
+"""The schedule and the pool, without starting a process."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_first_of_a_common_start_makes_it_and_the_others_follow_when_it_is_m
 def test_what_only_waits_for_what_runs_comes_later() -> None:
     jobs = [(job("one"), ["cell one", "base"]), (job("base"), ["base"])]
     schedule = Schedule(jobs, pool(4), 2)
-    assert started(schedule) == ["base", "one"]  # the fewest steps first
+    assert started(schedule) == ["base", "one"]  # jobs with the fewest steps start first
     schedule.end("one")
     alone = Schedule([(job("one"), ["cell one", "base"]), (job("two"), ["base", "x"])], pool(4), 2)
     first = alone.start(0)
@@ -97,7 +97,7 @@ def test_gpus_are_assigned_whole_or_in_shares() -> None:
     half, whole, both = Resources(gpus=0.5), Resources(gpus=1), Resources(gpus=2)
     assert p.take(half) == ("0",)
     assert p.take(both) is None
-    assert p.take(half) == ("0",)  # the fullest that has room
+    assert p.take(half) == ("0",)  # the fullest GPU with room
     assert p.take(whole) == ("1",)
     assert p.take(half) is None
     p.give(half, ("0",))
@@ -110,9 +110,9 @@ def test_gpus_are_assigned_whole_or_in_shares() -> None:
 @pytest.mark.parametrize(
     ("needs", "said"),
     [
-        (Resources(cpus=5), "cpus = 5, and there are 4"),
-        (Resources(gpus=2), "gpus = 2, and there is 1"),
-        (Resources(memory_gb=11), "memory_gb = 11, and there are 10"),
+        (Resources(cpus=5), "cpus = 5, but there are 4"),
+        (Resources(gpus=2), "gpus = 2, but there is 1"),
+        (Resources(memory_gb=11), "memory_gb = 11, but there are 10"),
         (Resources(cpus=-1), "cpus = -1, which is negative"),
     ],
 )
@@ -121,7 +121,7 @@ def test_what_can_never_fit_is_said(needs: Resources, said: str) -> None:
 
 
 def test_a_gpu_and_a_half_is_not_to_be_had() -> None:
-    assert "must be whole ones" in str(pool(gpus=("0", "1")).never(Resources(gpus=1.5)))
+    assert "must be a whole number" in str(pool(gpus=("0", "1")).never(Resources(gpus=1.5)))
     assert pool(gpus=("0", "1")).never(Resources(gpus=2)) is None
 
 

@@ -143,7 +143,7 @@ def test_what_cannot_be_drawn_is_refused(results: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no trained cell of ultrafeedback"):
         front(tmp_path / "empty", "ultrafeedback")
     evaluation(cell(results, "sft"), 1.0, 1.0, prompts=PROMPTS - 1)
-    with pytest.raises(ConfigError, match="39 prompts where base has 40"):
+    with pytest.raises(ConfigError, match="39 prompts, but base has 40"):
         front(results, "ultrafeedback")
 
 

@@ -245,7 +245,7 @@ def test_an_episode_that_crashed_is_an_error_for_the_leaderboard(tmp_path: Path,
     notices, _ = export(
         records_of([crashed, play(Dialogue(entries[1], v4_root), entries[1].ground_truth)]), tmp_path, V4
     )
-    assert notices == [f"run-0: {entries[0].id} crashed: wrong for the leaderboard, not scored here"]
+    assert notices == [f"run-0: {entries[0].id} crashed: counted as wrong by the leaderboard, not scored here"]
     summary, failures = official_scores(tmp_path / "run-0", V4, "base")["base"]
     assert (summary["correct_count"], failures) == (1, {entries[0].id: "multi_turn:inference_error"})
 
@@ -256,7 +256,7 @@ def test_a_part_of_a_category_is_completed_for_v3(tmp_path: Path, bfcl_root: Pat
     notices, commands = export(records, tmp_path, V3)
     assert notices == [
         "bfcl-eval==2025.7.17 scores whole categories only: the 195 scenarios of base that were not evaluated count "
-        "as wrong there. Expect a correct_count of 5, of 200 there and of 5 here"
+        "as wrong there. Expect a correct_count of 5, out of 200 there and out of 5 here"
     ]
     summary, failures = official_scores(tmp_path / "run-0", V3, "base")["base"]
     assert (summary["correct_count"], summary["total_count"]) == (5, 200)
@@ -269,7 +269,7 @@ def test_the_next_command_is_told(tmp_path: Path, v4_root: Path) -> None:
     records = records_of([play(Dialogue(entry, v4_root), entry.ground_truth)])
     _, commands = export(records, tmp_path, V4, NAMES[1])
     assert commands == [
-        "pip install bfcl-eval==2026.3.23 soundfile  # in an environment of its own",
+        "pip install bfcl-eval==2026.3.23 soundfile  # in a separate environment",
         f"BFCL_PROJECT_ROOT={tmp_path}/run-0 bfcl evaluate --model {NAMES[1]} "
         "--test-category multi_turn_miss_func --partial-eval",
     ]

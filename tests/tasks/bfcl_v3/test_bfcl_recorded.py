@@ -74,7 +74,7 @@ def test_every_recorded_episode_is_scored_as_it_was_officially(
     recording, played = shared_recording
     facts = offline.recording_facts(recording, played)
     assert facts["episodes"] == facts["with_recorded_score"] == 1152
-    assert facts["left_out"]["holds a server's error instead of calls"]["lines"] == 48
+    assert facts["left_out"]["contains a server's error instead of calls"]["lines"] == 48
     assert facts["scores_that_disagree"] == 0
     labels = Counter(r.label for r in recording.episodes)
     assert set(labels) == {"valid", *ErrorType}
@@ -161,7 +161,7 @@ def test_bad_lines_are_left_out_counted_and_named(v4_root: Path, v4_base: tuple[
         "line is not JSON, probably cut off": {"lines": 1, "first": [f"{file}:2"]},
         "no such scenario": {"lines": 1, "first": [f"{file}:3"]},
         "scenario occurs twice in the file": {"lines": 1, "first": [f"{file}:4"]},
-        "holds a server's error instead of calls": {"lines": 1, "first": [f"{file}:5"]},
+        "contains a server's error instead of calls": {"lines": 1, "first": [f"{file}:5"]},
         "not in the leaderboard's layout": {"lines": 2, "first": [f"{file}:6", f"{file}:8"]},
     }
 
@@ -246,7 +246,7 @@ def test_what_was_left_out_is_said(
     said = capsys.readouterr().err
     assert "recorded: 1 line left out, line is not JSON, probably cut off: result/some_model/" in said
     assert "_result.json:201" in said
-    assert "recorded: 120 recorded scores are not ours: multi_turn_base_" in said
+    assert "recorded: 120 recorded scores differ from ours: multi_turn_base_" in said
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:

@@ -308,7 +308,7 @@ def test_a_cell_of_the_results_is_not_reachable_and_says_what_is() -> None:
 def test_a_model_of_other_tokens_is_refused(tiny_model: Path, tmp_path: Path, cache: Path) -> None:
     config = BfclConfig(behaviours=("rollout",), rollout_model=str(tiny_model))
     make_tokenizer(tmp_path, "{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}")
-    with pytest.raises(ConfigError, match="another vocabulary or chat template"):
+    with pytest.raises(ConfigError, match="its vocabulary or chat template differs"):
         BfclTask(config).use_model(StartModel(tmp_path))
     BfclTask(config).use_model(StartModel(tiny_model))
 

@@ -87,6 +87,7 @@ def test_playing_and_scoring_all_ground_truth_is_fast(bfcl_root: Path) -> None:
     assert time.process_time() - started < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS.values(), ids=lambda v: v.name)
 def test_the_official_checker_agrees(version: DataVersion) -> None:
     """On every entry's ground truth and on perturbations of it, in a fresh process, by type of error."""
@@ -125,6 +126,7 @@ def _wander(entry: Entry, chance: random.Random) -> Script:
     return tuple(map(tuple, turns))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS.values(), ids=lambda v: v.name)
 def test_the_official_checker_agrees_on_random_calls(version: DataVersion) -> None:
     """Two random walks an entry, each step of one call to three, in a fresh process."""

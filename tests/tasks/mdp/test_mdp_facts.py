@@ -147,6 +147,7 @@ def descended(reward: str, name: str) -> float:
     return float(regrets(trained(task, form(name), updates=100, **settings)).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reward", ["sparse", "dense"])
 def test_the_order_of_the_forms_after_as_many_steps(reward: str) -> None:
     found = [descended(reward, n) for n in ("shiq", "no shift", "stop_future", "first token", "one step", "neither")]

@@ -107,9 +107,9 @@ def test_presets_are_valid_and_give_the_losses_the_objectives_beta(algo: str, pr
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"algo.beta": 0.1}, r"^algo.beta = 0.1 but task.beta = 0.5; set both$"),
-        ({"task.beta": 0.25}, r"^algo.beta = 0.5 but task.beta = 0.25; set both$"),
-        ({"task.gamma": 0.9}, r"^algo.gamma = 1 but task.gamma = 0.9; set both$"),
+        ({"algo.beta": 0.1}, r"^algo.beta = 0.1 but task.beta = 0.5; set both to one value$"),
+        ({"task.beta": 0.25}, r"^algo.beta = 0.5 but task.beta = 0.25; set both to one value$"),
+        ({"task.gamma": 0.9}, r"^algo.gamma = 1 but task.gamma = 0.9; set both to one value$"),
         ({"start.algorithm": "sft"}, r"start.algorithm = sft cannot be honoured: mdp brings its own policy"),
         ({"train.micro_tokens": 4}, r"unknown setting 'train.micro_tokens'"),
         ({"eval.max_tokens": 4}, r"unknown setting 'eval.max_tokens' .*; eval has no settings"),
