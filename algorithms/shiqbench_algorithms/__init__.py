@@ -1,4 +1,4 @@
-"""The algorithms that ship with shiqbench, one page each. They register like anybody's."""
+"""The algorithms that ship with shiqbench, one page each. They register in the same way as third-party plugins."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from shiqbench.plugin import AlgorithmSpec, hookimpl
 
 @hookimpl
 def shiqbench_register_algorithms() -> list[AlgorithmSpec]:
-    """Name the built-in algorithms."""
+    """Return the specs of the built-in algorithms."""
     return [
         AlgorithmSpec(
             name="base",
             version="1",
-            summary="the model as it is; trains nothing",
+            summary="the model as it is, without training",
             target="shiqbench_algorithms.base:Base",
             config="shiqbench_algorithms.base:BaseConfig",
             trains=False,
@@ -27,28 +27,28 @@ def shiqbench_register_algorithms() -> list[AlgorithmSpec]:
         AlgorithmSpec(
             name="dpo",
             version="1",
-            summary="direct preference optimisation on pairs of a group",
+            summary="direct preference optimisation on pairs of episodes of a group",
             target="shiqbench_algorithms.dpo:Dpo",
             config="shiqbench_algorithms.dpo:DpoConfig",
         ),
         AlgorithmSpec(
             name="shiq",
             version="1",
-            summary="Q-learning on the logits: off-policy, token by token, multi-turn",
+            summary="Q-learning on the logits: off-policy, per token, multi-turn",
             target="shiqbench_algorithms.shiq:Shiq",
             config="shiqbench_algorithms.shiq:ShiqConfig",
         ),
         AlgorithmSpec(
             name="ipo",
             version="1",
-            summary="identity preference optimisation on pairs: the gap is regressed on a finite target",
+            summary="identity preference optimisation on pairs: regresses the gap on a finite target",
             target="shiqbench_algorithms.ipo:Ipo",
             config="shiqbench_algorithms.ipo:IpoConfig",
         ),
         AlgorithmSpec(
             name="kto",
             version="1",
-            summary="Kahneman-Tversky optimisation from good and bad episodes, without pairs",
+            summary="Kahneman-Tversky optimisation on good and bad episodes, without pairs",
             target="shiqbench_algorithms.kto:Kto",
             config="shiqbench_algorithms.kto:KtoConfig",
         ),
@@ -69,14 +69,14 @@ def shiqbench_register_algorithms() -> list[AlgorithmSpec]:
         AlgorithmSpec(
             name="rebel",
             version="1",
-            summary="differences of log-ratios regressed on differences of returns",
+            summary="regresses differences of log-ratios on differences of returns",
             target="shiqbench_algorithms.rebel:Rebel",
             config="shiqbench_algorithms.rebel:RebelConfig",
         ),
         AlgorithmSpec(
             name="qrpo",
             version="1",
-            summary="log-ratios regressed on the rank among the reference's own completions",
+            summary="regresses log-ratios on ranks among completions of the reference",
             target="shiqbench_algorithms.qrpo:Qrpo",
             config="shiqbench_algorithms.qrpo:QrpoConfig",
         ),
@@ -104,14 +104,14 @@ def shiqbench_register_algorithms() -> list[AlgorithmSpec]:
         AlgorithmSpec(
             name="oreo",
             version="1",
-            summary="soft Bellman consistency token by token, with a value head",
+            summary="soft Bellman consistency at every token, with a value head",
             target="shiqbench_algorithms.oreo:Oreo",
             config="shiqbench_algorithms.oreo:OreoConfig",
         ),
         AlgorithmSpec(
             name="dqo",
             version="1",
-            summary="oreo's residual with the gradient through everything",
+            summary="the residual of oreo, without its stopped gradients",
             target="shiqbench_algorithms.dqo:Dqo",
             config="shiqbench_algorithms.dqo:DqoConfig",
         ),

@@ -1,4 +1,4 @@
-"""Which episodes count as good: the one rule that sft and kto share."""
+"""The rule by which sft and kto decide which episodes are good."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shiqbench.plugin import AlgorithmConfig
 
 
 class AcceptanceConfig(AlgorithmConfig):
-    """The best episodes of each group, or those whose return exceeds ``threshold``."""
+    """The best episodes of each group are good, or those whose return exceeds ``threshold``."""
 
     accept: Literal["best", "threshold"] = "best"
     threshold: float = 0.0

@@ -1,9 +1,9 @@
-r"""base: the model as it is.
+r"""base: the model as it is, without training.
 
 $$ \text{no loss} $$
 
-The point that every other cell is compared with. It trains nothing, so its cell depends on the
-model and the task's setting alone and is shared by all comparisons.
+Every other cell is compared with it. It trains nothing, so its cell depends only on the model and the task's
+setting, and all comparisons share it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss
 
 
 class BaseConfig(AlgorithmConfig):
-    """Nothing to set."""
+    """base has no settings."""
 
 
 class Base(Algorithm[BaseConfig]):
-    """The untrained model."""
+    """The model as it is."""
 
     uses_reference = False
 
     def loss(self, batch: Batch) -> Loss:
-        """Refuse: there is nothing to train."""
+        """Raise TypeError: there is nothing to train."""
         raise TypeError("base trains nothing and has no loss")

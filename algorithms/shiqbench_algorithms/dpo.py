@@ -3,8 +3,8 @@ r"""dpo: direct preference optimisation.
 $$ L = - (1 - \epsilon) \ln \sigma(\beta (h_w - h_l)) - \epsilon \ln \sigma(-\beta (h_w - h_l)),
 \qquad h = \sum_t \ln \frac{\pi(a_t|s_t)}{\pi_{ref}(a_t|s_t)} $$
 
-over pairs of one group, w with the higher return. Equals ln 2 at the reference.
-Rafailov et al. 2023, arXiv 2305.18290; label smoothing is the conservative form noted by its authors.
+over pairs of one group, where w has the higher return. The loss is ln 2 at the reference.
+Rafailov et al. 2023, arXiv 2305.18290; label smoothing is the conservative form that its authors note.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss, log_sigmoi
 
 
 class DpoConfig(AlgorithmConfig):
-    """beta 0.1 is the value of the paper's experiments."""
+    """beta 0.1 is the value in the paper's experiments."""
 
-    beta: float = Field(default=0.1, gt=0, description="strength of the tie to the reference")
+    beta: float = Field(default=0.1, gt=0, description="how strongly the policy is kept near the reference")
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
 
 
@@ -30,11 +30,11 @@ class Dpo(Algorithm[DpoConfig]):
 
     @property
     def loss_at_reference(self) -> float:
-        """Both terms are ln 2 at margin 0, and smoothing only weighs them."""
+        """Ln 2: both terms have this value at margin 0, and smoothing only weights them."""
         return math.log(2)
 
     def loss(self, batch: Batch) -> Loss:
-        """One value per pair."""
+        """Compute one value per pair."""
         h_w, h_l = batch.pairs(batch.logratio_E)
         margin_U = self.config.beta * (h_w - h_l)
         smooth = self.config.label_smoothing

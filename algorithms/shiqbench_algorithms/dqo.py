@@ -4,13 +4,13 @@ With $\rho = \ln\pi - \ln\pi_{ref}$ at action tokens and $R_t = \sum_{k \ge t} r
 
 $$ L = \mathrm{mean}_t \big( V(s_t) - R_t + \beta \textstyle\sum_{k \ge t} \rho_k \big)^2, $$
 
-averaged over episodes; the gradient flows through V and through every log-ratio. It is oreo without its
-stopped gradients and its KL term: the same residual and the same gradient of V. It is shiq's multi-step
-residual with a value head in place of the logits' own value.
+averaged over episodes; the gradient flows through V and through every log-ratio. It is oreo without stopped
+gradients and without the KL term: the residual and the gradient of V are the same. It is also the multi-step
+residual of shiq, with a value head instead of the value from the logits.
 
-Liu et al. 2024, arXiv 2410.09302; that it equals oreo without stopped gradients is stated in oreo's appendix C,
-and this form is taken from there. The paper's lambda-returns and importance weights are not here, and
-there is no gamma (undiscounted). Its beta was not read: 0.02 is ours, as for shiq.
+Liu et al. 2024, arXiv 2410.09302. The form is from appendix C of the oreo paper, which states that dqo equals oreo
+without stopped gradients. The paper's lambda-returns and importance weights are not implemented, and there is no
+gamma (undiscounted). We did not read its beta: 0.02 is our choice, as for shiq.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss, Need, suff
 
 
 class DqoConfig(AlgorithmConfig):
-    """beta in units of reward per nat."""
+    """beta is in units of reward per nat."""
 
     beta: float = Field(default=0.02, gt=0, description="an episode moves by about return/beta nats")
 
 
 class Dqo(Algorithm[DqoConfig]):
-    """Squared soft Bellman residual of the rest of the episode, V from a head."""
+    """Minimises the squared soft Bellman residual of the rest of the episode; V comes from a head."""
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -36,11 +36,11 @@ class Dqo(Algorithm[DqoConfig]):
 
     @property
     def temperature(self) -> float:
-        """Zero residuals everywhere are the optimum of beta."""
+        """Beta: at its optimum all residuals are zero."""
         return self.config.beta
 
     def loss(self, batch: Batch) -> Loss:
-        """Mean over the action tokens of every episode."""
+        """Compute, for every episode, the mean over its action tokens."""
         beta, rho_EA = self.config.beta, batch.logratio_EA
         value_EA = batch.need("value_EA") * batch.valid_EA
         to_go_EA = suffix_sum(batch.reward_EA * batch.valid_EA - beta * rho_EA)

@@ -1,20 +1,20 @@
 r"""ilql: implicit language Q-learning.
 
-With a value head V, a Q head and its slowly following target $\hat Q$, at every action token
+With a value head V, a Q head and its target $\hat Q$, which follows Q slowly, at every action token
 
 $$ L = \underbrace{(r_t + \gamma\,\mathrm{sg}V(s_{t+1}) - Q(s_t,a_t))^2}_{TD} +
 \underbrace{|\tau - [u_t < 0]|\, u_t^2}_{expectile,\; u_t = \hat Q(s_t,a_t) - V(s_t)} +
 c \underbrace{\big(\ln \textstyle\sum_a e^{Q(s_t,a)} - Q(s_t,a_t)\big)}_{CQL} - b \ln \pi(a_t|s_t), $$
 
-averaged over tokens. s_{t+1} is the state of the next action token, V = 0 after the last. The policy itself only
-clones the behaviour; what is sampled from is $\mathrm{softmax}(l + w Q)$, w = ``q_weight``: the advantage Q - V
-of the paper, in which V cancels. With a linear Q head that is an ordinary vocabulary head, and is
-exported as one.
+averaged over tokens. s_{t+1} is the state of the next action token; V = 0 after the last. The policy itself only
+clones the behaviour. Tokens are sampled from $\mathrm{softmax}(l + w Q)$, w = ``q_weight``: the paper has
+Q - V instead of Q, but V cancels in the softmax. With a linear Q head, l + w Q is an ordinary vocabulary head, and
+is exported as one.
 
-Snell et al. 2022, arXiv 2206.11871. tau 0.7, gamma 0.99, c 1e-4, b 1 and the target's rate 0.005 are the Wordle
-configuration of its authors' code; q_weight 1 is ours (theirs is chosen at evaluation, 16 for Wordle).
-Ours too: one Q head instead of the smaller of two, and heads that read a detached hidden state, so that TD and
-expectile do not move the language model. The behaviour is cloned from all episodes, not from good ones.
+Snell et al. 2022, arXiv 2206.11871. tau 0.7, gamma 0.99, c 1e-4, b 1 and the target's rate 0.005 are from the Wordle
+configuration in its authors' code; q_weight 1 is our choice (they choose it at evaluation, 16 for Wordle).
+Also our choice: one Q head instead of the smaller of two, and heads that read a detached hidden state, so TD and
+expectile do not move the language model. Behaviour is cloned from all episodes, not only from good ones.
 """
 
 from __future__ import annotations
@@ -30,18 +30,22 @@ if TYPE_CHECKING:
 
 
 class IlqlConfig(AlgorithmConfig):
-    """Q and V in units of return, so ``q_weight`` is in nats per unit of return."""
+    """Q and V are in units of return, so ``q_weight`` is in nats per unit of return."""
 
-    tau: float = Field(default=0.7, gt=0, lt=1, description="expectile; towards 1 V becomes the best seen")
-    gamma: float = Field(default=0.99, gt=0, le=1, description="per action token")
-    cql_weight: float = Field(default=1e-4, ge=0, description="keeps Q low where the data show nothing")
-    bc_weight: float = Field(default=1.0, ge=0, description="behaviour cloning of the policy's own head")
-    q_weight: float = Field(default=1.0, ge=0, description="what is sampled from is softmax(l + q_weight Q)")
-    target_rate: float = Field(default=0.005, gt=0, le=1, description="share by which the target follows per update")
+    tau: float = Field(
+        default=0.7, gt=0, lt=1, description="expectile; near 1, V approaches the best value in the data"
+    )
+    gamma: float = Field(default=0.99, gt=0, le=1, description="discount per action token")
+    cql_weight: float = Field(
+        default=1e-4, ge=0, description="weight of the term that keeps Q low where there are no data"
+    )
+    bc_weight: float = Field(default=1.0, ge=0, description="weight of behaviour cloning, which trains the policy")
+    q_weight: float = Field(default=1.0, ge=0, description="tokens are sampled from softmax(l + q_weight Q)")
+    target_rate: float = Field(default=0.005, gt=0, le=1, description="share by which the target moves to Q per update")
 
 
 class Ilql(Algorithm[IlqlConfig]):
-    """Offline Q-learning inside the data's support, applied when tokens are sampled."""
+    """Offline Q-learning within the support of the data; Q is applied when tokens are sampled."""
 
     uses_reference = False
 
@@ -52,16 +56,16 @@ class Ilql(Algorithm[IlqlConfig]):
 
     @property
     def sampling_q_weight(self) -> float:
-        """The weight of Q when tokens are sampled."""
+        """Weight of Q when tokens are sampled."""
         return self.config.q_weight
 
     @property
     def target_rate(self) -> float:
-        """How fast the target follows."""
+        """Share by which the target moves to Q per update."""
         return self.config.target_rate
 
     def loss(self, batch: Batch) -> Loss:
-        """All four terms, summed over the action tokens of every episode; the denominator counts tokens."""
+        """Sum all four terms over the action tokens of every episode; the denominator counts tokens."""
         c, valid_EA, q = self.config, batch.valid_EA, batch.token_q
         if q is None:
             raise TypeError("the batch has no token_q, which ilql needs")

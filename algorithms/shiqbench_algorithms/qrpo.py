@@ -4,17 +4,17 @@ $$ L = (U - \beta \ln Z - \beta h)^2, \qquad h = \sum_t \ln \frac{\pi(a_t|s_t)}{
 $$ U = \frac1n \sum_j \big( [R_j < R] + c\,[R_j = R] \big), \qquad
 \beta \ln Z = \beta \Big( \ln \sum_j e^{U_j/\beta} - \ln n \Big) $$
 
-per episode, R_1..R_n the returns of completions of its prompt that the reference sampled. U is the share of
-them below R, ties counted by c = 1/2 (``ties = mid``) or, as the paper does, c = 1 (``inclusive``). U_j is the same
-share for completion j among the n - 1 others. U counts all n as given: whether the episode is itself one of
-them is not known here, and if it is, its tie with itself is counted (c/n too much).
+per episode. R_1..R_n are the returns of completions of its prompt that the reference sampled. U is the share of
+them below R; a tie counts c = 1/2 (``ties = mid``) or, as in the paper, c = 1 (``inclusive``). U_j is the same
+share for completion j among the n - 1 others. U counts all n completions: this code does not know whether the
+episode is one of them. If it is, its tie with itself is counted too (c/n too much).
 
-The closed form Z = beta (e^{1/beta} - 1) of the paper is the limit of many completions without ties. Binary
-rewards at beta 0.5 (16 completions, half of them right, inclusive): beta ln Z is 0.801, the closed form says 0.581;
-and it overflows fp32 for small beta, which the form above does not.
+The paper's closed form Z = beta (e^{1/beta} - 1) is the limit of many completions without ties. With binary rewards
+at beta 0.5 (16 completions, half of them right, inclusive), beta ln Z is 0.801, but the closed form gives 0.581.
+The closed form also overflows fp32 for small beta; the form above does not.
 
 Matrenok et al. 2025, arXiv 2507.08068. Its optimum is that of the reward U, not of R. Mid-ranks and the
-leave-one-out estimate of Z are ours [derived]; beta 0.003 is the example configuration of its authors' code.
+leave-one-out estimate of Z are ours [derived]; beta 0.003 is from the example configuration in its authors' code.
 """
 
 from __future__ import annotations
@@ -30,27 +30,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-# Returns closer than this are equal: sums of the same rewards differ by rounding.
+# Returns that differ by less are ties: sums of the same rewards differ by rounding.
 TIE = 1e-5
 
 
 class QrpoConfig(AlgorithmConfig):
-    """beta per nat, U being between 0 and 1."""
+    """beta is per nat; U is between 0 and 1."""
 
     beta: float = Field(default=0.003, gt=0, description="an episode moves by at most about 1/beta nats")
-    ties: Literal["mid", "inclusive"] = Field(default="mid", description="an equal return counts as 1/2 or as 1 below")
+    ties: Literal["mid", "inclusive"] = Field(
+        default="mid", description="mid counts an equal return as half below, inclusive as below"
+    )
 
 
 class Qrpo(Algorithm[QrpoConfig]):
-    """Log-ratios regressed on ranks, with the exact partition function of the ranks."""
+    """Regresses log-ratios on ranks, with the exact partition function of the ranks."""
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Scored completions of the reference, at least two per prompt."""
+        """Scored completions of the reference; at least two per prompt."""
         return frozenset({"reference_returns"})
 
     def ranks(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """``U`` and ``beta ln Z`` of every row, both ``[E]``.
+        """Compute ``U`` and ``beta ln Z`` of every row, both ``[E]``.
 
         Raises:
             RunError: A prompt has fewer than two completions.
@@ -63,7 +65,7 @@ class Qrpo(Algorithm[QrpoConfig]):
         n_E = known_EK.sum(-1).to(returns_EK.dtype)
         if bool((n_E < 2).any()):
             raise RunError(
-                "qrpo needs two scored completions of the reference for every prompt, one has fewer",
+                "qrpo needs two scored completions of the reference for every prompt, but one prompt has fewer",
                 where="training data",
                 do="sample more of them, or use another algorithm",
             )
@@ -72,19 +74,19 @@ class Qrpo(Algorithm[QrpoConfig]):
         sorted_EK = returns_EK.nan_to_num(nan=math.inf).sort(-1).values
 
         def below(x_EX: Tensor) -> Tensor:
-            """How many of each row's completions are below each ``x``; ties count ``tie``."""
+            """Count each row's completions below each ``x``; a tie counts ``tie``."""
             low_EX = torch.searchsorted(sorted_EK, x_EX - TIE)
             high_EX = torch.searchsorted(sorted_EK, x_EX + TIE, right=True)
             return low_EX + tie * (high_EX - low_EX).to(x_EX.dtype)
 
         u_E = below(batch.return_E[:, None].contiguous())[:, 0] / n_E
-        others_EK = below(sorted_EK) - tie  # not its tie with itself
+        others_EK = below(sorted_EK) - tie  # without its tie with itself
         u_EK = (others_EK / (n_E[:, None] - 1)).masked_fill(sorted_EK.isinf(), -math.inf)
         log_z_E = beta * ((u_EK / beta).logsumexp(-1) - n_E.log())
         return u_E, log_z_E
 
     def loss(self, batch: Batch) -> Loss:
-        """One value per episode."""
+        """Compute one value per episode."""
         h_E = batch.logratio_E
         u_E, log_z_E = self.ranks(batch)
         residual_E = u_E - log_z_E - self.config.beta * h_E

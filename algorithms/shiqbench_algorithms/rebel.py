@@ -2,12 +2,12 @@ r"""rebel: regression of relative rewards.
 
 $$ L = (h_i - h_j - \eta (R_i - R_j))^2, \qquad h = \sum_t \ln \frac{\pi(a_t|s_t)}{\pi_{ref}(a_t|s_t)} $$
 
-over two episodes of one group, equal returns included: they say that h should be equal too. With eta = 1/beta
-it is copg for k = 2 divided by beta^2.
+over two episodes of one group. Their returns may be equal: then h should be equal too. With eta = 1/beta the loss is
+that of copg for k = 2, divided by beta^2.
 
-Gao et al. 2024, arXiv 2404.16767; pi_ref is the previous iterate there, and the starting model in this
-offline form. eta 1 is the default of its authors' code, for rewards on the scale of a reward model (about
-unit variance); for returns within 0 and 1 larger values are needed to move at all.
+Gao et al. 2024, arXiv 2404.16767; there pi_ref is the previous iterate; in this offline form it is the starting model.
+eta 1 is the default of its authors' code, for rewards on the scale of a reward model (about unit variance). Returns
+between 0 and 1 need larger values to move the policy at all.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss
 
 
 class RebelConfig(AlgorithmConfig):
-    """eta in nats per unit of reward, the inverse of the others' beta."""
+    """eta is in nats per unit of reward; it is the inverse of beta in the other algorithms."""
 
     eta: float = Field(default=1.0, gt=0, description="an episode moves by about eta times its return, in nats")
 
 
 class Rebel(Algorithm[RebelConfig]):
-    """Log-ratio differences regressed on reward differences."""
+    """Regresses differences of log-ratios on differences of returns."""
 
     unit = "group"
 
     @property
     def group_size(self) -> int:
-        """Two: a pair whose returns may be equal."""
+        """Two episodes, whose returns may be equal."""
         return 2
 
     @property
     def temperature(self) -> float:
-        """Zero loss on all pairs of a prompt is the optimum of beta = 1/eta."""
+        """1/eta: at the optimum of this beta the loss is zero on all pairs of a prompt."""
         return 1 / self.config.eta
 
     def loss(self, batch: Batch) -> Loss:
-        """One value per two episodes."""
+        """Compute one value per two episodes."""
         h_i, h_j = batch.pairs(batch.logratio_E)
         r_i, r_j = batch.pairs(batch.return_E)
         residual_U = h_i - h_j - self.config.eta * (r_i - r_j)

@@ -2,9 +2,9 @@ r"""sft: supervised fine-tuning on accepted episodes.
 
 $$ L = - \frac{1}{N} \sum_{e \in \text{accepted}} \sum_t m_t \ln \pi(a_t | s_t) $$
 
-with N the number of action tokens (``normalize = token``) or each episode averaged over its
-own tokens first (``sequence``). Acceptance: the best episodes of each group, or those whose
-return exceeds a stated threshold. Standard; the token average is the usual default.
+where N is the number of action tokens (``normalize = token``); with ``sequence`` each episode is first averaged over
+its own tokens. The best episodes of each group are accepted, or those whose return exceeds ``threshold``. The method
+is standard; the token average is the usual default.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 class SftConfig(AcceptanceConfig):
-    """Which episodes are imitated, and how tokens are weighed."""
+    """Settings: which episodes are imitated, and how tokens are weighted."""
 
     normalize: Literal["token", "sequence"] = "token"
 
 
 class Sft(Algorithm[SftConfig]):
-    """Maximum likelihood of the accepted episodes' action tokens."""
+    """Maximises the likelihood of the action tokens of accepted episodes."""
 
     uses_reference = False
 
     def select(self, episodes: Sequence[Episode]) -> list[Episode]:
-        """Accepted episodes only."""
+        """Return only the accepted episodes."""
         return accepted(episodes, self.config.accept, self.config.threshold)
 
     def loss(self, batch: Batch) -> Loss:
-        """Negative log-likelihood per episode."""
+        """Compute the negative log-likelihood per episode."""
         nll_E = -batch.logp_EA.sum(-1)
         length_E = batch.length_E
         metrics = {"nll_per_token": nll_E.detach() / length_E, "nll": nll_E.detach()}

@@ -1,18 +1,18 @@
-r"""shiq: Q-learning on the logits, with the reference folded in.
+r"""shiq: Q-learning on the logits, relative to the reference.
 
 With $v(s) = \ln\sum_a e^{l(s,a)}$, $\Delta v = v - v_{ref}$ and $\rho = \ln\pi - \ln\pi_{ref}$ at action tokens,
 
 $$ \delta_t = \sum_{k \ge t} \gamma^{k-t} (r_k - \beta \rho_k) - \beta \Delta v(s_t), \qquad
 L = \mathrm{mean}_{episodes}\; \mathrm{norm}_t\; \delta_t^2 . $$
 
-It is the soft Bellman residual of $q = \beta (l - l_{ref})$ telescoped over the rest of the episode
-(``multi_step``), with logits shifted by the reference's $v_{ref}$ (``shift``) so that q and V are 0 at the start.
-One-step form: $r_t - \beta\rho_t - \beta\Delta v(s_t) + \gamma\beta\Delta v(s_{t+1})$, s_{t+1} at the next action
-token and 0 after the last. Without the shift $\Delta v$ is replaced by $v$.
+It is the soft Bellman residual of $q = \beta (l - l_{ref})$, telescoped over the rest of the episode
+(``multi_step``). Logits are shifted by the reference's $v_{ref}$ (``shift``), so q and V are 0 at the start.
+One-step form: $r_t - \beta\rho_t - \beta\Delta v(s_t) + \gamma\beta\Delta v(s_{t+1})$; s_{t+1} is the state of the
+next action token, and $\Delta v$ is 0 after the last. Without the shift, $v$ replaces $\Delta v$.
 
-Source: Clavier et al. 2025, arXiv 2505.11081. Only its abstract and summaries were at hand: the loss is derived
-here from the soft Bellman equation and agrees with them; its t=0 term is printed in ReVal (2026).
-The defaults are ours.
+Source: Clavier et al. 2025, arXiv 2505.11081. We had only its abstract and summaries. We derived the loss from
+the soft Bellman equation; it agrees with them, and its t=0 term is printed in ReVal (2026). The defaults are our
+choice.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
 
 
 class ShiqConfig(AlgorithmConfig):
-    """Switches of the derivation's steps, and beta in units of reward per nat."""
+    """Switches for the steps of the derivation; beta is in units of reward per nat."""
 
     beta: float = Field(default=0.02, gt=0, description="an episode moves by about return/beta nats")
-    gamma: float = Field(default=1.0, gt=0, le=1, description="per action token")
-    shift: bool = Field(default=True, description="fold the reference's value into the logits")
-    multi_step: bool = Field(default=True, description="telescope over the rest of the episode")
-    stop_future: bool = Field(default=False, description="no gradient through what follows token t")
+    gamma: float = Field(default=1.0, gt=0, le=1, description="discount per action token")
+    shift: bool = Field(default=True, description="subtract the reference's value v_ref from v")
+    multi_step: bool = Field(default=True, description="sum rewards and log-ratios over the rest of the episode")
+    stop_future: bool = Field(default=False, description="stop the gradient through everything after token t")
     normalize: Literal["sum", "sequence", "token"] = "sequence"
 
 
 class Shiq(Algorithm[ShiqConfig]):
-    """Squared soft Bellman residual at every action token."""
+    """Minimises the squared soft Bellman residual at every action token."""
 
     @property
     def temperature(self) -> float:
-        """Zero residuals are the optimum of beta, of the objective discounted by gamma."""
+        """Beta: at its optimum, of the objective discounted by gamma, all residuals are zero."""
         return self.config.beta
 
     def residual(self, batch: Batch) -> Tensor:
-        """``delta_t`` at every action token ``[E, A]``, 0 elsewhere."""
+        """Compute ``delta_t`` at every action token ``[E, A]``; it is 0 elsewhere."""
         c = self.config
         dv_EA = (batch.lse_EA - batch.ref_lse_EA if c.shift else batch.lse_EA) * batch.valid_EA
         gain_EA = batch.reward_EA * batch.valid_EA - c.beta * batch.logratio_EA  # r - beta * rho
@@ -64,7 +64,7 @@ class Shiq(Algorithm[ShiqConfig]):
         return delta_EA * batch.valid_EA
 
     def loss(self, batch: Batch) -> Loss:
-        """Squared residuals, normalised per episode."""
+        """Compute squared residuals, normalised per episode."""
         squared_E = self.residual(batch).square().sum(-1)
         length_E = batch.length_E
         numerator, denominator = {

@@ -1,4 +1,4 @@
-"""The command line. Every verb is a few lines here; what it does lives elsewhere."""
+"""The command line. Each verb is a few lines here; other modules do the work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from shiqbench.running.team import launched, let_main_speak_first
 
 app = typer.Typer(
     name="shiqbench",
-    help="Train and evaluate fine-tuning algorithms for language models as comparable cells.",
+    help=(
+        "Train, evaluate and compare fine-tuning algorithms for language models.\n\n"
+        "A cell is one algorithm with one task, model, seed and set of settings. "
+        "Each cell has its own folder, named after its digest."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -24,7 +28,7 @@ app.add_typer(cli_results.app)
 
 
 def say_version(wanted: bool) -> None:
-    """Print the installed version and end."""
+    """Print the installed version and exit."""
     if wanted:
         import importlib.metadata
 
@@ -34,39 +38,45 @@ def say_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=say_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Options of every verb; ``--debug`` is read in :func:`main`."""
+    """Options that every verb takes; :func:`main` reads ``--debug``."""
 
 
 @app.command()
 def run(
-    algo: Annotated[str, typer.Option(help="Algorithm; see `shiqbench list algorithms`.")],
-    task: Annotated[str, typer.Option(help="Task; see `shiqbench list tasks`.")],
-    model: Annotated[str | None, typer.Option(help="Folder, hub name, cell:DIGEST, or the embedded model.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of training.")] = 0,
+    algo: Annotated[str, typer.Option(help="Name of the algorithm; `shiqbench list algorithms` lists all.")],
+    task: Annotated[str, typer.Option(help="Name of the task; `shiqbench list tasks` lists all.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model to start from: a folder, a hub name, cell:DIGEST (the weights of a finished cell), or "
+            "smollm2-135m-instruct. If left out: the preset's model."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
     preset: Annotated[
-        str, typer.Option(help="smoke, cpu or full; what a task offers is in `shiqbench show TASK`.")
+        str, typer.Option(help="Size of the run: smoke, cpu or full; `shiqbench show TASK` shows what they set.")
     ] = "cpu",
-    assign: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.")] = None,
-    engine: Annotated[str | None, typer.Option(help="vllm or transformers.")] = None,
-    repeats: Annotated[int | None, typer.Option(help="Evaluations with consecutive seeds.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="A setting: section.key=value; repeatable.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Engine for evaluations: vllm or transformers.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Number of evaluations, with consecutive seeds.")] = None,
     also: Annotated[
-        list[str] | None, typer.Option(help="TASK or TASK:ARG to evaluate in addition, such as lm_eval:ifeval.")
+        list[str] | None, typer.Option(help="Also evaluate on TASK or TASK:ARG, such as lm_eval:ifeval; repeatable.")
     ] = None,
     eval_every: Annotated[
-        int | None, typer.Option(help="Also evaluate on validation every N updates: a learning curve.")
+        int | None, typer.Option(help="Also evaluate on the validation split after every N updates (a learning curve).")
     ] = None,
-    track: Annotated[str | None, typer.Option(help="Experiment tracker, such as tensorboard.")] = None,
+    track: Annotated[str | None, typer.Option(help="Log to tensorboard, wandb, trackio or mlflow.")] = None,
     results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
     plugin: PluginFiles = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train and evaluate one cell; what is already done is not done again."""
+    """Train and evaluate one cell. Finished steps are not repeated."""
     from shiqbench.planning.make import make_plan
     from shiqbench.planning.plan import ExactPlan, Request
 
@@ -100,7 +110,7 @@ def run(
     from shiqbench.running.runner import describe, missing, run_plan
 
     lines = describe(plan)
-    # Imported once the request is known to be right, so that a wrong one is answered at once.
+    # The import is slow. It comes after the check of the request, so that a wrong request fails at once.
     from shiqbench.base.progress import Display
 
     display = Display(track)
@@ -125,12 +135,12 @@ def run(
 @app.command(name="list")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="algorithms, tasks, engines, rewards or plugins; all if left out.")
+        str | None, typer.Argument(help="Only this kind: algorithms, tasks, engines, rewards or plugins.")
     ] = None,
     plugin: PluginFiles = None,
     as_json: Json = False,
 ) -> None:
-    """List what is registered, and plugins that did not load."""
+    """List algorithms, tasks, engines, reward models and plugins."""
     from shiqbench.commands.listing import listing
 
     found = listing(kind, tuple(plugin or ()))
@@ -146,18 +156,20 @@ def list_(
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help="An algorithm, task, engine or reward model, or a cell's folder or digest.")
+        str, typer.Argument(help="Name of an algorithm, task, engine or reward model, or folder or digest of a cell.")
     ],
-    data: Annotated[bool, typer.Option("--data", help="Describe a task's training episodes instead.")] = False,
-    algo: Annotated[str | None, typer.Option(help="With --data: what this algorithm makes of them.")] = None,
-    model: Annotated[str | None, typer.Option(help="With --data: whose tokens are counted.")] = None,
-    preset: Annotated[str | None, typer.Option(help="With --data: of the task; cpu if left out.")] = None,
-    assign: Annotated[list[str] | None, typer.Option("--set", help="With --data: section.key=value.")] = None,
+    data: Annotated[bool, typer.Option("--data", help="Describe the training episodes of a task.")] = False,
+    algo: Annotated[str | None, typer.Option(help="With --data: show which episodes this algorithm uses.")] = None,
+    model: Annotated[str | None, typer.Option(help="With --data: model whose tokenizer counts the tokens.")] = None,
+    preset: Annotated[str | None, typer.Option(help="With --data: preset of the task. If left out: cpu.")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="With --data: a setting, section.key=value.")
+    ] = None,
     results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
     plugin: PluginFiles = None,
     as_json: Json = False,
 ) -> None:
-    """Show a component's settings and defaults, a task's data, or a cell's configuration and results."""
+    """Show a component's settings, a task's data or a cell's results. Settings are shown with their defaults."""
     if data:
         _show_data(
             name, algo, model, preset or "cpu", parse_assignments(assign or ()), results, tuple(plugin or ()), as_json
@@ -165,7 +177,7 @@ def show(
         return
     for option, value in (("--algo", algo), ("--model", model), ("--preset", preset), ("--set", assign)):
         if value:
-            raise ConfigError(f"{option} goes with --data", where=f"show {name}", do="add --data, or leave it out")
+            raise ConfigError(f"{option} needs --data", where=f"show {name}", do="add --data, or leave the option out")
     from shiqbench.commands.listing import show_anything
 
     found = show_anything(name, results, tuple(plugin or ()))
@@ -197,7 +209,7 @@ def _show_data(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Check the installation; exit 1 if something is broken."""
+    """Check the installation. The exit code is 1 if there is a problem."""
     from shiqbench.commands.doctor import diagnose, render, to_json
 
     findings = diagnose()
@@ -213,10 +225,10 @@ def doctor(as_json: Json = False) -> None:
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A task, or the embedded model.")],
+    name: Annotated[str, typer.Argument(help="Name of a task, or smollm2-135m-instruct (the embedded model).")],
     plugin: PluginFiles = None,
 ) -> None:
-    """Get a task's data or the embedded model into the cache ahead of time."""
+    """Download a task's data or the embedded model before a run."""
     from shiqbench.commands.listing import fetch_asset
 
     typer.echo(fetch_asset(name, tuple(plugin or ())))
@@ -224,16 +236,18 @@ def fetch(
 
 @app.command()
 def export(
-    cell: Annotated[str, typer.Argument(help="A finished cell's folder or digest.")],
-    form: Annotated[str, typer.Option("--format", help="hf: the weights. Others are the task's; bfcl_v3 offers bfcl.")],
-    output: Annotated[Path | None, typer.Option(help="A new folder; named after the cell if left out.")] = None,
-    evaluation: Annotated[str | None, typer.Option(help="Which one, by its digest, if there are several.")] = None,
-    name: Annotated[str | None, typer.Option(help="What the model is called there.")] = None,
+    cell: Annotated[str, typer.Argument(help="Folder or digest of a finished cell.")],
+    form: Annotated[
+        str, typer.Option("--format", help="hf for the weights, or a format of the task, such as bfcl for bfcl_v3.")
+    ],
+    output: Annotated[Path | None, typer.Option(help="New folder; if left out, its name comes from the cell.")] = None,
+    evaluation: Annotated[str | None, typer.Option(help="First digits of its digest, if the cell has several.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model in the exported files.")] = None,
     results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
     plugin: PluginFiles = None,
     as_json: Json = False,
 ) -> None:
-    """Write a cell's weights, or an evaluation, as other tools read them."""
+    """Write a cell's weights or an evaluation in the format of another tool."""
     from shiqbench.commands.export import export as write
 
     done = write(
@@ -244,22 +258,22 @@ def export(
     if as_json:
         emit(done.as_json())
         return
-    typer.echo(f"{done.folder} holds {len(done.files)} file{'s' * (len(done.files) != 1)}; next:")
+    typer.echo(f"{done.folder}: wrote {len(done.files)} file{'s' * (len(done.files) != 1)}; next:")
     for command in done.commands:
         typer.echo(f"  {command}")
 
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help="algorithm or task.")],
-    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits, underscores.")],
-    into: Annotated[Path, typer.Option(help="Where its folder is made.")] = Path(),
+    kind: Annotated[str, typer.Argument(help="Kind of plugin: algorithm or task.")],
+    name: Annotated[str, typer.Argument(help="Name of the plugin: lower-case letters, digits, underscores.")],
+    into: Annotated[Path, typer.Option(help="Folder in which shiqbench-NAME is created.")] = Path(),
 ) -> None:
-    """Write the skeleton of a plugin, whose tests pass as they are."""
+    """Write the skeleton of a plugin. Its tests pass without changes."""
     from shiqbench.commands.new import new as write
 
     skeleton = write(kind, name, into)
-    typer.echo(f"{skeleton.folder} holds the {kind} {name}; next:")
+    typer.echo(f"{skeleton.folder}: wrote the {kind} {name}; next:")
     for command in skeleton.commands:
         typer.echo(f"  {command}")
 
@@ -292,7 +306,7 @@ def _readable(value: Any, indent: int = 0) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: errors in one line, exit codes as :class:`ExitCode` names them."""
+    """Entry point: prints errors in one line and exits with a code of :class:`ExitCode`."""
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]
@@ -305,7 +319,7 @@ def main(arguments: list[str] | None = None) -> None:
             _fail(line, error.exit_code)
         sys.exit(_fail(error.lines()[-1], error.exit_code))
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_fail("interrupted; the same command continues", ExitCode.INTERRUPTED))
+        sys.exit(_fail("interrupted; run the same command again to continue", ExitCode.INTERRUPTED))
     except Exception as error:
         usage = getattr(error, "format_message", None)
         if usage is not None:
@@ -317,7 +331,7 @@ def main(arguments: list[str] | None = None) -> None:
         line = (
             str(said)
             if (said := as_disk_error(error)) is not error
-            else f"{type(error).__name__}: {error}; --debug shows where"
+            else f"{type(error).__name__}: {error}; --debug shows the traceback"
         )
         sys.exit(_fail(line, ExitCode.FAILED))
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)

@@ -1,4 +1,4 @@
-"""``shiqbench clean``: what a results folder can do without."""
+"""``shiqbench clean``: finds what can be removed from a results folder."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from shiqbench.training.snapshots import FOLDER as SNAPSHOTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-NAME = re.compile(r"[0-9a-f]{12}")  # of a cell's folder and of an evaluation's
-STAY = (LOCK, ".holder.json")  # hidden files that are no left-overs
+NAME = re.compile(r"[0-9a-f]{12}")  # name of the folder of a cell or an evaluation
+STAY = (LOCK, ".holder.json")  # hidden files that must be kept
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for.
+    """What the user selected.
 
     Attributes:
-        partial: Unfinished cells and evaluations, and what killed processes left.
-        checkpoints: Weights and snapshots of finished cells.
-        all_checkpoints: Those too that something in the results folder may still need.
+        partial: Unfinished cells and evaluations, and temporary files of killed processes.
+        checkpoints: Weights and snapshots of finished cells that the results folder does not need any more.
+        all_checkpoints: Weights and snapshots of all finished cells.
     """
 
     partial: bool = False
@@ -53,11 +53,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell's folder, with those of its evaluations.
+    """Folders of a cell and of its evaluations.
 
     Attributes:
-        path: The folder.
-        evaluations: Folders below ``eval/``.
+        path: Folder of the cell.
+        evaluations: Folders of its evaluations, below ``eval/``.
     """
 
     path: Path
@@ -65,19 +65,19 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """As messages name it."""
+        """Name of the cell in messages."""
         return f"{self.path.parent.name}/{self.path.name}"
 
     def used(self) -> bool:
-        """Whether a process works on it or on one of its evaluations."""
+        """Whether a process works on the cell or on one of its evaluations."""
         return any(_held(folder) for folder in (self.path, *self.evaluations))
 
 
 def find(results: Path, wanted: Wanted) -> Found:
-    """Everything that was asked for; nothing is written.
+    """Find everything that was selected; this writes nothing.
 
     Raises:
-        ConfigError: Nothing was asked for, or the results folder is none.
+        ConfigError: Nothing is selected, or the results folder does not exist.
     """
     if wanted == Wanted():
         options = "--partial, --checkpoints or --all-checkpoints"
@@ -94,7 +94,7 @@ def find(results: Path, wanted: Wanted) -> Found:
 
 
 def as_json(found: Found, outcome: Outcome | None) -> dict[str, Any]:
-    """What was found and, where something was removed, what became of it."""
+    """Return what was found and, after a removal, its result."""
     items = [{"kind": i.kind, "path": str(i.path), "bytes": i.size, "why": i.why} for i in found.items]
     kept = [*found.kept, *(outcome.kept if outcome else [])]
     return {
@@ -111,7 +111,7 @@ def as_json(found: Found, outcome: Outcome | None) -> dict[str, Any]:
 
 
 def _cells(results: Path, links: list[Kept]) -> Iterator[Cell]:
-    """Every folder that a run has made for a cell; what is reached through a link is none of ours."""
+    """Yield every folder that a run has made for a cell; links are not followed."""
     for task in _folders(results, links):
         for algorithm in _folders(task, links):
             for path in _folders(algorithm, links):
@@ -121,7 +121,7 @@ def _cells(results: Path, links: list[Kept]) -> Iterator[Cell]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """By its name and by what every run puts there first; a folder of anybody else's is never touched."""
+    """Whether a run made the folder: its name and the files that a run writes first show it. Others are not touched."""
     return bool(NAME.fullmatch(folder.name)) and any((folder / n).is_file() for n in (LOCK, "config.json", DONE))
 
 
@@ -144,7 +144,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _held(folder: Path) -> bool:
-    """Whether a process holds it; a lock that cannot be opened counts as held."""
+    """Whether a process has locked the folder; a lock that cannot be opened counts as locked."""
     try:
         return is_held(folder)
     except OSError:
@@ -182,7 +182,7 @@ def _unfinished_cell(cell: Cell, found: Found) -> None:
     if cell.used():
         found.kept.append(Kept(cell.path, "a process works on it"))
     elif finished:
-        found.kept.append(Kept(cell.path, f"not finished, but it holds {finished} finished evaluation(s)"))
+        found.kept.append(Kept(cell.path, f"not finished, but it has {finished} finished evaluation(s)"))
     else:
         found.items.append(_unfinished(cell.path, cell.evaluations))
 
@@ -200,7 +200,7 @@ def _unfinished(folder: Path, evaluations: tuple[Path, ...]) -> Item:
 
 
 def _left_over_in_cell(cell: Cell, found: Found) -> None:
-    """Hidden names in finished folders: temporary files, journals, models and trainings in passing."""
+    """Find hidden names in finished folders: temporary files, journals, temporary models and trainings."""
     done = [f for f in cell.evaluations if (f / DONE).is_file()]
     places = [cell.path, cell.path / "eval", cell.path / CHECKPOINT, cell.path / SNAPSHOTS, *done]
     hidden = [Path(e.path) for place in places for e in _entries(place) if e.name.startswith(".")]
@@ -222,7 +222,7 @@ def _in_cell(cell: Cell, path: Path) -> Callable[[], None]:
 
 @contextmanager
 def _quiet(cell: Cell) -> Iterator[None]:
-    """Hold a finished cell while nobody works on its evaluations."""
+    """Lock a finished cell; refused while a process works on one of its evaluations."""
     with taken(cell.path / LOCK):
         if any(_held(f) for f in cell.evaluations):
             raise InUseError("a process has begun to use it")
@@ -254,7 +254,7 @@ def _weight_item(cell: Cell, part: Path) -> Item:
         with _quiet(cell):
             if part.name == CHECKPOINT:
                 mark_cleaned(cell.path)
-            else:  # has a DONE of its own; without it the snapshots count as not there
+            else:  # they have their own DONE; without it they count as missing
                 (part / DONE).unlink(missing_ok=True)
             erase(part)
 
@@ -263,7 +263,7 @@ def _weight_item(cell: Cell, part: Path) -> Item:
 
 
 def _at_work(results: Path, cells: list[Cell]) -> str:
-    """Why no weights may go now: a run needs those of cells that it does not hold, and only it knows which."""
+    """Why no weights can be removed now: a run may need weights of cells that it has not locked."""
     if any(runs(state) for state in states(results)):
         return "a matrix runs in this results folder and may need it"
     busy = next((cell for cell in cells if cell.used()), None)
@@ -279,7 +279,7 @@ def _broken(cell: Cell) -> str:
 
 
 def _starts(cells: list[Cell]) -> dict[str, str]:
-    """Digest of a cell -> another that has its weights for a model."""
+    """Map the digest of a cell to another cell that starts from its weights."""
     found = {}
     for cell in cells:
         try:
@@ -292,7 +292,7 @@ def _starts(cells: list[Cell]) -> dict[str, str]:
 
 
 def _needed(cell: Cell, starts: dict[str, str]) -> str:
-    """Why something in the results folder may still need its weights; empty once DONE says that they are not there."""
+    """Why the results folder may still need the cell's weights; empty if DONE says that they were removed."""
     if is_cleaned(cell.path):
         return ""
     user = starts.get(digest(read_json(cell.path / "config.json")))

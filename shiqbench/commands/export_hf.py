@@ -1,4 +1,4 @@
-"""A cell's weights as a folder that transformers and vllm load, with a card that says where they come from."""
+"""Export of a cell's weights as a folder that transformers and vllm load, with a model card that names their origin."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ RECIPE = "shiqbench.json"
 
 
 def export_model(cell: Path, target: Path, name: str | None) -> None:
-    """Copy the final weights (adapters are merged in them already), each file checked against DONE.
+    """Copy the final weights, and check each file against DONE. Adapters are already merged into them.
 
     Args:
-        cell: A finished cell.
-        target: A new folder.
-        name: Of the model in its card; algorithm, task and digest if left out.
+        cell: Folder of a finished cell.
+        target: New folder to write.
+        name: Name of the model in its card; if left out, algorithm, task and digest.
 
     Raises:
-        ConfigError: The cell holds no weights of a language model, or was cleaned of them.
-        CorruptCellError: A file is not what was written.
+        ConfigError: The cell has no language-model weights, or they were removed by ``clean``.
+        CorruptCellError: A file differs from what was written.
     """
     recipe = read_json(cell / "config.json")
     if recipe["train"] is None:
@@ -41,7 +41,7 @@ def export_model(cell: Path, target: Path, name: str | None) -> None:
     files = [f for f in read_json(cell / DONE)["files"] if f.startswith(WEIGHTS)]
     if WEIGHTS + "config.json" not in files:
         raise ConfigError(
-            f"a policy of {recipe['task']['name']}'s own is no language model",
+            f"the policy of {recipe['task']['name']} is not a language model",
             where=str(cell),
             do="export another cell",
         )
@@ -56,7 +56,7 @@ def export_model(cell: Path, target: Path, name: str | None) -> None:
 
 
 def card(cell: Path, recipe: dict[str, Any], name: str | None) -> str:
-    """The model card: a summary for readers, the whole recipe beside it in shiqbench.json."""
+    """Return the model card: a summary for readers; the complete recipe is in shiqbench.json."""
     manifest = read_json(cell / "manifest.json")
     algorithm, task = recipe["algorithm"], recipe["task"]
     front = {
@@ -81,11 +81,11 @@ def card(cell: Path, recipe: dict[str, Any], name: str | None) -> str:
     lines += [f"| {key} | {value} |" for key, value in flatten(shown).items()]
     lines += ["", "| evaluated on | engine | metric | value [95 %] |", "|---|---|---|---|"]
     lines += _evaluations(cell)
-    return "\n".join([*lines, "", f"The whole recipe is in `{RECIPE}`."]) + "\n"
+    return "\n".join([*lines, "", f"The complete recipe is in `{RECIPE}`."]) + "\n"
 
 
 def _evaluations(cell: Path) -> list[str]:
-    """A row for each finished evaluation of these weights; those of snapshots are of others."""
+    """Return one row for each finished evaluation of the final weights; evaluations of snapshots are left out."""
     rows = []
     for folder in sorted((cell / "eval").glob("*")):
         if not is_done(folder):

@@ -1,4 +1,4 @@
-"""What ``list``, ``show`` and ``fetch`` look up."""
+"""Lookups for ``list``, ``show`` and ``fetch``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ("algorithms", "tasks", "engines", "rewards", "plugins")
 
 
 def listing(kind: str | None, files: tuple[Path, ...]) -> dict[str, list[dict[str, Any]]]:
-    """Names, versions and summaries by kind.
+    """Return names, versions and summaries by kind.
 
     Raises:
         ConfigError: There is no such kind.
@@ -56,10 +56,10 @@ def _entry(found: Registry, kind: str, spec: Spec) -> dict[str, Any]:
 
 
 def show_anything(name: str, results: Path, files: tuple[Path, ...]) -> dict[str, Any]:
-    """A component's settings, or a cell's configuration and results.
+    """Return a component's settings, or a cell's configuration and results.
 
     Raises:
-        ConfigError: Nothing has that name.
+        ConfigError: No component or cell has that name.
     """
     found = registry(files)
     if name in found.algorithms:
@@ -87,7 +87,7 @@ def show_anything(name: str, results: Path, files: tuple[Path, ...]) -> dict[str
 
 
 def _data_hint(task: TaskSpec) -> dict[str, str]:
-    """How to see a task's episodes. That it trains shows in its presets; its class may be heavy to import."""
+    """The command that shows a task's episodes. Presets tell whether it trains: importing its class may be slow."""
     trains = any(key.startswith("train.") for preset in task.presets.values() for key in preset)
     if task.own_policy or not trains:
         return {}
@@ -102,7 +102,7 @@ def _show_cell(name: str, results: Path, known: list[str]) -> dict[str, Any]:
         folder = find_cell(name.removeprefix("cell:"), results)
     except ConfigError as error:
         raise ConfigError(
-            f"nothing is called {name!r}{did_you_mean(name, known)}; as a cell: {error.what}",
+            f"no component is called {name!r}{did_you_mean(name, known)}; {error.what}",
             where="show",
             do="see `shiqbench list`, or give a cell's folder or digest",
         ) from error
@@ -115,7 +115,7 @@ def _show_cell(name: str, results: Path, known: list[str]) -> dict[str, Any]:
 
 
 def fields(kind: type[BaseModel]) -> dict[str, str]:
-    """Setting -> ``type = default  description``."""
+    """Map each setting to ``type = default  (description)``."""
     described = {}
     for name, field in kind.model_fields.items():
         annotation = str(field.annotation).replace("typing.", "")
@@ -129,10 +129,10 @@ def fetch_asset(name: str, files: tuple[Path, ...]) -> str:
     """Fetch a task's data or the embedded model.
 
     Returns:
-        One line that says what is there.
+        One line that names what is in the cache.
 
     Raises:
-        ConfigError: Neither a task nor the embedded model.
+        ConfigError: The name is neither a task nor the embedded model.
     """
     if name == EMBEDDED_MODEL:
         from shiqbench.models.embedded import embedded_model

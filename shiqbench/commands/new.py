@@ -1,4 +1,4 @@
-"""``shiqbench new``: a distribution with one algorithm or task that works, and whose tests pass, as written."""
+"""``shiqbench new``: writes a distribution with one algorithm or task. It works and its tests pass without changes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ RUN = {
 
 @dataclass(frozen=True)
 class Skeleton:
-    """What was written.
+    """Result of ``new``.
 
     Attributes:
-        folder: The distribution.
-        commands: What to type next: install, test, run.
+        folder: Folder of the distribution.
+        commands: Commands to type next: install, test, run.
     """
 
     folder: Path
@@ -43,11 +43,11 @@ def new(kind: str, name: str, into: Path) -> Skeleton:
 
     Args:
         kind: ``algorithm`` or ``task``.
-        name: What users will type.
-        into: Where its folder, ``shiqbench-NAME``, is made.
+        name: Name that users will type.
+        into: Folder in which ``shiqbench-NAME`` is created.
 
     Raises:
-        ConfigError: The name cannot be used, or something is there already; nothing was written.
+        ConfigError: The name cannot be used, or the folder exists already; nothing was written.
     """
     if kind not in KINDS:
         raise ConfigError(f"cannot write a {kind!r}{did_you_mean(kind, KINDS)}", where="new", do="algorithm or task")
@@ -56,9 +56,9 @@ def new(kind: str, name: str, into: Path) -> Skeleton:
     distribution = package.replace("_", "-")
     folder = into / distribution
     if folder.exists():
-        raise ConfigError(f"{folder} is there already", where="new", do="move it away, or choose another name")
+        raise ConfigError(f"{folder} exists already", where="new", do="move it away, or choose another name")
     if not into.is_dir():
-        raise ConfigError(f"no folder {into}", where="--into", do="make it first")
+        raise ConfigError(f"no folder {into}", where="--into", do="create it first")
     commands = _commands(kind, name, folder)
     values = {
         "kind": kind,

@@ -1,4 +1,4 @@
-"""What can be removed, what is kept and why, and removing it so that a kill leaves nothing half there."""
+"""Items to remove, items that are kept and why, and removal that is complete even after a kill."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class InUseError(Exception):
-    """Another process came to use it after it was listed."""
+    """Another process has begun to use the item after it was listed."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something that would go.
+    """A file or folder to remove.
 
     Attributes:
-        kind: In one word.
-        path: What is removed.
+        kind: Kind in one word.
+        path: Path of the file or folder.
         size: Bytes of its files.
-        why: Why it may go.
-        remove: Removes it; raises :class:`InUseError` if a process has come to use it, OSError if it cannot.
+        why: Why it can be removed.
+        remove: Removes it; raises :class:`InUseError` if a process has begun to use it, OSError if removal fails.
     """
 
     kind: str
@@ -44,11 +44,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Kept:
-    """Something that was asked for and stays.
+    """A file or folder that was selected but is kept.
 
     Attributes:
-        path: What.
-        why: Why it stays.
+        path: Path of the file or folder.
+        why: Why it is kept.
     """
 
     path: Path
@@ -57,28 +57,28 @@ class Kept:
 
 @dataclass
 class Found:
-    """What a search has found.
+    """Result of a search.
 
     Attributes:
-        items: What would go.
-        kept: What stays although its kind was asked for.
+        items: What would be removed.
+        kept: What is kept although its kind was selected.
     """
 
     items: list[Item] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
 
     def add(self, other: Found) -> None:
-        """Take over what another search has found."""
+        """Add the result of another search."""
         self.items += other.items
         self.kept += other.kept
 
     @property
     def size(self) -> int:
-        """Bytes of what would go."""
+        """Bytes of all items."""
         return sum(item.size for item in self.items)
 
     def lines(self) -> list[str]:
-        """The table, with a total, and what is kept."""
+        """Return the table of items with a total, then what is kept."""
         rows = [(i.kind, as_size(i.size), str(i.path), i.why) for i in self.items]
         widths = [max((len(r[c]) for r in rows), default=0) for c in range(3)]
         said = [f"{k:<{widths[0]}}  {s:>{widths[1]}}  {p:<{widths[2]}}  {w}" for k, s, p, w in rows]
@@ -88,12 +88,12 @@ class Found:
 
 @dataclass
 class Outcome:
-    """What became of the items.
+    """Result of a removal.
 
     Attributes:
-        removed: Items that are gone.
-        kept: Those that a process came to use.
-        failed: Those that could not be removed, with the system's reason.
+        removed: Items that were removed.
+        kept: Items that a process has begun to use, or that were gone already.
+        failed: Items that could not be removed, with the reason that the operating system reported.
     """
 
     removed: list[Item] = field(default_factory=list)
@@ -101,7 +101,7 @@ class Outcome:
     failed: list[Kept] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """For a terminal."""
+        """Return the lines for a terminal."""
         said = [f"removed {len(self.removed)}, {as_size(sum(i.size for i in self.removed))}"]
         said += [f"kept {k.path}: {k.why}" for k in self.kept]
         said += [f"failed {f.path}: {f.why}" for f in self.failed]
@@ -109,7 +109,7 @@ class Outcome:
 
 
 def remove(items: list[Item]) -> Outcome:
-    """Remove one after the other; what fails is counted and the others still go."""
+    """Remove items one after the other; a failure is counted, and the others are still removed."""
     outcome = Outcome()
     for item in items:
         try:
@@ -129,7 +129,7 @@ def remove(items: list[Item]) -> Outcome:
 
 
 def discard(path: Path) -> None:
-    """Remove a file or folder as a whole: it first gets a temporary name, under which a later search finds the rest."""
+    """Rename a file or folder to a temporary name, then remove it; after a kill, a later search finds the rest."""
     gone = path
     if writer_of(path) is None:
         gone = temporary_name(path)
@@ -147,11 +147,11 @@ def erase(path: Path) -> None:
 
 @contextmanager
 def taken(lock: Path) -> Iterator[None]:
-    """Hold a lock without waiting for it.
+    """Take a lock without waiting for it.
 
     Raises:
         InUseError: Another process holds it.
-        FileNotFoundError: Its folder is gone.
+        FileNotFoundError: The folder of the lock does not exist.
     """
     if not lock.parent.is_dir():
         raise FileNotFoundError(lock.parent)
@@ -167,7 +167,7 @@ def taken(lock: Path) -> Iterator[None]:
 
 
 def files_below(path: Path) -> Iterator[Path]:
-    """Every file and link of a folder, or the file itself; links are not followed."""
+    """Yield every file and link below a folder, or the file itself; links are not followed."""
     if path.is_symlink() or not path.is_dir():
         yield path
         return
@@ -177,7 +177,7 @@ def files_below(path: Path) -> Iterator[Path]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of the files below a path; of what vanishes meanwhile, none."""
+    """Bytes of the files below a path; files that disappear during the count are left out."""
     total = 0
     for file in files_below(path):
         try:
@@ -188,7 +188,7 @@ def size_of(path: Path) -> int:
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether it has a temporary name and the process that wrote it is dead."""
+    """Whether the path has a temporary name and the process that wrote it is dead."""
     import psutil
 
     writer = writer_of(path)
@@ -196,6 +196,6 @@ def is_left_over(path: Path) -> bool:
 
 
 def as_size(size: int) -> str:
-    """Bytes in the unit that suits them, such as ``1.3 GB``."""
+    """Return a number of bytes as text in a suitable unit, such as ``1.3 GB``."""
     unit = next(u for u in reversed(UNITS) if size >= UNITS[u] or u == "B")
     return f"{size} B" if unit == "B" else f"{size / UNITS[unit]:.1f} {unit}"

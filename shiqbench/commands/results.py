@@ -1,4 +1,4 @@
-"""The verbs that concern many cells; registered by :mod:`shiqbench.commands.app`."""
+"""The verbs that work on many cells; :mod:`shiqbench.commands.app` registers them."""
 
 from __future__ import annotations
 
@@ -27,17 +27,30 @@ Results = Annotated[Path, typer.Argument(help="Results folder.")]
 
 @app.command()
 def matrix(
-    file: Annotated[Path, typer.Argument(help="A matrix file; see examples/ and docs/matrix.md.")],
-    executor: Annotated[Executor, typer.Option(help="local, or ray.")] = Executor.LOCAL,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Cells at the same time; 1 locally.")] = None,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast/--keep-going", help="Stop with the first failure.")] = False,
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; a local one is started if left out.")] = None,
-    results: Annotated[Path | None, typer.Option(help="Results folder, in place of the file's.")] = None,
+    file: Annotated[Path, typer.Argument(help="Matrix file (TOML); see examples/ and docs/matrix.md.")],
+    executor: Annotated[
+        Executor, typer.Option(help="Where the cells run: local (this machine) or ray (a cluster).")
+    ] = Executor.LOCAL,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Number of cells that run at the same time. If left out: 1 with local; as many as fit with ray."
+        ),
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast/--keep-going", help="After a failure: stop, or run the other cells.")
+    ] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster. If left out: a local cluster is started.")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Results folder. If left out: the one that the matrix file names.")
+    ] = None,
     plugin: PluginFiles = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train and evaluate every cell of a file; what is already done is not done again."""
+    """Train and evaluate every cell of a matrix file. Finished steps are not repeated."""
     from shiqbench.matrix.describe import as_json as every_cell
     from shiqbench.matrix.describe import describe
 
@@ -45,7 +58,9 @@ def matrix(
     from shiqbench.matrix.plan import make_matrix
 
     if address is not None and executor is not Executor.RAY:
-        raise ConfigError("--address goes with --executor ray", where="--address", do="add it, or leave it out")
+        raise ConfigError(
+            "--address needs --executor ray", where="--address", do="add --executor ray, or leave --address out"
+        )
     planned = make_matrix(file, results=results, plugins=tuple(plugin or ()))
     for line in () if as_json and dry_run else describe(planned, jobs or 1):
         typer.echo(line, err=not dry_run)
@@ -67,7 +82,7 @@ def matrix(
 
 
 class Form(StrEnum):
-    """What a report is written as."""
+    """Format of a report."""
 
     MARKDOWN = "markdown"
     CSV = "csv"
@@ -78,14 +93,14 @@ class Form(StrEnum):
 @app.command()
 def report(
     results: Results = Path("results"),
-    form: Annotated[Form, typer.Option("--format", help="markdown, csv, latex or json.")] = Form.MARKDOWN,
-    output: Annotated[Path | None, typer.Option(help="File to write; printed if left out.")] = None,
+    form: Annotated[Form, typer.Option("--format", help="Format of the report.")] = Form.MARKDOWN,
+    output: Annotated[Path | None, typer.Option(help="File to write. If left out: the report is printed.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
-    task: Annotated[str | None, typer.Option(help="Only cells that were trained on this task.")] = None,
-    figures: Annotated[Path | None, typer.Option(help="Folder for learning curves as svg.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only use cells that were trained on this task.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder to write learning curves to, as svg files.")] = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Compare everything that may be compared: tables with intervals, one per setting."""
+    """Compare finished cells. There is one table with intervals for each setting."""
     from shiqbench.report.formats import render
     from shiqbench.report.make import make_report, write_report
 
@@ -111,15 +126,15 @@ def report(
 @app.command()
 def front(
     task: Annotated[
-        str, typer.Option(help="A task that measures the distance from a reference, such as ultrafeedback.")
+        str, typer.Option(help="A task that measures the distance from a reference model, such as ultrafeedback.")
     ],
     results: Results = Path("results"),
     baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for an svg per setting.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to write one svg file per setting to.")] = None,
     plugin: PluginFiles = None,
     as_json: Json = False,
 ) -> None:
-    """Draw one front per algorithm: what it gains for the distance that it moves."""
+    """Compare algorithms by gain and distance from a reference model. Each algorithm gets one front."""
     from shiqbench.report.front.make import front as draw
 
     drawn = draw(results, task, baseline=baseline, output=output, plugins=tuple(plugin or ()))
@@ -134,12 +149,12 @@ def front(
 
 @app.command()
 def diff(
-    left: Annotated[str, typer.Argument(help="A cell's folder or digest, or an evaluation's folder.")],
-    right: Annotated[str, typer.Argument(help="The other.")],
+    left: Annotated[str, typer.Argument(help="Folder or digest of a cell, or folder of an evaluation.")],
+    right: Annotated[str, typer.Argument(help="The cell or evaluation to compare with.")],
     results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
     as_json: Json = False,
 ) -> None:
-    """Explain field by field why two digests differ, and what differs outside of them."""
+    """Show how two cells or evaluations differ. Differences outside the digest are listed separately."""
     from shiqbench.commands.diff import diff as compare
 
     found = compare(left, right, results)
@@ -150,17 +165,27 @@ def diff(
 def clean(
     results: Results = Path("results"),
     partial: Annotated[
-        bool, typer.Option("--partial", help="Unfinished and failed cells and evaluations, and what is left over.")
+        bool,
+        typer.Option(
+            "--partial",
+            help="Remove unfinished and failed cells and evaluations, and temporary files of dead processes.",
+        ),
     ] = False,
     checkpoints: Annotated[
-        bool, typer.Option("--checkpoints", help="Weights of finished cells that nothing here needs.")
+        bool,
+        typer.Option(
+            "--checkpoints",
+            help="Remove weights and snapshots of finished cells, unless something in this folder needs them.",
+        ),
     ] = False,
-    all_checkpoints: Annotated[bool, typer.Option("--all-checkpoints", help="Weights of all finished cells.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    all_checkpoints: Annotated[
+        bool, typer.Option("--all-checkpoints", help="Remove weights and snapshots of all finished cells.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove what can be done without; says what and how much, and asks first."""
+    """Remove unfinished cells or weights. Shows what and how much, and asks first."""
     from shiqbench.commands.clean import Wanted
     from shiqbench.commands.clean_dialog import clean as tidy
 
@@ -171,9 +196,9 @@ def clean(
 @app.command()
 def watch(
     results: Results = Path("results"),
-    once: Annotated[bool, typer.Option("--once", help="Show them as they are now, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show the current state once, then exit.")] = False,
 ) -> None:
-    """Show the matrices that run in a results folder, until none does."""
+    """Show the progress of running matrices. Ends when no matrix runs."""
     from rich.console import Console
 
     from shiqbench.commands.watch import watch as show_live

@@ -1,4 +1,4 @@
-"""What a data set consists of: counts, returns and lengths of the episodes that a task gives to train on."""
+"""Counts, returns and lengths of a task's training episodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shiqbench.episodes.episode import Episode
     from shiqbench.episodes.rendering import Rendered
 
-SAME_RETURN = 1e-9  # returns are sums of fractions
+SAME_RETURN = 1e-9  # returns are sums of fractions, so equal ones may differ by rounding
 
 
 def training_data(
@@ -37,15 +37,15 @@ def training_data(
     results: Path,
     plugins: tuple[Path, ...] = (),
 ) -> Statistics:
-    """Make a task's training episodes, as a run would, and describe them.
+    """Make a task's training episodes in the same way as a run, and describe them.
 
     Args:
-        task_name: A task that is trained on episodes.
-        algo: Whose selection and units are described; without it every episode is.
-        model: Whose tokens are counted; the preset's if left out.
-        preset: Of the task.
+        task_name: Name of a task that is trained on episodes.
+        algo: Algorithm whose selection and units are described; if left out, every episode is described.
+        model: Model whose tokenizer counts the tokens; if left out, the preset's model.
+        preset: Preset of the task.
         settings: ``section.key`` -> value.
-        results: Where ``cell:DIGEST`` is looked up.
+        results: Results folder, in which ``cell:DIGEST`` is searched.
         plugins: Local plugin files.
 
     Raises:
@@ -96,13 +96,13 @@ def _weights(text: str, results: Path) -> Path:
 def describe(
     offered: Sequence[Episode], rendered: Sequence[Rendered], *, units: int | None = None, max_tokens: int | None = None
 ) -> Statistics:
-    """Statistics of a data set.
+    """Compute the statistics of a data set.
 
     Args:
-        offered: What the task gives.
-        rendered: What is learned from, in the model's tokens.
-        units: How many units an algorithm makes of them.
-        max_tokens: The longest sequence that training takes.
+        offered: All training episodes of the task.
+        rendered: Episodes that are used for training, in the model's tokens.
+        units: Number of units that the algorithm makes from them.
+        max_tokens: Longest sequence that training accepts, in tokens.
     """
     used = [r.episode for r in rendered]
     groups: dict[str, list[float]] = defaultdict(list)
@@ -135,7 +135,7 @@ def describe(
 
 
 def _centre(episodes: Sequence[Episode]) -> str:
-    """What the task says it subtracted from the returns."""
+    """The value that the task subtracted from the returns, as its episodes report it."""
     names = {str(e.meta.get("centre", "not stated")) for e in episodes}
     values = {e.meta["centre_value"] for e in episodes if "centre_value" in e.meta}
     what = ", ".join(sorted(names))
@@ -143,7 +143,7 @@ def _centre(episodes: Sequence[Episode]) -> str:
 
 
 def as_tables(found: Statistics) -> list[RenderableType]:
-    """The statistics for a terminal."""
+    """Return the statistics as tables for a terminal."""
     from rich.table import Table
     from rich.text import Text
 

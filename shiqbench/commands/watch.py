@@ -1,4 +1,4 @@
-"""``shiqbench watch``: how the matrices of a results folder stand, from what they write about once a second."""
+"""``shiqbench watch``: the state of the matrices in a results folder, from files that they update every second."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ LOOK_SECONDS = 1.0
 
 
 def title(state: MatrixState) -> str:
-    """Which matrix, and whether it runs."""
-    how = "runs" if runs(state) else "ended" if state.ended else "stopped without an end; the same command continues"
+    """Name the matrix, and say whether it runs."""
+    how = (
+        "runs"
+        if runs(state)
+        else "ended"
+        if state.ended
+        else "stopped before its end; run the same command again to continue"
+    )
     return f"matrix of process {state.pid} on {state.host} ({state.executor}): {how}"
 
 
 def shown(state: MatrixState) -> RenderableType:
-    """One matrix; of one that does not run, its counts alone."""
+    """Render one matrix: a table while it runs, only its counts otherwise."""
     if runs(state):
         return table(state, title(state))
     return f"{title(state)}; {state.counted()}"
@@ -34,9 +40,9 @@ def watch(results: Path, console: Console, *, once: bool = False) -> None:
     """Show the matrices of a results folder until none runs.
 
     Args:
-        results: The folder.
-        console: A terminal shows tables that are drawn in place; anything else gets lines.
-        once: Show them as they are now, and return.
+        results: Results folder.
+        console: A terminal shows tables that are redrawn in place; any other output gets lines.
+        once: Show the current state once, and return.
     """
     found = states(results)
     if not found:

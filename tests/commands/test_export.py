@@ -124,13 +124,13 @@ def test_nothing_is_overwritten_and_nothing_is_left_half_written(tmp_path: Path,
         write(tmp_path, plugins, "broken")
     assert not (tmp_path / "out").exists()
     write(tmp_path, plugins)
-    with pytest.raises(ConfigError, match=r"there already \(--output "):
+    with pytest.raises(ConfigError, match=r"exists already \(--output "):
         write(tmp_path, plugins)
 
 
 def test_records_of_another_version_are_refused(tmp_path: Path, plugins: tuple[Path, ...]) -> None:
     make_cell(tmp_path / "results", version="1")
-    with pytest.raises(ConfigError, match="of version 1 of letters, this is 2"):
+    with pytest.raises(ConfigError, match="of version 1 of letters, but 2 is installed"):
         write(tmp_path, plugins)
 
 
@@ -141,7 +141,7 @@ def test_the_command(tmp_path: Path, plugins: tuple[Path, ...]) -> None:
     folder = tmp_path / "list-abc123-e1f2"
     assert done.returncode == 0, done.stderr
     assert done.stderr == "note: one is missing\n"
-    assert done.stdout == f"{folder} holds 1 file; next:\n  cat {folder}/ids\n"
+    assert done.stdout == f"{folder}: wrote 1 file; next:\n  cat {folder}/ids\n"
     again = shiqbench(*words, "--json", cwd=tmp_path)
     assert (again.returncode, again.stdout) == (2, "")
     done = shiqbench(*words, "--json", "--output", "there", cwd=tmp_path)

@@ -59,7 +59,7 @@ def test_what_has_no_weights_or_changed_ones_is_refused(tiny_model: Path, tmp_pa
     with pytest.raises(ConfigError, match="cannot be exported as 'hg', did you mean 'hf'"):
         export(str(result.path), "hg", plugins=(TOY,))
     exact = shiqbench.run("shiq", "mdp", preset="smoke", set={"train.updates": 2}, results=tmp_path / "r")
-    with pytest.raises(ConfigError, match="a policy of mdp's own is no language model"):
+    with pytest.raises(ConfigError, match="the policy of mdp is not a language model"):
         export(str(exact.path), "hf", output=tmp_path / "out")
     weights = result.path / "checkpoint" / "model.safetensors"
     content = bytearray(weights.read_bytes())

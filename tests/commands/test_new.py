@@ -89,7 +89,7 @@ def test_its_tests_pass_as_written_once_it_is_installed(tmp_path: Path) -> None:
         (["task", "../x"], "'../x' cannot be a name (new)"),
         (["algorithm", "shiq"], "algorithm 'shiq' is registered by algorithms (shiqbench) (new)"),
         (["task", "algorithms"], "a package shiqbench_algorithms is installed already (new)"),
-        (["task", "taken"], "shiqbench-taken is there already (new)"),
+        (["task", "taken"], "shiqbench-taken exists already (new)"),
         (["task", "x", "--into", "nowhere"], "no folder nowhere (--into)"),
     ],
 )
@@ -112,6 +112,6 @@ def test_an_algorithm_and_a_task_may_share_a_name_and_nothing_is_overwritten(tmp
     folder = new("task", "shiq", tmp_path).folder
     assert (folder / "src" / "shiqbench_shiq" / "task.py").is_file()
     before = written(tmp_path)
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         new("task", "shiq", tmp_path)
     assert written(tmp_path) == before

@@ -103,8 +103,8 @@ def test_the_command(tiny_model: Path, tmp_path: Path) -> None:
     [
         (("mdp", "--data"), "it brings its own policy"),
         (("shiq", "--data"), "unknown task 'shiq'"),
-        (("bfcl_v3", "--preset", "smoke"), "--preset goes with --data"),
-        (("bfcl_v3", "--set", "task.reward=turn"), "--set goes with --data"),
+        (("bfcl_v3", "--preset", "smoke"), "--preset needs --data"),
+        (("bfcl_v3", "--set", "task.reward=turn"), "--set needs --data"),
         (("bfcl_v3", "--data", "--set", "task.reward=tern"), "task.reward"),
         (("bfcl_v3", "--data", "--set", "train.lr=1"), "base trains nothing"),
     ],

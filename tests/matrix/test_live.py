@@ -106,7 +106,7 @@ def test_a_dead_process_is_not_shown_as_running(tmp_path: Path) -> None:
     dead.wait()
     found = console()
     watch(tmp_path, found)
-    assert "stopped without an end" in text(found)
+    assert "stopped before its end" in text(found)
     assert "shiq-1" not in text(found)
     assert "2 done, 1 failed, 2 left" in text(found)
 

@@ -224,7 +224,7 @@ def test_a_process_that_fails_ends_the_launch(toy: Launch, rank: int) -> None:
     assert done.returncode != 0
     errors = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
     prefix = "" if rank == 0 else "process 1: "
-    assert f"error: {prefix}ValueError: broken on purpose; --debug shows where" in errors
+    assert f"error: {prefix}ValueError: broken on purpose; --debug shows the traceback" in errors
     if rank == 0:
         assert len(errors) == 1
         assert (toy.cell(TWO, "one_fails") / "error.json").is_file()
