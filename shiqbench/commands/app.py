@@ -107,9 +107,9 @@ def run(
         if not dry_run:
             follow(plan, team)
         return
-    from shiqbench.running.runner import describe, missing, run_plan
+    from shiqbench.running.runner import describe_run, missing, run_plan
 
-    lines = describe(plan)
+    lines = describe_run(plan)
     # The import is slow. It comes after the check of the request, so that a wrong request fails at once.
     from shiqbench.base.progress import Display
 
@@ -210,7 +210,7 @@ def _show_data(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Check the installation. The exit code is 1 if there is a problem."""
-    from shiqbench.commands.doctor import diagnose, render, to_json
+    from shiqbench.commands.doctor import diagnose, findings_table, to_json
 
     findings = diagnose()
     if as_json:
@@ -218,7 +218,7 @@ def doctor(as_json: Json = False) -> None:
     else:
         from rich.console import Console
 
-        Console().print(render(findings))
+        Console().print(findings_table(findings))
     if any(f.state == "problem" for f in findings):
         raise typer.Exit(ExitCode.FAILED)
 

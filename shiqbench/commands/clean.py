@@ -18,7 +18,7 @@ from shiqbench.commands.removal import (
     InUseError,
     Item,
     Kept,
-    Outcome,
+    Removal,
     discard,
     erase,
     is_left_over,
@@ -93,7 +93,7 @@ def find(results: Path, wanted: Wanted) -> Found:
     return found
 
 
-def as_json(found: Found, outcome: Outcome | None) -> dict[str, Any]:
+def as_json(found: Found, outcome: Removal | None) -> dict[str, Any]:
     """Return what was found and, after a removal, its result."""
     items = [{"kind": i.kind, "path": str(i.path), "bytes": i.size, "why": i.why} for i in found.items]
     kept = [*found.kept, *(outcome.kept if outcome else [])]

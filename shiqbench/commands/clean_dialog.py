@@ -11,7 +11,7 @@ from shiqbench.base.errors import ConfigError, ExitCode
 from shiqbench.commands.clean import as_json as to_json
 from shiqbench.commands.clean import find
 from shiqbench.commands.common import emit
-from shiqbench.commands.removal import Outcome, as_size, remove
+from shiqbench.commands.removal import Removal, as_size, remove
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ def clean(results: Path, wanted: Wanted, *, dry_run: bool, yes: bool, as_json: b
         )
     for line in found.lines():
         typer.echo(line, err=as_json)
-    outcome = None if dry_run else Outcome()
+    outcome = None if dry_run else Removal()
     if outcome is not None and found.items:
         if not yes:
             question = f"Remove these {len(found.items)} ({as_size(found.size)})?"

@@ -87,7 +87,7 @@ def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
     return {"state": str(worst(findings)), "findings": [asdict(finding) for finding in findings]}
 
 
-def render(findings: Iterable[Finding]) -> Table:
+def findings_table(findings: Iterable[Finding]) -> Table:
     """Return the findings as a table for a terminal."""
     from rich.markup import escape
     from rich.table import Table

@@ -87,7 +87,7 @@ class Found:
 
 
 @dataclass
-class Outcome:
+class Removal:
     """Result of a removal.
 
     Attributes:
@@ -108,9 +108,9 @@ class Outcome:
         return said + ([f"{len(self.failed)} could not be removed"] if self.failed else [])
 
 
-def remove(items: list[Item]) -> Outcome:
+def remove(items: list[Item]) -> Removal:
     """Remove items one after the other; a failure is counted, and the others are still removed."""
-    outcome = Outcome()
+    outcome = Removal()
     for item in items:
         try:
             item.remove()

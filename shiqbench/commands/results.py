@@ -52,7 +52,7 @@ def matrix(
 ) -> None:
     """Train and evaluate every cell of a matrix file. Finished steps are not repeated."""
     from shiqbench.matrix.describe import as_json as every_cell
-    from shiqbench.matrix.describe import describe
+    from shiqbench.matrix.describe import describe_matrix
 
     launched().place.refuse_several("a matrix", do="start it without a launcher; it starts its own processes")
     from shiqbench.matrix.plan import make_matrix
@@ -62,7 +62,7 @@ def matrix(
             "--address needs --executor ray", where="--address", do="add --executor ray, or leave --address out"
         )
     planned = make_matrix(file, results=results, plugins=tuple(plugin or ()))
-    for line in () if as_json and dry_run else describe(planned, jobs or 1):
+    for line in () if as_json and dry_run else describe_matrix(planned, jobs or 1):
         typer.echo(line, err=not dry_run)
     if dry_run:
         if as_json:

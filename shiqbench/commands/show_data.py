@@ -84,7 +84,7 @@ def training_data(
         limit = getattr(section.train, "max_tokens", None)
         told["algorithm"] = algorithm_spec.name
     rendered = [start.renderer.render(e) for e in used]
-    return told | describe(offered, rendered, units=units, max_tokens=limit)
+    return told | data_statistics(offered, rendered, units=units, max_tokens=limit)
 
 
 def _weights(text: str, results: Path) -> Path:
@@ -93,7 +93,7 @@ def _weights(text: str, results: Path) -> Path:
     return find_model(text).folder()
 
 
-def describe(
+def data_statistics(
     offered: Sequence[Episode], rendered: Sequence[Rendered], *, units: int | None = None, max_tokens: int | None = None
 ) -> Statistics:
     """Compute the statistics of a data set.

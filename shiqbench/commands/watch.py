@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from shiqbench.matrix.live import line, runs, states, table
+from shiqbench.matrix.live import line, progress_table, runs, states
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def title(state: MatrixState) -> str:
 def shown(state: MatrixState) -> RenderableType:
     """Render one matrix: a table while it runs, only its counts otherwise."""
     if runs(state):
-        return table(state, title(state))
+        return progress_table(state, title(state))
     return f"{title(state)}; {state.counted()}"
 
 

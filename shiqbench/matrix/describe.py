@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MOST_LINES = 40  # up to so many families are listed one by one
 
 
-def describe(matrix: MatrixPlan, at_once: int = 1) -> list[str]:
+def describe_matrix(matrix: MatrixPlan, at_once: int = 1) -> list[str]:
     """Describe for a terminal: counts, a line per family, shared work, estimated cost and notes."""
     lines = []
     if matrix.tuning:

@@ -124,7 +124,7 @@ def runs(state: MatrixState) -> bool:
     return abs(born - state.born) < 1
 
 
-def table(state: MatrixState, title: str = "") -> RenderableType:
+def progress_table(state: MatrixState, title: str = "") -> RenderableType:
     """Build a table of the running jobs, with the counts below."""
     from rich.table import Table
 
@@ -214,7 +214,7 @@ class LiveTable:
 
     def update(self, state: MatrixState) -> None:
         """Redraw the table."""
-        self._live.update(table(state), refresh=True)
+        self._live.update(progress_table(state), refresh=True)
 
     def close(self) -> None:
         """Remove the table."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shiqbench.base.errors import ConfigError
-from shiqbench.planning.plan import Curve
+from shiqbench.planning.plan import LearningCurve
 
 if TYPE_CHECKING:
     from shiqbench.planning.plan import RunPlan
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SPLIT = "validation"  # users may choose a checkpoint by its curve, and never by the test split
 
 
-def make_curve(plan: RunPlan, every: int | None) -> Curve | None:
+def make_curve(plan: RunPlan, every: int | None) -> LearningCurve | None:
     """Make the requested curve, if there is one.
 
     Raises:
@@ -36,4 +36,4 @@ def make_curve(plan: RunPlan, every: int | None) -> Curve | None:
         raise ConfigError(
             f"there is no curve over checkpoints: {refused}", where=f"--eval-every {every}", do="leave it out"
         )
-    return Curve(replace(plan, evaluation=plan.evaluation.model_copy(update={"split": SPLIT}), also=()), every)
+    return LearningCurve(replace(plan, evaluation=plan.evaluation.model_copy(update={"split": SPLIT}), also=()), every)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """One evaluation of the curve.
 
     Attributes:
@@ -39,7 +39,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class LearningCurve:
     """A learning curve.
 
     Attributes:
@@ -61,15 +61,15 @@ class Curve:
         return tuple(range(self.every, self.total, self.every))
 
     @property
-    def points(self) -> list[Point]:
+    def points(self) -> list[CurvePoint]:
         """The evaluations in the order of training; all cells with this start share the one at update 0."""
         plan, cell = self.plan, self.plan.cell
         first = cell.start or plan.base
-        between = [Point(u, cell, u, plan.eval_folder(cell, u)) for u in self.snapshots]
+        between = [CurvePoint(u, cell, u, plan.eval_folder(cell, u)) for u in self.snapshots]
         return [
-            Point(0, first, None, plan.eval_folder(first)),
+            CurvePoint(0, first, None, plan.eval_folder(first)),
             *between,
-            Point(self.total, cell, None, plan.eval_folder(cell)),
+            CurvePoint(self.total, cell, None, plan.eval_folder(cell)),
         ]
 
 
@@ -210,7 +210,7 @@ class RunPlan:
     name: str
     added: TaskSpec | None = None
     also: tuple[ModelPlan, ...] = ()
-    curve: Curve | None = None
+    curve: LearningCurve | None = None
 
     def with_seed(self, seed: int) -> Self:
         """The same plan with another training seed."""

@@ -38,8 +38,8 @@ def train(source: Path, pairs: Sequence[Pair], config: BradleyTerryFullConfig, t
         model: Any = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, dtype=torch.float32)
     model = model.to(encoder.device()).train()
     longest = int(model.config.max_position_embeddings)
-    better = encoder.render(source, [Answered(p.prompt, p.better) for p in pairs], longest)
-    worse = encoder.render(source, [Answered(p.prompt, p.worse) for p in pairs], longest)
+    better = encoder.render_answers(source, [Answered(p.prompt, p.better) for p in pairs], longest)
+    worse = encoder.render_answers(source, [Answered(p.prompt, p.worse) for p in pairs], longest)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0)
     order, shuffle = list(range(len(pairs))), random.Random(config.seed)
     for _ in range(config.epochs):

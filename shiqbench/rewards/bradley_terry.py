@@ -106,10 +106,10 @@ class BradleyTerry(Trained[BradleyTerryConfig]):
 
     def train(self, pairs: Sequence[Pair], folder: Path) -> None:
         """Compute features, and solve for the head."""
-        from shiqbench.rewards.head import fit, frozen_features
+        from shiqbench.rewards.head import fit_head, frozen_features
 
         answers = [Answered(p.prompt, a) for p in pairs for a in (p.better, p.worse)]
-        write_json(folder / HEAD, fit(frozen_features(self.source, answers, self.config), self.config.l2))
+        write_json(folder / HEAD, fit_head(frozen_features(self.source, answers, self.config), self.config.l2))
 
     def score(self, answered: Sequence[Answered]) -> list[float]:
         """Differences are logits of being preferred."""

@@ -95,7 +95,7 @@ def classify(folder: Path, answered: Sequence[Answered], config: EncoderConfig) 
             do="use a decoder model",
         )
     model = model.to(encoder.device()).eval()
-    sequences = encoder.render(folder, answered, int(model.config.max_position_embeddings))
+    sequences = encoder.render_answers(folder, answered, int(model.config.max_position_embeddings))
     scores: dict[int, float] = {}
     with torch.inference_mode():
         for members in encoder.batches(sequences, config.batch_tokens):

@@ -51,7 +51,7 @@ def check(folder: Path) -> None:
         )
 
 
-def render(folder: Path, answered: Sequence[Answered], longest: int) -> list[TokenSequence]:
+def render_answers(folder: Path, answered: Sequence[Answered], longest: int) -> list[TokenSequence]:
     """Render each conversation with its answer by the model's own chat template, up to the end of the answer's turn.
 
     Args:

@@ -40,7 +40,7 @@ def frozen_features(folder: Path, answered: Sequence[Answered], config: BradleyT
         body.layers = layers[: config.layer]
         body.norm = torch.nn.Identity()  # it belongs to the last layer
     body = body.to(encoder.device()).eval()
-    sequences = encoder.render(folder, answered, int(body.config.max_position_embeddings))
+    sequences = encoder.render_answers(folder, answered, int(body.config.max_position_embeddings))
     found: dict[int, Tensor] = {}
     for members in encoder.batches(sequences, config.batch_tokens):
         group = [sequences[i] for i in members]
@@ -48,7 +48,7 @@ def frozen_features(folder: Path, answered: Sequence[Answered], config: BradleyT
     return torch.stack([found[i] for i in range(len(sequences))])
 
 
-def fit(features_BF: Tensor, l2: float) -> dict[str, Any]:
+def fit_head(features_BF: Tensor, l2: float) -> dict[str, Any]:
     """Solve the penalised Bradley-Terry problem by Newton's method with step halving.
 
     Args:

@@ -28,7 +28,7 @@ def follow(plan: RunPlan, team: Team) -> None:
 
     from shiqbench.base.progress import Display
     from shiqbench.plugin.start_model import StartModel
-    from shiqbench.running.train_cell import fit
+    from shiqbench.running.train_cell import fit_policy
     from shiqbench.running.weights import start_weights
 
     logging.disable_progress_bar()
@@ -43,4 +43,6 @@ def follow(plan: RunPlan, team: Team) -> None:
                     do="give every process the same command, files and packages",
                 )
             cell = cells[order.cell]
-            fit(cell, StartModel(*start_weights(cell)), order.folder, team.share(None), Display(quiet=True), bench)
+            fit_policy(
+                cell, StartModel(*start_weights(cell)), order.folder, team.share(None), Display(quiet=True), bench
+            )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, write_json
-from shiqbench.planning.plan import Point
+from shiqbench.planning.plan import CurvePoint
 from shiqbench.plugin.start_model import StartModel
 from shiqbench.plugin.task import Task
 from shiqbench.running.weights import of_cell
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shiqbench.base.progress import Display
-    from shiqbench.planning.plan import CellPlan, Curve, RunPlan
+    from shiqbench.planning.plan import CellPlan, LearningCurve, RunPlan
     from shiqbench.running.team import Team
     from shiqbench.running.workbench import Workbench
 
@@ -108,10 +108,10 @@ def steps(plan: RunPlan) -> list[Step]:
     return found + (_curve_steps(plan.curve) if plan.curve is not None else [])
 
 
-def _curve_steps(curve: Curve) -> list[Step]:
+def _curve_steps(curve: LearningCurve) -> list[Step]:
     """Steps of a curve; the untrained model comes first, because tasks may compare with it."""
     plan = curve.plan
-    untrained = Point(0, plan.base, None, plan.eval_folder(plan.base))
+    untrained = CurvePoint(0, plan.base, None, plan.eval_folder(plan.base))
     points = {p.folder: p for p in (untrained, *curve.points)}.values()
     return [
         Step(f"evaluate {p.cell.label} at update {p.update} on validation", p.folder, p.cell, plan, p.snapshot)
@@ -249,7 +249,7 @@ def _untrained(cell: CellPlan) -> None:
         mark_done(cell.folder, files)
 
 
-def describe(plan: RunPlan) -> list[str]:
+def describe_run(plan: RunPlan) -> list[str]:
     """Describe the plan in a few lines, so that the user can check it before a long run."""
     cell = plan.cell
     reduced = " (a reduced setting)" if cell.task_config.reduced() else ""

@@ -128,7 +128,7 @@ def _train_language_model(
     with bench.team.together(Order(cell.digest, folder)):
         bench.team.share(rendered)
         snapshots = Snapshots(folder / SNAPSHOTS, keep)
-        fitted = fit(cell, start, folder, rendered, display, bench, snapshots)
+        fitted = fit_policy(cell, start, folder, rendered, display, bench, snapshots)
     snapshots.seal()
     save_weights(fitted.policy, start.folder, material.renderer, folder / "checkpoint", algorithm.sampling_q_weight)
     return {
@@ -154,7 +154,7 @@ class Fitted(NamedTuple):
     facts: dict[str, Any]
 
 
-def fit(
+def fit_policy(
     cell: CellPlan,
     start: StartModel,
     folder: Path,

@@ -17,7 +17,7 @@ from shiqbench.base.errors import ConfigError, DivergedError
 from shiqbench.store.resumable import load_state, save_state
 from shiqbench.training.layout import make_batch
 from shiqbench.training.mismatched import mismatched
-from shiqbench.training.policy import fit, row_statistics
+from shiqbench.training.policy import fits_one_pass, row_statistics
 from shiqbench.training.reduction import Totals
 from shiqbench.training.units import unit_batches
 
@@ -250,7 +250,7 @@ class Trainer:
 
             def too_many(end: int, start: int = start) -> bool:
                 held = [s for u in units[start:end] for r in u.rows for s in self.rendered[r].sequences]
-                return not fit(held, self.config)
+                return not fits_one_pass(held, self.config)
 
             # If some units fit, fewer units fit too, so bisection finds the first end that does not fit.
             ends = range(start + 2, len(units) + 1)

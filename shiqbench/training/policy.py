@@ -144,7 +144,7 @@ def forward_passes(sequences: Sequence[TokenSequence], config: TrainConfig) -> l
     return passes
 
 
-def fit(sequences: Sequence[TokenSequence], config: TrainConfig) -> bool:
+def fits_one_pass(sequences: Sequence[TokenSequence], config: TrainConfig) -> bool:
     """Whether :func:`forward_passes` puts them into one pass; if it does, the same is true of any part of them."""
     ids = [s.ids for s in sequences]
     tokens = distinct_tokens(ids) if config.share_prefix else len(ids) * max(map(len, ids))

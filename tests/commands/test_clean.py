@@ -21,7 +21,7 @@ from shiqbench.commands import clean as module
 from shiqbench.commands import removal
 from shiqbench.commands.clean import Wanted, find
 from shiqbench.commands.export import export
-from shiqbench.commands.removal import Outcome, as_size, remove
+from shiqbench.commands.removal import Removal, as_size, remove
 from shiqbench.matrix.live import MatrixState, live_file
 from shiqbench.store.cell import DONE, check_not_cleaned, is_cleaned, is_done, lock, recorded
 
@@ -52,7 +52,7 @@ def the_cell(results: Path) -> Path:
     return next((results / "mdp" / "shiq").iterdir())
 
 
-def clean(results: Path, wanted: Wanted) -> Outcome:
+def clean(results: Path, wanted: Wanted) -> Removal:
     return remove(find(results, wanted).items)
 
 

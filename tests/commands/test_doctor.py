@@ -177,7 +177,7 @@ def test_this_environment_and_its_two_forms(cache: Path) -> None:
     assert data["findings"][0] == {"name": "python", "state": "ok", "text": findings[0].text, "do": ""}
     assert data["state"] == doctor.worst(findings)
     out = io.StringIO()
-    Console(width=1000, file=out).print(doctor.render(findings))
+    Console(width=1000, file=out).print(doctor.findings_table(findings))
     assert all(finding.text in out.getvalue() for finding in findings)
 
 
@@ -192,6 +192,8 @@ def test_the_worst_state_is_the_answer(states: Any, expected: Any) -> None:
 
 def test_brackets_survive_the_table() -> None:
     out = io.StringIO()
-    Console(width=200, file=out).print(doctor.render([Finding("vllm", State.OK, "[red]", "pip install 'a[b]'")]))
+    Console(width=200, file=out).print(
+        doctor.findings_table([Finding("vllm", State.OK, "[red]", "pip install 'a[b]'")])
+    )
     assert "[red]" in out.getvalue()
     assert "pip install 'a[b]'" in out.getvalue()

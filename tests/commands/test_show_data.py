@@ -14,7 +14,7 @@ from test_cli import shiqbench
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.commands.common import parse_assignments
-from shiqbench.commands.show_data import describe, training_data
+from shiqbench.commands.show_data import data_statistics, training_data
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.rendering import Rendered, TokenSequence
 
@@ -67,7 +67,7 @@ def test_calls_and_the_centre_are_shown_where_the_task_states_them() -> None:
         )
 
     rows = [rendered("a", centre_value=0.5), rendered("b", centre_value=0.5, calls=4)]
-    found = describe([r.episode for r in rows], rows)
+    found = data_statistics([r.episode for r in rows], rows)
     assert found["per_episode"]["calls"] == {"mean": 3.5, "median": 3.5, "min": 3, "max": 4}
     assert found["centre"] == "dataset (0.500)"
     assert found["longest_sequence"] == 3
@@ -76,7 +76,7 @@ def test_calls_and_the_centre_are_shown_where_the_task_states_them() -> None:
 
 
 def test_an_empty_data_set_has_no_numbers() -> None:
-    found = describe([], [])
+    found = data_statistics([], [])
     assert (found["episodes"], found["return"], found["longest_sequence"]) == (0, {}, 0)
 
 

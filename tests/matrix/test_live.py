@@ -75,7 +75,7 @@ def test_a_board_removes_what_dead_matrices_have_left(tmp_path: Path) -> None:
 
 def test_the_table_and_the_line_hold_the_same() -> None:
     found = console()
-    found.print(live.table(state()))
+    found.print(live.progress_table(state()))
     for part in ("shiq-1", "120/300", "0.2500", "370", "1:05", "1:30", "2 done, 1 failed, 2 left"):
         assert part in text(found)
     said = "2 done, 1 failed, 2 left; running: shiq-1 (train 120/300, loss 0.2500, 370 tokens/s, about 1:30 left)"

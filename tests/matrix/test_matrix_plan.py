@@ -13,7 +13,7 @@ from support import HERE, TOY
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_json
-from shiqbench.matrix.describe import as_json, describe
+from shiqbench.matrix.describe import as_json, describe_matrix
 from shiqbench.matrix.plan import MatrixPlan, make_matrix
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request, RunPlan
@@ -220,10 +220,10 @@ def finished(folder: Path, evaluation: Path, seconds: float, tokens: int) -> Non
 def test_what_is_there_and_what_the_rest_will_cost(tmp_path: Path) -> None:
     plan = planned(LEAST, tmp_path)
     base, shiq = plan.final.cells
-    assert any("time and tokens unknown" in line for line in describe(plan))
+    assert any("time and tokens unknown" in line for line in describe_matrix(plan))
     finished(shiq[0].folder, shiq[0].evaluation, 50.0, 1000)
     shiq[1].folder.mkdir(parents=True)
-    lines = describe(planned(LEAST, tmp_path), at_once=2)
+    lines = describe_matrix(planned(LEAST, tmp_path), at_once=2)
     assert lines[0] == "4 cells: 1 done, 1 partial, 2 missing"
     assert "  mdp shiq: 3 seeds, 1 done, 1 partial, 1 missing" in lines
     # Two seeds of shiq, 60 s each, in parallel; base trains nothing, and no finished cell is similar to it.
@@ -242,16 +242,16 @@ def test_unequal_budgets_are_said(tmp_path: Path) -> None:
         LEAST.replace('"shiq"]', '"shiq", "dpo"]')
         + "[budget]\nupdates = 20\n[algorithms.dpo.set]\ntrain.updates = 40\n"
     )
-    assert "note: unequal budgets on mdp: shiq: 20 updates; dpo: 40 updates" in describe(planned(text, tmp_path))
+    assert "note: unequal budgets on mdp: shiq: 20 updates; dpo: 40 updates" in describe_matrix(planned(text, tmp_path))
     swept = text.partition("[budget]")[0] + '[sweep]\n"train.updates" = [20, 40]\n'
-    assert not any("unequal" in line for line in describe(planned(swept, tmp_path)))
+    assert not any("unequal" in line for line in describe_matrix(planned(swept, tmp_path)))
     equal = text.partition("[algorithms")[0]
-    assert not any("unequal" in line for line in describe(planned(equal, tmp_path)))
+    assert not any("unequal" in line for line in describe_matrix(planned(equal, tmp_path)))
 
 
 def test_many_families_are_counted_by_algorithm(tmp_path: Path) -> None:
     text = LEAST + f'[algorithms.shiq.sweep]\n"algo.beta" = {[i / 100 for i in range(1, 51)]}\n'
-    lines = describe(planned(text, tmp_path))
+    lines = describe_matrix(planned(text, tmp_path))
     assert "  mdp shiq: 150 cells, 150 missing" in lines
     assert len(lines) < 10
 

@@ -16,7 +16,7 @@ from shiqbench.plugin.reward import Answered, Pair, held_out_accuracy
 from shiqbench.rewards.bradley_terry import BradleyTerry, BradleyTerryFull
 from shiqbench.rewards.classifier import Classifier
 from shiqbench.rewards.config import BradleyTerryConfig, BradleyTerryFullConfig, ClassifierConfig
-from shiqbench.rewards.head import apply, fit
+from shiqbench.rewards.head import apply, fit_head
 
 ASKED = [Answered((Message("user", f"question {i}"),), "word " * i) for i in range(7)]
 
@@ -119,7 +119,7 @@ def test_the_head_is_where_the_gradient_vanishes() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(40, 5, generator=generator, dtype=torch.float64) * torch.tensor([1, 10, 0.1, 1, 0])
     features[0::2, 1] += 3
-    head = fit(features, l2=0.5)
+    head = fit_head(features, l2=0.5)
     scale = features.std(0)
     weight = torch.tensor(head["weight"], dtype=torch.float64, requires_grad=True)
     margins = (features[0::2] - features[1::2]) @ weight

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.rendering import TokenSequence
 from shiqbench.plugin.config import TrainConfig
-from shiqbench.training.policy import Policy, fit, forward_passes, load_model
+from shiqbench.training.policy import Policy, fits_one_pass, forward_passes, load_model
 from shiqbench.training.prefix_sharing import common_prefix, distinct_tokens, enable, merge
 
 ids = st.lists(st.integers(0, 2), min_size=1, max_size=8)
@@ -97,7 +97,7 @@ def test_passes_respect_the_bound_and_cover_everything() -> None:
 def test_what_fits_is_one_pass_and_no_more(texts: list[list[int]], micro_tokens: int, share: bool) -> None:
     config = TrainConfig(micro_tokens=micro_tokens, share_prefix=share)
     members = [TokenSequence(tuple(t), ()) for t in texts]
-    assert fit(members, config) == (len(forward_passes(members, config)) == 1)
+    assert fits_one_pass(members, config) == (len(forward_passes(members, config)) == 1)
 
 
 def test_sliding_windows_are_refused(tiny_model: Path) -> None:

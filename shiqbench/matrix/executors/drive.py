@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from shiqbench.matrix.executors.board import Board
     from shiqbench.matrix.executors.events import Event
-    from shiqbench.matrix.executors.schedule import Entry, Schedule
+    from shiqbench.matrix.executors.schedule import JobEntry, Schedule
     from shiqbench.matrix.job import Job, Resources
 
 POLL_SECONDS = 0.2
@@ -43,7 +43,7 @@ class Transport(Protocol):
 
 
 @dataclass(frozen=True)
-class Policy:
+class RetryPolicy:
     """Rules for failures.
 
     Attributes:
@@ -81,7 +81,7 @@ class Drive:
         self,
         schedule: Schedule,
         transport: Transport,
-        policy: Policy,
+        policy: RetryPolicy,
         board: Board,
         folder: Callable[[Job], Path],
     ) -> None:
@@ -143,7 +143,7 @@ class Drive:
             return
         self._failed(entry, event)
 
-    def _failed(self, entry: Entry, event: Ended) -> None:
+    def _failed(self, entry: JobEntry, event: Ended) -> None:
         assert event.error is not None
         step = entry.begun
         self._leave_error(Path(step) if step is not None else self.folder(entry.job), event.error)
@@ -158,7 +158,7 @@ class Drive:
         with suppress(OSError):  # a full disk; the outcome contains the same
             write_json(folder / "error.json", error)
 
-    def _end(self, entry: Entry, state: JobState, event: Ended | None = None) -> None:
+    def _end(self, entry: JobEntry, state: JobState, event: Ended | None = None) -> None:
         seconds = time.monotonic() - entry.since if entry.attempts else 0.0
         outcome = Outcome(
             entry.job.name,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from shiqbench.base.causes import error_facts
 from shiqbench.base.errors import ConfigError, ShiqbenchError
 from shiqbench.matrix.executors.board import Board
-from shiqbench.matrix.executors.drive import Drive, Policy
+from shiqbench.matrix.executors.drive import Drive, RetryPolicy
 from shiqbench.matrix.executors.machine import this_machine
 from shiqbench.matrix.executors.schedule import Pool, Schedule
 from shiqbench.matrix.job import JobState, Outcome
@@ -82,7 +82,7 @@ def execute(
                     at_once or (1 if pool else None),
                 ),
                 transport,
-                Policy(fail_fast, retries, backoff),
+                RetryPolicy(fail_fast, retries, backoff),
                 board,
                 lambda job: job.plan.cell.folder,
             )

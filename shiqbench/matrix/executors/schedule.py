@@ -92,7 +92,7 @@ class Pool:
 
 
 @dataclass
-class Entry:
+class JobEntry:
     """A job and its progress through the schedule.
 
     Attributes:
@@ -127,13 +127,13 @@ class Schedule:
     """
 
     def __init__(self, jobs: Sequence[tuple[Job, Sequence[str]]], pool: Pool | None, at_once: int | None) -> None:
-        entries = [Entry(job, tuple(steps)) for job, steps in jobs]
+        entries = [JobEntry(job, tuple(steps)) for job, steps in jobs]
         self.waiting = sorted(entries, key=lambda e: len(e.steps))
-        self.running: dict[str, Entry] = {}
+        self.running: dict[str, JobEntry] = {}
         self._pool, self._at_once = pool, at_once
         self._made: set[str] = set()
 
-    def start(self, now: float, held: Callable[[str], bool] = lambda step: False) -> Entry | None:
+    def start(self, now: float, held: Callable[[str], bool] = lambda step: False) -> JobEntry | None:
         """Start the next job and return it; None if no job can start.
 
         Args:
@@ -170,23 +170,23 @@ class Schedule:
             if entry.at == step:
                 entry.at = entry.begun = None
 
-    def end(self, name: str) -> Entry:
+    def end(self, name: str) -> JobEntry:
         """Note that a job no longer runs, and free its resources."""
         entry = self.running.pop(name)
         if self._pool is not None:
             self._pool.give(entry.job.resources, entry.gpus)
         return entry
 
-    def again(self, entry: Entry, ready_at: float) -> None:
+    def again(self, entry: JobEntry, ready_at: float) -> None:
         """Let a job that ended wait for another attempt."""
         entry.ready_at = ready_at
         self.waiting.append(entry)
 
-    def needing(self, step: str) -> list[Entry]:
+    def needing(self, step: str) -> list[JobEntry]:
         """Remove and return the waiting jobs that need a step which is not made."""
         found = [e for e in self.waiting if step in e.steps and step not in self._made]
         self.waiting = [e for e in self.waiting if e not in found]
         return found
 
-    def _first(self, entry: Entry) -> str | None:
+    def _first(self, entry: JobEntry) -> str | None:
         return next((s for s in entry.steps if s not in self._made), None)

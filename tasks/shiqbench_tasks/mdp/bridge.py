@@ -29,7 +29,7 @@ from shiqbench.plugin import (
 )
 from shiqbench_tasks.mdp import data, solve
 from shiqbench_tasks.mdp.train import DRAWN_ROWS, WEIGHTS
-from shiqbench_tasks.mdp.transformer import only, table, transformer
+from shiqbench_tasks.mdp.transformer import node_logits, only, transformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +168,7 @@ class _Curve:
         if done == 1 or done % self.training.log_every == 0 or done == self.training.updates:
             head = self.model.get_output_embeddings()
             own, head.weight.data = head.weight.data, sampled_head
-            logp_SNA = table(self.model, self.config).log_softmax(-1)[None]
+            logp_SNA = node_logits(self.model, self.config).log_softmax(-1)[None]
             head.weight.data = own
             facts["relative_regret"] = float(solve.relative_regret(self.mdp, self.solution, logp_SNA))
             facts["unseen_mass"] = float(solve.mass_outside(self.mdp, logp_SNA, self.mdp.shown_SNK))

@@ -57,7 +57,7 @@ def transformer(config: MdpConfig, instance: int) -> Any:
 
 
 @torch.no_grad()
-def table(model: Any, config: MdpConfig) -> Tensor:
+def node_logits(model: Any, config: MdpConfig) -> Tensor:
     """Logits ``[N, A]`` at every node, in fp64: every node is a prefix of some string of H - 1 actions."""
     actions, horizon, _ = config.sizes
     strings = product(range(actions), repeat=horizon - 1)
@@ -68,7 +68,7 @@ def table(model: Any, config: MdpConfig) -> Tensor:
 
 def build(config: MdpConfig) -> Mdp:
     """Build the instances of a configuration, with untrained transformers as references."""
-    tables = [table(transformer(config, s), config) for s in range(config.seeds)]
+    tables = [node_logits(transformer(config, s), config) for s in range(config.seeds)]
     return replace(mdps.build(config), ref_logit_SNA=torch.stack(tables))
 
 
@@ -88,9 +88,9 @@ def tables(config: MdpConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         sampled = state.pop(SAMPLED_HEAD)
         model = transformer(config, s)
         model.load_state_dict(state)
-        found["logits"].append(table(model, config))
+        found["logits"].append(node_logits(model, config))
         model.get_output_embeddings().weight.data = sampled
-        found["sampled"].append(table(model, config))
+        found["sampled"].append(node_logits(model, config))
     return {name: torch.stack(parts) for name, parts in found.items()}
 
 

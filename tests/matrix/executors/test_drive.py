@@ -9,7 +9,7 @@ import pytest
 from support_jobs import Memory, cause
 
 from shiqbench.matrix.executors.board import Board
-from shiqbench.matrix.executors.drive import Drive, Policy
+from shiqbench.matrix.executors.drive import Drive, RetryPolicy
 from shiqbench.matrix.executors.events import Began, Ended, Event, Made
 from shiqbench.matrix.executors.schedule import Schedule
 from shiqbench.matrix.job import Job, JobState, Outcome, Resources
@@ -54,7 +54,7 @@ def drive(
     jobs = [(Job(n, Request("a", "t", results=root)), folders[n]) for n in answers]
     transport = Pretended(answers, folders)
     with Board(root, "local", len(jobs), Memory()) as board:
-        wanted = Policy(**{"backoff": 0.0, **policy})  # type: ignore[arg-type]
+        wanted = RetryPolicy(**{"backoff": 0.0, **policy})  # type: ignore[arg-type]
         outcomes = Drive(Schedule(jobs, None, 1), transport, wanted, board, lambda job: root / job.name).run()
     return outcomes, transport
 
@@ -81,9 +81,9 @@ def test_what_is_tried_again(tmp_path: Path, answers: list[str], state: JobState
 
 
 def test_the_wait_doubles() -> None:
-    policy = Policy(retries=3, backoff=1.5)
+    policy = RetryPolicy(retries=3, backoff=1.5)
     assert [policy.wait("network", n) for n in (1, 2, 3, 4)] == [1.5, 3.0, 6.0, None]
-    assert Policy(retries=0).wait("killed", 1) is None
+    assert RetryPolicy(retries=0).wait("killed", 1) is None
 
 
 def test_the_rest_goes_on_or_stops(tmp_path: Path) -> None:

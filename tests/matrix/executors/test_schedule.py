@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shiqbench.matrix.executors.schedule import Capacity, Entry, Pool, Schedule
+from shiqbench.matrix.executors.schedule import Capacity, JobEntry, Pool, Schedule
 from shiqbench.matrix.job import Job, Resources
 from shiqbench.planning.plan import Request
 
@@ -85,7 +85,7 @@ def test_those_who_need_what_cannot_be_made_are_found() -> None:
 def test_another_attempt_waits_for_its_time() -> None:
     schedule = Schedule([(job("a"), ["a"])], pool(4), 1)
     assert started(schedule) == ["a"]
-    entry: Entry = schedule.end("a")
+    entry: JobEntry = schedule.end("a")
     schedule.again(entry, ready_at=5.0)
     assert started(schedule, 4.9) == []
     assert started(schedule, 5.0) == ["a"]

@@ -17,7 +17,7 @@ from shiqbench_tasks.mdp import bridge, data, mdps, solve
 from shiqbench_tasks.mdp.config import MdpConfig, MdpTrainConfig
 from shiqbench_tasks.mdp.task import MdpTask
 from shiqbench_tasks.mdp.train import TableTrainer
-from shiqbench_tasks.mdp.transformer import only, table, tables, transformer
+from shiqbench_tasks.mdp.transformer import node_logits, only, tables, transformer
 from tiny_training import needy
 
 import shiqbench
@@ -85,7 +85,7 @@ def test_the_table_is_what_the_policy_computes_at_every_node(actions: int, horiz
 
 def test_every_node_is_a_state_of_its_own_even_along_repeated_actions() -> None:
     config = MdpConfig(policy="transformer")
-    logits = table(transformer(config, 0), config)
+    logits = node_logits(transformer(config, 0), config)
     assert logits.shape == (121, 3)
     assert logits.dtype == torch.float64
     different = (logits[:, None] - logits[None]).abs().amax(-1) + torch.eye(121)

@@ -25,7 +25,7 @@ from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import ExactPlan, Request
 from shiqbench.report.formats import render
 from shiqbench.report.of_run import report_of_run
-from shiqbench.running.runner import describe
+from shiqbench.running.runner import describe_run
 
 SMALL = {"task.seeds": 4, "task.horizon": 3, "train.updates": 40}
 
@@ -88,7 +88,7 @@ def test_the_plan_says_what_will_be_done_and_needs_no_model_or_engine(tmp_path: 
     plan = make_plan(Request("shiq", "mdp", results=tmp_path))
     assert isinstance(plan, ExactPlan)
     assert plan.cell.start is None
-    lines = "\n".join(describe(plan))
+    lines = "\n".join(describe_run(plan))
     assert "trains 300 (table) or 600 (transformer) updates of the default batch with adam, seed 0" in lines
     assert "evaluates with exact; cell" in lines
     assert make_plan(Request("shiq", "mdp", settings={"task.horizon": 5})).cell.digest == plan.cell.digest
