@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MDP = """
 [matrix]
-algorithms = ["base", "sft", "dpo", "copg", "dro", "shiq"]
+algorithms = ["base", "dpo", "shiq"]
 tasks = ["mdp"]
 seeds = [0, 1]
 preset = "smoke"

@@ -80,7 +80,7 @@ def test_every_path_that_is_named_exists(page: str) -> None:
 
 
 def test_every_module_of_the_table_is_in_its_room() -> None:
-    table = ARCHITECTURE.partition("## What each module does")[2].partition("\n## ")[0]
+    table = ARCHITECTURE.partition("## What the modules do")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (?:`(\w+)`)? ?\| ([^|]*)\|", table, re.MULTILINE)
     room, missing, seen = "", [], set()
     for named, modules in rows:

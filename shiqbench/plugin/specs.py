@@ -51,7 +51,8 @@ class Spec:
 
     Attributes:
         name: Name that the user types.
-        version: Enters every digest; raise it when results change.
+        version: Enters the digests of what the component makes; raise it when results change. An engine is identified
+            by the version of its installed package instead.
         summary: One line for ``shiqbench list``.
         target: Class as ``"package.module:Class"``; it is imported when it is used.
     """
