@@ -29,7 +29,7 @@ from shiqbench.models.embedded import embedded_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shiqbench.matrix.job import Outcome
+    from shiqbench.matrices.job import Outcome
 
 ALGORITHMS = ("sft", "dpo", "copg", "shiq")
 PARTS = ("training", "reference", "evaluation", "once", "overhead")

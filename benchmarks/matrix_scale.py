@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.manifest import manifest
-from shiqbench.matrix.plan import make_matrix
+from shiqbench.matrices.plan import make_matrix
 
 if TYPE_CHECKING:
-    from shiqbench.matrix.cells import Cell, PlannedFamily
-    from shiqbench.matrix.plan import MatrixPlan
+    from shiqbench.matrices.cells import Cell, PlannedFamily
+    from shiqbench.matrices.plan import MatrixPlan
 
 ALGORITHMS = ("sft", "dpo", "copg", "dro", "shiq")
 BUDGETS = (50, 100, 200, 300)

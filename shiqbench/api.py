@@ -14,7 +14,7 @@ from shiqbench.running.team import place
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shiqbench.matrix.run import MatrixResult
+    from shiqbench.matrices.run import MatrixResult
     from shiqbench.running.runner import RunResult
 
 
@@ -45,8 +45,8 @@ def matrix(
     Raises:
         ConfigError: Lists all errors of the matrix; nothing was written.
     """
-    from shiqbench.matrix.plan import make_matrix
-    from shiqbench.matrix.run import carry_out, executing
+    from shiqbench.matrices.plan import make_matrix
+    from shiqbench.matrices.run import carry_out, executing
 
     planned = make_matrix(
         Path(source) if isinstance(source, str) else source,

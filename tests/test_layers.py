@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import shiqbench
+
 ROOT = Path(__file__).parent.parent
 # From the ground up. Rooms of one floor do not import each other.
 FLOORS = (
@@ -18,7 +20,7 @@ FLOORS = (
     ("training",),
     ("planning", "rewards", "engines"),
     ("running", "report"),
-    ("matrix", "testing"),
+    ("matrices", "testing"),
     ("api",),
     ("commands",),
     ("__init__", "__main__"),
@@ -80,7 +82,7 @@ def test_imports_go_down(path: Path) -> None:
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from shiqbench.planning.plan import CellPlan",
         "from shiqbench import api",
         "from shiqbench import run",
-        "import importlib\nimportlib.import_module('shiqbench.matrix.run')",
+        "import importlib\nimportlib.import_module('shiqbench.matrices.run')",
         "from shiqbench.engines import vllm",
     ],
 )
@@ -107,3 +109,9 @@ def test_the_top_of_the_package_is_its_rooms() -> None:
 def test_no_module_is_long(folder: str) -> None:
     long = {str(p): n for p in (ROOT / folder).rglob("*.py") if (n := len(p.read_text().splitlines())) > LONGEST}
     assert long == {}
+
+
+def test_no_room_hides_a_function_of_the_package() -> None:
+    functions = {name for name, home in shiqbench._HOME.items() if home != f"shiqbench.{name}"}
+    assert {"matrix", "run"} <= functions
+    assert functions & set(LEVEL) == set()  # importing a room would put a module in the function's place

@@ -25,7 +25,7 @@ from shiqbench.commands.removal import (
     size_of,
     taken,
 )
-from shiqbench.matrix.live import LIVE, runs, states
+from shiqbench.matrices.live import LIVE, runs, states
 from shiqbench.store.cell import CHECKPOINT, DONE, LOCK, is_cleaned, is_done, is_held, mark_cleaned
 from shiqbench.training.snapshots import FOLDER as SNAPSHOTS
 

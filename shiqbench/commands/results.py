@@ -51,11 +51,11 @@ def matrix(
     as_json: Json = False,
 ) -> None:
     """Train and evaluate every cell of a matrix file. Finished steps are not repeated."""
-    from shiqbench.matrix.describe import as_json as every_cell
-    from shiqbench.matrix.describe import describe_matrix
+    from shiqbench.matrices.describe import as_json as every_cell
+    from shiqbench.matrices.describe import describe_matrix
 
     launched().place.refuse_several("a matrix", do="start it without a launcher; it starts its own processes")
-    from shiqbench.matrix.plan import make_matrix
+    from shiqbench.matrices.plan import make_matrix
 
     if address is not None and executor is not Executor.RAY:
         raise ConfigError(
@@ -68,8 +68,8 @@ def matrix(
         if as_json:
             emit(every_cell(planned))
         return
-    from shiqbench.matrix.executors import exit_code, summary
-    from shiqbench.matrix.run import carry_out, executing
+    from shiqbench.matrices.executors import exit_code, summary
+    from shiqbench.matrices.run import carry_out, executing
 
     run = executing(executor=executor.value, at_once=jobs, fail_fast=fail_fast, address=address)
     result = carry_out(planned, run, lambda line: typer.echo(line, err=True))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from shiqbench.matrix.live import line, progress_table, runs, states
+from shiqbench.matrices.live import line, progress_table, runs, states
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console, RenderableType
 
-    from shiqbench.matrix.live import MatrixState
+    from shiqbench.matrices.live import MatrixState
 
 LOOK_SECONDS = 1.0
 

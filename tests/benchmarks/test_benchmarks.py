@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shiqbench.matrix.job import JobState, Outcome
+from shiqbench.matrices.job import JobState, Outcome
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

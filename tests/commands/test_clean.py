@@ -22,7 +22,7 @@ from shiqbench.commands import removal
 from shiqbench.commands.clean import Wanted, find
 from shiqbench.commands.export import export
 from shiqbench.commands.removal import Removal, as_size, remove
-from shiqbench.matrix.live import MatrixState, live_file
+from shiqbench.matrices.live import MatrixState, live_file
 from shiqbench.store.cell import DONE, check_not_cleaned, is_cleaned, is_done, lock, recorded
 
 PARTIAL, CHECKPOINTS = Wanted(partial=True), Wanted(checkpoints=True)

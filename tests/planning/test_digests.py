@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from shiqbench.base.digest import digest
-from shiqbench.matrix.plan import make_matrix
+from shiqbench.matrices.plan import make_matrix
 from shiqbench.models.embedded import EMBEDDED_MODEL
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import CellPlan, Request, RunPlan

@@ -66,8 +66,11 @@ class Watch:
             return
         self._busy = True  # looking at the caller is an event, too
         try:
-            parses = event == "compile" and _only_parses(sys._getframe(1))
-            if not parses and event != "builtins.id":
+            caller = sys._getframe(1)
+            parses = event == "compile" and _only_parses(caller)
+            # Where it is imported, it looks at the caller of every Union[...]; the official tools write some.
+            looks = event == "sys._getframe" and caller.f_globals["__name__"] == "typing_extensions"
+            if not parses and not looks and event != "builtins.id":
                 self.events.setdefault(event, ascii(arguments)[:200])
         finally:
             self._busy = False

@@ -1,0 +1,124 @@
+"""A matrix runs on real MDPs: once, again, with another seed, tuned, and from the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import shiqbench
+from shiqbench.base.errors import ConfigError, RunError
+from shiqbench.matrices.job import JobState, Outcome
+from shiqbench.matrices.plan import make_matrix
+from shiqbench.matrices.run import carry_out
+
+SMALL: dict[str, Any] = {
+    "matrix": {"algorithms": ["base", "shiq"], "tasks": ["mdp"], "seeds": [0], "preset": "smoke"},
+    "budget": {"updates": 5},
+}
+
+
+def states(outcomes: list[Outcome]) -> list[str]:
+    return [str(o.state) for o in outcomes]
+
+
+@pytest.mark.slow
+def test_once_then_nothing_then_only_the_new_seed(tmp_path: Path) -> None:
+    assert states(shiqbench.matrix(SMALL, results=tmp_path).outcomes) == ["done", "done"]
+    assert states(shiqbench.matrix(SMALL, results=tmp_path).outcomes) == ["cached", "cached"]
+    more = {**SMALL, "matrix": {**SMALL["matrix"], "seeds": [0, 1]}}
+    assert states(shiqbench.matrix(more, results=tmp_path).outcomes) == ["cached", "cached", "done"]
+
+
+@pytest.mark.slow
+def test_the_command_runs_says_and_does_nothing_the_second_time(tmp_path: Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text(
+        '[matrix]\nalgorithms = ["base", "shiq"]\ntasks = ["mdp"]\npreset = "smoke"\n[budget]\nupdates = 5\n'
+    )
+    words = [sys.executable, "-m", "shiqbench", "matrix", str(file), "--results", str(tmp_path / "r")]
+    dry = subprocess.run([*words, "--dry-run"], capture_output=True, text=True, check=True)
+    assert "2 cells: 0 done, 0 partial, 2 missing" in dry.stdout
+    assert not (tmp_path / "r").exists()
+    first = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert first.stdout == "2 jobs: 2 done\n"
+    again = subprocess.run([*words, "--json"], capture_output=True, text=True, check=True)
+    assert [c["state"] for c in json.loads(again.stdout)["cells"]] == ["cached", "cached"]
+
+
+def pretending(values: list[float]) -> Any:
+    """Return an executor that writes evaluations with these primary values and trains nothing."""
+
+    def run(jobs: Any) -> list[Outcome]:
+        from shiqbench.base.files import write_json
+        from shiqbench.planning.make import make_plan
+
+        outcomes: list[Outcome] = []
+        for job in jobs:
+            plan = make_plan(job.request)
+            value = values[len(outcomes) % len(values)]
+            primary = {"name": "regret", "value": value, "low": 0, "high": 1, "higher_is_better": False}
+            write_json(plan.eval_folder(plan.cell) / "metrics.json", {"primary": primary, "metrics": {}})
+            outcomes.append(Outcome(job.name, JobState.DONE))
+        return outcomes
+
+    return run
+
+
+OF_DPO = {"dpo": {"sweep": {"algo.beta": [0.5]}, "tuning": {"algo.beta": [0.1, 0.2, 0.3]}}}
+
+
+def toy_grid(tmp_path: Path, **more: Any) -> Any:
+    from support import TOY
+
+    matrix = {"algorithms": ["sft", "dpo"], "tasks": ["toy"], "seeds": [0, 1]}
+    file = {
+        "matrix": matrix,
+        "tuning": {"trials": 2},
+        "algorithms": {"dpo": {"tuning": {"algo.beta": [0.1, 0.2, 0.3]}}},
+        **more,
+    }
+    return make_matrix(file, results=tmp_path, plugins=(TOY,))
+
+
+def test_the_best_trial_on_validation_is_run_with_every_seed(tmp_path: Path) -> None:
+    plan = toy_grid(tmp_path)
+    assert plan.untuned == ("sft",)
+    requests = [j.request for j in plan.trial_stage.jobs]
+    assert len(requests) == 2
+    assert all(r.settings["eval.split"] == "validation" for r in requests)
+    said: list[str] = []
+    result = carry_out(plan, pretending([0.9, 0.2]), said.append)
+    assert [o.name for o in result.trials] == [j.name for j in plan.trial_stage.jobs]
+    chosen = {"algo.beta": requests[1].settings["algo.beta"]}
+    assert said == [f"tuned dpo on toy: algo.beta = {chosen['algo.beta']}"]
+    (written,) = (tmp_path / "tuned").glob("*.json")
+    kept = json.loads(written.read_text())
+    assert [t["primary"]["value"] for t in kept["trials"]] == [0.9, 0.2]
+    assert kept["chosen"] == chosen
+    final = plan.final_stage({("dpo", "toy", None): kept["chosen"]})
+    of_dpo = [j.request for j in final.jobs if j.request.algo == "dpo"]
+    assert [r.seed for r in of_dpo] == [0, 1]
+    assert all(r.settings == chosen for r in of_dpo)
+
+
+def test_trials_that_failed_choose_nothing(tmp_path: Path) -> None:
+    plan = toy_grid(tmp_path)
+
+    def failing(jobs: Any) -> list[Outcome]:
+        return [Outcome(j.name, JobState.FAILED, error={"what": "no luck"}) for j in jobs]
+
+    with pytest.raises(RunError, match=r"2 of 2 trials failed, .*no luck"):
+        carry_out(plan, failing, print)
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_a_grid_that_is_too_small_or_swept_too_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"the grid of dpo has 3 combinations, tuning\.trials is 4"):
+        toy_grid(tmp_path, tuning={"trials": 4})
+    with pytest.raises(ConfigError, match=r"both swept and tuned"):
+        toy_grid(tmp_path, algorithms=OF_DPO).final_stage({("dpo", "toy", None): {"algo.beta": 0.1}})
