@@ -305,7 +305,9 @@ def test_an_interrupt_kills_pip_and_leaves_nothing(cache: Path, tmp_path: Path, 
     started = tmp_path / "started"
     code = "import os, pathlib, signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     code += f"pathlib.Path({str(started)!r}).write_text(str(os.getpid()))\ntime.sleep(60)\n"
-    process = subprocess.Popen([sys.executable, "-c", FETCH], env=fake_pip(code), stderr=subprocess.PIPE, text=True)
+    heeded = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
+    words = [sys.executable, "-c", heeded + FETCH]
+    process = subprocess.Popen(words, env=fake_pip(code), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (started.exists() and started.read_text()):
         assert time.monotonic() < deadline

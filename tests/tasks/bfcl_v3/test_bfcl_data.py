@@ -135,5 +135,5 @@ def test_changed_data_are_refused(bfcl_root: Path, tmp_path: Path) -> None:
         shutil.copy(bfcl_root / "bfcl_eval" / "data" / name, folder / name)
     with (folder / "BFCL_v3_multi_turn_base.json").open("a") as stream:
         stream.write("\n")
-    with pytest.raises(AssetError, match="not the pinned"):
+    with pytest.raises(AssetError, match="differ from the pinned"):
         data.load_entries(tmp_path, "base")
