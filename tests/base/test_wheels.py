@@ -305,7 +305,8 @@ def test_an_interrupt_kills_pip_and_leaves_nothing(cache: Path, tmp_path: Path, 
     started = tmp_path / "started"
     code = "import os, pathlib, signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     code += f"pathlib.Path({str(started)!r}).write_text(str(os.getpid()))\ntime.sleep(60)\n"
-    heeded = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
+    # A background job of a shell ignores the signal, and so would its children.
+    heeded = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     words = [sys.executable, "-c", heeded + FETCH]
     process = subprocess.Popen(words, env=fake_pip(code), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
