@@ -22,3 +22,21 @@ def test_what_one_episode_does_another_does_not_see(bfcl_root: Path, category: s
             assert {name: repr(vars(i)) for name, i in box.snapshot().items()} == start
             assert all(box.instances[n] is not played.instances[n] for n in entry.classes)
     assert moved > 10
+
+
+def containers(value: object) -> set[int]:
+    """Identities of every dict and list that is reachable from a tool's attributes."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    found = {id(value)} if isinstance(value, dict | list) else set()
+    return found.union(*(containers(v) for v in inner))
+
+
+def test_large_states_are_copies_too(bfcl_root: Path) -> None:
+    seen = 0
+    for entry in load_entries(bfcl_root, "long_context")[::10]:
+        one, other = ToolBox(entry, bfcl_root), ToolBox(entry, bfcl_root)
+        for name in entry.classes:
+            mine, theirs = (containers(vars(box.instances[name])) for box in (one, other))
+            seen += len(mine)
+            assert not mine & theirs
+    assert seen > 100
