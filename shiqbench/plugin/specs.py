@@ -17,6 +17,7 @@ import pluggy
 from shiqbench.base.errors import MissingDependencyError, PluginError
 from shiqbench.plugin.config import AlgorithmConfig, RewardConfig, Section, TaskConfig
 from shiqbench.plugin.finding import config_of, reason, target_of
+from shiqbench.plugin.task import ExactTask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,6 +142,11 @@ class TaskSpec(ConfiguredSpec):
     argument: str = ""
     train_config: str = "shiqbench.plugin.config:TrainConfig"
     eval_config: str = "shiqbench.plugin.config:EvalConfig"
+
+    @classmethod
+    def of(cls, component: type, **more: Any) -> Self:
+        """Make a spec as :meth:`ConfiguredSpec.of` does; the class of the task tells whether it has its own policy."""
+        return super().of(component, **{"own_policy": issubclass(component, ExactTask), **more})
 
     def load_sections(self) -> tuple[Any, Any]:
         """Import the classes of the training and the evaluation section."""

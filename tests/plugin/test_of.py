@@ -11,6 +11,7 @@ from shiqbench.plugin import (
     Algorithm,
     AlgorithmConfig,
     AlgorithmSpec,
+    ExactTask,
     RewardConfig,
     RewardModel,
     RewardSpec,
@@ -58,6 +59,10 @@ class Hidden(Task):
 
 
 class Silent(Task): ...
+
+
+class Solved(ExactTask):
+    config: WordsConfig
 
 
 class Brief(RewardModel[BriefConfig]): ...
@@ -122,3 +127,8 @@ def test_a_class_inside_a_function_cannot_be_named() -> None:
 
     with pytest.raises(PluginError, match=r"Inner cannot be imported by name .*; move it to the module's top"):
         AlgorithmSpec.of(Inner, summary="s")
+
+
+def test_an_exact_task_says_by_its_class_that_it_has_its_own_policy() -> None:
+    assert TaskSpec.of(Solved, summary="solved").own_policy
+    assert not TaskSpec.of(Words, summary="words").own_policy
