@@ -96,7 +96,7 @@ def run(
     Raises:
         ShiqbenchError: Contains the line that the command prints.
     """
-    place().refuse_several("shiqbench.run", do="launch the command, `-m shiqbench.commands.app run`, instead")
+    place().refuse_several("shiqbench.run", do="launch the command, `-m shiqbench run`, instead")
     request = Request(
         algo=algo,
         task=task,

@@ -99,7 +99,7 @@ def test_the_command(tmp_path: Path) -> None:
     words = [
         sys.executable,
         "-m",
-        "shiqbench.commands.app",
+        "shiqbench",
         "diff",
         str(cell(tmp_path)),
         str(cell(tmp_path, seed=1)),

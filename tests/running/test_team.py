@@ -31,7 +31,7 @@ TWO = [
     "--nproc_per_node",
     "2",
     "-m",
-    "shiqbench.commands.app",
+    "shiqbench",
 ]
 
 

@@ -102,7 +102,7 @@ def test_a_tracker_leaves_the_training_on_the_gpu(tiny_model: Path, tmp_path: Pa
     command = [
         sys.executable,
         "-m",
-        "shiqbench.commands.app",
+        "shiqbench",
         "run",
         "--algo",
         "sft",
