@@ -13,7 +13,7 @@ from shiqbench.plugin.registry import registry
 from shiqbench.plugin.start_model import StartModel
 from shiqbench.plugin.task import Task
 from shiqbench.store.cell import find_cell, verified_weights
-from shiqbench.training.facts import Statistics, _behaviours, _spread
+from shiqbench.training.facts import Statistics, by_behaviour, spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,19 +114,19 @@ def data_statistics(
         "used": len(used),
         "groups": len(groups),
         "groups_with_mixed_returns": sum(max(g) - min(g) > SAME_RETURN for g in groups.values()),
-        "return": _spread(e.total_reward for e in used),
+        "return": spread(e.total_reward for e in used),
         "centre": _centre(used),
-        "behaviours": _behaviours(offered, used),
+        "behaviours": by_behaviour(offered, used),
         "per_episode": {
-            "action tokens": _spread(r.actions for r in rendered),
-            "tokens": _spread(r.tokens for r in rendered),
-            "messages": _spread(len(e.messages) for e in used),
-            "messages of the model": _spread(sum(m.action for m in e.messages) for e in used),
+            "action tokens": spread(r.actions for r in rendered),
+            "tokens": spread(r.tokens for r in rendered),
+            "messages": spread(len(e.messages) for e in used),
+            "messages of the model": spread(sum(m.action for m in e.messages) for e in used),
         },
         "longest_sequence": max(longest, default=0),
     }
     if used and all("calls" in e.meta for e in used):
-        found["per_episode"]["calls"] = _spread(e.meta["calls"] for e in used)
+        found["per_episode"]["calls"] = spread(e.meta["calls"] for e in used)
     if units is not None:
         found["units"] = units
     if max_tokens is not None:

@@ -21,7 +21,7 @@ def data_facts(
     """Facts about the training data: counts and mean returns by behaviour, mean lengths."""
     behaviours = {
         name: {"episodes": found["episodes"], "used": found["used"], "mean_return": found["return"]["mean"]}
-        for name, found in _behaviours(offered, used).items()
+        for name, found in by_behaviour(offered, used).items()
     }
     return {
         "behaviours": behaviours,
@@ -31,19 +31,20 @@ def data_facts(
     }
 
 
-def _behaviours(offered: Sequence[Episode], used: Sequence[Episode]) -> dict[str, Statistics]:
+def by_behaviour(offered: Sequence[Episode], used: Sequence[Episode]) -> dict[str, Statistics]:
     """By behaviour: number of episodes, number of used episodes, and the spread of all returns."""
     found = {}
     for name in sorted({e.behaviour for e in offered}):
         found[name] = {
             "episodes": sum(e.behaviour == name for e in offered),
             "used": sum(e.behaviour == name for e in used),
-            "return": _spread(e.total_reward for e in offered if e.behaviour == name),
+            "return": spread(e.total_reward for e in offered if e.behaviour == name),
         }
     return found
 
 
-def _spread(values: Iterable[float]) -> dict[str, float]:
+def spread(values: Iterable[float]) -> dict[str, float]:
+    """Mean, median, least and greatest of some numbers; empty if there are none."""
     numbers = list(values)
     if not numbers:
         return {}

@@ -201,11 +201,11 @@ class Trainer:
         mismatched = self._mismatched(index) if "mismatched" in self.algorithm.needs else None
         mine = self.plan.batches[index][self.accelerator.process_index :: self.accelerator.num_processes]
         totals = Totals()
-        passes = list(self._micro_batches(mine))
+        passes, so_far = list(self._micro_batches(mine)), progress(self.plan, self.config, index)
         for units in passes:
             # Processes may differ in their number of passes, so they synchronise only in the last one.
             with nullcontext() if units is passes[-1] else self.accelerator.no_sync(self.policy):
-                loss, batch = self._loss(units, mismatched, progress(self.plan, self.config, index))
+                loss, batch = self._loss(units, mismatched, so_far)
                 self.accelerator.backward(loss.numerator_U.sum())
             totals.add(loss, batch)
         summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
