@@ -23,7 +23,7 @@ from shiqbench.store.cell import is_done, mark_done, working_on
 from shiqbench.training.facts import data_facts
 from shiqbench.training.given_model import train_model
 from shiqbench.training.loop import Trainer, plan_training
-from shiqbench.training.mismatched import mismatched
+from shiqbench.training.mismatched import joined_episodes
 from shiqbench.training.policy import Policy, trainable
 from shiqbench.training.reference import ReferenceCache, not_computed
 from shiqbench.training.snapshots import FOLDER as SNAPSHOTS
@@ -185,9 +185,7 @@ def fit_policy(
     _check_data(algorithm, rendered)
     units = make_units(algorithm, [r.episode for r in rendered])
     plan = plan_training(units, rendered, config, algorithm.group_size, cell.seed)
-    joined = []
-    if "mismatched" in algorithm.needs:
-        joined = [m.rendered for b in plan.batches for m in mismatched(b, rendered)]
+    joined = joined_episodes(algorithm, plan.batches, rendered)
     _check_lengths(joined, config)
     model = bench.pretrained(start.weights_sha256, start.folder)
     policy = Policy(trainable(model, config, cell.seed), config, algorithm.needs)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save, save_file
 from shiqbench.base.files import replacing
 from shiqbench.plugin.training import SAMPLED_HEAD, TrainedModel
 from shiqbench.training.loop import Trainer, TrainingPlan, plan_training
-from shiqbench.training.mismatched import mismatched
+from shiqbench.training.mismatched import joined_episodes
 from shiqbench.training.policy import Policy, plain
 from shiqbench.training.reference import ReferenceCache, not_computed
 
@@ -82,9 +82,7 @@ def _reference(
     """Statistics under the untrained policy, kept in memory because every update may need all of them."""
     if not algorithm.uses_reference:
         return not_computed
-    visited = [rendered[i] for i in plan.rows]
-    if "mismatched" in algorithm.needs:
-        visited += [m.rendered for b in plan.batches for m in mismatched(b, rendered)]
+    visited = [*(rendered[i] for i in plan.rows), *joined_episodes(algorithm, plan.batches, rendered)]
     weights = hashlib.sha256(save(policy.model.state_dict())).hexdigest()
     cache = ReferenceCache(folder / "reference", weights, policy)
     cache.fill(visited, lambda done, total: None)

@@ -18,7 +18,9 @@ from shiqbench.episodes.rendering import Rendered, TokenSequence
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from shiqbench.plugin.algorithm import Algorithm
     from shiqbench.plugin.batch import EpisodeUnit
+    from shiqbench.plugin.config import AlgorithmConfig
 
 
 class Mismatched(NamedTuple):
@@ -56,6 +58,15 @@ def mismatched(units: Sequence[EpisodeUnit], rendered: Sequence[Rendered]) -> li
     shift = min(range(1, n), key=lambda s: sum(prompts[i] == prompts[(i + s) % n] for i in range(n)))
     partners = [(i + shift) % n for i in range(n)]
     return [Mismatched(_join(row, rows[j]), weights[j]) for row, j in zip(rows, partners, strict=True)]
+
+
+def joined_episodes(
+    algorithm: Algorithm[AlgorithmConfig], batches: Sequence[Sequence[EpisodeUnit]], rendered: Sequence[Rendered]
+) -> list[Rendered]:
+    """The joined episodes of a whole training; none if the algorithm does not need them."""
+    if "mismatched" not in algorithm.needs:
+        return []
+    return [m.rendered for batch in batches for m in mismatched(batch, rendered)]
 
 
 def _join(first: Rendered, second: Rendered) -> Rendered:

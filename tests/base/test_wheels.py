@@ -41,13 +41,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, lis
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("SHIQBENCH_CACHE", str(folder))
-    return folder
-
-
-@pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     """``made(members)``: a pinned wheel of these files, in the only place where pip looks."""
     shelf = tmp_path / "shelf"
@@ -119,14 +112,14 @@ def test_a_cached_wheel_starts_no_process_and_writes_nothing(
     assert fetch(BFCL_V3, report=refuse) == folder
 
 
-def test_two_processes_fetch_once(cache: Path) -> None:
+def test_two_processes_fetch_once(own_cache: Path) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", FETCH], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert {out for out, _ in outputs} == {f"{cache / 'wheels' / 'bfcl-eval-2025.7.17'}\n"}
+    assert {out for out, _ in outputs} == {f"{own_cache / 'wheels' / 'bfcl-eval-2025.7.17'}\n"}
     assert sum("fetching bfcl-eval" in err for _, err in outputs) == 1
 
 
@@ -148,16 +141,16 @@ def test_importing_is_light() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_what_a_killed_process_left_is_removed(cache: Path, made: Made) -> None:
+def test_what_a_killed_process_left_is_removed(own_cache: Path, made: Made) -> None:
     wheel = made({"a.txt": "a"})
-    stale = cache / "wheels" / ".made-1.0.99999.tmp" / ".pip"
+    stale = own_cache / "wheels" / ".made-1.0.99999.tmp" / ".pip"
     stale.mkdir(parents=True)
     (stale / "half").touch()
     folder = fetch(wheel, report=quiet)
     assert {path.name for path in folder.parent.iterdir()} <= {"made-1.0", ".made-1.0.lock"}
 
 
-def test_the_settings_of_a_users_pip_do_no_harm(cache: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_of_a_users_pip_do_no_harm(own_cache: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_USER", "1")
     assert (fetch(made({"a.txt": "a"}), report=quiet) / "a.txt").read_text() == "a"
 
@@ -166,7 +159,7 @@ def test_the_settings_of_a_users_pip_do_no_harm(cache: Path, made: Made, monkeyp
 
 
 @pytest.mark.parametrize("damage", ["absent", "other", "garbage", "list", "missing file", "truncated file"])
-def test_a_damaged_copy_is_fetched_again(cache: Path, made: Made, damage: str) -> None:
+def test_a_damaged_copy_is_fetched_again(own_cache: Path, made: Made, damage: str) -> None:
     wheel = made({"pkg/a.txt": "aaaa", "pkg/b.txt": "b"})
     folder = fetch(wheel, report=quiet)
     marker = folder / MARKER
@@ -189,7 +182,7 @@ def test_a_damaged_copy_is_fetched_again(cache: Path, made: Made, damage: str) -
     assert not (folder / "stray.txt").exists()
 
 
-def test_a_new_pin_replaces_the_old_copy(cache: Path, made: Made) -> None:
+def test_a_new_pin_replaces_the_old_copy(own_cache: Path, made: Made) -> None:
     for content in ("old", "new"):
         folder = fetch(made({"a.txt": content}), report=quiet)
         assert (folder / "a.txt").read_text() == content
@@ -198,7 +191,7 @@ def test_a_new_pin_replaces_the_old_copy(cache: Path, made: Made) -> None:
 # -- errors: one line, what, where, what to do --------------------------------------------------------------
 
 
-def test_a_wrong_hash_names_both_and_leaves_nothing(cache: Path, made: Made) -> None:
+def test_a_wrong_hash_names_both_and_leaves_nothing(own_cache: Path, made: Made) -> None:
     wheel = made({"a.txt": "a"})
     with pytest.raises(AssetError) as caught:
         fetch(replace(wheel, sha256="f" * 64), report=quiet)
@@ -207,10 +200,10 @@ def test_a_wrong_hash_names_both_and_leaves_nothing(cache: Path, made: Made) -> 
     assert "do not use it" in line
     assert "\n" not in line
     assert caught.value.exit_code is ExitCode.USAGE
-    assert left_over(cache) == []
+    assert left_over(own_cache) == []
 
 
-def test_no_registry(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_registry(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
@@ -224,16 +217,16 @@ def test_no_registry(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = caught.value.line()
     assert line.startswith("pip could not reach a registry to fetch bfcl-eval==2025.7.17 (pip said: Could not find")
     assert line.endswith("run the same command again")
-    assert left_over(cache) == []
+    assert left_over(own_cache) == []
 
 
-@pytest.mark.usefixtures("cache", "made")
+@pytest.mark.usefixtures("own_cache", "made")
 def test_a_registry_without_the_wheel() -> None:
     with pytest.raises(AssetError, match=r"could not reach a registry that has bfcl-eval==2025\.7\.17"):
         fetch(BFCL_V3, report=quiet)
 
 
-@pytest.mark.usefixtures("cache", "made")
+@pytest.mark.usefixtures("own_cache", "made")
 def test_pip_in_the_working_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pip.py").write_text("raise SystemExit('shadow')")
     monkeypatch.chdir(tmp_path)
@@ -241,7 +234,7 @@ def test_pip_in_the_working_folder_is_not_run(tmp_path: Path, monkeypatch: pytes
         fetch(BFCL_V3, report=quiet)
 
 
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("own_cache")
 def test_no_pip_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheels, "has_pip", lambda: False)
     with pytest.raises(AssetError, match=r"has none \(.*python.*\); run `.*-m ensurepip` or `uv pip install pip`"):
@@ -262,7 +255,7 @@ def test_looking_for_pip_leaves_setuptools_whole() -> None:
         ("sys.exit(3)", "could not install bfcl-eval==2025.7.17 (pip said: nothing)"),
     ],
 )
-def test_what_pip_says_becomes_one_line(cache: Path, fake_pip: FakePip, code: str, expected: str) -> None:
+def test_what_pip_says_becomes_one_line(own_cache: Path, fake_pip: FakePip, code: str, expected: str) -> None:
     caller = f"import sys\ntry:\n    exec({FETCH!r})\nexcept ValueError as error:\n    sys.exit(error.line())"
     done = subprocess.run(
         [sys.executable, "-c", caller],
@@ -273,18 +266,18 @@ def test_what_pip_says_becomes_one_line(cache: Path, fake_pip: FakePip, code: st
     )
     assert done.returncode == 1
     assert expected in done.stderr.splitlines()[-1]
-    assert left_over(cache) == []
+    assert left_over(own_cache) == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_while_sealing(cache: Path, made: Made, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_full_disk_while_sealing(own_cache: Path, made: Made, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def full(folder: Path, identity: str) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(wheels, "seal", full)
     with pytest.raises(AssetError, match=r"the disk is full \(.*cache\); free some space"):
         fetch(made({"a.txt": "a"}), report=quiet)
-    assert left_over(cache) == []
+    assert left_over(own_cache) == []
 
 
 def test_an_unwritable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,14 +287,14 @@ def test_an_unwritable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         fetch(BFCL_V3, report=quiet)
 
 
-def test_a_wheel_that_would_leave_its_folder(cache: Path, made: Made) -> None:
+def test_a_wheel_that_would_leave_its_folder(own_cache: Path, made: Made) -> None:
     with pytest.raises(AssetError, match="could not install made"):
         fetch(made({"good.txt": "a", "a/../../../evil": "e"}), report=quiet)
-    assert left_over(cache) == []
-    assert not list(cache.parent.rglob("evil"))
+    assert left_over(own_cache) == []
+    assert not list(own_cache.parent.rglob("evil"))
 
 
-def test_an_interrupt_kills_pip_and_leaves_nothing(cache: Path, tmp_path: Path, fake_pip: FakePip) -> None:
+def test_an_interrupt_kills_pip_and_leaves_nothing(own_cache: Path, tmp_path: Path, fake_pip: FakePip) -> None:
     started = tmp_path / "started"
     code = "import os, pathlib, signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     code += f"pathlib.Path({str(started)!r}).write_text(str(os.getpid()))\ntime.sleep(60)\n"
@@ -318,11 +311,11 @@ def test_an_interrupt_kills_pip_and_leaves_nothing(cache: Path, tmp_path: Path, 
     assert "KeyboardInterrupt" in err
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)
-    assert left_over(cache) == []
+    assert left_over(own_cache) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("own_cache")
 def test_a_terminal_shows_what_pip_shows_and_a_file_does_not(fake_pip: FakePip) -> None:
     import pty
 

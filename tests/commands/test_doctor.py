@@ -24,13 +24,6 @@ from shiqbench.plugin import registry
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="builds are told apart by tag on Linux only")
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("SHIQBENCH_CACHE", str(folder))
-    return folder
-
-
 def named(findings: Any, start: Any) -> Any:
     return [finding for finding in findings if finding.name.startswith(start)]
 
@@ -122,16 +115,16 @@ def test_cache_unwritable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(("free", "state"), [(1e9, State.WARNING), (5e9, State.OK)])
-def test_cache_room(cache: Path, monkeypatch: pytest.MonkeyPatch, free: Any, state: Any) -> None:
+def test_cache_room(own_cache: Path, monkeypatch: pytest.MonkeyPatch, free: Any, state: Any) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1e10, 0, free))
     (finding,) = doctor._cache()
     assert finding.state is state
     assert f"{free / 1e9:.1f} GB free" in finding.text
-    assert not cache.exists()
+    assert not own_cache.exists()
 
 
-def test_assets_and_a_missing_pip(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_assets_and_a_missing_pip(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assets, "has_pip", lambda: False)
     assert {finding.text.partition(",")[0] for finding in doctor._assets()} == {"not cached", "not made yet"}
     (finding,) = doctor._pip()
@@ -144,7 +137,7 @@ def test_assets_and_a_missing_pip(cache: Path, monkeypatch: pytest.MonkeyPatch) 
     assert doctor._pip()[0].state is State.OK
 
 
-def test_a_failing_check_stops_no_other(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_check_stops_no_other(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Any:
         raise ZeroDivisionError("oh")
 
@@ -167,7 +160,7 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (finding.state, finding.do) == (State.WARNING, "set OMP_NUM_THREADS=0")
 
 
-def test_this_environment_and_its_two_forms(cache: Path) -> None:
+def test_this_environment_and_its_two_forms(own_cache: Path) -> None:
     findings = diagnose()
     names = {finding.name for finding in findings}
     assert {"python", "torch", "transformers", "vllm", "lm-eval", "pip", "cache", "cores", "memory", "cpu"} <= names

@@ -23,13 +23,6 @@ SYSTEM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, train
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("SHIQBENCH_CACHE", str(folder))
-    return folder
-
-
-@pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Replace the download and the conversion by small ones, and count the conversions."""
     calls: list[Path] = []
@@ -43,10 +36,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return calls
 
 
-def test_made_once_and_again_when_incomplete(cache: Path, made: list[Path]) -> None:
+def test_made_once_and_again_when_incomplete(own_cache: Path, made: list[Path]) -> None:
     lines: list[str] = []
     folder = embedded_model(lines.append)
-    assert folder == embedded_folder() == cache / "models" / "smollm2-135m-instruct-bcc81830-v1"
+    assert folder == embedded_folder() == own_cache / "models" / "smollm2-135m-instruct-bcc81830-v1"
     assert lines == [f"converting {EMBEDDED_MODEL} (0.5 GB, once) into {folder.parent}"]
     assert embedded_model(lines.append) == folder
     assert len(made) == len(lines) == 1
@@ -59,7 +52,7 @@ def test_made_once_and_again_when_incomplete(cache: Path, made: list[Path]) -> N
 
 
 def test_a_new_conversion_is_another_folder_and_another_identity(
-    cache: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch
+    own_cache: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = embedded_model(list[str]().append)
     monkeypatch.setattr(embedded, "_IDENTITY", f"{SMOLLM2.sha256}-v2")
@@ -68,7 +61,7 @@ def test_a_new_conversion_is_another_folder_and_another_identity(
     assert len(made) == 2
 
 
-def test_a_failed_conversion_leaves_nothing(cache: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_conversion_leaves_nothing(own_cache: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def full(source: Path, folder: Path) -> None:
         (folder / "half").touch()
         raise OSError(28, "No space left on device")
@@ -76,7 +69,7 @@ def test_a_failed_conversion_leaves_nothing(cache: Path, made: list[Path], monke
     monkeypatch.setattr(embedded, "_convert", full)
     with pytest.raises(AssetError, match="the disk is full"):
         embedded_model(list[str]().append)
-    assert [path.name for path in cache.rglob("*") if path.suffix != ".lock"] == ["models"]
+    assert [path.name for path in own_cache.rglob("*") if path.suffix != ".lock"] == ["models"]
 
 
 @pytest.mark.parametrize(
