@@ -31,6 +31,8 @@ class Message:
         token_ids: Ids that a model sampled, with the end-of-turn token; they are kept and never re-tokenised.
         behaviour_logp: Log-probability of each of ``token_ids`` under the model that sampled them.
         tools: Tool documents that are offered from this message on; None keeps the previous ones.
+        extra: Other keys of the message that chat templates read: ``tool_calls``, ``tool_call_id``, ``name``,
+            ``reasoning_content``.
     """
 
     role: str
@@ -40,6 +42,7 @@ class Message:
     token_ids: tuple[int, ...] | None = None
     behaviour_logp: tuple[float, ...] | None = None
     tools: tuple[dict[str, Any], ...] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

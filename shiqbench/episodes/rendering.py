@@ -184,7 +184,7 @@ class Renderer:
     ) -> tuple[list[int], list[int]]:
         """Return ids, and per id the index of the message to whose content or end of turn it belongs; else -1."""
         offered = next((m.tools for m in reversed(messages) if m.tools is not None), tools)
-        slots = [{"role": m.role, "content": f"@@shiqbench:{i}@@"} for i, m in enumerate(messages)]
+        slots = [{"role": m.role, "content": f"@@shiqbench:{i}@@", **m.extra} for i, m in enumerate(messages)]
         try:
             text = self.tokenizer.apply_chat_template(
                 slots, tools=list(offered) or None, tokenize=False, add_generation_prompt=generate

@@ -73,7 +73,7 @@ class LearningCurve:
         ]
 
 
-SCHEMA = 1
+SCHEMA = 2
 # Settings that change how a result is computed, and never the result.
 NOT_IDENTITY = {"save_every"}
 

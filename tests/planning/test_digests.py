@@ -1,6 +1,6 @@
 """Digests of cells and evaluations stay what they were: a change of one here orphans every result that users have.
 
-Where a digest has to change, raise ``SCHEMA`` and write the file again: ``python tests/test_digests.py``.
+Where a digest has to change, raise ``SCHEMA`` and write the file again: ``python tests/planning/test_digests.py``.
 """
 
 from __future__ import annotations
