@@ -117,7 +117,7 @@ def test_the_sample_branches_and_has_several_lengths() -> None:
 
 def test_what_is_compared_is_recorded(tiny_model: Path) -> None:
     facts = check_policy(policy(tiny_model, precision="bf16"), sequences())
-    assert {p: f["tolerance"] for p, f in facts.items()} == {"fp32": 1e-3, "bf16": 0.5}
+    assert {p: f["tolerance"] for p, f in facts.items()} == {"fp32": 5e-3, "bf16": 0.5}
     assert 0 < facts["fp32"]["difference"] < facts["bf16"]["difference"] < 0.1
 
 
