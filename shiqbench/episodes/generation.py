@@ -124,7 +124,7 @@ class ChatGenerator:
             sampling.temperature,
             sampling.top_p,
             sampling.seed,
-            sampling.stop_token_ids or (self.renderer.end_of_turn,),
+            sampling.stop_token_ids or self.renderer.stop_ids,
         )
         completions = dict(zip(fits, self.generator.generate([prompts[i] for i in fits], sampling), strict=True))
         return [self._reply(prompts[i], completions.get(i)) for i in range(len(prompts))]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.stops import declared_stops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +85,10 @@ class Renderer:
     Args:
         folder: The model folder.
 
+    Attributes:
+        end_of_turn: The id that the template writes after an assistant's content.
+        stop_ids: Every id that ends an answer, the end of turn first.
+
     Raises:
         ConfigError: The folder contains no tokenizer or no chat template.
     """
@@ -100,6 +105,7 @@ class Renderer:
             )
         self.template_sha256 = hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
         self.end_of_turn, self.end_of_turn_text = self._end_of_turn()
+        self.stop_ids = self._stop_ids(folder)
         self._text = lru_cache(maxsize=65536)(self._encode_text)
         self._content = lru_cache(maxsize=65536)(self._encode_content)
 
@@ -209,7 +215,7 @@ class Renderer:
             message = messages[index]
             if message.token_ids is not None:
                 add(message.token_ids, index)
-                ended = message.token_ids[-1:] == (self.end_of_turn,)
+                ended = bool(message.token_ids) and message.token_ids[-1] in self.stop_ids
             else:
                 add(self._content(message.content), index)
                 ended = False
@@ -229,6 +235,13 @@ class Renderer:
     def _encode_content(self, text: str) -> tuple[int, ...]:
         """Encode the content of a message: special tokens are text."""
         return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+    def _stop_ids(self, folder: Path) -> tuple[int, ...]:
+        """Return every id that ends an answer: the template's end of turn, then those that the model declares."""
+        declared = (*declared_stops(folder), self.tokenizer.eos_token_id)
+        # An id outside the vocabulary is the default of a configuration class; no answer can end with it.
+        known = [i for i in declared if i is not None and 0 <= i < len(self.tokenizer)]
+        return tuple(dict.fromkeys((self.end_of_turn, *known)))
 
     def _end_of_turn(self) -> tuple[int, str]:
         """Return the token that follows an assistant's content in this template, as id and text."""
