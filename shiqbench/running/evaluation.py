@@ -130,6 +130,7 @@ def _generate(
     facts = {
         "engine": engine.describe(),
         "chat_template_sha256": renderer.template_sha256,
+        "stop_ids": list(renderer.stop_ids),
         "task": plan.task.facts(),
         "machine_failures": failures,
         "journal": engine.facts(),

@@ -201,7 +201,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
                 own["temperature"] if own["do_sample"] else 0.0,
                 own.get("top_p", 1.0) if own["do_sample"] else 1.0,
                 self.seed,
-                tuple(sorted({self.eot_token_id, self.renderer.end_of_turn})),
+                self.renderer.stop_ids,
             )
             yield rows, sampling, until, own["max_gen_toks"]
 
