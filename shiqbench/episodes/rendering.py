@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.base.digest import digest
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.conversation import ConversationEncoder
 from shiqbench.episodes.encoding import Encoder
@@ -136,6 +137,11 @@ class Renderer:
     def example_of_a_call(self) -> str:
         """Return a rendered conversation with a call of the probe tool; empty if the template cannot render calls."""
         return self.template.example_of_a_call
+
+    @property
+    def template_identity(self) -> str:
+        """Sha256 over the chat template and its further keywords."""
+        return digest([self.template_sha256, self.template.arguments])
 
     @property
     def thought_marks(self) -> tuple[str, str] | None:

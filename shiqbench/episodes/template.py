@@ -38,7 +38,26 @@ PROBE_TOOL = {
         "parameters": {"type": "object", "properties": {}},
     },
 }
-RESERVED = frozenset({"messages", "tools", "tokenize", "add_generation_prompt", "chat_template", "strftime_now"})
+RESERVED = frozenset(
+    {
+        "messages",
+        "conversation",
+        "tools",
+        "documents",
+        "tokenize",
+        "add_generation_prompt",
+        "continue_final_message",
+        "chat_template",
+        "padding",
+        "truncation",
+        "max_length",
+        "return_tensors",
+        "return_dict",
+        "return_assistant_tokens_mask",
+        "tokenizer_kwargs",
+        "strftime_now",
+    }
+)
 _MARK = re.compile("([\U000f0000-\U000ffffd])")
 
 
@@ -80,6 +99,14 @@ class ChatTemplate:
         if any(slot.get("tool_calls") for slot in slots) and "shiqbench_probe_tool" not in self.example_of_a_call:
             raise self._not_shown("the tool calls of an assistant message")
         return self._apply(slots, tools, generate=generate)
+
+    def open(self, slots: Sequence[Slot]) -> str:
+        """Return the template's own text of a conversation whose last message goes on.
+
+        Raises:
+            ConfigError: The template refuses the conversation.
+        """
+        return self._apply(slots, (), generate=False, continue_final_message=True)
 
     def spans(self, slots: Sequence[Slot], tools: Sequence[Slot], text: str, *, generate: bool) -> list[Span | None]:
         """Return where each content is in the text of :meth:`write`; None for a blank content.
@@ -148,7 +175,7 @@ class ChatTemplate:
         """Return a content without the thought in it."""
         return content.rpartition(self.thought_marks[1])[2] if self.thought_marks else content
 
-    def _apply(self, slots: Sequence[Slot], tools: Sequence[Slot], *, generate: bool) -> str:
+    def _apply(self, slots: Sequence[Slot], tools: Sequence[Slot], *, generate: bool, **options: bool) -> str:
         def fixed_date(form: str) -> str:
             self.writes_date = True
             return DATE.strftime(form)
@@ -161,6 +188,7 @@ class ChatTemplate:
                     tokenize=False,
                     add_generation_prompt=generate,
                     strftime_now=fixed_date,
+                    **options,
                     **self.arguments,
                 )
             )
