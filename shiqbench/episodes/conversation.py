@@ -73,6 +73,21 @@ class ConversationEncoder:
         ids += whole.ids[done:]
         return ids, owner + [-1] * (len(whole.ids) - done), as_asked
 
+    def continued(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list[int]:
+        """Ids of an answer whose prompt opens a thought that the template then leaves out of the conversation.
+
+        The recorded thought continues what the prompt opens. Empty if the prompt opens none, or the answer has none.
+        """
+        marks, slots = self._template.thought_marks, [self.slot(m) for m in messages]
+        content = slots[-1]["content"].strip()
+        prompt = self._template.write(slots[:-1], _offered(messages[:-1], tools), generate=True)
+        if not marks or not prompt.rstrip().endswith(marks[0]) or marks[1] not in content:
+            return []
+        blanks = prompt[len(prompt.rstrip()) :]
+        answer = content.removeprefix(marks[0]).removeprefix(blanks)
+        self._template.rules.add("recorded thoughts continue the thought that the prompt opens")
+        return [*self._encoder.continuation(answer), self._stop_ids[0]]
+
     def _find(
         self,
         messages: Sequence[Message],
@@ -103,8 +118,10 @@ class ConversationEncoder:
             return before, list(sampled), end + 1 if stopped else end
         if whole.ids[: len(before)] == before:
             return before, whole.ids[len(before) : end + 1], end + 1
-        # A token lies across the end of the prompt: the prompt stays as it is asked, and the answer follows.
-        ids = [*self._encoder.encode(text[start:at]).ids, whole.ids[end]]
+        # A token lies across the end of the prompt. The newest answer follows the prompt as it is asked.
+        if i + 1 < len(messages):
+            return None
+        ids = [*self._encoder.continuation(text[start:at]), whole.ids[end]]
         return (
             (before, ids, end + 1)
             if self._encoder.decode(before + ids) == self._encoder.decode(whole.ids[: end + 1])

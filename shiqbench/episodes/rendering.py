@@ -210,6 +210,7 @@ class Renderer:
             else:
                 ids, owner, _ = self._conversation.encode(episode.messages[: i + 1], episode.tools, generate=False)
                 answer = [t for t, o in zip(ids, owner, strict=True) if o == i]
+                answer = answer or self._conversation.continued(episode.messages[: i + 1], episode.tools)
             if not answer:
                 raise ConfigError(
                     "the chat template does not write the answer after the prompt that asks for it, up to an end",
