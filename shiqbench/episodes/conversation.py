@@ -74,19 +74,21 @@ class ConversationEncoder:
         return ids, owner + [-1] * (len(whole.ids) - done), as_asked
 
     def continued(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list[int]:
-        """Ids of an answer whose prompt opens a thought that the template then leaves out of the conversation.
+        """Ids of the last answer, directly after its prompt, where the template writes it after another text.
 
-        The recorded thought continues what the prompt opens. Empty if the prompt opens none, or the answer has none.
+        Such a template ends the prompt with a thought, empty or open, that it leaves out of the conversation. A
+        recorded thought continues an open one; an answer without a thought cannot: then the result is empty.
         """
-        marks, slots = self._template.thought_marks, [self.slot(m) for m in messages]
-        content = slots[-1]["content"].strip()
+        slots = [self.slot(m) for m in messages]
         prompt = self._template.write(slots[:-1], _offered(messages[:-1], tools), generate=True)
-        if not marks or not prompt.rstrip().endswith(marks[0]) or marks[1] not in content:
-            return []
-        blanks = prompt[len(prompt.rstrip()) :]
-        answer = content.removeprefix(marks[0]).removeprefix(blanks)
-        self._template.rules.add("recorded thoughts continue the thought that the prompt opens")
-        return [*self._encoder.continuation(answer), self._stop_ids[0]]
+        content = slots[-1]["content"]
+        if self._template.opens_thought(prompt):
+            begin, end = self._template.thought_marks or ("", "")
+            content = content.strip().removeprefix(begin).removeprefix(prompt[len(prompt.rstrip()) :])
+            if end not in content:
+                return []
+        self._template.rules.add("answers directly follow the prompt, where the template writes another text between")
+        return [*self._encoder.continuation(content), self._stop_ids[0]]
 
     def _find(
         self,

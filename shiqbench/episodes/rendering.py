@@ -164,8 +164,8 @@ class Renderer:
         thought, mark, answer = content.rpartition(end)
         if mark:
             return thought + mark, answer.lstrip()
-        opened = self.decode(prompt[-16:]).rpartition(end)[2]
-        return (content, "") if begin in opened or content.lstrip().startswith(begin) else ("", content)
+        opened = self.template.opens_thought(self.decode(prompt[-16:]))
+        return (content, "") if opened or content.lstrip().startswith(begin) else ("", content)
 
     def facts(self) -> dict[str, Any]:
         """What the template does, for manifests."""

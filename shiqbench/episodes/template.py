@@ -176,6 +176,13 @@ class ChatTemplate:
         """Return a content without the thought in it."""
         return content.rpartition(self.thought_marks[1])[2] if self.thought_marks else content
 
+    def opens_thought(self, prompt: str) -> bool:
+        """Whether a prompt ends inside a thought, which the model then continues."""
+        if self.thought_marks is None:
+            return False
+        begin, end = self.thought_marks
+        return begin in prompt.rpartition(end)[2]
+
     def _apply(self, slots: Sequence[Slot], tools: Sequence[Slot], *, generate: bool, **options: bool) -> str:
         def fixed_date(form: str) -> str:
             self.writes_date = True

@@ -174,6 +174,14 @@ def test_the_marks_are_the_models_own(tmp_path: Path, begin: str, end: str) -> N
     assert made.split_thought([], f"{begin}a{end}b") == (f"{begin}a{end}", "b")
 
 
+def test_an_answer_follows_the_empty_thought_of_its_prompt(tmp_path: Path) -> None:
+    made = renderer(tmp_path, THINKING, enable_thinking=False)
+    episode = Episode("e", "g", "b", (Message("user", "hi"), Message("assistant", "yes", action=True)))
+    (sequence,) = made.render(episode).sequences
+    assert made.decode(sequence.ids).endswith("assistant\n<think>\n\n</think>\n\nyes<|im_end|>")
+    assert made.decode([sequence.ids[p] for p in sequence.actions]) == "yes<|im_end|>"
+
+
 CALL = {"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
 CALLS = loop(
     "{{ '<|im_start|>' + m.role + '\n' + m.content }}"
