@@ -113,10 +113,8 @@ class ConversationEncoder:
             return None
         before = self._up_to(start, text, whole, contents)
         if sampled is not None:
+            # The sampled end is kept too. If the token limit cut the message, the template's end is no action.
             stopped = sampled[-1:] and sampled[-1] in self._stop_ids
-            if stopped and sampled[-1] != whole.ids[end]:
-                return None
-            # If the token limit cut the message, the template's end of turn is no action.
             return before, list(sampled), end + 1 if stopped else end
         if whole.ids[: len(before)] == before:
             return before, whole.ids[len(before) : end + 1], end + 1
