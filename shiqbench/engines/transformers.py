@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from shiqbench.base.errors import EngineError
-from shiqbench.episodes.generation import Completion, Sampling
+from shiqbench.episodes.generation import Completion, Sampling, check_finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,7 @@ class TransformersEngine:
         Raises:
             EngineError: The folder cannot be loaded.
         """
+        self._weights = weights
         from transformers import AutoModelForCausalLM
 
         config = (weights / "config.json").read_bytes() if (weights / "config.json").is_file() else None
@@ -106,6 +107,7 @@ class TransformersEngine:
                 logits_to_keep=1,
             )
             logp_RV = out.logits[:, -1].float().log_softmax(-1).cpu()
+            check_finite(logp_RV.amax(-1, keepdim=True).tolist(), self._weights)  # where one is nan, its row is
             chosen = [_choose(logp_V, sampling, generators[r]) for logp_V, r in zip(logp_RV, live, strict=True)]
             keep = []
             for at, (row, token) in enumerate(zip(live, chosen, strict=True)):
@@ -133,6 +135,7 @@ class TransformersEngine:
             ids_T = torch.tensor(list(sequence), device=self._device)
             logp_TV = self._model(input_ids=ids_T[None], use_cache=False).logits[0, :-1].float().log_softmax(-1)
             found.append([0.0, *logp_TV.gather(-1, ids_T[1:, None])[:, 0].tolist()])
+        check_finite(found, self._weights)
         return found
 
     def describe(self) -> dict[str, Any]:
