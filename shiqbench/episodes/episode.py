@@ -42,7 +42,7 @@ class Message:
     token_ids: tuple[int, ...] | None = None
     behaviour_logp: tuple[float, ...] | None = None
     tools: tuple[dict[str, Any], ...] | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
