@@ -15,6 +15,7 @@ import torch
 
 from shiqbench.base.errors import EngineError
 from shiqbench.episodes.generation import Completion, Sampling, check_finite
+from shiqbench.models.identity import safetensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,7 +162,7 @@ def _copied(weights: Path, model: torch.nn.Module) -> bool:
     """Copy a folder's tensors into a model; if they are not all of its tensors, copy nothing and return False."""
     from safetensors.torch import load_file
 
-    found = {name: t for file in sorted(weights.glob("*.safetensors")) for name, t in load_file(file).items()}
+    found = {name: t for file in safetensors_of(weights) for name, t in load_file(file).items()}
     own = model.state_dict()
     if any(name not in own or own[name].shape != t.shape for name, t in found.items()):
         return False

@@ -84,6 +84,7 @@ def _evaluate(
             return plan.task.complete_records(records, _context(plan, cell, loaded, holder, renderer))
 
         records, facts = _generate(plan, loaded, holder, journaled, progress, finish)
+    plan.check_data(cell)
     facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
     result = plan.task.metrics(records)
     config_file, manifest_file = folder / "config.json", folder / "manifest.json"
@@ -94,6 +95,7 @@ def _evaluate(
     facts |= {
         "weights_sha256": sha256,
         "reduced": plan.task.config.reduced(),
+        "places": plan.task.config.places(),
         "peak_memory_gb": peak_memory_gb(),
     }
     write_json(manifest_file, manifest(**facts))

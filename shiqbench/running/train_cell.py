@@ -96,6 +96,7 @@ def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, 
     facts |= {
         "model": cell.model.text,
         "start": cell.start.label if cell.start else None,
+        "places": cell.task_config.places(),
         "seconds": time.perf_counter() - started,
         "peak_memory_gb": peak_memory_gb(),
         "peak_gpu_memory_gb": peak_gpu_memory_gb(),
@@ -214,7 +215,9 @@ def _material(cell: CellPlan, start: StartModel, bench: Workbench) -> Material:
     def make() -> Material:
         task = cell.task.load()(cell.task_config)
         task.use_model(start)
-        return Material(task, task.episodes("train"), start.renderer)
+        material = Material(task, task.episodes("train"), start.renderer)
+        cell.check_data()
+        return material
 
     made_of = {"plugins": cell.origins, "weights": start.weights_sha256, "template": cell.model.template}
     key = digest({"task": cell.recipe["task"], **made_of})
