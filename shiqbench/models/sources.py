@@ -27,28 +27,22 @@ class ModelSource:
         identity: Facts that enter digests.
         place: Folder of the model; None for the embedded model, which is fetched when needed.
         cell: Finished cell that produced the weights, which are verified when evaluated; None for any other model.
-<<<<<<< HEAD
         template: Further keywords of the chat template; part of the identity.
-=======
         revision: Commit of a hub's model.
->>>>>>> identity
     """
 
     text: str
     identity: dict[str, Any]
     place: Path | None
     cell: Path | None = None
-<<<<<<< HEAD
     template: dict[str, Any] = field(default_factory=dict)
+    revision: str | None = None
 
     def with_template(self, arguments: dict[str, Any]) -> ModelSource:
         """The same model, whose chat template gets these keywords."""
         if not arguments:
             return self
         return replace(self, identity={**self.identity, "template": arguments}, template=arguments)
-=======
-    revision: str | None = None
->>>>>>> identity
 
     def folder(self) -> Path:
         """Return the model's folder; fetch and convert the embedded model first.

@@ -52,17 +52,13 @@ def model_and_start(
         )
     if not algorithm.trains:
         return cell_model(folder), None
-<<<<<<< HEAD
     model = find_model(read_json(folder / "manifest.json")["model"]).with_template(template_of(folder))
-=======
-    model = find_model(read_json(folder / "manifest.json")["model"])
     if "cell" not in recipe["model"] and model.identity != recipe["model"]:
         raise ConfigError(
             "the model that this cell started from has changed",
             where=f"{folder}, model {model.text}",
             do="put it back, or give the new model itself",
         )
->>>>>>> identity
     return model, stored_cell(folder, request)
 
 
@@ -75,13 +71,7 @@ def stored_cell(folder: Path, request: Request) -> CellPlan:
     recipe, manifest = read_json(folder / "config.json"), read_json(folder / "manifest.json")
     found = registry(request.plugins)
     algorithm, task = found.algorithm(recipe["algorithm"]["name"]), found.task(recipe["task"]["name"])
-<<<<<<< HEAD
-    model = ModelSource(
-        read_json(folder / "manifest.json")["model"], recipe["model"], None, template=template_of(folder)
-    )
-=======
-    model = ModelSource(manifest["model"], recipe["model"], None)
->>>>>>> identity
+    model = ModelSource(manifest["model"], recipe["model"], None, template=template_of(folder))
     plan = CellPlan(
         algorithm=algorithm,
         algo=validate(algorithm.load_config(), recipe["algorithm"]["config"], "algo"),
