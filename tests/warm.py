@@ -73,9 +73,14 @@ def launch(words: list[str], *, env: Mapping[str, str] | None = None, cwd: Path 
     return Started(_launcher, _launched_command, words, env=env, cwd=cwd)
 
 
-def launch_script(main: Callable[..., None], *arguments: str) -> Started:
+def call(function: Callable[..., None], *arguments: str) -> Started:
+    """Start a process that calls a function of a module."""
+    return Started(function, *arguments, env=None, cwd=None)
+
+
+def launch_call(function: Callable[..., None], *arguments: str) -> Started:
     """Start torchrun with two processes that call a function of a module."""
-    return Started(_launcher, _call, main, arguments, env=None, cwd=None)
+    return Started(_launcher, function, *arguments, env=None, cwd=None)
 
 
 def _become(
@@ -101,10 +106,6 @@ def _launched_command(words: list[str]) -> None:
 
     team.SILENCE = 5.0  # the launcher needs a tenth of a second
     _command(words)
-
-
-def _call(main: Callable[..., None], arguments: tuple[str, ...]) -> None:
-    main(*arguments)
 
 
 def _launcher(entry: Callable[..., None], *arguments: Any) -> None:
