@@ -24,6 +24,7 @@ ARCHITECTURE = (
     "tie_word_embeddings",
 )
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+ADAPTER = "adapter_config.json"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -85,8 +86,9 @@ def folder_identity(folder: Path) -> str:
     """Return the sha256 over the files that determine what a model computes.
 
     Raises:
-        ConfigError: The folder has no configuration, no weights, or no chat template.
+        ConfigError: The folder has no configuration, no weights, or no chat template, or contains an adapter.
     """
+    _refuse_adapter(folder)
     if not (folder / "config.json").is_file():
         raise ConfigError("no config.json", where=str(folder), do="give a folder in the transformers format")
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
@@ -130,6 +132,23 @@ def check_chat_template(folder: Path) -> None:
             where=str(folder),
             do="use an instruction-tuned model, or add chat_template.jinja to the folder",
         )
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Refuse a folder of peft: transformers would load its base model from elsewhere, and vllm would not.
+
+    Raises:
+        ConfigError: It says how to merge the adapter.
+    """
+    if not (folder / ADAPTER).is_file():
+        return
+    load, merged = f"A.from_pretrained('{folder}')", f"'{folder}-merged'"
+    raise ConfigError(
+        f"this is an adapter of {read_json(folder / ADAPTER).get('base_model_name_or_path')}, not a whole model",
+        where=str(folder / ADAPTER),
+        do='merge it, then add its tokenizer: python -c "from peft import AutoPeftModelForCausalLM as A; '
+        f'{load}.merge_and_unload().save_pretrained({merged})"',
+    )
 
 
 def _from_hub(name: str, option: str) -> ModelSource:
