@@ -15,6 +15,7 @@ from shiqbench.models.embedded import EMBEDDED_IDENTITY, EMBEDDED_MODEL, embedde
 from shiqbench.models.identity import model_identity
 from shiqbench.store.cell import CHECKPOINT, check_not_cleaned
 
+ADAPTER = "adapter_config.json"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -98,8 +99,9 @@ def folder_identity(folder: Path) -> str:
     """Return the identity of a folder that contains a whole model.
 
     Raises:
-        ConfigError: The folder has no configuration, no weights, or no chat template.
+        ConfigError: The folder has no configuration, no weights, or no chat template, or contains an adapter.
     """
+    _refuse_adapter(folder)
     if not (folder / "config.json").is_file():
         raise ConfigError("no config.json", where=str(folder), do="give a folder in the transformers format")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
@@ -122,6 +124,23 @@ def check_chat_template(folder: Path) -> None:
             where=str(folder),
             do="use an instruction-tuned model, or add chat_template.jinja to the folder",
         )
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Refuse a folder of peft: transformers would load its base model from elsewhere, and vllm would not.
+
+    Raises:
+        ConfigError: It says how to merge the adapter.
+    """
+    if not (folder / ADAPTER).is_file():
+        return
+    load, merged = f"A.from_pretrained('{folder}')", f"'{folder}-merged'"
+    raise ConfigError(
+        f"this is an adapter of {read_json(folder / ADAPTER).get('base_model_name_or_path')}, not a whole model",
+        where=str(folder / ADAPTER),
+        do='merge it, then add its tokenizer: python -c "from peft import AutoPeftModelForCausalLM as A; '
+        f'{load}.merge_and_unload().save_pretrained({merged})"',
+    )
 
 
 def _from_hub(name: str, option: str) -> ModelSource:

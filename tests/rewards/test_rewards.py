@@ -95,9 +95,7 @@ def test_a_model_of_another_vocabulary_or_without_a_template_is_refused_at_once(
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 17}))
     for model in (reward, terry):
-        with pytest.raises(
-            ConfigError, match=r"the reward model knows 17 tokens, its tokenizer has \d+ .*own tokenizer"
-        ):
+        with pytest.raises(ConfigError, match=r"tokenizer has \d+ tokens and the embedding 17 rows.*own tokenizer"):
             model.fetch()
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "chat_template.jinja").unlink(missing_ok=True)

@@ -40,6 +40,14 @@ def answer_all(
     """
     # Scoring a sequence asks the engine for one token more than it has.
     room = chat.within(chat.max_context - 1)
+    # All of them before the first answer, so that one that the template refuses costs no answers.
+    shortest = min(room.prompt_tokens(p.messages) for p in prompts)
+    if shortest + config.max_tokens > room.max_context:
+        raise ConfigError(
+            f"none of {len(prompts)} prompts leaves room for {config.max_tokens} tokens in {config.max_context}",
+            where="eval.max_context",
+            do="raise it, or lower eval.max_tokens",
+        )
     whole = config.temperature == 1 and config.top_p == 1
     records: list[Record] = []
     for start in range(0, len(prompts), WAVE):
@@ -50,12 +58,6 @@ def answer_all(
         samples = replies if whole else room.reply(asked, Sampling(config.max_tokens, 1.0, 1.0, seed))
         records += [_record(p, repeat, seed, r, s) for p, r, s in zip(wave, replies, samples, strict=True)]
         report(len(records))
-    if all(r["stop"] == StopReason.CONTEXT_LIMIT for r in records):
-        raise ConfigError(
-            f"none of {len(records)} prompts leaves room for {config.max_tokens} tokens in {config.max_context}",
-            where="eval.max_context",
-            do="raise it, or lower eval.max_tokens",
-        )
     return records
 
 
