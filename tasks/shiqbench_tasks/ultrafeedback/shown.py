@@ -29,7 +29,7 @@ def check(prompts: Iterable[Prompt], renderer: Renderer) -> None:
         raise ConfigError(
             NOT_SHOWN + "tools, which the data offer",
             where="column tools",
-            do=OTHER_MODEL + ", or leave them out: --set 'task.columns.tools=\"\"'",
+            do=OTHER_MODEL + ", or leave them out: --set task.columns.tools=",
         )
     calling = next((p for p in found if any("tool_calls" in m.extra for m in p.messages)), None)
     if calling is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import Data, Prompt, read
@@ -285,6 +286,19 @@ def test_tool_calls_results_and_tools_of_openai_are_kept_whole(tmp_path: Path) -
     as_json = [{**row, "tools": str(row["tools"]).replace("'", '"')} for row in found]
     assert everything(from_rows(as_json)) == everything(data)
     assert all(p.tools == () for p in everything(from_rows(found, columns={"tools": ""})))
+
+
+def test_parquet_fills_structures_with_nulls_which_are_no_part_of_tools_or_messages(tmp_path: Path) -> None:
+    found = calling(60)
+    for row in found[::2]:
+        properties = {"place": {"type": "string", "enum": ["Rome"]}}
+        row["tools"][0]["function"] = {"name": "map", "description": "a map", "parameters": {"properties": properties}}
+    pd.DataFrame(found).to_parquet(tmp_path / "x.parquet")
+    stored = pd.read_parquet(tmp_path / "x.parquet")["tools"][0][0]["function"]["parameters"]["properties"]
+    assert stored["city"] is None
+    data = read(rows(locate(str(tmp_path / "x.parquet"), None)), UltraFeedbackConfig(), "x")
+    wanted = {p.messages: p.tools for p in everything(from_rows(found))}
+    assert {p.messages: p.tools for p in everything(data)} == wanted
 
 
 def test_prompts_that_differ_in_their_tools_are_two_prompts_of_one_split() -> None:
