@@ -11,7 +11,7 @@ from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.files import checked_content, checked_line
-from shiqbench.episodes.generation import Completion
+from shiqbench.episodes.generation import Completion, check_finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +92,7 @@ class JournaledGenerator:
             self._kept.clear()
             os.truncate(self.path, at)
         completions = self.generator.generate(prompts, sampling)
+        check_finite([c.logprobs for c in completions], self.name)  # an engine of another package may not look
         with self.path.open("ab") as stream:
             stream.write(checked_line({"asked": asked, "completions": [astuple(c) for c in completions]}))
             stream.flush()
@@ -100,7 +101,9 @@ class JournaledGenerator:
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Score with the engine; scores are not kept."""
-        return self.generator.score(sequences)
+        found = self.generator.score(sequences)
+        check_finite(found, self.name)
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Return the engine's flags and versions."""

@@ -92,6 +92,7 @@ def _evaluate(
 
         records, facts = _generate(plan, loaded, holder, journaled, progress, finish)
         facts |= compared
+    plan.check_data(cell)
     facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
     result = plan.task.metrics(records)
     config_file, manifest_file = folder / "config.json", folder / "manifest.json"
@@ -102,6 +103,7 @@ def _evaluate(
     facts |= {
         "weights_sha256": sha256,
         "reduced": plan.task.config.reduced(),
+        "places": plan.task.config.places(),
         "peak_memory_gb": peak_memory_gb(),
     }
     write_json(manifest_file, manifest(**facts))
@@ -118,7 +120,7 @@ def _generate(
     finish: Callable[[list[Record], Renderer], list[Record]],
 ) -> tuple[list[Record], dict[str, Any]]:
     """Records of a language model's evaluation, and facts for its manifest."""
-    renderer = holder.renderer(weights)
+    renderer = holder.renderer(weights, plan.cell.model.template)
     failures: list[str] = []
     while True:
         started = time.perf_counter()
@@ -137,7 +139,8 @@ def _generate(
                 raise
     facts = {
         "engine": engine.describe(),
-        "chat_template_sha256": renderer.template_sha256,
+        **renderer.facts(),
+        "answers": dict(chat.counts),
         "task": plan.task.facts(),
         "machine_failures": failures,
         "journal": engine.facts(),
