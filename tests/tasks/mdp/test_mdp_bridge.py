@@ -138,6 +138,7 @@ def test_an_interrupted_training_resumed_is_the_undisturbed_one_bit_for_bit(
         trained(t, shiq(), tmp_path / "b", stop_after=9, **settings)
     resumed, facts = trained(t, shiq(), tmp_path / "b", **settings)
     assert facts["resumed_at_update"] == 6 + 2
+    assert 0 < facts["own_forward"]["fp32"]["difference"] < facts["own_forward"]["fp32"]["tolerance"]
     assert [x["update"] for x in undisturbed] == list(range(1, 13))
     assert [x["update"] for x in resumed] == list(range(9, 13))
     assert {x["total"] for x in undisturbed} == {12}
