@@ -111,6 +111,7 @@ def check_policy(
         ConfigError: A difference is beyond its tolerance, or the Q head cannot be part of the logits.
     """
     model = plain(policy.model)
+    _check_positions(model, max(len(s.ids) for s in sequences))
     if q_weight:
         logit_scale(model)
     compared = sample(sequences, model.get_output_embeddings().weight.shape[0])
@@ -128,6 +129,23 @@ def check_policy(
             )
         facts[precision] = {"difference": difference, "tolerance": tolerance(precision)}
     return facts
+
+
+def _check_positions(model: Any, longest: int) -> None:
+    """Refuse texts beyond the length where a model's positions depend on the longest text of a pass."""
+    config = model.config.get_text_config()
+    parameters = getattr(config, "rope_parameters", None) or {}
+    for rope in (parameters, *(x for x in parameters.values() if isinstance(x, dict))):  # one for each kind of layer
+        if rope.get("rope_type") not in ("dynamic", "longrope"):
+            continue
+        limit = rope.get("original_max_position_embeddings") or config.max_position_embeddings
+        if longest > limit:
+            raise ConfigError(
+                f"an episode has {longest} tokens, and beyond {limit} the {rope['rope_type']} positions of "
+                f"{type(model).__name__} depend on the other texts of a pass",
+                where="training data",
+                do=f"leave out episodes with more than {limit} tokens",
+            )
 
 
 def _cause(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[str, str]:

@@ -169,6 +169,27 @@ def test_a_model_that_sees_later_tokens_is_stopped(tmp_path: Path) -> None:
         check_policy(policy(tmp_path, share_prefix=False), sequences())
 
 
+LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4, "rope_theta": 1e4}
+DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+
+
+@pytest.mark.parametrize(
+    ("family", "values"),
+    [
+        ("phi3", {"pad_token_id": 0, "rope_parameters": LONG, "original_max_position_embeddings": 50}),
+        ("llama", {"max_position_embeddings": 50, "rope_parameters": DYNAMIC}),
+    ],
+)
+def test_positions_that_depend_on_the_other_texts_of_a_pass_are_refused(
+    tmp_path: Path, family: str, values: dict[str, Any]
+) -> None:
+    checked = policy(made(tmp_path, family, {**SIZES, **values}))
+    short, long = (TokenSequence(tuple(range(5, 5 + n)), (n - 1,)) for n in (50, 51))
+    check_policy(checked, [short])
+    with pytest.raises(ConfigError, match=r"an episode has 51 tokens, and beyond 50 the \w+ positions of .*leave out"):
+        check_policy(checked, [short, long])
+
+
 def test_a_weight_that_is_no_number_is_stopped(tiny_model: Path) -> None:
     checked = policy(tiny_model)
     with torch.no_grad():
