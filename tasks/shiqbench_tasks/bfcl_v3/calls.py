@@ -38,7 +38,7 @@ _NAME = r"(?<![\w.])[^\W\d][\w.]*"
 _ATTEMPT = re.compile(
     rf"""
       {_NAME}\(\s*(?:[^\W\d]\w*\s*=(?!=)|['"\[{{]|\Z)  # f(a=  f('  f([  and f( at the end
-    | {_NAME}\(\s*\)[\s\]),;.`]*$                    # f() at the end of a line
+    | {_NAME}\(\s*\)[\s\]),;`]*$                     # f() at the end of a line
     | \[\s*{_NAME}\(                                 # [f(
     | \A[(\[{{\s]*{_NAME}\(\s*\W                     # f() at the start
     | \A{_NAME}\([^()]*\Z                            # f(word, never closed

@@ -1,6 +1,6 @@
 """Reads calls as the leaderboard's text decoder and executor do, but evaluates no text.
 
-The decoder parses a message, writes every call anew as Python text, and the executor passes that text to ``eval``. Both
+The decoder parses a message and writes every call as Python text again; the executor passes that text to ``eval``. Both
 steps are repeated here, quirks included: positional arguments are lost, every sign before a constant is a minus, a word
 without quotes is a text, a dict of dicts is a call, ``1e999`` is the undefined name ``inf``. So the same messages end a
 turn, and the same calls are made. ``docs/bfcl_v3.md`` lists what differs.

@@ -126,6 +126,7 @@ PROSE = [
     "Should I call ls() or find()?",
     "Please tell me the amount (in USD).",
     "I moved the file(s) to the folder(s); see note(1).",
+    "You can list them with ls(). Shall I go on with file(s) a.txt",
     "[Note] I need the name(s) of the file(s).",
 ]
 

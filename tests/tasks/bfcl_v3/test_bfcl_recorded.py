@@ -286,7 +286,7 @@ def test_calls_in_a_models_own_format_are_read(
     )
 
 
-def test_a_recording_whose_calls_nobody_can_read_is_said(
+def test_a_recording_whose_calls_cannot_be_read_is_said(
     v4_base: tuple[Entry, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"id": e.id, "result": [["<call name=ls/>"] for _ in e.users]} for e in v4_base]
