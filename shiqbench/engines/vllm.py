@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from shiqbench.base.errors import ConfigError, EngineError
-from shiqbench.episodes.generation import Completion, Sampling
+from shiqbench.episodes.generation import Completion, Sampling, check_finite
 from shiqbench.models.identity import architecture
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class VllmEngine:
         finally:
             torch.set_num_threads(threads)
             os.sched_setaffinity(0, cores)
+        self._weights = weights
         VllmEngine._alive = True
 
     def load(self, weights: Path) -> None:
@@ -126,6 +127,7 @@ class VllmEngine:
             ) from error
         if not forgotten:
             raise EngineError("vllm kept the old weights' prefix cache", where=str(weights), do="run again")
+        self._weights = weights
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         """Complete every prompt; all of them run together."""
@@ -151,6 +153,7 @@ class VllmEngine:
             logprobs = tuple(float(d[t].logprob) for t, d in zip(ids, sampled.logprobs, strict=True))
             stopped = bool(ids) and ids[-1] in sampling.stop_token_ids
             found.append(Completion(ids, logprobs, stopped))
+        check_finite([c.logprobs for c in found], self._weights)
         return found
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -158,10 +161,12 @@ class VllmEngine:
         from vllm import SamplingParams
 
         parameters = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
-        return [
+        found = [
             [0.0, *(float(d[t].logprob) for t, d in zip(s[1:], o.prompt_logprobs[1:], strict=True))]
             for s, o in zip(sequences, self._run(sequences, parameters), strict=True)
         ]
+        check_finite(found, self._weights)
+        return found
 
     def _run(self, prompts: Sequence[Sequence[int]], parameters: Any) -> Any:
         if not prompts:

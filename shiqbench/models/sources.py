@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from shiqbench.models.embedded import EMBEDDED_IDENTITY, EMBEDDED_MODEL, embedde
 from shiqbench.models.identity import model_identity
 from shiqbench.store.cell import CHECKPOINT, check_not_cleaned
 
+ADAPTER = "adapter_config.json"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -27,6 +28,7 @@ class ModelSource:
         identity: Facts that enter digests.
         place: Folder of the model; None for the embedded model, which is fetched when needed.
         cell: Finished cell that produced the weights, which are verified when evaluated; None for any other model.
+        template: Further keywords of the chat template; part of the identity.
         revision: Commit of a hub's model.
     """
 
@@ -34,7 +36,14 @@ class ModelSource:
     identity: dict[str, Any]
     place: Path | None
     cell: Path | None = None
+    template: dict[str, Any] = field(default_factory=dict)
     revision: str | None = None
+
+    def with_template(self, arguments: dict[str, Any]) -> ModelSource:
+        """The same model, whose chat template gets these keywords."""
+        if not arguments:
+            return self
+        return replace(self, identity={**self.identity, "template": arguments}, template=arguments)
 
     def folder(self) -> Path:
         """Return the model's folder; fetch and convert the embedded model first.
@@ -77,15 +86,22 @@ def cell_model(folder: Path) -> ModelSource:
     recipe = read_json(folder / "config.json")
     trained = digest(recipe)
     text = f"{recipe['algorithm']['name']}/{short(trained)}"
-    return ModelSource(text, {"cell": trained}, folder / CHECKPOINT, cell=folder)
+    return ModelSource(text, {"cell": trained}, folder / CHECKPOINT, cell=folder, template=template_of(folder))
+
+
+def template_of(cell: Path) -> dict[str, Any]:
+    """Return the keywords of the chat template with which a cell was trained."""
+    found: dict[str, Any] = read_json(cell / "manifest.json").get("template_arguments", {})
+    return found
 
 
 def folder_identity(folder: Path) -> str:
     """Return the identity of a folder that contains a whole model.
 
     Raises:
-        ConfigError: The folder has no configuration, no weights, or no chat template.
+        ConfigError: The folder has no configuration, no weights, or no chat template, or contains an adapter.
     """
+    _refuse_adapter(folder)
     if not (folder / "config.json").is_file():
         raise ConfigError("no config.json", where=str(folder), do="give a folder in the transformers format")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
@@ -108,6 +124,23 @@ def check_chat_template(folder: Path) -> None:
             where=str(folder),
             do="use an instruction-tuned model, or add chat_template.jinja to the folder",
         )
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Refuse a folder of peft: transformers would load its base model from elsewhere, and vllm would not.
+
+    Raises:
+        ConfigError: It says how to merge the adapter.
+    """
+    if not (folder / ADAPTER).is_file():
+        return
+    load, merged = f"A.from_pretrained('{folder}')", f"'{folder}-merged'"
+    raise ConfigError(
+        f"this is an adapter of {read_json(folder / ADAPTER).get('base_model_name_or_path')}, not a whole model",
+        where=str(folder / ADAPTER),
+        do='merge it, then add its tokenizer: python -c "from peft import AutoPeftModelForCausalLM as A; '
+        f'{load}.merge_and_unload().save_pretrained({merged})"',
+    )
 
 
 def _from_hub(name: str, option: str) -> ModelSource:
