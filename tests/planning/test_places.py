@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,15 @@ def test_moved_data_are_the_same_cell_which_says_where_they_lay(tiny_model: Path
     # A cell that starts from it needs its weights, and not its data, where they were.
     start = asked("far/two.jsonl", Path(f"cell:{first.cell[:12]}"), tmp_path / "results", lr=1e-4)
     assert make_plan(start).cell.recipe["model"] == {"cell": digest(read_json(first.path / "config.json"))}
+
+
+def test_what_is_asked_of_a_place_is_part_of_the_setting(tiny_model: Path, tmp_path: Path) -> None:
+    """Evaluations on other data are in another table, whatever the task says of its scores."""
+    data_file(tmp_path / "one.jsonl", "yes")
+    plan = make_plan(asked("one.jsonl", tiny_model, tmp_path / "results"))
+    kind = type("Plain", (type(plan.task),), {"scoring_identity": lambda self: {}})
+    plain = replace(plan, task=kind(plan.task.config))
+    assert plain.setting["data"] == plan.cell.recipe["task"]["data"]
 
 
 def test_diff_does_not_give_a_place_as_a_reason(tiny_model: Path, tmp_path: Path) -> None:
