@@ -40,7 +40,7 @@ def test_every_template_of_a_model_is_saved_with_its_weights(tiny_model: Path, t
     start = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     (start / "additional_chat_templates").mkdir()
     plain = (start / "chat_template.jinja").read_text()
-    (start / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools | length }} tools\n" + plain)
+    (start / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools | tojson }}\n" + plain)
     trained = shiqbench.run("sft", "toy", model=str(start), plugins=(TOY,), results=tmp_path / "results").path
     ask, tool = [Message("user", "hi")], {"type": "function", "function": {"name": "f", "parameters": {}}}
     before, after = Renderer(start), Renderer(trained / "checkpoint")
