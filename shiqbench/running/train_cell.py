@@ -106,7 +106,7 @@ def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, 
     }
     folder = cell.folder
     write_json(folder / "manifest.json", manifest(**facts))
-    mark_done(folder, [f for f in (folder, *folder.glob("checkpoint")) for f in f.iterdir() if _kept(f)])
+    mark_done(folder, [f for f in (*folder.iterdir(), *(folder / "checkpoint").rglob("*")) if _kept(f)])
 
 
 def _train_exactly(cell: CellPlan, display: Display) -> dict[str, Any]:
