@@ -15,6 +15,8 @@ import torch
 
 from shiqbench.base.errors import EngineError
 from shiqbench.episodes.generation import Completion, Sampling, check_finite
+from shiqbench.models.identity import safetensors_of
+from shiqbench.models.loading import causal_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,17 +52,15 @@ class TransformersEngine:
             EngineError: The folder cannot be loaded.
         """
         self._weights = weights
-        from transformers import AutoModelForCausalLM
-
         config = (weights / "config.json").read_bytes() if (weights / "config.json").is_file() else None
         if config is not None and config == self._config and _copied(weights, self._model):
             return
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         try:
-            model = AutoModelForCausalLM.from_pretrained(weights, dtype=dtype)
+            model = causal_model(weights, dtype)
         except (OSError, ValueError) as error:
             raise EngineError(f"cannot load the model: {error}", where=str(weights), do="check the folder") from error
-        self._model: Any = model.to(self._device).eval()
+        self._model: Any = model.to(self._device)
         self._config = config
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
@@ -161,7 +161,7 @@ def _copied(weights: Path, model: torch.nn.Module) -> bool:
     """Copy a folder's tensors into a model; if they are not all of its tensors, copy nothing and return False."""
     from safetensors.torch import load_file
 
-    found = {name: t for file in sorted(weights.glob("*.safetensors")) for name, t in load_file(file).items()}
+    found = {name: t for file in safetensors_of(weights) for name, t in load_file(file).items()}
     own = model.state_dict()
     if any(name not in own or own[name].shape != t.shape for name, t in found.items()):
         return False

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from shiqbench.base.errors import ConfigError, EngineError
 from shiqbench.episodes.generation import Completion, Sampling, check_finite
-from shiqbench.models.sources import ARCHITECTURE, architecture
+from shiqbench.models.identity import architecture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,8 +109,8 @@ class VllmEngine:
             ConfigError: The folder's model has another architecture.
             EngineError: vLLM could not reload, or its prefix cache could not be reset.
         """
-        both = zip(ARCHITECTURE, architecture(weights), self._architecture, strict=True)
-        if changed := [name for name, theirs, ours in both if theirs != ours]:
+        theirs, ours = architecture(weights), self._architecture
+        if changed := sorted(n for n in {*theirs, *ours} if theirs.get(n) != ours.get(n)):
             raise ConfigError(
                 f"another architecture than the running engine's: {', '.join(changed)}",
                 where=str(weights),

@@ -40,6 +40,7 @@ class JournaledGenerator:
         self.generator, self.path = generator, path
         self.name, self.version = generator.name, generator.version
         self.waves = self.replayed = self.discarded = 0
+        self.shortest: tuple[tuple[int, ...], Completion] | None = None  # prompt and answer with the fewest tokens
         self._kept: deque[_Wave] = deque()
         header = checked_line({"identity": identity})
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
@@ -72,6 +73,14 @@ class JournaledGenerator:
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         """Complete every prompt: from the file while its waves match, then from the engine."""
+        completions = self._wave(prompts, sampling)
+        for prompt, answer in zip(prompts, completions, strict=True):
+            size = len(prompt) + len(answer.ids)
+            if self.shortest is None or size < len(self.shortest[0]) + len(self.shortest[1].ids):
+                self.shortest = tuple(prompt), answer
+        return completions
+
+    def _wave(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         asked = _asked(prompts, sampling)
         self.waves += 1
         if self._kept:

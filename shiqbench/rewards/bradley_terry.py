@@ -75,7 +75,7 @@ class Trained(RewardModel[P]):
         recipe = {
             "kind": self.kind,
             "version": VERSION,
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.deciding(),
             "model": self.identity(),
             "pairs": digest([[[(m.role, m.content) for m in p.prompt], p.better, p.worse] for p in used]),
         }

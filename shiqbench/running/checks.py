@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.digest import digest
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.generation import ChatGenerator
-from shiqbench.models.sources import identity_beside_weights
+from shiqbench.models.identity import identity_beside_weights
 from shiqbench.models.vocabulary import check_vocabulary
 from shiqbench.planning.plan import ModelPlan
 
@@ -34,7 +34,7 @@ def check_model(plan: RunPlan, start: StartModel, checked: set[str]) -> None:
     Raises:
         ConfigError: The message says what does not fit.
     """
-    of_model = identity_beside_weights(start.folder)
+    of_model = {"files": identity_beside_weights(start.folder), "template": plan.cell.model.template}
 
     def is_new(check: dict[str, Any]) -> bool:
         key = digest({"model": of_model, **check})

@@ -197,7 +197,7 @@ def prepare(plan: RunPlan, checked: set[str] | None = None) -> None:
     for evaluated in (plan, *plan.also):
         evaluated.task.fetch()
         if isinstance(evaluated.task, Task):
-            start = start or StartModel(cell.model.folder())
+            start = start or StartModel(cell.model.folder(), template=cell.model.template)
             evaluated.task.use_model(start)
     if start is not None:
         from shiqbench.running.checks import check_model
@@ -256,7 +256,7 @@ def _untrained(cell: CellPlan) -> None:
     with working_on(cell.folder):
         files = [cell.folder / "config.json", cell.folder / "manifest.json"]
         write_json(files[0], cell.recipe)
-        write_json(files[1], manifest(model=cell.model.text, start=None))
+        write_json(files[1], manifest(model=cell.model.text, start=None, places=cell.task_config.places()))
         mark_done(cell.folder, files)
 
 

@@ -18,7 +18,7 @@ from shiqbench.plugin.config import EvalConfig
 from shiqbench.running.evaluation import _generate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -50,8 +50,8 @@ class Holder:
     def ready(self, *_: Any) -> Failing:
         return self.engines[self.closed]
 
-    def renderer(self, weights: Path) -> Renderer:
-        return Renderer(weights)
+    def renderer(self, weights: Path, template: Mapping[str, Any]) -> Renderer:
+        return Renderer(weights, template)
 
     def close(self) -> None:
         self.closed += 1
@@ -77,7 +77,8 @@ def play(model: Path, folder: Path, fails_at: Sequence[int]) -> tuple[list[str],
 
 
 def play_with(holder: Any, model: Path, folder: Path) -> tuple[list[str], dict[str, Any], Holder]:
-    plan: Any = SimpleNamespace(engine=object(), evaluation=EvalConfig(engine="failing"), task=ThreeWaves())
+    cell = SimpleNamespace(model=SimpleNamespace(template={}))
+    plan: Any = SimpleNamespace(engine=object(), evaluation=EvalConfig(engine="failing"), task=ThreeWaves(), cell=cell)
     journaled: Any = partial(JournaledGenerator, path=folder / "journal", identity="x")
     records, facts = _generate(plan, model, holder, journaled, lambda done, total: None, lambda records, _: records)
     return [r["text"] for r in records], facts, holder

@@ -39,6 +39,8 @@ class UltraFeedbackConfig(TaskConfig):
         "held_out_pairs",
     )
 
+    # data_identity names the data, and scoring_identity the reward model, whose settings may hold a folder.
+    place_fields: ClassVar[tuple[str, ...]] = ("data", "revision", "reward")
     judging_fields: ClassVar[tuple[str, ...]] = ("reward_model", "reward", "held_out_pairs", "judge")
 
     data: str = Field(default=HUB, description="a hub name, or a local folder, .jsonl, .json or .parquet file")

@@ -39,7 +39,7 @@ def answer_all(
         ConfigError: Not one of the prompts fits the context.
     """
     # Scoring a sequence asks the engine for one token more than it has.
-    room = ChatGenerator(chat.generator, chat.renderer, chat.max_context - 1)
+    room = chat.within(chat.max_context - 1)
     # All of them before the first answer, so that one that the template refuses costs no answers.
     shortest = min(room.prompt_tokens(p.messages) for p in prompts)
     if shortest + config.max_tokens > room.max_context:
