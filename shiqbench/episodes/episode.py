@@ -42,7 +42,7 @@ class Message:
     reward: float | None = None
     token_ids: tuple[int, ...] | None = None
     behaviour_logp: tuple[float, ...] | None = None
-    tools: tuple[dict[str, Any], ...] | None = None
+    tools: tuple[dict[str, Any], ...] | None = field(default=None, hash=False)
     extra: dict[str, Any] = field(default_factory=dict, hash=False)
 
 

@@ -34,7 +34,7 @@ def check_model(plan: RunPlan, start: StartModel, checked: set[str]) -> None:
     Raises:
         ConfigError: The message says what does not fit.
     """
-    of_model = {"files": identity_beside_weights(start.folder), "template": plan.cell.model.template}
+    of_model = [identity_beside_weights(start.folder), start.renderer.template.arguments]
 
     def is_new(check: dict[str, Any]) -> bool:
         key = digest({"model": of_model, **check})

@@ -256,7 +256,8 @@ def _untrained(cell: CellPlan) -> None:
     with working_on(cell.folder):
         files = [cell.folder / "config.json", cell.folder / "manifest.json"]
         write_json(files[0], cell.recipe)
-        write_json(files[1], manifest(model=cell.model.text, start=None, places=cell.task_config.places()))
+        facts = {"model": cell.model.text, "model_revision": cell.model.revision, "start": None}
+        write_json(files[1], manifest(**facts, places=cell.task_config.places()))
         mark_done(cell.folder, files)
 
 

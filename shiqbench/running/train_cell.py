@@ -96,6 +96,7 @@ def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, 
         facts = _train_language_model(cell, cell.folder, display, bench, keep)
     facts |= {
         "model": cell.model.text,
+        "model_revision": cell.model.revision,
         "start": cell.start.label if cell.start else None,
         "places": cell.task_config.places(),
         "seconds": time.perf_counter() - started,

@@ -61,6 +61,10 @@ def from_a_file(plan: ModelPlan) -> ModelPlan:
     return replace(plan, found=replace(plan.found, owners=owners))
 
 
+def with_words(plan: RunPlan) -> RunPlan:
+    return replace(plan, task=type(plan.task)(plan.task.config.model_copy(update={"words": 3})))
+
+
 def settings(section: str, **values: Any) -> Callable[[CellPlan], CellPlan]:
     return lambda c: replace(c, **{section: getattr(c, section).model_copy(update=values)})
 
@@ -73,6 +77,8 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "hyper-parameter": (cell(settings("algo", beta=0.7)), {"cell"}),
     "task's version": (cells(lambda c: replace(c, task=replace(c.task, version="2"))), {"cell", "base", "evaluation"}),
     "field of the data": (cell(settings("task_config", good=False)), {"cell"}),
+    "field of the setting": (cells(settings("task_config", words=3)), {"cell", "base"}),
+    "field of the evaluated setting": (with_words, {"evaluation"}),
     "data": (cells(other_data), {"cell", "base"}),
     "learning rate": (cell(settings("train", lr=0.1)), {"cell"}),
     "how often it saves": (cell(settings("train", save_every=7)), set()),

@@ -153,6 +153,19 @@ def test_bradley_terry_learns_an_order_and_is_kept_in_the_cache(
     assert "training bradley_terry on 59 pairs" in capsys.readouterr().err
 
 
+def test_pairs_whose_prompts_differ_in_a_tool_call_are_not_the_same_pairs(
+    tiny_model: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[int] = []
+    monkeypatch.setattr(BradleyTerry, "train", lambda self, pairs, folder: fitted.append(len(pairs)))
+    for name in ("cos", "sin", "cos"):
+        call = Message("assistant", "", extra={"tool_calls": [{"function": {"name": name, "arguments": {}}}]})
+        prompt = (Message("user", "hi"), call)
+        assert len({Answered(prompt, "a"), Answered(prompt, "a")}) == 1
+        BradleyTerry(BradleyTerryConfig(model=str(tiny_model))).fit([Pair(prompt, "better", "worse")])
+    assert len(fitted) == 2
+
+
 def test_bradley_terry_without_a_fit_or_with_too_high_a_layer_says_so(tiny_model: Path, own_cache: Path) -> None:
     with pytest.raises(RuntimeError, match="fitted first"):
         BradleyTerry(BradleyTerryConfig(model=str(tiny_model))).score(ASKED)

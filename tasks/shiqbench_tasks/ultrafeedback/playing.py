@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from shiqbench.plugin import ChatGenerator, ConfigError, EvalConfig, Record, Reply, Sampling, StopReason
+from shiqbench_tasks.ultrafeedback.conversations import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,10 +53,10 @@ def answer_all(
     records: list[Record] = []
     for start in range(0, len(prompts), WAVE):
         wave = prompts[start : start + WAVE]
-        asked = [p.messages for p in wave]
+        asked, tools = [p.asked for p in wave], [p.tools for p in wave]
         seed = wave_seed(config.seed + repeat, start)
-        replies = room.reply(asked, Sampling(config.max_tokens, config.temperature, config.top_p, seed))
-        samples = replies if whole else room.reply(asked, Sampling(config.max_tokens, 1.0, 1.0, seed))
+        replies = room.reply(asked, Sampling(config.max_tokens, config.temperature, config.top_p, seed), tools)
+        samples = replies if whole else room.reply(asked, Sampling(config.max_tokens, 1.0, 1.0, seed), tools)
         records += [_record(p, repeat, seed, r, s) for p, r, s in zip(wave, replies, samples, strict=True)]
         report(len(records))
     return records
@@ -75,7 +76,7 @@ def _record(prompt: Prompt, repeat: int, seed: int, reply: Reply, sample: Reply)
         "id": prompt.id,
         "repeat": repeat,
         "seed": seed,
-        "prompt": json.dumps([[m.role, m.content] for m in prompt.messages]),
+        "prompt": json.dumps([[m.role, as_text(m)] for m in prompt.messages]),
         "answer": None if said is None else said.content,
         "stop": stop.value,
         "tokens": reply.tokens,

@@ -194,7 +194,7 @@ def test_a_suite_that_states_what_engines_do_not_offer_is_refused(tmp_path: Path
     assert "samples with num_beams" in refused(folder, answer.replace("do_sample: false", "num_beams: 3"))
     assert "runs code that the model wrote" in refused(folder, answer + "unsafe_code: true\n")
     assert "fixed at no worked examples" in refused(folder, answer + "num_fewshot: 0\n", num_fewshot=2)
-    missing = answer.replace(str(folder / "test.jsonl"), "/nowhere.jsonl")
+    missing = answer.replace(str(folder / "test.jsonl"), str(folder / "nowhere.jsonl"))
     assert "suite strange cannot be loaded" in refused(folder, missing)
 
 
