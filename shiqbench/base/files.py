@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.base.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -74,9 +76,32 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        ConfigError: It is not UTF-8; the message names the line and the byte.
+    """
+    content = Path(path).read_bytes()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line, byte = content.count(b"\n", 0, error.start) + 1, error.start - content.rfind(b"\n", 0, error.start)
+        raise ConfigError(
+            f"not UTF-8: line {line}, byte {byte} is 0x{content[error.start]:02x}",
+            where=str(path),
+            do="save the file as UTF-8, for example with iconv",
+        ) from None
+
+
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        ConfigError: It is not UTF-8.
+        json.JSONDecodeError: It is not JSON.
+    """
+    return json.loads(read_text(path))
 
 
 def checked_line(content: dict[str, Any]) -> bytes:

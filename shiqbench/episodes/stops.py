@@ -35,7 +35,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
     try:
         content = read_json(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except json.JSONDecodeError as error:
         raise ConfigError(f"not JSON: {error}", where=str(file), do="fix the file, or download it again") from error
     return content if isinstance(content, dict) else {}
 

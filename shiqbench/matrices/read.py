@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from shiqbench.base.errors import ConfigError, ConfigListError
+from shiqbench.base.files import read_text
 from shiqbench.base.suggest import did_you_mean
 from shiqbench.matrices.schema import MatrixFile
 
@@ -25,10 +26,10 @@ def read(source: Path | Mapping[str, Any]) -> MatrixFile:
     if not isinstance(source, Path):
         return _checked(dict(source), "the matrix")
     try:
-        values = tomllib.loads(source.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_text(source))
     except FileNotFoundError:
         raise ConfigError("no such file", where=str(source), do="give a matrix file like those in examples/") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigError(f"cannot be read: {error}", where=str(source), do="give a text file") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not TOML: {error}", where=str(source), do="fix that line") from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import ConfigError
-from shiqbench.base.files import read_json
+from shiqbench.base.files import read_json, read_text
 from shiqbench.base.suggest import did_you_mean
 from shiqbench.models.embedded import EMBEDDED_IDENTITY, EMBEDDED_MODEL, embedded_model
 from shiqbench.models.identity import model_identity
@@ -118,7 +118,7 @@ def check_chat_template(folder: Path) -> None:
     """
     config = folder / "tokenizer_config.json"
     has = (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file()
-    if not has and not (config.is_file() and '"chat_template"' in config.read_text(encoding="utf-8")):
+    if not has and not (config.is_file() and '"chat_template"' in read_text(config)):
         raise ConfigError(
             "the model has no chat template",
             where=str(folder),

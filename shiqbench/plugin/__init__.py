@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         checked_content,
         checked_line,
         read_json,
+        read_text,
         replacing,
         replacing_folder,
         write_json,
@@ -80,7 +81,7 @@ __all__ = [  # noqa: RUF022 - by subject
     # Data that is fetched or made once, and kept in the cache
     "Wheel", "cache_dir", "corrupt", "fetch_wheel", "find_model", "is_done", "lock", "mark_done", "say", "verified",
     # Files and digests
-    "checked_content", "checked_line", "content_sha256", "digest", "file_sha256", "read_json", "replacing",
+    "checked_content", "checked_line", "content_sha256", "digest", "file_sha256", "read_json", "read_text", "replacing",
     "replacing_folder", "short", "write_json", "write_text",
     # Training that a task does itself
     "EpisodeUnit", "ModelTraining", "SAMPLED_HEAD", "TrainedModel", "load_state", "save_state",
@@ -94,8 +95,8 @@ _HOME = {
     "shiqbench.base.cache": ("cache_dir", "say"),
     "shiqbench.base.wheels": ("Wheel", "fetch_wheel"),
     "shiqbench.base.digest": ("content_sha256", "digest", "file_sha256", "short"),
-    "shiqbench.base.files": ("checked_content", "checked_line", "read_json", "replacing", "replacing_folder",
-        "write_json", "write_text"),
+    "shiqbench.base.files": ("checked_content", "checked_line", "read_json", "read_text", "replacing",
+        "replacing_folder", "write_json", "write_text"),
     "shiqbench.stats.intervals": ("Z_95", "clustered_wilson", "student", "student_ratio", "wilson"),
     "shiqbench.stats.kl": ("k1", "k3"),
     "shiqbench.stats.preference": ("length_controlled", "win_rate"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.plugin import ConfigError, cache_dir, content_sha256, digest, short
+from shiqbench.plugin import ConfigError, cache_dir, content_sha256, digest, read_text, short
 from shiqbench_tasks.ultrafeedback.config import HUB
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def rows(source: Source) -> Iterator[tuple[str, int, dict[str, Any]]]:
         else:
             found = datasets.load_dataset(str(source.path), **where)
     except Exception as error:  # what a reader raises depends on the format
+        _refuse_other_encodings(source.path)
         cause = error.__cause__ or error
         raise ConfigError(
             f"cannot read the data: {type(cause).__name__}: {str(cause)[:200]}",
@@ -106,9 +107,24 @@ def rows(source: Source) -> Iterator[tuple[str, int, dict[str, Any]]]:
         shutil.rmtree(kept)
         raise ConfigError("the data changed while they were read", where=str(source.path), do="run again")
     preferences = [name for name in found if name.endswith("_prefs")]
-    for name in preferences or list(found):
-        for number, row in enumerate(found[name]):
-            yield name, number, row
+    try:
+        for name in preferences or list(found):
+            for number, row in enumerate(found[name]):
+                yield name, number, row
+    except UnicodeDecodeError:  # texts are decoded when they are read
+        _refuse_other_encodings(source.path)
+        raise
+
+
+def _refuse_other_encodings(path: Path) -> None:
+    """Refuse a text file that is not UTF-8, after a reader failed without saying which file or where.
+
+    Raises:
+        ConfigError: It names file, line and byte.
+    """
+    for file in [path] if path.is_file() else sorted(path.rglob("*")):
+        if BUILDERS.get(file.suffix) == "json" and file.is_file():
+            read_text(file)
 
 
 def _split(file: Path) -> str:

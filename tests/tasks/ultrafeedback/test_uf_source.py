@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -95,3 +96,20 @@ def test_data_that_change_while_they_are_read_are_refused_and_not_kept(tmp_path:
         list(rows(source))
     write_again(path, "alpha")
     assert {row["chosen"] for _, _, row in rows(source)} == {"alpha"}
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize("name", ["rows.jsonl", "folder/test.jsonl", "list.json"])
+def test_another_encoding_names_the_file_and_the_place(tmp_path: Path, name: str, encoding: str) -> None:
+    found: list[Any] = paired(3)
+    found[1]["chosen"] = "café"
+    data, file = tmp_path / name.partition("/")[0], tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    lines = [json.dumps(row, ensure_ascii=False) for row in found]
+    text = "[" + ",\n".join(lines) + "]" if name == "list.json" else "\n".join(lines)
+    file.write_bytes(text.encode(encoding))
+    if name == "folder/test.jsonl":
+        write(data / "train.jsonl", found)
+    line, byte = (1, 1) if encoding == "utf-16" else (2, text.splitlines()[1].index("é") + 1)
+    with pytest.raises(ConfigError, match=rf"not UTF-8: line {line}, byte {byte} is 0x.. \({file}\); save"):
+        answers(data)
