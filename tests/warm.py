@@ -116,5 +116,5 @@ def _launcher(entry: Callable[..., None], *arguments: Any) -> None:
 
     one_machine = ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "--rdzv_id", str(os.getpid())]
     options = [*one_machine, "--nproc_per_node", "2", "--start_method", "fork", "--shutdown_timeout", "3"]
-    config, _, _ = config_from_args(parse_args([*options, "not a program"]))
+    config, _, _ = config_from_args(parse_args([*options, "not a program"]))  # type: ignore[no-untyped-call]
     record(elastic_launch(config, entry))(*arguments)

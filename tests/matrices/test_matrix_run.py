@@ -39,7 +39,7 @@ def test_the_command_runs_says_and_does_nothing_the_second_time(tmp_path: Path) 
     file.write_text(
         '[matrix]\nalgorithms = ["base", "shiq"]\ntasks = ["mdp"]\npreset = "smoke"\n[budget]\nupdates = 5\n'
     )
-    words = ["matrix", file, "--results", tmp_path / "r"]
+    words: list[str | Path] = ["matrix", file, "--results", tmp_path / "r"]
     dry = ask(*words, "--dry-run")
     assert "2 cells: 0 done, 0 partial, 2 missing" in dry.stdout
     assert not (tmp_path / "r").exists()

@@ -154,7 +154,7 @@ def test_an_evaluation_that_changed_is_noticed(results: Path) -> None:
 
 
 def test_the_command_prints_a_table_or_one_object(results: Path) -> None:
-    words = ["front", results, "--task", "ultrafeedback"]
+    words: list[str | Path] = ["front", results, "--task", "ultrafeedback"]
     done = ask(*words)
     assert "| shiq | 1 | 1 |" in re.sub(" +", " ", done.stdout)
     found = json.loads(ask(*words, "--json").stdout)
