@@ -51,7 +51,18 @@ def test_base_start_and_cell_are_evaluated_on_it_too(tiny_model: Path, tmp_path:
 
 
 def test_json_and_tables_show_it(tiny_model: Path, tmp_path: Path) -> None:
-    words = ["--algo", "base", "--task", "toy", "--model", tiny_model, "--plugin", TOY, "--results", tmp_path]
+    words: list[str | Path] = [
+        "--algo",
+        "base",
+        "--task",
+        "toy",
+        "--model",
+        tiny_model,
+        "--plugin",
+        TOY,
+        "--results",
+        tmp_path,
+    ]
     command: list[str | Path] = ["run", *words, "--also", "toy:3"]
     shown = ask(*command)
     assert shown.returncode == 0, shown.stderr
