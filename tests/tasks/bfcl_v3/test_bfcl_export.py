@@ -88,6 +88,7 @@ def test_the_leaderboards_tools_score_every_export_as_we_do(version: DataVersion
         assert_scored_alike(records, tmp_path / f"run-{number}", version)
 
 
+@pytest.mark.slow
 @every_version
 def test_an_export_is_read_back_with_the_same_verdicts(version: DataVersion, tmp_path: Path) -> None:
     root = fetch(version.wheel)
@@ -118,6 +119,7 @@ def rows_of(run: Path) -> dict[str, Any]:
     return {row["id"]: row for row in map(json.loads, file.read_text().splitlines())}
 
 
+@pytest.mark.slow
 def test_episodes_that_a_limit_ended_are_force_terminated_there_too(tmp_path: Path, v4_root: Path) -> None:
     """In the last turn, where all calls were right; in an earlier one; in the very first."""
     entries = load_entries(v4_root, "base", V4)
@@ -146,6 +148,7 @@ def play_until_last(dialogue: Dialogue) -> None:
         say(dialogue, REDUCED.write(calls), "[]") if calls else say(dialogue, "[]")
 
 
+@pytest.mark.slow
 def test_the_step_limit_in_the_last_turn_is_scored_where_the_official_loop_scores_it(
     tmp_path: Path, v4_root: Path
 ) -> None:
@@ -161,6 +164,7 @@ def test_the_step_limit_in_the_last_turn_is_scored_where_the_official_loop_score
     assert_scored_alike(records, tmp_path / "run-0", V4)
 
 
+@pytest.mark.slow
 def test_messages_without_calls_and_malformed_ones_change_no_score(tmp_path: Path, v4_root: Path) -> None:
     entry = load_entries(v4_root, "base", V4)[0]
     dialogue = Dialogue(entry, v4_root)
@@ -191,6 +195,7 @@ def test_positional_arguments_arrive_by_name(v4_root: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @every_version
 def test_nothing_that_ran_no_tool_here_runs_there(version: DataVersion, tmp_path: Path) -> None:
     """The official checker evaluates text: names of Python's own, and code in names, must not reach it."""
@@ -255,6 +260,7 @@ def test_a_tuple_that_changes_the_score_is_named(tmp_path: Path, v4_root: Path) 
     assert "may be scored differently" in notices[0]
 
 
+@pytest.mark.slow
 def test_an_episode_that_crashed_is_an_error_for_the_leaderboard(tmp_path: Path, v4_root: Path) -> None:
     entries = load_entries(v4_root, "base", V4)[:2]
     crashed = Dialogue(entries[0], v4_root)

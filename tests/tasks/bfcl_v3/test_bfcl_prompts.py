@@ -56,6 +56,7 @@ def _replies(entry: Entry) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS.values(), ids=lambda v: v.name)
 def test_the_official_loop_has_the_same_conversation(version: DataVersion, tmp_path: Path) -> None:
     """System prompt, withheld tools and their announcement, responses, ends of turns, 20 steps a turn."""
@@ -123,6 +124,7 @@ def test_a_parser_without_native_is_refused() -> None:
     assert BfclConfig(prompt="native", parser="hermes").setting()["parser"] == "hermes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [HERMES, LLAMA3_JSON, PYTHONIC], ids=["hermes", "llama3_json", "pythonic"])
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_ground_truth_is_perfect_under_native(bfcl_root: Path, tmp_path: Path, template: str, category: str) -> None:
@@ -131,6 +133,7 @@ def test_ground_truth_is_perfect_under_native(bfcl_root: Path, tmp_path: Path, t
         assert play(Dialogue(entry, bfcl_root, setting=setting), entry.ground_truth).verdict().valid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_ground_truth_is_perfect_under_the_official_prompt(bfcl_root: Path, category: str) -> None:
     setting = OfficialPrompt(bfcl_root, "v3")

@@ -67,6 +67,7 @@ def test_shiq_with_full_coverage_ends_within_two_percent_of_the_exact_optimum(tm
     assert found == pytest.approx(lines[-1]["relative_regret"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("actions", "horizon"), [(2, 1), (2, 3), (3, 4)])
 def test_the_table_is_what_the_policy_computes_at_every_node(actions: int, horizon: int) -> None:
     config = MdpConfig(policy="transformer", actions=actions, horizon=horizon, seeds=2)
