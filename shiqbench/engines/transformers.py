@@ -15,6 +15,7 @@ import torch
 
 from shiqbench.base.errors import EngineError
 from shiqbench.episodes.generation import Completion, Sampling
+from shiqbench.models.loading import causal_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,17 +50,15 @@ class TransformersEngine:
         Raises:
             EngineError: The folder cannot be loaded.
         """
-        from transformers import AutoModelForCausalLM
-
         config = (weights / "config.json").read_bytes() if (weights / "config.json").is_file() else None
         if config is not None and config == self._config and _copied(weights, self._model):
             return
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         try:
-            model = AutoModelForCausalLM.from_pretrained(weights, dtype=dtype)
+            model = causal_model(weights, dtype)
         except (OSError, ValueError) as error:
             raise EngineError(f"cannot load the model: {error}", where=str(weights), do="check the folder") from error
-        self._model: Any = model.to(self._device).eval()
+        self._model: Any = model.to(self._device)
         self._config = config
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save, save_file
 
 from shiqbench.base.files import replacing
 from shiqbench.plugin.training import SAMPLED_HEAD, TrainedModel
+from shiqbench.training.heads import sampled_head
 from shiqbench.training.loop import Trainer, TrainingPlan, plan_training
 from shiqbench.training.mismatched import joined_episodes
 from shiqbench.training.policy import Policy, plain
@@ -48,10 +49,8 @@ def train_model(
         folder.mkdir(parents=True, exist_ok=True)
         policy = Policy(model, config, algorithm.needs)
 
-        def sampled_head() -> Tensor:
-            own: Tensor = plain(policy.model).get_output_embeddings().weight.detach()
-            q = policy.heads.q if policy.heads is not None else None
-            return own if q is None else own + algorithm.sampling_q_weight * q.weight.detach()
+        def sampled() -> Tensor:
+            return sampled_head(plain(policy.model), policy.heads, algorithm.sampling_q_weight)
 
         trainer = Trainer(
             policy,
@@ -62,11 +61,11 @@ def train_model(
             config,
             seed,
             folder,
-            measure=lambda update: measure(update, sampled_head()),
+            measure=lambda update: measure(update, sampled()),
         )
         done = trainer.done
         trainer.run(report)
-        tensors = {**policy.model.state_dict(), SAMPLED_HEAD: sampled_head()}
+        tensors = {**policy.model.state_dict(), SAMPLED_HEAD: sampled()}
         with replacing(folder / WEIGHTS) as temporary:
             save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, temporary)
     return TrainedModel(load_file(folder / WEIGHTS), **plan.budget, resumed_at=done)

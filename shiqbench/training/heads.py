@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from shiqbench.training.logits import logit_scale
 from shiqbench.training.token_statistics import TokenStatistics, token_statistics
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Heads(torch.nn.Module):
         if self.value is not None:
             found = found._replace(value_N=self.value(hidden_ND)[:, 0])
         if self.q is not None and self.target_VD is not None:
-            q = token_statistics(hidden_ND, self.q.weight, token_N)
+            q = token_statistics(hidden_ND, self.q, token_N)
             target_N = (hidden_ND * self.target_VD[token_N]).sum(-1)
             found = found._replace(q_N=q.logit_N, q_lse_N=q.lse_N, target_q_N=target_N)
         return found
@@ -80,26 +81,37 @@ def heads_for(needs: Collection[Need], model: Any) -> Heads | None:
 
 
 @torch.no_grad()
-def fold_q(model: Any, heads: Heads | None, weight: float) -> None:
-    """Replace a model's vocabulary head by ``W_lm + weight * W_Q``, untied from its embeddings.
-
-    Its logits are then ``l + weight * Q``: any engine samples from their softmax and needs no code for heads.
+def sampled_head(model: Any, heads: Heads | None, weight: float) -> Tensor:
+    """Weight of the vocabulary head that gives the logits ``l + weight * Q``.
 
     Args:
-        model: A causal language model without wrappers, changed in place.
+        model: A causal language model without wrappers.
         heads: Heads that were trained with the model.
         weight: Weight of the Q head, :attr:`shiqbench.plugin.algorithm.Algorithm.sampling_q_weight`.
 
     Raises:
         TypeError: The algorithm samples from a Q head that is not in its needs.
+        ConfigError: No vocabulary head gives these logits.
     """
+    own: Tensor = model.get_output_embeddings().weight.detach()
+    if not weight:
+        return own
     if heads is None or heads.q is None:
         raise TypeError("sampling_q_weight is not 0 and there is no Q head: add token_q to the algorithm's `needs`")
+    return own + weight / logit_scale(model) * heads.q.weight
+
+
+@torch.no_grad()
+def fold_q(model: Any, heads: Heads | None, weight: float) -> None:
+    """Replace a model's vocabulary head by the one of :func:`sampled_head`, untied from its embeddings.
+
+    Any engine samples from the softmax of the new logits and needs no code for heads.
+    """
     old = model.get_output_embeddings()
     bias = getattr(old, "bias", None)
     new = _zero_linear(old.weight.shape[1], old.weight.shape[0], bias=bias is not None)
     new.to(old.weight)  # device and dtype
-    new.weight.copy_(old.weight + weight * heads.q.weight)
+    new.weight.copy_(sampled_head(model, heads, weight))
     if bias is not None:
         new.bias.copy_(bias)
     model.config.tie_word_embeddings = False

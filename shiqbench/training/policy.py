@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.models.loading import causal_model
 from shiqbench.training.heads import heads_for
+from shiqbench.training.logits import body_of, logits
 from shiqbench.training.prefix_sharing import distinct_tokens, enable, merge
 from shiqbench.training.token_statistics import TokenStatistics, token_statistics
 
@@ -30,10 +34,8 @@ def pretrained(folder: Path) -> torch.nn.Module:
     Raises:
         ConfigError: The folder contains no causal language model.
     """
-    from transformers import AutoModelForCausalLM
-
     try:
-        model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model: torch.nn.Module = causal_model(folder, torch.float32)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"cannot load the model: {error}",
@@ -65,7 +67,7 @@ def trainable(model: torch.nn.Module, config: TrainConfig, seed: int = 0) -> tor
     if config.share_prefix:
         enable(model)
     if config.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        recompute_layers(model)
     layers = _top_layers(model, config.top_layers)
     if config.lora_rank:
         from peft import LoraConfig, get_peft_model
@@ -84,6 +86,27 @@ def trainable(model: torch.nn.Module, config: TrainConfig, seed: int = 0) -> tor
         for index in layers:
             body.layers[index].requires_grad_(True)
     return model
+
+
+def recompute_layers(model: torch.nn.Module) -> None:
+    """Let the backward pass compute the activations inside each layer again.
+
+    Transformers does this in training mode only, which would also switch dropout on.
+
+    Raises:
+        ConfigError: The model does not say what its layers are.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    layers: list[Any] = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    for layer in layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+    if not layers:
+        raise ConfigError(
+            f"the layers of {type(model).__name__} cannot be recomputed",
+            where="train.checkpointing",
+            do="set it to false",
+        )
 
 
 def _linear_names(model: Any) -> list[str]:
@@ -186,12 +209,13 @@ class Policy(torch.nn.Module):
     def _one_pass(self, sequences: Sequence[TokenSequence], heads: bool) -> list[TokenStatistics]:
         inner = plain(self.model)
         device = next(inner.parameters()).device
-        head = inner.get_output_embeddings()
-        body = getattr(inner, inner.base_model_prefix)
         if self.config.share_prefix:
             trie = merge([s.ids for s in sequences])
+            ids = torch.tensor([trie.ids], device=device)
             inputs: dict[str, Any] = {
-                "input_ids": torch.tensor([trie.ids], device=device),
+                "input_ids": ids,
+                # With a mask, transformers does not take the positions for those of several packed texts.
+                "attention_mask": torch.ones_like(ids),
                 "position_ids": torch.tensor([trie.positions], device=device),
                 "trie": trie,
             }
@@ -206,10 +230,10 @@ class Policy(torch.nn.Module):
             where = tuple(torch.tensor(at, device=device).T)
         bf16 = self.config.precision == "bf16"
         with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-            hidden: Tensor = body(**inputs, use_cache=False).last_hidden_state[where]
+            hidden: Tensor = body_of(inner)(**inputs, use_cache=False).last_hidden_state[where]
         chosen = torch.tensor([s.ids[p] for s in sequences for p in s.actions], device=device)
         # The head runs outside autocast: it is fp32 for any precision of the body.
-        found = token_statistics(hidden, head.weight, chosen, bias_V=getattr(head, "bias", None))
+        found = token_statistics(hidden, partial(logits, inner), chosen)
         if heads and self.heads is not None:
             found = self.heads.extend(found, hidden, chosen)
         counts = [len(s.actions) for s in sequences]

@@ -15,6 +15,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 CHUNK = 1024
@@ -46,31 +48,27 @@ class TokenStatistics(NamedTuple):
 
 def token_statistics(
     hidden_ND: Tensor,
-    weight_VD: Tensor,
+    logits: Callable[[Tensor], Tensor],
     token_N: Tensor,
     *,
-    bias_V: Tensor | None = None,
     chunk: int = CHUNK,
 ) -> TokenStatistics:
     """Statistics of chosen tokens from the hidden states that predict them.
 
     Args:
         hidden_ND: Final hidden states, any floating dtype.
-        weight_VD: Weight of the vocabulary head.
+        logits: Returns logits over the vocabulary for some hidden states, which it receives in fp32 (or fp64).
         token_N: Chosen tokens.
-        bias_V: Bias of the head, if it has one.
         chunk: Positions per chunk; limits memory to ``chunk * V`` floats.
 
     Returns:
         fp32 statistics, differentiable in the hidden states and the head.
     """
     dtype = torch.float64 if hidden_ND.dtype == torch.float64 else torch.float32
-    weight_VD = weight_VD.to(dtype)
-    bias_V = None if bias_V is None else bias_V.to(dtype)
 
     def head(hidden: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
-        logits = torch.nn.functional.linear(hidden.to(dtype), weight_VD, bias_V)
-        return logits.gather(-1, token[:, None])[:, 0], logits.logsumexp(-1)
+        logit = logits(hidden.to(dtype))
+        return logit.gather(-1, token[:, None])[:, 0], logit.logsumexp(-1)
 
     parts = []
     for hidden, token in zip(torch.split(hidden_ND, chunk), torch.split(token_N, chunk), strict=True):

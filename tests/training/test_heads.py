@@ -13,6 +13,7 @@ from support import TOY
 from tiny_training import NEEDY, Lines, needy, trainer, weights
 
 import shiqbench
+from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.rendering import Renderer, TokenSequence
 from shiqbench.plugin.config import TrainConfig
 from shiqbench.training.heads import Heads, fold_q
@@ -175,3 +176,40 @@ def test_a_whole_run(tiny_model: Path, tmp_path: Path, own_cache: Path, algo: st
     if algo == "contrast":
         assert lines[0]["z"] == pytest.approx(0, abs=1e-4)
         assert abs(lines[-1]["z"]) > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("family", "value"), [("granite", {"logits_scaling": 8.0}), ("cohere", {"logit_scale": 0.0625})]
+)
+def test_a_folded_head_gives_the_logits_of_a_model_with_a_scale_plus_w_q(
+    tmp_path: Path, family: str, value: dict[str, float]
+) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(family, vocab_size=99, num_key_value_heads=2, initializer_range=0.2, **sizes, **value)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    ids = torch.arange(5, 45)[None]
+    before, hidden = logits(model, ids)
+    heads = Heads({"token_q"}, 32, 99)
+    torch.nn.init.normal_(heads.q.weight)  # type: ignore[union-attr]
+    fold_q(model, heads, 1.5)
+    after, _ = logits(model, ids)
+    torch.testing.assert_close(after, before + 1.5 * hidden @ heads.q.weight.T, atol=1e-4, rtol=1e-4)  # type: ignore[union-attr]
+
+
+def test_no_head_gives_the_logits_of_a_soft_capped_model_plus_w_q() -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "head_dim": 16,
+    }
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model("gemma2", vocab_size=99, num_key_value_heads=2, final_logit_softcapping=30.0, **sizes)
+    )
+    with pytest.raises(ConfigError, match=r"Gemma2ForCausalLM.*soft-capped"):
+        fold_q(model.eval(), Heads({"token_q"}, 32, 99), 1.0)

@@ -10,11 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.rendering import TokenSequence
 from shiqbench.plugin.config import TrainConfig
 from shiqbench.training.policy import Policy, fits_one_pass, forward_passes, load_model
-from shiqbench.training.prefix_sharing import common_prefix, distinct_tokens, enable, merge
+from shiqbench.training.prefix_sharing import common_prefix, distinct_tokens, merge
 
 ids = st.lists(st.integers(0, 2), min_size=1, max_size=8)
 
@@ -98,10 +97,3 @@ def test_what_fits_is_one_pass_and_no_more(texts: list[list[int]], micro_tokens:
     config = TrainConfig(micro_tokens=micro_tokens, share_prefix=share)
     members = [TokenSequence(tuple(t), ()) for t in texts]
     assert fits_one_pass(members, config) == (len(forward_passes(members, config)) == 1)
-
-
-def test_sliding_windows_are_refused(tiny_model: Path) -> None:
-    model = load_model(tiny_model, TrainConfig(share_prefix=False))
-    model.config.layer_types = ["full_attention", "sliding_attention"]  # type: ignore[union-attr]
-    with pytest.raises(ConfigError, match=r"sliding_attention.*train.share_prefix\); set it to false"):
-        enable(model)

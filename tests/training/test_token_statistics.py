@@ -22,7 +22,7 @@ def test_values_and_gradients_match_a_naive_twin(chunk: int) -> None:
     weight = torch.randn(V, D, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(V, dtype=torch.float64, requires_grad=True)
     token = torch.randint(V, (N,))
-    ours = token_statistics(hidden, weight, token, bias_V=bias, chunk=chunk)
+    ours = token_statistics(hidden, lambda h: h @ weight.T + bias, token, chunk=chunk)
     twin = naive(hidden, weight, token, bias)
     mix = torch.randn(2, N, dtype=torch.float64)
     for a, b in zip(ours[:2], twin, strict=True):
@@ -37,11 +37,11 @@ def test_values_and_gradients_match_a_naive_twin(chunk: int) -> None:
 def test_half_precision_hidden_states_give_fp32_statistics() -> None:
     torch.manual_seed(0)
     hidden, weight = torch.randn(N, D).bfloat16(), torch.randn(V, D).bfloat16()
-    found = token_statistics(hidden, weight, torch.zeros(N, dtype=torch.long))
+    found = token_statistics(hidden, lambda h: h @ weight.float().T, torch.zeros(N, dtype=torch.long))
     assert found.logit_N.dtype == found.lse_N.dtype == torch.float32
     torch.testing.assert_close(found.logit_N, hidden.float() @ weight.float()[0], atol=1e-5, rtol=1e-5)
 
 
 def test_no_action_tokens_is_an_empty_answer() -> None:
-    found = token_statistics(torch.zeros(0, D), torch.zeros(V, D), torch.zeros(0, dtype=torch.long))
+    found = token_statistics(torch.zeros(0, D), lambda h: h, torch.zeros(0, dtype=torch.long))
     assert found.logit_N.shape == found.lse_N.shape == (0,)
