@@ -71,7 +71,7 @@ def training_data(
     text = model or spec.presets[preset].get("model", EMBEDDED_MODEL)
     from shiqbench.engines.holder import open_engine
 
-    start = StartModel(_weights(text, results), opener=open_engine)
+    start = StartModel(_weights(text, results), opener=open_engine, template=section.model.template)
     task.fetch()
     task.use_model(start)
     offered: list[Episode] = task.episodes("train")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.base.digest import digest
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.models.sources import architecture, identity_beside_weights
 from shiqbench.plugin.registry import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from shiqbench.episodes.generation import Generator
@@ -42,11 +43,16 @@ class EngineHolder:
         """An engine for a task that generates training data; the holder keeps it afterwards."""
         yield self.ready(registry().engine(config.engine), folder, config)
 
-    def renderer(self, weights: Path) -> Renderer:
-        """The renderer of a model folder; the last one is used again if all files except the weights are the same."""
-        key = identity_beside_weights(weights)
+    def renderer(self, weights: Path, template: Mapping[str, Any] | None = None) -> Renderer:
+        """The renderer of a model folder; the last one is used again if all files except the weights are the same.
+
+        Args:
+            weights: Model folder.
+            template: Further keywords of the chat template.
+        """
+        key = digest([identity_beside_weights(weights), dict(template or {})])
         if self._renderer is None or self._renderer[0] != key:
-            self._renderer = key, Renderer(weights)
+            self._renderer = key, Renderer(weights, template)
         return self._renderer[1]
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ An engine works on token ids (:class:`Generator`); a task works on messages.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -85,16 +86,19 @@ class Reply:
     """The model's answer to one conversation.
 
     Attributes:
-        message: The assistant's message with its sampled ids; None if the prompt did not fit the context.
+        message: The assistant's message: the text without the model's thought, which tasks score, and all sampled ids;
+            None if the prompt did not fit the context.
         prompt_tokens: Number of tokens of the prompt.
         tokens: Number of sampled tokens.
         cut: True if the token limit ended the message.
+        thought: The thought, with the model's own marks; empty if there is none.
     """
 
     message: Message | None
     prompt_tokens: int
     tokens: int
     cut: bool
+    thought: str = ""
 
 
 class ChatGenerator:
@@ -104,10 +108,20 @@ class ChatGenerator:
         generator: Engine with loaded weights.
         renderer: The model's chat template and tokenizer.
         max_context: Maximum length of prompt plus completion, in tokens.
+
+    Attributes:
+        counts: Number of ``answers``, of those with ``thoughts``, and of ``thoughts_without_end``.
     """
 
     def __init__(self, generator: Generator, renderer: Renderer, max_context: int) -> None:
         self.generator, self.renderer, self.max_context = generator, renderer, max_context
+        self.counts: Counter[str] = Counter()
+
+    def within(self, max_context: int) -> ChatGenerator:
+        """The same generator with a lower limit; both count in the same place."""
+        limited = ChatGenerator(self.generator, self.renderer, max_context)
+        limited.counts = self.counts
+        return limited
 
     def reply(
         self,
@@ -124,7 +138,7 @@ class ChatGenerator:
             sampling.temperature,
             sampling.top_p,
             sampling.seed,
-            sampling.stop_token_ids or (self.renderer.end_of_turn,),
+            sampling.stop_token_ids or self.renderer.stop_ids,
         )
         completions = dict(zip(fits, self.generator.generate([prompts[i] for i in fits], sampling), strict=True))
         return [self._reply(prompts[i], completions.get(i)) for i in range(len(prompts))]
@@ -137,11 +151,17 @@ class ChatGenerator:
         if completion is None:
             return Reply(None, len(prompt), 0, cut=False)
         text_ids = completion.ids[:-1] if completion.stopped else completion.ids
+        thought, answer = self.renderer.split_thought(prompt, self.renderer.decode(text_ids))
+        self.counts["answers"] += 1
+        self.counts["thoughts"] += bool(thought)
+        self.counts["thoughts_without_end"] += bool(
+            thought and self.renderer.thought_marks and not thought.endswith(self.renderer.thought_marks[1])
+        )
         message = Message(
             role="assistant",
-            content=self.renderer.decode(text_ids),
+            content=answer,
             action=True,
             token_ids=tuple(completion.ids),
             behaviour_logp=tuple(completion.logprobs),
         )
-        return Reply(message, len(prompt), len(completion.ids), cut=not completion.stopped)
+        return Reply(message, len(prompt), len(completion.ids), not completion.stopped, thought)

@@ -1,38 +1,31 @@
 """Rendering: the model's own chat template turns messages into ids with an action mask.
 
-The template is rendered with a placeholder for the content of every message. The text between placeholders
-belongs to the template and may contain special tokens. Contents are encoded separately, so that ``<|im_end|>``
-in a user's text stays text. If a model sampled a message, its ids are used unchanged instead of its content.
-The mask comes from these spans and is never inferred from ids.
+The template's own text of the real conversation is the truth, encoded as a whole. Ids that a model sampled are kept
+where the template writes their text unchanged. An action begins where the prompt ends that asks for it, and it ends
+with the end of the turn: what is trained is the prompt of the evaluation, followed by the answer.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import re
 import tempfile
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.base.digest import digest
 from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.conversation import ConversationEncoder
+from shiqbench.episodes.encoding import Encoder
+from shiqbench.episodes.stops import declared_stops
+from shiqbench.episodes.template import DATE, ChatTemplate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from shiqbench.episodes.episode import Episode, Message
-
-PLACEHOLDER = re.compile(r"@@shiqbench:(\d+)@@")
-PROBE_TOOL = {
-    "type": "function",
-    "function": {
-        "name": "shiqbench_probe_tool",
-        "description": "A probe.",
-        "parameters": {"type": "object", "properties": {}},
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -83,12 +76,20 @@ class Renderer:
 
     Args:
         folder: The model folder.
+        template: Further keywords of the chat template, such as ``{"enable_thinking": False}``.
+
+    Attributes:
+        tokenizer: The tokenizer of transformers.
+        template: The chat template.
+        stop_ids: Every id that ends an answer: the template's end of turn, then those that the model declares.
+        end_of_turn: Id that the template writes after an answer.
+        end_of_turn_text: Text of that id.
 
     Raises:
-        ConfigError: The folder contains no tokenizer or no chat template.
+        ConfigError: The folder contains no tokenizer or no chat template, or no special token ends a turn.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, template: Mapping[str, Any] | None = None) -> None:
         from transformers import AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -99,9 +100,16 @@ class Renderer:
                 do="use an instruction-tuned model, or add chat_template.jinja to its folder",
             )
         self.template_sha256 = hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
-        self.end_of_turn, self.end_of_turn_text = self._end_of_turn()
-        self._text = lru_cache(maxsize=65536)(self._encode_text)
-        self._content = lru_cache(maxsize=65536)(self._encode_content)
+        self.template = ChatTemplate(self.tokenizer, template or {})
+        self._encoder = Encoder(self.tokenizer, folder)
+        # An id outside the vocabulary is the default of a configuration class; no answer can end with it.
+        declared = [
+            i for i in (*declared_stops(folder), self.tokenizer.eos_token_id) if i in range(len(self.tokenizer))
+        ]
+        self.end_of_turn = self._end_of_turn(declared)
+        self.end_of_turn_text = self._encoder.special_texts[self.end_of_turn]
+        self.stop_ids = tuple(dict.fromkeys((self.end_of_turn, *declared)))
+        self._conversation = ConversationEncoder(self.template, self._encoder, self.stop_ids)
 
     @cached_property
     def files(self) -> dict[str, bytes]:
@@ -112,143 +120,122 @@ class Renderer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Convert ids to text; special tokens are written out."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return self._encoder.decode(ids)
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> list[int]:
-        """Return the ids of a conversation up to the point where the model answers."""
-        return self._encode(messages, tools, generate=True)[0]
+        """Return the ids of a conversation up to the point where the model answers.
+
+        Raises:
+            ConfigError: The template refuses the conversation, or the model would not see a message as it is.
+        """
+        return self._conversation.encode(messages, tools, generate=True)[0]
 
     def supports_tools(self) -> bool:
         """Whether a tool's name appears in the rendering; many templates silently ignore ``tools``."""
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": "x"}], tools=[PROBE_TOOL], tokenize=False
-        )
-        return "shiqbench_probe_tool" in text
+        return self.template.supports_tools
 
     def example_of_a_call(self) -> str:
         """Return a rendered conversation with a call of the probe tool; empty if the template cannot render calls."""
-        call = {"type": "function", "function": {"name": "shiqbench_probe_tool", "arguments": {"key": "value"}}}
-        calling = {"role": "assistant", "content": "", "tool_calls": [call]}
-        try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    [{"role": "user", "content": "x"}, calling], tools=[PROBE_TOOL], tokenize=False
-                )
-            )
-        except Exception:  # a template may raise any error if it cannot write calls
-            return ""
+        return self.template.example_of_a_call
+
+    @property
+    def template_identity(self) -> str:
+        """Sha256 over the chat template and its further keywords."""
+        return digest([self.template_sha256, self.template.arguments])
+
+    @property
+    def thought_marks(self) -> tuple[str, str] | None:
+        """Beginning and end of a thought in this model's texts; None if the model marks no thoughts."""
+        return self.template.thought_marks
+
+    def split_thought(self, prompt: Sequence[int], content: str) -> tuple[str, str]:
+        """Split a sampled content into thought and answer.
+
+        Args:
+            prompt: The prompt that it was sampled from; some templates open the thought there.
+            content: The sampled text.
+
+        Returns:
+            (thought with its marks, answer). A thought that does not end has no answer after it.
+        """
+        if self.thought_marks is None:
+            return "", content
+        begin, end = self.thought_marks
+        thought, mark, answer = content.rpartition(end)
+        if mark:
+            return thought + mark, answer.lstrip()
+        opened = self.decode(prompt[-16:]).rpartition(end)[2]
+        return (content, "") if begin in opened or content.lstrip().startswith(begin) else ("", content)
+
+    def facts(self) -> dict[str, Any]:
+        """What the template does, for manifests."""
+        found: dict[str, Any] = {"chat_template_sha256": self.template_sha256, "stop_ids": list(self.stop_ids)}
+        if self.template.arguments:
+            found["template_arguments"] = self.template.arguments
+        if self.template.rules:
+            found["template_rules"] = sorted(self.template.rules)
+        if self.template.writes_date:
+            found["template_date"] = DATE.date().isoformat()
+        return found
 
     def render(self, episode: Episode) -> Rendered:
         """Convert an episode to tokens, with mask and rewards.
 
         Raises:
-            ConfigError: The template drops or repeats a message that the model produced.
+            ConfigError: The model would not see a message as it is, or would be trained on what it cannot be asked.
         """
         acting = [i for i, m in enumerate(episode.messages) if m.action]
-        whole, owner = self._encode(episode.messages, episode.tools, generate=False)
-        prefixes = [self.prompt(episode.messages[:i], episode.tools) for i in acting]
-        starts = [_first(owner, i) for i in acting]
-        stable = all(
-            start is not None and whole[:start] == prefix for start, prefix in zip(starts, prefixes, strict=True)
-        )
-        if stable:
-            positions = [p for p, o in enumerate(owner) if o in set(acting)]
-            end = positions[-1] + 1 if positions else len(whole)
-            sequences = [TokenSequence(tuple(whole[:end]), tuple(positions))]
-            owners = [owner[p] for p in positions]
-        else:
-            sequences, owners = self._per_turn(episode, acting, prefixes)
+        sequences: list[TokenSequence] = []
+        owners: list[int] = []
+        if acting:
+            last = acting[-1]
+            ids, owner, as_asked = self._conversation.encode(
+                episode.messages[: last + 1], episode.tools, generate=False
+            )
+            if as_asked:
+                ids = ids[: len(owner) - owner[::-1].index(last)]
+                positions = [p for p, o in enumerate(owner) if o >= 0]
+                sequences, owners = [TokenSequence(tuple(ids), tuple(positions))], [owner[p] for p in positions]
+            else:
+                sequences, owners = self._per_turn(episode, acting)
         return Rendered(episode, tuple(sequences), _rewards(episode, owners), _behaviour_logp(episode, acting, owners))
 
-    def _per_turn(
-        self, episode: Episode, acting: list[int], prefixes: list[list[int]]
-    ) -> tuple[list[TokenSequence], list[int]]:
+    def _per_turn(self, episode: Episode, acting: list[int]) -> tuple[list[TokenSequence], list[int]]:
         """Return one sequence per assistant turn, for templates that rewrite history."""
         sequences, owners = [], []
-        for i, prefix in zip(acting, prefixes, strict=True):
-            ids, owner = self._encode(episode.messages[: i + 1], episode.tools, generate=False)
-            if ids[: len(prefix)] != prefix:
+        for i in acting:
+            prompt, sampled = self.prompt(episode.messages[:i], episode.tools), episode.messages[i].token_ids
+            if sampled is not None:
+                answer = list(sampled)
+            else:
+                ids, owner, _ = self._conversation.encode(episode.messages[: i + 1], episode.tools, generate=False)
+                answer = [t for t, o in zip(ids, owner, strict=True) if o == i]
+            if not answer:
                 raise ConfigError(
-                    "the chat template changes the prompt when the answer is added",
-                    where=f"episode {episode.id}, message {i}",
-                    do="use a template whose generation prompt is a prefix of the rendered turn",
+                    "the chat template does not write the answer after the prompt that asks for it, up to an end",
+                    where=f"episode {episode.id}, message {i}, prompt ...{self.decode(prompt[-8:])!r}",
+                    do="set model.template.* (such as enable_thinking=false), or use another template or other data",
                 )
-            # Text that the template writes between prompt and content (an empty think block) is no action of the model.
-            positions = tuple(p for p, o in enumerate(owner) if o == i)
-            sequences.append(TokenSequence(tuple(ids[: positions[-1] + 1]), positions))
-            owners += [i] * len(positions)
+            sequences.append(TokenSequence((*prompt, *answer), tuple(range(len(prompt), len(prompt) + len(answer)))))
+            owners += [i] * len(answer)
         return sequences, owners
 
-    def _encode(
-        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], *, generate: bool
-    ) -> tuple[list[int], list[int]]:
-        """Return ids, and per id the index of the message to whose content or end of turn it belongs; else -1."""
-        offered = next((m.tools for m in reversed(messages) if m.tools is not None), tools)
-        slots = [{"role": m.role, "content": f"@@shiqbench:{i}@@", **m.extra} for i, m in enumerate(messages)]
-        try:
-            text = self.tokenizer.apply_chat_template(
-                slots, tools=list(offered) or None, tokenize=False, add_generation_prompt=generate
-            )
-        except Exception as error:
+    def _end_of_turn(self, declared: Sequence[int]) -> int:
+        """Return the special token that ends an answer in this template; declared ends of sequences come first."""
+        slots = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        text = self.template.write(slots, (), generate=False)
+        spans = self.template.spans(slots, (), text, generate=False)
+        assert spans[1] is not None
+        whole = self._encoder.encode(text)
+        after = [whole.ids[index] for at, index in whole.specials if at >= spans[1][1]]
+        found = next((i for i in after if i in declared), next(iter(after), None))
+        if found is None:
             raise ConfigError(
-                f"the chat template refuses the conversation: {error}",
-                where="roles " + ", ".join(sorted({m.role for m in messages})),
-                do="use a model whose template takes these roles",
-            ) from error
-        ids: list[int] = []
-        owner: list[int] = []
-
-        def add(new: Sequence[int], who: int) -> None:
-            ids.extend(new)
-            owner.extend([who] * len(new))
-
-        parts = PLACEHOLDER.split(text)
-        add(self._text(parts[0]), -1)
-        for index_text, following in zip(parts[1::2], parts[2::2], strict=True):
-            index = int(index_text)
-            message = messages[index]
-            if message.token_ids is not None:
-                add(message.token_ids, index)
-                ended = message.token_ids[-1:] == (self.end_of_turn,)
-            else:
-                add(self._content(message.content), index)
-                ended = False
-            rest = following
-            if following.startswith(self.end_of_turn_text):
-                rest = following[len(self.end_of_turn_text) :]
-                if not ended:
-                    # A message that the token limit cut did not end its turn: that id belongs to the template.
-                    add([self.end_of_turn], index if message.action and message.token_ids is None else -1)
-            add(self._text(rest), -1)
-        return ids, [o if o < 0 or messages[o].action else -1 for o in owner]
-
-    def _encode_text(self, text: str) -> tuple[int, ...]:
-        """Encode text of the template: special tokens are tokens."""
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _encode_content(self, text: str) -> tuple[int, ...]:
-        """Encode the content of a message: special tokens are text."""
-        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
-
-    def _end_of_turn(self) -> tuple[int, str]:
-        """Return the token that follows an assistant's content in this template, as id and text."""
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": "a"}, {"role": "assistant", "content": "@@shiqbench:0@@"}],
-            tokenize=False,
-        )
-        after = PLACEHOLDER.split(text)[-1]
-        ids = self.tokenizer(after, add_special_tokens=False)["input_ids"]
-        if not ids:
-            raise ConfigError(
-                "the chat template writes nothing after an assistant message",
-                where="end-of-turn token",
-                do="use a template that ends the assistant's turn with a token",
+                f"no special token ends an answer in the chat template: {text[spans[1][1] :]!r} follows it",
+                where=str(self.tokenizer.name_or_path),
+                do="use a template that ends the assistant's turn with a special token of the tokenizer",
             )
-        return int(ids[0]), self.decode(ids[:1])
-
-
-def _first(owner: list[int], index: int) -> int | None:
-    return owner.index(index) if index in owner else None
+        return found
 
 
 def _rewards(episode: Episode, owners: list[int]) -> tuple[float, ...]:

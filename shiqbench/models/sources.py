@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,20 @@ class ModelSource:
         identity: Facts that enter digests.
         place: Folder of the model; None for the embedded model, which is fetched when needed.
         cell: Finished cell that produced the weights, which are verified when evaluated; None for any other model.
+        template: Further keywords of the chat template; part of the identity.
     """
 
     text: str
     identity: dict[str, Any]
     place: Path | None
     cell: Path | None = None
+    template: dict[str, Any] = field(default_factory=dict)
+
+    def with_template(self, arguments: dict[str, Any]) -> ModelSource:
+        """The same model, whose chat template gets these keywords."""
+        if not arguments:
+            return self
+        return replace(self, identity={**self.identity, "template": arguments}, template=arguments)
 
     def folder(self) -> Path:
         """Return the model's folder; fetch and convert the embedded model first."""
@@ -78,7 +86,13 @@ def cell_model(folder: Path) -> ModelSource:
     recipe = read_json(folder / "config.json")
     trained = digest(recipe)
     text = f"{recipe['algorithm']['name']}/{short(trained)}"
-    return ModelSource(text, {"cell": trained}, folder / CHECKPOINT, cell=folder)
+    return ModelSource(text, {"cell": trained}, folder / CHECKPOINT, cell=folder, template=template_of(folder))
+
+
+def template_of(cell: Path) -> dict[str, Any]:
+    """Return the keywords of the chat template with which a cell was trained."""
+    found: dict[str, Any] = read_json(cell / "manifest.json").get("template_arguments", {})
+    return found
 
 
 def folder_identity(folder: Path) -> str:

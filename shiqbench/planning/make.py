@@ -51,7 +51,7 @@ def make_plan(request: Request) -> RunPlan:
         model, start = ModelSource(f"own policy of {task.name}", {"own_policy": task.name}, None), None
     else:
         preset_model = task.presets[request.preset].get("model", EMBEDDED_MODEL)
-        model, start = model_and_start(request, preset_model, algorithm)
+        model, start = model_and_start(request, preset_model, algorithm, section.model.template)
     common: dict[str, Any] = {"task": task, "preset": request.preset, "results": request.results}
     asked = section.start
     if start is None and algorithm.trains and asked.algorithm != "none":

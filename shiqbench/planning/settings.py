@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.suggest import did_you_mean
-from shiqbench.plugin.config import StartConfig, TaskConfig, TrainConfig
+from shiqbench.plugin.config import ModelConfig, StartConfig, TaskConfig, TrainConfig
 from shiqbench.plugin.validation import validate
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from shiqbench.plugin.specs import AlgorithmSpec, TaskSpec
 
-SECTIONS = ("algo", "task", "train", "eval", "start", "also")
+SECTIONS = ("algo", "task", "train", "eval", "start", "also", "model")
 Values = dict[str, dict[str, Any]]
 
 
@@ -33,6 +33,7 @@ class Sections:
         train: Training section, of the class that the task's spec names.
         evaluation: Evaluation section, of the class that the task's spec names.
         start: The cell that training starts from.
+        model: How the model is used.
     """
 
     values: Values
@@ -41,6 +42,7 @@ class Sections:
     train: Any
     evaluation: Any
     start: StartConfig
+    model: ModelConfig
 
 
 def named(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def preset_values(task: TaskSpec, preset: str, algorithm: str) -> dict[str, Any]
             where="--preset",
             do=f"choose from {', '.join(task.presets)}",
         )
-    general = {k: v for k, v in task.presets[preset].items() if ":" not in k}
+    general = {k: v for k, v in task.presets[preset].items() if ":" not in k and k != "model"}
     special = {
         k.partition(":")[2]: v for k, v in task.presets[preset].items() if k.partition(":")[0] == algorithm and ":" in k
     }
@@ -138,6 +140,7 @@ def sections(algorithm: AlgorithmSpec, task: TaskSpec, preset: str, typed: Mappi
         train=validate(train_class, merged["train"], "train"),
         evaluation=validate(eval_class, merged["eval"], "eval"),
         start=validate(StartConfig, merged["start"], "start"),
+        model=validate(ModelConfig, merged["model"], "model"),
     )
     train, start = found.train, found.start
     if isinstance(train, TrainConfig) and (train.updates is None) == (train.tokens is None):
@@ -151,6 +154,10 @@ def sections(algorithm: AlgorithmSpec, task: TaskSpec, preset: str, typed: Mappi
             f"start.algorithm = {start.algorithm} cannot be honoured: {task.name} brings its own policy",
             where="--set",
             do="leave it out",
+        )
+    if task.own_policy and found.model.template:
+        raise ConfigError(
+            f"model.template cannot be honoured: {task.name} brings its own policy", where="--set", do="leave it out"
         )
     validate(TrainConfig, start.train, "start.train")
     ignored = [k for k in typed if k.startswith("start.") and k != "start.algorithm"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import digest
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json
-from shiqbench.models.sources import ModelSource, cell_model, find_model
+from shiqbench.models.sources import ModelSource, cell_model, find_model, template_of
 from shiqbench.planning.plan import CellPlan
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.validation import validate
@@ -21,18 +21,25 @@ if TYPE_CHECKING:
 
 
 def model_and_start(
-    request: Request, preset_model: str, algorithm: AlgorithmSpec
+    request: Request, preset_model: str, algorithm: AlgorithmSpec, template: dict[str, Any]
 ) -> tuple[ModelSource, CellPlan | None]:
     """Return the model, and the finished cell if training starts from one.
 
     For an algorithm that trains nothing, the cell's weights are the model.
 
     Raises:
-        ConfigError: The model or cell does not exist, or the cell contains no trained language model.
+        ConfigError: The model or cell does not exist, the cell contains no trained language model, or keywords of the
+            chat template are given for a cell.
     """
     text = request.model or preset_model
     if not text.startswith("cell:"):
-        return find_model(text), None
+        return find_model(text).with_template(template), None
+    if template:
+        raise ConfigError(
+            "model.template cannot be honoured: a cell keeps the keywords that it was trained with",
+            where="--set",
+            do="leave it out",
+        )
     folder = find_cell(text.removeprefix("cell:"), request.results)
     recipe = read_json(folder / "config.json")
     if recipe["train"] is None:
@@ -45,7 +52,8 @@ def model_and_start(
         )
     if not algorithm.trains:
         return cell_model(folder), None
-    return find_model(read_json(folder / "manifest.json")["model"]), stored_cell(folder, request)
+    model = find_model(read_json(folder / "manifest.json")["model"]).with_template(template_of(folder))
+    return model, stored_cell(folder, request)
 
 
 def stored_cell(folder: Path, request: Request) -> CellPlan:
@@ -57,7 +65,9 @@ def stored_cell(folder: Path, request: Request) -> CellPlan:
     recipe = read_json(folder / "config.json")
     found = registry(request.plugins)
     algorithm, task = found.algorithm(recipe["algorithm"]["name"]), found.task(recipe["task"]["name"])
-    model = ModelSource(read_json(folder / "manifest.json")["model"], recipe["model"], None)
+    model = ModelSource(
+        read_json(folder / "manifest.json")["model"], recipe["model"], None, template=template_of(folder)
+    )
     plan = CellPlan(
         algorithm=algorithm,
         algo=validate(algorithm.load_config(), recipe["algorithm"]["config"], "algo"),

@@ -112,6 +112,16 @@ class EvalConfig(Section):
         return f"on {self.split} in {self.precision}"
 
 
+class ModelConfig(Section):
+    """How the model is used.
+
+    Attributes:
+        template: Further keywords of the model's chat template, such as ``enable_thinking``.
+    """
+
+    template: dict[str, Any] = Field(default_factory=dict)
+
+
 class StartConfig(Section):
     """Another cell that is trained first and then serves as model and reference.
 

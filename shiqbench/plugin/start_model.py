@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from shiqbench.episodes.rendering import Renderer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from shiqbench.episodes.generation import Generator
@@ -43,21 +43,28 @@ class StartModel:
         weights_sha256: Sha256 of the weights, if it is known.
         bar: Progress bar for work with this model.
         opener: Opens an engine. None while text must not be generated, such as before a run starts.
+        template: Further keywords of the chat template.
     """
 
     def __init__(
-        self, folder: Path, weights_sha256: str = "", bar: Bar = _no_bar, opener: EngineOpener | None = None
+        self,
+        folder: Path,
+        weights_sha256: str = "",
+        bar: Bar = _no_bar,
+        opener: EngineOpener | None = None,
+        template: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.weights_sha256, self.bar, self._opener = folder, weights_sha256, bar, opener
+        self._template = template
 
     @cached_property
     def renderer(self) -> Renderer:
         """The model's tokenizer and chat template."""
-        return Renderer(self.folder)
+        return Renderer(self.folder, self._template)
 
     def other(self, folder: Path, weights_sha256: str) -> StartModel:
         """Another model, used with the same engine and progress bar."""
-        return StartModel(folder, weights_sha256, self.bar, self._opener)
+        return StartModel(folder, weights_sha256, self.bar, self._opener, self._template)
 
     def engine(self, config: EvalConfig) -> AbstractContextManager[Generator]:
         """Return an engine with the model's weights, like that of an evaluation with this configuration.

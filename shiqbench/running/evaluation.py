@@ -110,7 +110,7 @@ def _generate(
     finish: Callable[[list[Record], Renderer], list[Record]],
 ) -> tuple[list[Record], dict[str, Any]]:
     """Records of a language model's evaluation, and facts for its manifest."""
-    renderer = holder.renderer(weights)
+    renderer = holder.renderer(weights, plan.cell.model.template)
     failures: list[str] = []
     while True:
         started = time.perf_counter()
@@ -129,7 +129,8 @@ def _generate(
                 raise
     facts = {
         "engine": engine.describe(),
-        "chat_template_sha256": renderer.template_sha256,
+        **renderer.facts(),
+        "answers": dict(chat.counts),
         "task": plan.task.facts(),
         "machine_failures": failures,
         "journal": engine.facts(),

@@ -44,5 +44,10 @@ def follow(plan: RunPlan, team: Team) -> None:
                 )
             cell = cells[order.cell]
             fit_policy(
-                cell, StartModel(*start_weights(cell)), order.folder, team.share(None), Display(quiet=True), bench
+                cell,
+                StartModel(*start_weights(cell), template=cell.model.template),
+                order.folder,
+                team.share(None),
+                Display(quiet=True),
+                bench,
             )

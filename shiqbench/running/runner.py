@@ -191,7 +191,7 @@ def prepare(plan: RunPlan) -> None:
     for evaluated in (plan, *plan.also):
         evaluated.task.fetch()
         if isinstance(evaluated.task, Task):
-            evaluated.task.use_model(StartModel(cell.model.folder()))
+            evaluated.task.use_model(StartModel(cell.model.folder(), template=cell.model.template))
 
 
 def check_needs(cell: CellPlan) -> None:

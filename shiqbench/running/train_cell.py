@@ -118,7 +118,7 @@ def _train_language_model(
     cell: CellPlan, folder: Path, display: Display, bench: Workbench, keep: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     """Train into a folder; returns facts for the manifest."""
-    start = StartModel(*start_weights(cell), display.bar, bench.engine.open)
+    start = StartModel(*start_weights(cell), display.bar, bench.engine.open, cell.model.template)
     algorithm = cell.algorithm.load()(cell.algo)
     with display.stage("episodes"):
         material = _material(cell, start, bench)
@@ -134,7 +134,7 @@ def _train_language_model(
     return {
         "start_weights_sha256": start.weights_sha256,
         "tokenizer_sha256": _sha256_if_file(start.folder / "tokenizer.json"),
-        "chat_template_sha256": material.renderer.template_sha256,
+        **material.renderer.facts(),
         "data": data_facts(material.offered, episodes, rendered, fitted.facts.pop("units")),
         "task": material.task.facts(),
         "processes": bench.team.place.count,
@@ -216,7 +216,8 @@ def _material(cell: CellPlan, start: StartModel, bench: Workbench) -> Material:
         task.use_model(start)
         return Material(task, task.episodes("train"), start.renderer)
 
-    key = digest({"task": cell.recipe["task"], "plugins": cell.origins, "weights": start.weights_sha256})
+    made_of = {"plugins": cell.origins, "weights": start.weights_sha256, "template": cell.model.template}
+    key = digest({"task": cell.recipe["task"], **made_of})
     return bench.material(key, make)
 
 

@@ -93,7 +93,7 @@ def sampled_model(config: BfclConfig, start: StartModel) -> StartModel:
     source = find_model(config.rollout_model, "task.rollout_model")
     other = start.other(source.folder(), digest(source.identity))
     ours, theirs = start.renderer, other.renderer
-    if ours.template_sha256 != theirs.template_sha256 or ours.tokenizer.get_vocab() != theirs.tokenizer.get_vocab():
+    if ours.template_identity != theirs.template_identity or ours.tokenizer.get_vocab() != theirs.tokenizer.get_vocab():
         raise ConfigError(
             "its vocabulary or chat template differs from the trained model's, so its tokens mean other text",
             where=f"task.rollout_model = {config.rollout_model}",
@@ -127,7 +127,7 @@ def played_rollouts(
     key = {
         "schema": SCHEMA,
         "model": model.weights_sha256,
-        "template": model.renderer.template_sha256,
+        "template": model.renderer.template_identity,
         "parser": config.parser,
         "made_of": made_of,
         "entries": [entry.id for entry in entries],

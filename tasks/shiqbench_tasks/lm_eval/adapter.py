@@ -99,17 +99,11 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         Raises:
             ConfigError: The template refuses the conversation.
         """
-        messages = [Message(m["role"], m["content"]) for m in chat_history]
-        ids = self.renderer.prompt(messages) if add_generation_prompt else []
-        text = str(
-            self.tokenizer.apply_chat_template(
-                chat_history,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
-            )
-        )
-        if add_generation_prompt and ids != self.tok_encode(text):
+        if not add_generation_prompt:
+            return self.renderer.template.open(chat_history)
+        text = self.renderer.template.write(chat_history, (), generate=True)
+        ids = self.renderer.prompt([Message(m["role"], m["content"]) for m in chat_history])
+        if ids != self.tok_encode(text):
             self._apart[text] = ids
         return text
 
@@ -184,8 +178,9 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             for start in range(0, len(rows), WAVE):
                 wave = slice(start, start + WAVE)
                 sampled = self.generator.generate(prompts[wave], replace(sampling, seed=sampling.seed + start))
-                for i, completion in zip(rows[wave], sampled, strict=True):
-                    found[i] = self._answer(requests[i], completion, until, sampling.max_tokens < own_limit)
+                for i, prompt, completion in zip(rows[wave], prompts[wave], sampled, strict=True):
+                    reduced = sampling.max_tokens < own_limit
+                    found[i] = self._answer(requests[i], prompt, completion, until, reduced)
                     self.finished(requests[i])
         return [found[i] for i in range(len(requests))]
 
@@ -201,13 +196,18 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
                 own["temperature"] if own["do_sample"] else 0.0,
                 own.get("top_p", 1.0) if own["do_sample"] else 1.0,
                 self.seed,
-                tuple(sorted({self.eot_token_id, self.renderer.end_of_turn})),
+                self.renderer.stop_ids,
             )
             yield rows, sampling, until, own["max_gen_toks"]
 
-    def _answer(self, request: Instance, completion: Completion, until: list[str], reduced: bool) -> str:
+    def _answer(
+        self, request: Instance, prompt: Sequence[int], completion: Completion, until: list[str], reduced: bool
+    ) -> str:
         ids = completion.ids[:-1] if completion.stopped else completion.ids
-        text = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        thought, text = self.renderer.split_thought(prompt, self.renderer.decode(ids))
+        self.counts["answers_with_thoughts"] += bool(thought)
+        if not thought:
+            text = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         answer = str(postprocess_generated_text(text, until, None))
         cut = not completion.stopped and answer == text
         of_example = self.answers.setdefault((str(request.task_name), int(request.doc_id or 0)), [])

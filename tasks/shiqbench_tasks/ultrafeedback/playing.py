@@ -39,7 +39,7 @@ def answer_all(
         ConfigError: Not one of the prompts fits the context.
     """
     # Scoring a sequence asks the engine for one token more than it has.
-    room = ChatGenerator(chat.generator, chat.renderer, chat.max_context - 1)
+    room = chat.within(chat.max_context - 1)
     whole = config.temperature == 1 and config.top_p == 1
     records: list[Record] = []
     for start in range(0, len(prompts), WAVE):

@@ -77,3 +77,15 @@ def test_what_does_not_fit_is_refused_to_the_token(model: Any, kind: str) -> Non
     ask(63 if kind == "loglikelihood" else 64)
     with pytest.raises(ConfigError, match="1 of 1 requests of asked do not fit the context of 64"):
         ask(64 if kind == "loglikelihood" else 65)
+
+
+def test_an_answer_ends_at_every_id_that_the_model_declares(model: Any) -> None:
+    from shiqbench.episodes.generation import Sampling
+
+    (sampled,) = model.generator.generate([model.tok_encode("Hello")], Sampling(4))
+    first = sampled.ids[0]
+    assert first not in model.renderer.stop_ids
+    model.renderer.stop_ids = (*model.renderer.stop_ids, first)
+    asked = request("generate_until", "Hello", {"until": []})
+    assert model.generate_until([asked]) == [""]
+    assert [(a.tokens, a.cut) for a in model.answers["asked", 0]] == [(1, False)]
