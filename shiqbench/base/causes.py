@@ -18,7 +18,7 @@ class Cause(StrEnum):
     """One word per kind of failure; error.json and outcomes contain it."""
 
     CONFIGURATION = "configuration"  # the request, the data or the model cannot be used
-    DIVERGED = "diverged"  # the loss is not finite any more
+    DIVERGED = "diverged"  # the loss, or what the weights compute, is not finite
     CORRUPT = "corrupt"  # a folder contradicts its DONE file
     OUT_OF_MEMORY = "out_of_memory"  # an allocation was refused, on the CPU or the GPU
     MEMORY = "memory"  # the job used more memory than its limit

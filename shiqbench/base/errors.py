@@ -95,7 +95,7 @@ class EngineError(RunError):
 
 
 class DivergedError(RunError):
-    """The loss or its gradient is not finite any more."""
+    """The loss, its gradient, or a log-probability that the weights give is not finite."""
 
 
 class WorkerLostError(RunError):

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
 LONGEST = 60  # characters of a value in the output
 # Manifest keys: where the cell was made, and the bytes that it was made from.
-CIRCUMSTANCES = ("shiqbench", "git", "packages", "python", "platform", "hardware", "engine")
+CIRCUMSTANCES = (
+    "shiqbench",
+    "git",
+    "packages",
+    "python",
+    "platform",
+    "hardware",
+    "engine",
+    "model",
+    "model_revision",
+    "places",
+)
 BYTES = ("start_weights_sha256", "weights_sha256", "tokenizer_sha256", "chat_template_sha256")
 
 

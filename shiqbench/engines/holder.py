@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import digest
 from shiqbench.episodes.rendering import Renderer
-from shiqbench.models.sources import architecture, identity_beside_weights
+from shiqbench.models.identity import architecture, identity_beside_weights
 from shiqbench.plugin.registry import registry
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class EngineHolder:
 
     def ready(self, spec: EngineSpec, weights: Path, config: EvalConfig) -> Generator:
         """Return an engine with these weights: reloaded if one of this kind and architecture runs, otherwise built."""
-        wanted = (spec.name, config.precision, config.max_context, architecture(weights))
+        wanted = (spec, config.precision, config.max_context, architecture(weights))
         if self._engine is not None and self._made == wanted:
             self._engine.load(weights)
             return self._engine

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from shiqbench.base.errors import EngineError
-from shiqbench.episodes.generation import Completion, Sampling
+from shiqbench.episodes.generation import Completion, Sampling, check_finite
+from shiqbench.models.identity import safetensors_of
 from shiqbench.models.loading import causal_model
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class TransformersEngine:
         Raises:
             EngineError: The folder cannot be loaded.
         """
+        self._weights = weights
         config = (weights / "config.json").read_bytes() if (weights / "config.json").is_file() else None
         if config is not None and config == self._config and _copied(weights, self._model):
             return
@@ -105,6 +107,7 @@ class TransformersEngine:
                 logits_to_keep=1,
             )
             logp_RV = out.logits[:, -1].float().log_softmax(-1).cpu()
+            check_finite(logp_RV.amax(-1, keepdim=True).tolist(), self._weights)  # where one is nan, its row is
             chosen = [_choose(logp_V, sampling, generators[r]) for logp_V, r in zip(logp_RV, live, strict=True)]
             keep = []
             for at, (row, token) in enumerate(zip(live, chosen, strict=True)):
@@ -132,6 +135,7 @@ class TransformersEngine:
             ids_T = torch.tensor(list(sequence), device=self._device)
             logp_TV = self._model(input_ids=ids_T[None], use_cache=False).logits[0, :-1].float().log_softmax(-1)
             found.append([0.0, *logp_TV.gather(-1, ids_T[1:, None])[:, 0].tolist()])
+        check_finite(found, self._weights)
         return found
 
     def describe(self) -> dict[str, Any]:
@@ -157,7 +161,7 @@ def _copied(weights: Path, model: torch.nn.Module) -> bool:
     """Copy a folder's tensors into a model; if they are not all of its tensors, copy nothing and return False."""
     from safetensors.torch import load_file
 
-    found = {name: t for file in sorted(weights.glob("*.safetensors")) for name, t in load_file(file).items()}
+    found = {name: t for file in safetensors_of(weights) for name, t in load_file(file).items()}
     own = model.state_dict()
     if any(name not in own or own[name].shape != t.shape for name, t in found.items()):
         return False

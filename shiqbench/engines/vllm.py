@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from shiqbench.base.errors import ConfigError, EngineError
-from shiqbench.episodes.generation import Completion, Sampling
-from shiqbench.models.sources import ARCHITECTURE, architecture
+from shiqbench.episodes.generation import Completion, Sampling, check_finite
+from shiqbench.models.identity import architecture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,6 +99,7 @@ class VllmEngine:
         finally:
             torch.set_num_threads(threads)
             os.sched_setaffinity(0, cores)
+        self._weights = weights
         VllmEngine._alive = True
 
     def load(self, weights: Path) -> None:
@@ -108,8 +109,8 @@ class VllmEngine:
             ConfigError: The folder's model has another architecture.
             EngineError: vLLM could not reload, or its prefix cache could not be reset.
         """
-        both = zip(ARCHITECTURE, architecture(weights), self._architecture, strict=True)
-        if changed := [name for name, theirs, ours in both if theirs != ours]:
+        theirs, ours = architecture(weights), self._architecture
+        if changed := sorted(n for n in {*theirs, *ours} if theirs.get(n) != ours.get(n)):
             raise ConfigError(
                 f"another architecture than the running engine's: {', '.join(changed)}",
                 where=str(weights),
@@ -126,6 +127,7 @@ class VllmEngine:
             ) from error
         if not forgotten:
             raise EngineError("vllm kept the old weights' prefix cache", where=str(weights), do="run again")
+        self._weights = weights
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         """Complete every prompt; all of them run together."""
@@ -151,6 +153,7 @@ class VllmEngine:
             logprobs = tuple(float(d[t].logprob) for t, d in zip(ids, sampled.logprobs, strict=True))
             stopped = bool(ids) and ids[-1] in sampling.stop_token_ids
             found.append(Completion(ids, logprobs, stopped))
+        check_finite([c.logprobs for c in found], self._weights)
         return found
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -158,10 +161,12 @@ class VllmEngine:
         from vllm import SamplingParams
 
         parameters = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
-        return [
+        found = [
             [0.0, *(float(d[t].logprob) for t, d in zip(s[1:], o.prompt_logprobs[1:], strict=True))]
             for s, o in zip(sequences, self._run(sequences, parameters), strict=True)
         ]
+        check_finite(found, self._weights)
+        return found
 
     def _run(self, prompts: Sequence[Sequence[int]], parameters: Any) -> Any:
         if not prompts:

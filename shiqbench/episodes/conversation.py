@@ -73,6 +73,23 @@ class ConversationEncoder:
         ids += whole.ids[done:]
         return ids, owner + [-1] * (len(whole.ids) - done), as_asked
 
+    def continued(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list[int]:
+        """Ids of the last answer, directly after its prompt, where the template writes it after another text.
+
+        Such a template ends the prompt with a thought, empty or open, that it leaves out of the conversation. A
+        recorded thought continues an open one; an answer without a thought cannot: then the result is empty.
+        """
+        slots = [self.slot(m) for m in messages]
+        prompt = self._template.write(slots[:-1], _offered(messages[:-1], tools), generate=True)
+        content = slots[-1]["content"]
+        if self._template.opens_thought(prompt):
+            begin, end = self._template.thought_marks or ("", "")
+            content = content.strip().removeprefix(begin).removeprefix(prompt[len(prompt.rstrip()) :])
+            if end not in content:
+                return []
+        self._template.rules.add("answers directly follow the prompt, where the template writes another text between")
+        return [*self._encoder.continuation(content), self._stop_ids[0]]
+
     def _find(
         self,
         messages: Sequence[Message],
@@ -96,15 +113,15 @@ class ConversationEncoder:
             return None
         before = self._up_to(start, text, whole, contents)
         if sampled is not None:
+            # The sampled end is kept too. If the token limit cut the message, the template's end is no action.
             stopped = sampled[-1:] and sampled[-1] in self._stop_ids
-            if stopped and sampled[-1] != whole.ids[end]:
-                return None
-            # If the token limit cut the message, the template's end of turn is no action.
             return before, list(sampled), end + 1 if stopped else end
         if whole.ids[: len(before)] == before:
             return before, whole.ids[len(before) : end + 1], end + 1
-        # A token lies across the end of the prompt: the prompt stays as it is asked, and the answer follows.
-        ids = [*self._encoder.encode(text[start:at]).ids, whole.ids[end]]
+        # A token lies across the end of the prompt. The newest answer follows the prompt as it is asked.
+        if i + 1 < len(messages):
+            return None
+        ids = [*self._encoder.continuation(text[start:at]), whole.ids[end]]
         return (
             (before, ids, end + 1)
             if self._encoder.decode(before + ids) == self._encoder.decode(whole.ids[: end + 1])

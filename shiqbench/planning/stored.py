@@ -53,6 +53,12 @@ def model_and_start(
     if not algorithm.trains:
         return cell_model(folder), None
     model = find_model(read_json(folder / "manifest.json")["model"]).with_template(template_of(folder))
+    if "cell" not in recipe["model"] and model.identity != recipe["model"]:
+        raise ConfigError(
+            "the model that this cell started from has changed",
+            where=f"{folder}, model {model.text}",
+            do="put it back, or give the new model itself",
+        )
     return model, stored_cell(folder, request)
 
 
@@ -62,17 +68,15 @@ def stored_cell(folder: Path, request: Request) -> CellPlan:
     Raises:
         ConfigError: The cell was made by another version of its algorithm or task.
     """
-    recipe = read_json(folder / "config.json")
+    recipe, manifest = read_json(folder / "config.json"), read_json(folder / "manifest.json")
     found = registry(request.plugins)
     algorithm, task = found.algorithm(recipe["algorithm"]["name"]), found.task(recipe["task"]["name"])
-    model = ModelSource(
-        read_json(folder / "manifest.json")["model"], recipe["model"], None, template=template_of(folder)
-    )
+    model = ModelSource(manifest["model"], recipe["model"], None, template=template_of(folder))
     plan = CellPlan(
         algorithm=algorithm,
         algo=validate(algorithm.load_config(), recipe["algorithm"]["config"], "algo"),
         task=task,
-        task_config=validate(task.load_config(), recipe["task"]["config"], "task"),
+        task_config=validate(task.load_config(), {**recipe["task"]["config"], **manifest.get("places", {})}, "task"),
         train=validate(task.load_sections()[0], recipe["train"], "train"),
         seed=recipe["seed"],
         model=model,
@@ -80,6 +84,7 @@ def stored_cell(folder: Path, request: Request) -> CellPlan:
         preset=request.preset,
         origins=recipe["plugins"],
         results=folder.parents[2],
+        data=recipe["task"]["data"],
     )
     if plan.digest != digest(recipe):
         raise ConfigError(

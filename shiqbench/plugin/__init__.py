@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shiqbench.base.cache import cache_dir, say
-    from shiqbench.base.digest import digest, file_sha256, short
+    from shiqbench.base.digest import content_sha256, digest, file_sha256, short
     from shiqbench.base.errors import AssetError, ConfigError, DivergedError, MissingDependencyError, RunError
     from shiqbench.base.files import (
         checked_content,
@@ -80,8 +80,8 @@ __all__ = [  # noqa: RUF022 - by subject
     # Data that is fetched or made once, and kept in the cache
     "Wheel", "cache_dir", "corrupt", "fetch_wheel", "find_model", "is_done", "lock", "mark_done", "say", "verified",
     # Files and digests
-    "checked_content", "checked_line", "digest", "file_sha256", "read_json", "replacing", "replacing_folder", "short",
-    "write_json", "write_text",
+    "checked_content", "checked_line", "content_sha256", "digest", "file_sha256", "read_json", "replacing",
+    "replacing_folder", "short", "write_json", "write_text",
     # Training that a task does itself
     "EpisodeUnit", "ModelTraining", "SAMPLED_HEAD", "TrainedModel", "load_state", "save_state",
     # One-line errors
@@ -93,7 +93,7 @@ _HOME = {
     "shiqbench.base.suggest": ("did_you_mean",),
     "shiqbench.base.cache": ("cache_dir", "say"),
     "shiqbench.base.wheels": ("Wheel", "fetch_wheel"),
-    "shiqbench.base.digest": ("digest", "file_sha256", "short"),
+    "shiqbench.base.digest": ("content_sha256", "digest", "file_sha256", "short"),
     "shiqbench.base.files": ("checked_content", "checked_line", "read_json", "replacing", "replacing_folder",
         "write_json", "write_text"),
     "shiqbench.stats.intervals": ("Z_95", "clustered_wilson", "student", "student_ratio", "wilson"),

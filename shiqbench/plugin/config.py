@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,10 +12,26 @@ class Section(BaseModel):
     """A configuration section: frozen; unknown keys, infinite numbers and NaN are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    place_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that say where something lies. An identity names what lies there, so digests leave the fields out."""
+
+    def deciding(self) -> dict[str, Any]:
+        """The values that enter digests."""
+        return self.model_dump(mode="json", exclude=set(self.place_fields))
+
+    def places(self) -> dict[str, Any]:
+        """Where things lie, for readers: a path that exists is absolute."""
+        values = self.model_dump(mode="json", include=set(self.place_fields))
+        return {name: _absolute(value) for name, value in values.items() if value}
 
     def summary(self) -> str:
         """Describe in a few words what the user should know before the work starts."""
         return ", ".join(f"{k} {v}" for k, v in self.model_dump().items())
+
+
+def _absolute(value: Any) -> Any:
+    path = Path(value).expanduser() if isinstance(value, str) else None
+    return str(path.absolute()) if path is not None and path.exists() else value
 
 
 class AlgorithmConfig(Section):
@@ -26,7 +43,8 @@ class TaskConfig(Section):
 
     ``setting_fields`` names the fields that decide what is asked of the model (data version, prompt);
     the other fields only decide what the model learns from. Results are compared within one setting. A field
-    that a serializer leaves out (a field that was added later and has its default) is left out here too.
+    that a serializer leaves out (a field that was added later and has its default) is left out here too. A place is
+    shared, but it is no part of the setting: moved data are the same data.
     """
 
     setting_fields: ClassVar[tuple[str, ...]] = ()
@@ -35,7 +53,7 @@ class TaskConfig(Section):
 
     def setting(self) -> dict[str, Any]:
         """The fields that all compared cells must share."""
-        values = self.model_dump(mode="json")
+        values = self.deciding()
         return {name: values[name] for name in self.setting_fields if name in values}
 
     def defaults_from(self, evaluation: Section) -> dict[str, Any]:

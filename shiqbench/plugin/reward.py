@@ -84,9 +84,12 @@ class RewardModel(ABC, Generic[C]):
 def held_out_accuracy(model: RewardModel[Any], pairs: Sequence[Pair]) -> tuple[int, int]:
     """Count the pairs in which the model scores the better answer higher; equal scores do not count.
 
+    Pairs of one text are left out: no model can be right about them.
+
     Returns:
         (right pairs, all pairs).
     """
+    pairs = [p for p in pairs if p.better != p.worse]
     better = model.score([Answered(p.prompt, p.better) for p in pairs])
     worse = model.score([Answered(p.prompt, p.worse) for p in pairs])
     return sum(b > w for b, w in zip(better, worse, strict=True)), len(pairs)

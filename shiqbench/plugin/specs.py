@@ -52,8 +52,7 @@ class Spec:
 
     Attributes:
         name: Name that the user types.
-        version: Enters the digests of what the component makes; raise it when results change. An engine is identified
-            by the version of its installed package instead.
+        version: Enters the digests of what the component makes; raise it when results change.
         summary: One line for ``shiqbench list``.
         target: Class as ``"package.module:Class"``; it is imported when it is used.
     """
@@ -158,7 +157,8 @@ class EngineSpec(Spec):
     """An engine that generates text.
 
     Attributes:
-        distributions: Packages that provide the engine, each by itself; the first installed one names the version.
+        distributions: Packages that provide the engine, each by itself; the version of the first installed one enters
+            digests, next to the version of the spec.
         install: Advice on how to install one, for the error if none is installed.
     """
 

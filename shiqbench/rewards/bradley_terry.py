@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from shiqbench.episodes.episode import Message
+
 P = TypeVar("P", bound=PairsConfig)
 VERSION = 1  # of the results in the cache
 HEAD = "head.json"
@@ -75,9 +77,9 @@ class Trained(RewardModel[P]):
         recipe = {
             "kind": self.kind,
             "version": VERSION,
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.deciding(),
             "model": self.identity(),
-            "pairs": digest([[[(m.role, m.content) for m in p.prompt], p.better, p.worse] for p in used]),
+            "pairs": digest([[[_said(m) for m in p.prompt], p.better, p.worse] for p in used]),
         }
         identity = digest(recipe)
         self._folder = cache_dir() / "rewards" / f"{self.kind}-{short(identity)}"
@@ -97,6 +99,11 @@ class Trained(RewardModel[P]):
     def facts(self) -> dict[str, Any]:
         """The number of training pairs, and the name of the folder in the cache."""
         return self._facts
+
+
+def _said(message: Message) -> tuple[Any, ...]:
+    """What a reward model reads of a message."""
+    return (message.role, message.content, *([message.extra] if message.extra else []))
 
 
 class BradleyTerry(Trained[BradleyTerryConfig]):

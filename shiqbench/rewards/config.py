@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from shiqbench.plugin.config import RewardConfig
 class EncoderConfig(RewardConfig):
     """How a language model reads conversations."""
 
+    place_fields: ClassVar[tuple[str, ...]] = ("model",)
     precision: Literal["bf16", "fp32"] = "fp32"
     batch_tokens: int = Field(default=2048, gt=0, description="tokens of a forward pass, including padding")
 

@@ -15,6 +15,7 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.rendering import Renderer
+from shiqbench.models.vocabulary import check_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,13 +43,7 @@ def check(folder: Path) -> None:
     Raises:
         ConfigError: The model has no tokenizer or chat template, or its tokenizer has tokens that it does not know.
     """
-    tokens, known = len(Renderer(folder).tokenizer), int(read_json(folder / "config.json")["vocab_size"])
-    if tokens > known:
-        raise ConfigError(
-            f"the reward model knows {known} tokens, its tokenizer has {tokens}",
-            where=str(folder),
-            do="put the model's own tokenizer into that folder",
-        )
+    check_vocabulary(Renderer(folder).tokenizer, int(read_json(folder / "config.json")["vocab_size"]), folder)
 
 
 def render_answers(folder: Path, answered: Sequence[Answered], longest: int) -> list[TokenSequence]:

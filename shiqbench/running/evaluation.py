@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from shiqbench.base.digest import digest
@@ -14,6 +13,7 @@ from shiqbench.episodes.generation import ChatGenerator
 from shiqbench.episodes.journal import JournaledGenerator
 from shiqbench.planning.plan import ExactPlan, ModelPlan
 from shiqbench.plugin.task import EvaluationContext
+from shiqbench.running.engine_check import check_engine
 from shiqbench.running.weights import evaluated_weights
 from shiqbench.store.cell import is_done, mark_done, verified_weights, working_on
 
@@ -77,13 +77,22 @@ def _evaluate(
     else:
         assert isinstance(plan, ModelPlan)
         identity = digest({"evaluation": plan.eval_recipe(cell, update), "weights": sha256})
-        journaled = partial(JournaledGenerator, path=folder / JOURNAL, identity=identity)
         loaded = weights or cell.model.folder()
+        engines: list[JournaledGenerator] = []
+        compared: dict[str, Any] = {}
+
+        def journaled(engine: Generator) -> JournaledGenerator:
+            engines.append(JournaledGenerator(engine, folder / JOURNAL, identity))
+            return engines[-1]
 
         def finish(records: list[Record], renderer: Renderer) -> list[Record]:
+            if update is None:  # the engine still has these weights
+                compared["own_forward"] = check_engine(engines[-1], loaded, plan.evaluation)
             return plan.task.complete_records(records, _context(plan, cell, loaded, holder, renderer))
 
         records, facts = _generate(plan, loaded, holder, journaled, progress, finish)
+        facts |= compared
+    plan.check_data(cell)
     facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
     result = plan.task.metrics(records)
     config_file, manifest_file = folder / "config.json", folder / "manifest.json"
@@ -94,6 +103,7 @@ def _evaluate(
     facts |= {
         "weights_sha256": sha256,
         "reduced": plan.task.config.reduced(),
+        "places": plan.task.config.places(),
         "peak_memory_gb": peak_memory_gb(),
     }
     write_json(manifest_file, manifest(**facts))

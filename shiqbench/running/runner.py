@@ -146,7 +146,7 @@ def run_plan(plan: RunPlan, display: Display, bench: Workbench | None = None, te
     """
     todo = [step for step in steps(plan) if not step.done()]
     if todo:
-        prepare(plan)
+        prepare(plan, bench.checked if bench else set())
         with nullcontext(bench) if bench else workbench(team) as kept:
             _compute(todo, display, kept)
     if team is not None:
@@ -176,8 +176,13 @@ def _evaluated(folder: Path) -> dict[str, Any]:
     return {"evaluation": evaluation, "primary": metrics["primary"], "metrics": metrics["metrics"]}
 
 
-def prepare(plan: RunPlan) -> None:
-    """Do everything that can fail before a result folder exists: permissions, assets, the model."""
+def prepare(plan: RunPlan, checked: set[str] | None = None) -> None:
+    """Do everything that can fail before a result folder exists: permissions, assets, the model, the first prompts.
+
+    Args:
+        plan: Plan to run.
+        checked: Checks of models that this process has passed already.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     cell = plan.cell
@@ -188,10 +193,16 @@ def prepare(plan: RunPlan) -> None:
         if needed is not None and not step.done():
             check_not_cleaned(needed)
     check_writable(cell.results)
+    start: StartModel | None = None
     for evaluated in (plan, *plan.also):
         evaluated.task.fetch()
         if isinstance(evaluated.task, Task):
-            evaluated.task.use_model(StartModel(cell.model.folder(), template=cell.model.template))
+            start = start or StartModel(cell.model.folder(), template=cell.model.template)
+            evaluated.task.use_model(start)
+    if start is not None:
+        from shiqbench.running.checks import check_model
+
+        check_model(plan, start, checked if checked is not None else set())
 
 
 def check_needs(cell: CellPlan) -> None:
@@ -245,7 +256,8 @@ def _untrained(cell: CellPlan) -> None:
     with working_on(cell.folder):
         files = [cell.folder / "config.json", cell.folder / "manifest.json"]
         write_json(files[0], cell.recipe)
-        write_json(files[1], manifest(model=cell.model.text, start=None))
+        facts = {"model": cell.model.text, "model_revision": cell.model.revision, "start": None}
+        write_json(files[1], manifest(**facts, places=cell.task_config.places()))
         mark_done(cell.folder, files)
 
 

@@ -24,6 +24,7 @@ from shiqbench.training.facts import data_facts
 from shiqbench.training.given_model import train_model
 from shiqbench.training.loop import Trainer, plan_training
 from shiqbench.training.mismatched import joined_episodes
+from shiqbench.training.own_forward import check_policy
 from shiqbench.training.policy import Policy, trainable
 from shiqbench.training.reference import ReferenceCache, not_computed
 from shiqbench.training.snapshots import FOLDER as SNAPSHOTS
@@ -95,7 +96,9 @@ def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, 
         facts = _train_language_model(cell, cell.folder, display, bench, keep)
     facts |= {
         "model": cell.model.text,
+        "model_revision": cell.model.revision,
         "start": cell.start.label if cell.start else None,
+        "places": cell.task_config.places(),
         "seconds": time.perf_counter() - started,
         "peak_memory_gb": peak_memory_gb(),
         "peak_gpu_memory_gb": peak_gpu_memory_gb(),
@@ -191,6 +194,7 @@ def fit_policy(
     policy = Policy(trainable(model, config, cell.seed), config, algorithm.needs)
     policy.to("cuda" if torch.cuda.is_available() else "cpu")  # so that the reference's pass rounds as training does
     visited = [*(rendered[i] for i in plan.rows), *joined]
+    own_forward = check_policy(policy, [s for r in visited for s in r.sequences], algorithm.sampling_q_weight)
     reference, reference_facts = _reference(algorithm, start.weights_sha256, policy, visited, display, bench.team)
     keep = snapshots.keep if snapshots is not None else None
     trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder, keep=keep)
@@ -200,6 +204,7 @@ def fit_policy(
     facts = {
         "units": len(units),
         "budget": plan.budget,
+        "own_forward": own_forward,
         "reference": reference_facts,
         "mismatched_tokens": sum(r.tokens for r in joined),
         "resumed_at_update": resumed_at,
@@ -214,7 +219,9 @@ def _material(cell: CellPlan, start: StartModel, bench: Workbench) -> Material:
     def make() -> Material:
         task = cell.task.load()(cell.task_config)
         task.use_model(start)
-        return Material(task, task.episodes("train"), start.renderer)
+        material = Material(task, task.episodes("train"), start.renderer)
+        cell.check_data()
+        return material
 
     made_of = {"plugins": cell.origins, "weights": start.weights_sha256, "template": cell.model.template}
     key = digest({"task": cell.recipe["task"], **made_of})
@@ -242,7 +249,13 @@ def _reference(
     with display.bar("reference", len(mine)) as advance:
         computed, found = team.total(*cache.fill(mine, advance))
     device = next(policy.parameters()).device.type
-    facts = {"computed": computed, "cached": found, "device": device, "seconds": time.perf_counter() - started}
+    facts = {
+        "computed": computed,
+        "cached": found,
+        "cached_difference": cache.difference,
+        "device": device,
+        "seconds": time.perf_counter() - started,
+    }
     return cache.row, facts
 
 

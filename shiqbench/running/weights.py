@@ -6,8 +6,9 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from shiqbench.base.digest import digest, file_sha256, known_sha256
+from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import RunError
+from shiqbench.models.identity import model_identity
 from shiqbench.store.cell import mark_done, recorded, verified, verified_weights
 from shiqbench.training.snapshots import FOLDER, Snapshots
 
@@ -30,11 +31,11 @@ def evaluated_weights(cell: CellPlan, update: int | None) -> Iterator[tuple[Path
 
 
 def start_weights(cell: CellPlan) -> tuple[Path, str]:
-    """Folder and sha256 of the weights that the cell starts from; they are also the reference."""
-    if cell.start is not None:
-        return verified_weights(cell.start.folder)
-    folder = cell.model.folder()
-    return folder, digest({f.name: known_sha256(f) for f in sorted(folder.glob("*.safetensors"))})
+    """Folder and identity of the model that the cell starts from; it is also the reference."""
+    if cell.start is None:
+        return (folder := cell.model.folder()), model_identity(folder)
+    folder, sha256 = verified_weights(cell.start.folder)
+    return folder, model_identity(folder, {"model.safetensors": sha256})
 
 
 REPLAY = ".replay"  # in a finished cell that is trained once more, to get snapshots that it did not keep

@@ -65,6 +65,7 @@ class Workbench:
 
         self.lasting, self.team = lasting, team or ALONE
         self.engine = EngineHolder()
+        self.checked: set[str] = set()  # see check_model()
         self._material: tuple[str, Material] | None = None
         self._pretrained: tuple[str, torch.nn.Module] | None = None
 

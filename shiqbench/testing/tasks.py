@@ -128,8 +128,9 @@ def _check_presets(report: ContractReport, spec: TaskSpec, found: Registry, type
             except ConfigError as error:
                 report.require(False, Line.PRESETS, f"{preset} for {name}: {error.line()}")
     fields = set(spec.load_config().model_fields)
-    strange = sorted(set(spec.load_config().setting_fields) - fields)
-    report.require(not strange, Line.CONFIG, f"setting_fields names {', '.join(strange)}, which are not settings")
+    for which in ("setting_fields", "place_fields", "judging_fields"):
+        strange = sorted(set(getattr(spec.load_config(), which)) - fields)
+        report.require(not strange, Line.CONFIG, f"{which} names {', '.join(strange)}, which are not settings")
 
 
 def _check_identity(report: ContractReport, spec: TaskSpec, settings: Any, make: Callable[[], TaskBase]) -> None:

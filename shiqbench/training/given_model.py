@@ -12,6 +12,7 @@ from shiqbench.plugin.training import SAMPLED_HEAD, TrainedModel
 from shiqbench.training.heads import sampled_head
 from shiqbench.training.loop import Trainer, TrainingPlan, plan_training
 from shiqbench.training.mismatched import joined_episodes
+from shiqbench.training.own_forward import check_policy
 from shiqbench.training.policy import Policy, plain
 from shiqbench.training.reference import ReferenceCache, not_computed
 
@@ -48,6 +49,7 @@ def train_model(
     if not (folder / WEIGHTS).exists():
         folder.mkdir(parents=True, exist_ok=True)
         policy = Policy(model, config, algorithm.needs)
+        check_policy(policy, [s for i in plan.rows for s in rendered[i].sequences], algorithm.sampling_q_weight)
 
         def sampled() -> Tensor:
             return sampled_head(plain(policy.model), policy.heads, algorithm.sampling_q_weight)

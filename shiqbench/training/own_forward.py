@@ -9,7 +9,7 @@ import torch
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.rendering import TokenSequence
-from shiqbench.training.logits import replaced_forward
+from shiqbench.training.logits import logit_scale, replaced_forward
 from shiqbench.training.policy import Policy, plain
 from shiqbench.training.prefix_sharing import own_attention
 
@@ -36,7 +36,7 @@ def sample(sequences: Sequence[TokenSequence]) -> list[TokenSequence]:
     shortest = sorted(sequences, key=lambda s: (len(s.ids), s.ids))[:2]
     first, second = shortest[0].ids[:TOKENS], shortest[-1].ids[-TOKENS:]
     branch = first[: len(first) // 2] + second[: len(second) // 3]
-    return [TokenSequence(ids, tuple(range(1, len(ids)))) for ids in (first, second, branch)]
+    return [TokenSequence(ids, tuple(range(1, len(ids)))) for ids in (first, second, branch) if len(ids) > 1]
 
 
 @torch.no_grad()
@@ -81,15 +81,24 @@ def own_logp(model: Any, ids: Sequence[int], precision: str) -> Tensor:
     return logp_TV.gather(-1, ids_T[1:, None])[:, 0]
 
 
-def check_policy(policy: Policy, sequences: Sequence[TokenSequence]) -> dict[str, dict[str, float]]:
+def check_policy(
+    policy: Policy, sequences: Sequence[TokenSequence], q_weight: float = 0.0
+) -> dict[str, dict[str, float]]:
     """Compare a policy with its model's own forward pass, in fp32 and in the precision of training.
+
+    Args:
+        policy: Policy to compare.
+        sequences: Sequences of the training data.
+        q_weight: Weight of the Q head in the sampling distribution; if it is not 0, a head must be able to give it.
 
     Returns:
         For each precision, the largest difference of a token's log-probability and its tolerance.
 
     Raises:
-        ConfigError: A difference is beyond its tolerance.
+        ConfigError: A difference is beyond its tolerance, or the Q head cannot be part of the logits.
     """
+    if q_weight:
+        logit_scale(plain(policy.model))
     compared = sample(sequences)
     facts: dict[str, dict[str, float]] = {}
     for precision in sorted({"fp32", policy.config.precision}):
@@ -118,7 +127,7 @@ def _cause(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[str, str
     if policy.config.share_prefix and agrees(share_prefix=False):
         return "the attention or the positions of shared prefixes", "set train.share_prefix=false"
     if agrees(share_prefix=False, micro_tokens=1):
-        return "padding on the right, which the model sees", "set train.micro_tokens=1 and train.share_prefix=false"
+        return "attention to later tokens", "use a model with causal attention"
     return "the logits after the model's body", "use a model of another family"
 
 

@@ -113,10 +113,19 @@ def _linear_names(model: Any) -> list[str]:
     """Names of the linear layers that LoRA adapts: all except the vocabulary head.
 
     peft's own name for them, ``all-linear``, cannot be limited to some layers.
+
+    Raises:
+        ConfigError: There are none: some models, such as GPT-2, are made of other maps.
     """
     head = model.get_output_embeddings()
-    found = model.named_modules()
-    return sorted({n.rpartition(".")[2] for n, m in found if isinstance(m, torch.nn.Linear) and m is not head})
+    maps = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    if not maps:
+        raise ConfigError(
+            f"LoRA finds no linear maps in {type(model).__name__}",
+            where="train.lora_rank",
+            do="set it to 0 to train all weights, or use another model",
+        )
+    return sorted({n.rpartition(".")[2] for n in maps})
 
 
 def _top_layers(model: torch.nn.Module, count: int | None) -> list[int] | None:

@@ -19,6 +19,7 @@ import torch
 from shiqbench.base.causes import as_disk_error
 from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import CorruptCellError
+from shiqbench.training.own_forward import tolerance
 from shiqbench.training.policy import concatenate, kernel
 from shiqbench.training.token_statistics import TokenStatistics
 
@@ -53,6 +54,7 @@ class ReferenceCache:
 
     def __init__(self, folder: Path, weights_sha256: str, policy: Policy) -> None:
         self.policy, config = policy, policy.config
+        self.difference: float | None = None  # between a row that was found and the same row computed again
         key = {
             "weights": weights_sha256,
             "precision": config.precision,
@@ -63,6 +65,7 @@ class ReferenceCache:
             "torch": torch.__version__,
             "device": next(policy.parameters()).device.type,
             "rows": "checked",
+            "logits": "the model's own",
         }
         self._dtype = np.float64 if next(policy.parameters()).dtype == torch.float64 else np.float32
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,7 @@ class ReferenceCache:
             self._verify()
 
     def fill(self, rendered: Sequence[Rendered], progress: Callable[[int, int], None]) -> tuple[int, int]:
-        """Compute the statistics that are missing.
+        """Compute the statistics that are missing, and the shortest found sequence once more, to compare it.
 
         Args:
             rendered: Episodes that training will visit.
@@ -83,9 +86,14 @@ class ReferenceCache:
 
         Returns:
             (sequences computed, sequences found in the cache).
+
+        Raises:
+            CorruptCellError: A found row is not what the model computes.
         """
         wanted = {_key(s): s for r in rendered for s in r.sequences}
         missing = [s for k, s in wanted.items() if self._get(k) is None]
+        if found_before := set(wanted.values()) - set(missing):
+            self._compare(min(found_before, key=lambda s: (len(s.ids), s.ids)))
         missing.sort(key=lambda s: s.ids)
         for start in range(0, len(missing), 8):
             group = missing[start : start + 8]
@@ -124,6 +132,20 @@ class ReferenceCache:
         if row is None:
             return None
         return np.frombuffer(row[0], self._dtype).copy(), np.frombuffer(row[1], self._dtype).copy()
+
+    def _compare(self, sequence: TokenSequence) -> None:
+        """Compare a row of the cache with the same statistics, computed now."""
+        with torch.no_grad():
+            (now,) = self.policy([sequence])
+        found = self._get(_key(sequence))
+        assert found is not None
+        both = zip(found, (now.logit_N, now.lse_N), strict=True)
+        self.difference = float(np.max([np.abs(old - new.cpu().numpy()).max() for old, new in both]))
+        if not self.difference <= tolerance(self.policy.config.precision):  # true for NaN
+            raise self._damaged(
+                f"a row differs by {self.difference:.3g} from what the model computes now, "
+                f"the tolerance is {tolerance(self.policy.config.precision):g}"
+            )
 
     def _verify(self) -> None:
         """Compare every row with its checksum, and the number of rows with the recorded total, in one query."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shiqbench.base.errors import DivergedError
 from shiqbench.episodes.generation import Completion, Sampling
 from shiqbench.episodes.journal import JournaledGenerator
 
@@ -117,3 +119,23 @@ def test_the_rest_is_the_engine_s(path: Path) -> None:
     assert journal.score([[1, 2]]) == [[0.0, 0.0]]
     journal.close()
     assert engine.calls == -1
+
+
+class NotFinite(Counting):
+    """An engine of another package that does not look at its log-probabilities."""
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+        return [Completion((0,), (math.nan,), False) for _ in prompts]
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        return [[0.0, -math.inf] for _ in sequences]
+
+
+def test_log_probabilities_that_are_not_finite_are_refused_and_never_kept(path: Path) -> None:
+    journal = JournaledGenerator(NotFinite(), path, "weights")
+    header = path.read_bytes()
+    with pytest.raises(DivergedError, match=r"1 of 1 log-probabilities .* nan \(counting\)"):
+        journal.generate([[1]], GREEDY)
+    assert path.read_bytes() == header
+    with pytest.raises(DivergedError, match=r"1 of 2 log-probabilities .* -inf"):
+        journal.score([[1, 2]])

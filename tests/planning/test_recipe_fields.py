@@ -12,7 +12,8 @@ from support import TOY
 
 from shiqbench.base.digest import digest
 from shiqbench.planning.make import make_plan
-from shiqbench.planning.plan import CellPlan, Request, RunPlan
+from shiqbench.planning.plan import CellPlan, ModelPlan, Request, RunPlan
+from shiqbench.plugin.registry import Plugin
 
 Change = Callable[[RunPlan], RunPlan]
 
@@ -51,6 +52,19 @@ def other_data(c: CellPlan) -> CellPlan:
     return replace(c, task=Spec(**{f: getattr(c.task, f) for f in (f.name for f in fields(c.task))}))
 
 
+def engine(change: Callable[[ModelPlan], ModelPlan]) -> Change:
+    return lambda plan: change(plan) if isinstance(plan, ModelPlan) else plan
+
+
+def from_a_file(plan: ModelPlan) -> ModelPlan:
+    owners = {**plan.found.owners, ("engine", plan.engine.name): Plugin("mine.py", "mine.py", "sha256:0")}
+    return replace(plan, found=replace(plan.found, owners=owners))
+
+
+def with_words(plan: RunPlan) -> RunPlan:
+    return replace(plan, task=type(plan.task)(plan.task.config.model_copy(update={"words": 3})))
+
+
 def settings(section: str, **values: Any) -> Callable[[CellPlan], CellPlan]:
     return lambda c: replace(c, **{section: getattr(c, section).model_copy(update=values)})
 
@@ -63,6 +77,8 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "hyper-parameter": (cell(settings("algo", beta=0.7)), {"cell"}),
     "task's version": (cells(lambda c: replace(c, task=replace(c.task, version="2"))), {"cell", "base", "evaluation"}),
     "field of the data": (cell(settings("task_config", good=False)), {"cell"}),
+    "field of the setting": (cells(settings("task_config", words=3)), {"cell", "base"}),
+    "field of the evaluated setting": (with_words, {"evaluation"}),
     "data": (cells(other_data), {"cell", "base"}),
     "learning rate": (cell(settings("train", lr=0.1)), {"cell"}),
     "how often it saves": (cell(settings("train", save_every=7)), set()),
@@ -75,7 +91,12 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "plugin file": (cell(lambda c: replace(c, origins={**c.origins, "task": "sha256:0"})), {"cell"}),
     "preset": (cells(lambda c: replace(c, preset="other")), set()),
     "sampling": (lambda p: replace(p, evaluation=p.evaluation.model_copy(update={"seed": 5})), {"evaluation"}),
-    "engine's version": (lambda p: replace(p, engine_version="engine 2"), {"evaluation"}),
+    "engine's distribution": (lambda p: replace(p, engine_version="engine 2"), {"evaluation"}),
+    "engine's version": (engine(lambda p: replace(p, engine=replace(p.engine, version="2"))), {"evaluation"}),
+    "engine's plugin file": (engine(from_a_file), {"evaluation"}),
+    "revision of the model": (cells(lambda c: replace(c, model=replace(c.model, revision="0123"))), set()),
+    "name of the model": (cells(lambda c: replace(c, model=replace(c.model, text="x"))), set()),
+    "place of the model": (cells(lambda c: replace(c, model=replace(c.model, place=Path("x")))), set()),
     "prompt": (played(prompt_identity=lambda self: "0"), {"evaluation"}),
     "scoring": (played(scoring_identity=lambda self: {"reward": "0"}), {"evaluation"}),
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shiqbench.base.errors import EngineError
+from shiqbench.base.errors import DivergedError, EngineError
 from shiqbench.episodes.episode import Message
 from shiqbench.episodes.generation import ChatGenerator, Completion, Sampling
 from shiqbench.episodes.journal import JournaledGenerator
@@ -17,7 +18,7 @@ from shiqbench.plugin.config import EvalConfig
 from shiqbench.running.evaluation import _generate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -49,8 +50,8 @@ class Holder:
     def ready(self, *_: Any) -> Failing:
         return self.engines[self.closed]
 
-    def renderer(self, weights: Path) -> Renderer:
-        return Renderer(weights)
+    def renderer(self, weights: Path, template: Mapping[str, Any]) -> Renderer:
+        return Renderer(weights, template)
 
     def close(self) -> None:
         self.closed += 1
@@ -72,8 +73,12 @@ class ThreeWaves:
 
 
 def play(model: Path, folder: Path, fails_at: Sequence[int]) -> tuple[list[str], dict[str, Any], Holder]:
-    plan: Any = SimpleNamespace(engine=object(), evaluation=EvalConfig(engine="failing"), task=ThreeWaves())
-    holder: Any = Holder(fails_at)
+    return play_with(Holder(fails_at), model, folder)
+
+
+def play_with(holder: Any, model: Path, folder: Path) -> tuple[list[str], dict[str, Any], Holder]:
+    cell = SimpleNamespace(model=SimpleNamespace(template={}))
+    plan: Any = SimpleNamespace(engine=object(), evaluation=EvalConfig(engine="failing"), task=ThreeWaves(), cell=cell)
     journaled: Any = partial(JournaledGenerator, path=folder / "journal", identity="x")
     records, facts = _generate(plan, model, holder, journaled, lambda done, total: None, lambda records, _: records)
     return [r["text"] for r in records], facts, holder
@@ -90,3 +95,12 @@ def test_a_new_engine_goes_on_with_the_wave_in_which_the_old_one_failed(tiny_mod
 def test_an_engine_that_fails_twice_ends_the_evaluation(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="out of memory"):
         play(tiny_model, tmp_path, fails_at=[3, 1])
+
+
+def test_weights_that_are_not_finite_are_no_failure_of_the_machine(tiny_model: Path, tmp_path: Path) -> None:
+    """A new engine would compute the same, so none is built."""
+    holder: Any = Holder([0, 0])
+    holder.engines[0].generate = lambda prompts, sampling: [Completion((0,), (math.nan,), False) for _ in prompts]
+    with pytest.raises(DivergedError, match="not finite"):
+        play_with(holder, tiny_model, tmp_path)
+    assert holder.closed == 0

@@ -20,6 +20,7 @@ import shiqbench
 from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import CorruptCellError
 from shiqbench.commands.common import parse_assignments
+from shiqbench.models.identity import model_identity
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
 from shiqbench.store import cell
@@ -74,7 +75,7 @@ def test_a_start_is_trained_once_and_is_the_reference(tiny_model: Path, tmp_path
     made = (start / "DONE").stat().st_mtime_ns
     manifest = json.loads((first.path / "manifest.json").read_text())
     assert manifest["start"] == f"sft/{start.name}"
-    assert manifest["start_weights_sha256"] == file_sha256(start / "checkpoint/model.safetensors")
+    assert manifest["start_weights_sha256"] == model_identity(start / "checkpoint")
     losses = [json.loads(x)["loss"] for x in (first.path / "train.jsonl").read_text().splitlines()]
     assert losses[0] == pytest.approx(0.693147, abs=1e-5)
     run("shiq", tiny_model, tmp_path, preset="started")

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+import warm
 from support import TOY
 
 from shiqbench.base.errors import ConfigError
@@ -22,17 +23,7 @@ from shiqbench.running.team import Place, Team, launched, place
 EXAMPLES = TOY.parent.parent.parent / "examples" / "accelerate"
 ONE_FAILS = TOY.parent / "one_fails.py"
 ENGINE = TOY.parent / "engine_environment.py"
-ALONE = [sys.executable, "-m", "shiqbench"]
-TWO = [
-    sys.executable,
-    "-m",
-    "torch.distributed.run",
-    "--standalone",
-    "--nproc_per_node",
-    "2",
-    "-m",
-    "shiqbench",
-]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 @pytest.fixture
@@ -116,32 +107,33 @@ class Launch:
     def __init__(self, model: Path, folder: Path) -> None:
         self.model, self.folder = model, folder
 
-    def words(self, program: list[str], algo: str, *more: str | Path) -> list[str]:
-        name = "two" if program is TWO else "one"
+    def words(self, processes: int, algo: str, *more: str | Path) -> list[str]:
         toy = ["--task", "toy", "--plugin", TOY, "--model", self.model, "--engine", "transformers"]
-        where = ["--results", self.folder / name]
-        return [*program, "run", "--algo", algo, *map(str, [*toy, *where, *more])]
+        return ["run", "--algo", algo, *map(str, [*toy, "--results", self.folder / str(processes), *more])]
 
-    def environment(self, program: list[str]) -> dict[str, str]:
-        name = "two" if program is TWO else "one"
-        return {**os.environ, "SHIQBENCH_CACHE": str(self.folder / f"cache-{name}")}
+    def environment(self, processes: int) -> dict[str, str]:
+        return {**os.environ, "SHIQBENCH_CACHE": str(self.folder / f"cache-{processes}")}
 
-    def run(self, program: list[str], algo: str, *more: str | Path) -> subprocess.CompletedProcess[str]:
+    def start(self, processes: int, algo: str, *more: str | Path) -> warm.Started:
+        start = warm.launch if processes == 2 else warm.start
+        return start(self.words(processes, algo, *more), env=self.environment(processes))
+
+    def run(self, processes: int, algo: str, *more: str | Path) -> subprocess.CompletedProcess[str]:
+        return self.start(processes, algo, *more).finish()
+
+    def run_torchrun(self, algo: str, *more: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run the command as a user types it."""
+        command = [sys.executable, *TORCHRUN, "-m", "shiqbench", *self.words(2, algo, *more)]
         return subprocess.run(
-            self.words(program, algo, *more),
-            env=self.environment(program),
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
+            command, env=self.environment(2), capture_output=True, text=True, timeout=400, check=False
         )
 
-    def cell(self, program: list[str], algo: str) -> Path:
-        (folder,) = (self.folder / ("two" if program is TWO else "one") / "toy" / algo).iterdir()
+    def cell(self, processes: int, algo: str) -> Path:
+        (folder,) = (self.folder / str(processes) / "toy" / algo).iterdir()
         return folder
 
-    def lines(self, program: list[str], algo: str) -> list[dict[str, Any]]:
-        return [json.loads(x) for x in (self.cell(program, algo) / "train.jsonl").read_text().splitlines()]
+    def lines(self, processes: int, algo: str) -> list[dict[str, Any]]:
+        return [json.loads(x) for x in (self.cell(processes, algo) / "train.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture
@@ -154,7 +146,7 @@ def files(folder: Path) -> set[str]:
 
 
 def same_curve(toy: Launch, algo: str) -> None:
-    one, two = toy.lines(ALONE, algo), toy.lines(TWO, algo)
+    one, two = toy.lines(1, algo), toy.lines(2, algo)
     assert len(one) == len(two)
     for a, b in zip(one, two, strict=True):
         assert set(a) == set(b)
@@ -166,23 +158,23 @@ def same_curve(toy: Launch, algo: str) -> None:
 def test_two_processes_make_the_cell_that_one_makes(toy: Launch) -> None:
     # Three pairs, two processes, one pair per pass: the processes have different numbers of passes.
     settings = [w for s in ("batch_episodes=6", "micro_tokens=1", "updates=12") for w in ("--set", f"train.{s}")]
-    for program in (ALONE, TWO):
-        done = toy.run(program, "dpo", *settings, "--track", "tensorboard", "--json")
+    more = [*settings, "--track", "tensorboard", "--json"]
+    for done in (toy.run(1, "dpo", *more), toy.run_torchrun("dpo", *more)):
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["state"] == "done"
         assert done.stderr.count("update 12/12") == 1
     same_curve(toy, "dpo")
-    assert toy.lines(TWO, "dpo")[-1]["loss"] < 0.6
-    one, two = toy.cell(ALONE, "dpo"), toy.cell(TWO, "dpo")
+    assert toy.lines(2, "dpo")[-1]["loss"] < 0.6
+    one, two = toy.cell(1, "dpo"), toy.cell(2, "dpo")
     assert one.name == two.name
     assert {f for f in files(one) if "tfevents" not in f} == {f for f in files(two) if "tfevents" not in f}
     facts = [json.loads((f / "manifest.json").read_text()) for f in (one, two)]
     assert [f["processes"] for f in facts] == [1, 2]
     assert facts[0]["budget"] == facts[1]["budget"]
     assert sum(facts[0]["reference"][k] for k in ("computed", "cached")) > 0
-    two = toy.folder / "two"
+    two = toy.folder / "2"
     before = {f: f.stat().st_mtime_ns for f in two.rglob("*") if f.is_file() and f.name != ".lock"}
-    again = toy.run(TWO, "dpo", *settings)
+    again = toy.run(2, "dpo", *settings)
     assert again.returncode == 0
     assert again.stderr.count("to do: nothing") == 1
     assert before == {f: f.stat().st_mtime_ns for f in two.rglob("*") if f.is_file() and f.name != ".lock"}
@@ -190,8 +182,8 @@ def test_two_processes_make_the_cell_that_one_makes(toy: Launch) -> None:
 
 @pytest.mark.slow
 def test_a_start_is_trained_together_too(toy: Launch) -> None:
-    for program in (ALONE, TWO):
-        done = toy.run(program, "shiq", "--preset", "started")
+    for processes in (1, 2):
+        done = toy.run(processes, "shiq", "--preset", "started")
         assert done.returncode == 0, done.stderr
     same_curve(toy, "sft")
     same_curve(toy, "shiq")
@@ -200,35 +192,34 @@ def test_a_start_is_trained_together_too(toy: Launch) -> None:
 @pytest.mark.slow
 def test_a_launch_continues_after_its_main_process_was_killed(toy: Launch) -> None:
     settings = ["--set", "train.updates=150", "--set", "train.save_every=5"]
-    words, environment = toy.words(TWO, "sft", *settings), toy.environment(TWO)
-    process = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = toy.start(2, "sft", *settings)
     deadline = time.monotonic() + 150
-    while not list(toy.folder.glob("two/toy/sft/*/checkpoint/state.pt")):
+    while not list(toy.folder.glob("2/toy/sft/*/checkpoint/state.pt")):
         assert process.poll() is None, "ended before a checkpoint was seen"
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.kill(json.loads((toy.cell(TWO, "sft") / ".holder.json").read_text())["pid"], signal.SIGKILL)
+    os.kill(json.loads((toy.cell(2, "sft") / ".holder.json").read_text())["pid"], signal.SIGKILL)
     assert process.wait(timeout=100) != 0  # the other process does not hang
-    assert not list(toy.folder.glob("two/toy/sft/*/DONE"))
-    done = toy.run(TWO, "sft", *settings)
+    assert not list(toy.folder.glob("2/toy/sft/*/DONE"))
+    done = toy.run(2, "sft", *settings)
     assert done.returncode == 0, done.stderr
-    facts = json.loads((toy.cell(TWO, "sft") / "manifest.json").read_text())
+    facts = json.loads((toy.cell(2, "sft") / "manifest.json").read_text())
     assert facts["resumed_at_update"] >= 5
-    assert [x["update"] for x in toy.lines(TWO, "sft")] == list(range(1, 151))
+    assert [x["update"] for x in toy.lines(2, "sft")] == list(range(1, 151))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_fails_ends_the_launch(toy: Launch, rank: int) -> None:
-    done = toy.run(TWO, "one_fails", "--plugin", ONE_FAILS, "--set", f"algo.rank={rank}")
+    done = toy.run(2, "one_fails", "--plugin", ONE_FAILS, "--set", f"algo.rank={rank}")
     assert done.returncode != 0
     errors = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
     prefix = "" if rank == 0 else "process 1: "
     assert f"error: {prefix}ValueError: broken on purpose; --debug shows the traceback" in errors
     if rank == 0:
         assert len(errors) == 1
-        assert (toy.cell(TWO, "one_fails") / "error.json").is_file()
-    assert not (toy.cell(TWO, "one_fails") / "DONE").exists()
+        assert (toy.cell(2, "one_fails") / "error.json").is_file()
+    assert not (toy.cell(2, "one_fails") / "DONE").exists()
 
 
 @pytest.mark.slow
@@ -241,7 +232,7 @@ def test_a_process_that_fails_ends_the_launch(toy: Launch, rank: int) -> None:
     ],
 )
 def test_a_request_that_is_refused_is_refused_once(tmp_path: Path, words: list[str], said: str) -> None:
-    done = subprocess.run([*TWO, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    done = warm.launch(words, cwd=tmp_path).finish()
     assert done.returncode != 0
     (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
     assert said in line
@@ -250,7 +241,7 @@ def test_a_request_that_is_refused_is_refused_once(tmp_path: Path, words: list[s
 
 @pytest.mark.slow
 def test_more_processes_than_units_is_one_clear_line(toy: Launch) -> None:
-    done = toy.run(TWO, "dpo", "--set", "train.batch_episodes=2")
+    done = toy.run(2, "dpo", "--set", "train.batch_episodes=2")
     (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
     assert "a batch has 1 unit for 2 processes" in line
 
@@ -260,9 +251,8 @@ def test_the_engine_is_made_once_and_sees_no_launcher(toy: Launch) -> None:
     log = toy.folder / "engines"
     log.mkdir()
     more: list[str | Path] = ["--plugin", ENGINE, "--set", "train.updates=1"]
-    words = [w if w != "transformers" else "noted" for w in toy.words(TWO, "sft", *more)]
-    environment = {**toy.environment(TWO), "NOTED_ENGINES": str(log)}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    words = [w if w != "transformers" else "noted" for w in toy.words(2, "sft", *more)]
+    done = warm.launch(words, env={**toy.environment(2), "NOTED_ENGINES": str(log)}).finish()
     assert done.returncode == 0, done.stderr
     (noted,) = [json.loads(f.read_text()) for f in log.iterdir()]
     assert noted == {"variables": [], "group": False}
@@ -271,11 +261,10 @@ def test_the_engine_is_made_once_and_sees_no_launcher(toy: Launch) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's own promise")
 def test_nobody_outlives_a_launcher_that_is_killed(toy: Launch) -> None:
-    words, environment = toy.words(TWO, "sft", "--set", "train.updates=5000"), toy.environment(TWO)
-    process = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = toy.start(2, "sft", "--set", "train.updates=5000")
     until(lambda: len(psutil.Process(process.pid).children()) == 2, 60)
     workers = psutil.Process(process.pid).children()
-    until(lambda: any(toy.folder.glob("two/toy/sft/*/train.jsonl")), 150)
+    until(lambda: any(toy.folder.glob("2/toy/sft/*/train.jsonl")), 150)
     process.kill()
     process.wait()
     assert not psutil.wait_procs(workers, timeout=20)[1]

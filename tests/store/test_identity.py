@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shiqbench.base.digest import canonical_json, digest, file_sha256, known_sha256
+from shiqbench.base.digest import canonical_json, content_sha256, digest, file_sha256, known_sha256
 from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.base.files import replacing, replacing_folder, write_json
 from shiqbench.store.cell import find_cell, is_done, mark_done, verified, write_error
@@ -125,3 +127,29 @@ def test_a_known_file_is_hashed_again_once_it_was_touched(tmp_path: Path) -> Non
     assert first == known_sha256(file) == file_sha256(file)
     file.write_bytes(b"other")
     assert known_sha256(file) == file_sha256(file) != first
+
+
+def test_a_file_that_changes_twice_within_one_tick_of_the_clock_is_hashed_again(tmp_path: Path) -> None:
+    file = tmp_path / "a.bin"
+    for text in [str(i % 10) for i in range(200)]:
+        file.write_text(text)
+        os.utime(file, (1, 1))
+        assert known_sha256(file) == file_sha256(file)
+
+
+def test_content_is_known_by_its_bytes_and_its_names_inside_a_folder(tmp_path: Path) -> None:
+    folder, copy = tmp_path / "a", tmp_path / "b" / "c"
+    (folder / "in").mkdir(parents=True)
+    (folder / "in" / "x.txt").write_text("x")
+    (folder / "y.txt").write_text("y")
+    shutil.copytree(folder, copy)
+    assert content_sha256(folder) == content_sha256(copy)
+    assert content_sha256(folder / "y.txt") == file_sha256(copy / "y.txt")
+    for unread in (".git", "__pycache__"):
+        (copy / unread).mkdir()
+        (copy / unread / "z").write_text("z")
+    assert content_sha256(folder) == content_sha256(copy)
+    (copy / "y.txt").rename(copy / "z.txt")
+    renamed = content_sha256(copy)
+    (copy / "z.txt").write_text("Y")
+    assert len({content_sha256(folder), renamed, content_sha256(copy)}) == 3

@@ -12,7 +12,9 @@ import torch
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.rendering import TokenSequence
 from shiqbench.plugin.config import TrainConfig
-from shiqbench.training.own_forward import largest_difference, sample, tolerance
+from shiqbench.training import policy as policy_module
+from shiqbench.training import prefix_sharing
+from shiqbench.training.own_forward import check_policy, largest_difference, sample, tolerance
 from shiqbench.training.policy import Policy, load_model
 
 SIZES = {
@@ -102,3 +104,107 @@ def test_a_model_that_cannot_share_prefixes_is_refused_by_name(tmp_path: Path, f
     ):
         policy(tmp_path)(sequences())
     assert largest_difference(policy(tmp_path, share_prefix=False), sequences()) < 2e-5
+
+
+def test_the_sample_branches_and_has_several_lengths() -> None:
+    first, second, branch = (s.ids for s in sequences())
+    assert len({len(first), len(second), len(branch)}) > 1
+    shared = prefix_sharing.common_prefix(first, branch)
+    assert 0 < shared < min(len(first), len(branch))
+    (alone,) = sample([TokenSequence((5, 6), (1,))] * 3)[:1]
+    assert alone == TokenSequence((5, 6), (1,))
+
+
+def test_what_is_compared_is_recorded(tiny_model: Path) -> None:
+    facts = check_policy(policy(tiny_model, precision="bf16"), sequences())
+    assert {p: f["tolerance"] for p, f in facts.items()} == {"fp32": 1e-3, "bf16": 0.5}
+    assert 0 < facts["fp32"]["difference"] < facts["bf16"]["difference"] < 0.1
+
+
+def without_the_last_step(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = model.get_output_embeddings()(hidden)
+    return found
+
+
+@pytest.mark.parametrize("family", ["granite", "cohere", "gemma2"])
+def test_a_dropped_scale_or_cap_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    checked = policy(made(tmp_path, family, SERVED[family]))
+    monkeypatch.setattr(policy_module, "logits", without_the_last_step)
+    with pytest.raises(
+        ConfigError, match=r"CausalLM itself: they differ by \d.* in fp32.*the logits after the model's body"
+    ):
+        check_policy(checked, sequences())
+
+
+def shifted(mask_function: Any, **_: Any) -> Any:
+    """A token sees the one after it."""
+    return lambda b, h, q, k: mask_function(b, h, q + 1, k)
+
+
+def without_a_window(mask_function: Any, **_: Any) -> Any:
+    return lambda b, h, q, k: k <= q
+
+
+@pytest.mark.parametrize(("family", "fault"), [("llama", shifted), ("gpt2", shifted), ("mistral", without_a_window)])
+def test_a_wrong_mask_of_shared_prefixes_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, fault: Any
+) -> None:
+    monkeypatch.setattr(prefix_sharing, "path_mask", fault)
+    made(tmp_path, family, SERVED[family])
+    with pytest.raises(ConfigError, match=r"the cause is .*shared prefixes.*set train.share_prefix=false"):
+        check_policy(policy(tmp_path), sequences())
+    check_policy(policy(tmp_path, share_prefix=False), sequences())
+
+
+def test_a_recurrent_layer_that_does_not_know_the_trie_is_stopped(tmp_path: Path) -> None:
+    made(tmp_path, "recurrent_gemma", {"attention_window_size": 8, "lru_width": 32, **SIZES})
+    with pytest.raises(ConfigError, match=r"RecurrentGemmaForCausalLM.*set train.share_prefix=false"):
+        check_policy(policy(tmp_path), sequences())
+    check_policy(policy(tmp_path, share_prefix=False), sequences())
+
+
+def test_a_model_that_sees_later_tokens_is_stopped(tmp_path: Path) -> None:
+    made(tmp_path, "llama", {**SIZES, "is_causal": False})
+    with pytest.raises(ConfigError, match=r"attention to later tokens .*; use a model with causal attention"):
+        check_policy(policy(tmp_path, share_prefix=False), sequences())
+
+
+def test_a_weight_that_is_no_number_is_stopped(tiny_model: Path) -> None:
+    checked = policy(tiny_model)
+    with torch.no_grad():
+        next(checked.model.parameters()).view(-1)[7::32] = float("nan")
+    with pytest.raises(ConfigError, match=r"differ by nan .*weights that are no numbers"):
+        check_policy(checked, sequences())
+
+
+def test_a_soft_capped_model_cannot_sample_from_a_q_head(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="soft-capped"):
+        check_policy(policy(made(tmp_path, "gemma2", SERVED["gemma2"])), sequences(), q_weight=1.0)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt"])
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_checkpointing_recomputes_every_layer_and_changes_no_gradient(
+    tmp_path: Path, family: str, lora_rank: int
+) -> None:
+    made(tmp_path, family, SERVED[family] | ({"dropout": 0.5} if family == "opt" else {}))
+    computed: list[int] = []
+    gradients = []
+    for checkpointing in (False, True):
+        found = policy(tmp_path, checkpointing=checkpointing, lora_rank=lora_rank if family == "llama" else 0)
+        parts = [m for n, m in found.named_modules() if n.endswith((".self_attn", ".attn"))]
+        computed.append(0)
+        for part in parts:
+            part.register_forward_pre_hook(lambda *_: computed.__setitem__(-1, computed[-1] + 1))
+        loss: Any = torch.stack([(s.logit_N - s.lse_N).sum() for s in found(sequences())]).sum()
+        loss.backward()
+        gradients.append([p.grad for p in found.parameters() if p.grad is not None])
+        assert not any(m.training for m in found.model.modules() if isinstance(m, torch.nn.Dropout))
+    assert computed == [2, 4]
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, recomputed, atol=1e-6, rtol=1e-5)
+
+
+def test_a_model_without_known_layers_cannot_be_recomputed() -> None:
+    with pytest.raises(ConfigError, match=r"Linear cannot be recomputed \(train.checkpointing\); set it to false"):
+        policy_module.recompute_layers(torch.nn.Linear(2, 2))

@@ -80,3 +80,21 @@ def test_rows_that_changed_or_went_are_noticed(tmp_path: Path, model: torch.nn.M
     database.close()
     with pytest.raises(CorruptCellError, match=said):
         cache(tmp_path, model)
+
+
+@pytest.mark.parametrize("change", [3.0, float("nan")])
+def test_a_whole_row_of_another_model_is_noticed_before_it_is_used(
+    tmp_path: Path, tiny_model: Path, change: float
+) -> None:
+    model = pretrained(tiny_model)
+    filled(tmp_path, model).close()
+    untouched = cache(tmp_path, model)
+    assert untouched.fill([acting(1, 2)], lambda done, total: None) == (0, 1)
+    assert untouched.difference is not None
+    assert untouched.difference < 1e-5
+    with torch.no_grad():
+        model.get_output_embeddings().weight[IDS[1]] *= change  # type: ignore[operator]
+    with pytest.raises(
+        CorruptCellError, match=r"a row differs by .* from what the model computes now.*delete that file"
+    ):
+        cache(tmp_path, model).fill([acting(1, 2)], lambda done, total: None)

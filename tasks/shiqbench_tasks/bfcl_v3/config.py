@@ -35,6 +35,7 @@ class BfclConfig(TaskConfig):
     """Settings of the task: data and prompt, the episodes that the model learns from, and their rewards."""
 
     setting_fields: ClassVar[tuple[str, ...]] = ("data_version", "categories", "prompt", "parser", "primary")
+    place_fields: ClassVar[tuple[str, ...]] = ("recorded", "rollout_model")  # offline_identity names what lies there
 
     data_version: Literal["v3", "v4"] = Field(default="v3", description="bfcl-eval 2025.7.17 or 2026.3.23")
     categories: tuple[Category, ...] = Field(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.plugin import (
     ChatGenerator,
     ConfigError,
+    EngineSpec,
     JournaledGenerator,
     Message,
     Need,
@@ -72,14 +73,18 @@ def identity(config: BfclConfig) -> dict[str, str]:
     """
     if not config.has_rollouts:
         return {}
-    found = {"rollout_engine": _version(config)}
+    found = {"rollout_engine": _version(config), "rollout_engine_plugin": _engine(config).version}
     if config.rollout_model is not None:
         found["rollout_model"] = digest(find_model(config.rollout_model, "task.rollout_model").identity)
     return found
 
 
+def _engine(config: BfclConfig) -> EngineSpec:
+    return find_plugins().engine(config.rollout_engine)
+
+
 def _version(config: BfclConfig) -> str:
-    return find_plugins().engine(config.rollout_engine).installed()
+    return _engine(config).installed()
 
 
 def sampled_model(config: BfclConfig, start: StartModel) -> StartModel:
@@ -134,6 +139,7 @@ def played_rollouts(
         "samples": config.rollout_samples,
         "sampling": config.sampling().model_dump(mode="json"),
         "engine": _version(config),
+        "engine_plugin": _engine(config).version,
     }
     folder = cache_dir() / "rollouts" / short(digest(key))
     with lock(folder):

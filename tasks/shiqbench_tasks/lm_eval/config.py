@@ -13,6 +13,7 @@ class LmEvalConfig(TaskConfig):
     """Which suites of lm-eval are asked, and how."""
 
     setting_fields: ClassVar[tuple[str, ...]] = ("suites", "num_fewshot", "apply_chat_template")
+    place_fields: ClassVar[tuple[str, ...]] = ("task_path",)
 
     suites: tuple[str, ...] = Field(
         default=("ifeval",), min_length=1, description="tasks, groups or tags of lm-eval; the first is the primary"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.plugin import ConfigError, Split, did_you_mean
 from shiqbench_tasks.lm_eval import punkt
+from shiqbench_tasks.lm_eval.local_data import own_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +71,7 @@ def load_suites(config: LmEvalConfig, split: Split) -> Suites:
     tasks: dict[str, Any] = {}
     groups: dict[str, Any] = {}
     heads = {}
-    with as_lm_eval():
+    with as_lm_eval(), own_data(folder):
         manager = _manager(config, folder)
         for name in config.suites:
             loaded = _load(manager, name)
@@ -113,6 +114,8 @@ def _manager(config: LmEvalConfig, folder: Path | None) -> Any:
 def _load(manager: Any, name: str) -> Any:
     try:
         return {"groups": {}, **manager.load([name])}
+    except ConfigError:
+        raise
     except Exception as error:  # a suite's own code runs here
         raise ConfigError(
             f"suite {name} cannot be loaded: {type(error).__name__}: {error}",

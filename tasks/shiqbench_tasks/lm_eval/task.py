@@ -21,8 +21,8 @@ from shiqbench.plugin import (
     Split,
     Task,
     TaskConfig,
+    content_sha256,
     digest,
-    file_sha256,
 )
 from shiqbench_tasks.lm_eval.config import LmEvalConfig
 from shiqbench_tasks.lm_eval.suites import as_lm_eval, load_suites, task_folder
@@ -73,8 +73,7 @@ class LmEvalTask(Task):
         folder = task_folder(config)
         if folder is None:
             return identity
-        files = [f for f in sorted(folder.rglob("*")) if f.is_file() and "__pycache__" not in f.parts]
-        return {**identity, "files": digest({str(f.relative_to(folder)): file_sha256(f) for f in files})}
+        return {**identity, "files": content_sha256(folder)}
 
     def prompt_identity(self) -> str:
         """What decides the prompts beside the settings: lm-eval's version and the user's own files."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.plugin import ConfigError, Message, did_you_mean
+from shiqbench.plugin import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,9 +24,11 @@ NAMES: dict[str, tuple[str, ...]] = {
     "response": ("response",),
     "score": ("overall_score",),
     "model": ("model",),
+    "tools": ("tools",),
 }
 RATED = ("completions", "response", "score", "model")
 PAIRED = ("chosen", "rejected", "score_chosen", "score_rejected")
+ALWAYS = ("prompt", "tools")
 
 
 @dataclass(frozen=True)
@@ -38,32 +40,6 @@ class Columns:
     """
 
     of: Mapping[str, str]
-
-    def prompt(self, row: dict[str, Any], place: str) -> tuple[Message, ...]:
-        """The conversation before the answer: the prompt's column, or what stands before the chosen answer."""
-        if "prompt" in self.of:
-            return _messages(value_of(row, self.of["prompt"]), place)
-        return _messages(value_of(row, self.of["chosen"]), place)[:-1]
-
-    def answers(self, row: dict[str, Any], place: str) -> list[tuple[str, str, Any]]:
-        """Text, writer and rating of every answer."""
-        if "completions" in self.of:
-            rated = value_of(row, self.of["completions"]) or []
-            return [
-                (
-                    _text(value_of(c, self.of["response"]), place),
-                    str(value_of(c, self.of.get("model", ""))),
-                    self._score(c),
-                )
-                for c in rated
-            ]
-        return [
-            (_text(value_of(row, self.of[who]), place), who, value_of(row, self.of.get(f"score_{who}", "")))
-            for who in ("chosen", "rejected")
-        ]
-
-    def _score(self, completion: dict[str, Any]) -> Any:
-        return value_of(completion, self.of.get("score", ""))
 
 
 def resolve(rows: Sequence[dict[str, Any]], config: UltraFeedbackConfig, where: str) -> Columns:
@@ -80,7 +56,7 @@ def resolve(rows: Sequence[dict[str, Any]], config: UltraFeedbackConfig, where: 
     found = _names(row)
     rated = "completions" in given or ("chosen" not in given and "rejected" not in given and completions in found)
     roles = RATED if rated else PAIRED
-    unused = sorted(set(given) - {*roles, "prompt"})
+    unused = sorted(set(given) - {*roles, *ALWAYS})
     if unused:
         form = "rated completions" if rated else "a chosen and a rejected answer"
         raise ConfigError(
@@ -93,11 +69,11 @@ def resolve(rows: Sequence[dict[str, Any]], config: UltraFeedbackConfig, where: 
             do="--set task.returns=rating",
         )
     inside = _names(_first(value_of(row, completions))) if rated else []
-    optional = {"prompt", "model"} if not rated else {"model"}
-    if config.returns == "preference":
+    optional = {"model", "tools"} if rated else {"prompt", "tools"}
+    if config.returns == "preference" or _rewarded(value_of(row, given.get("chosen", "chosen"))):
         optional |= {"score_chosen", "score_rejected"}
     of: dict[str, str] = {}
-    for role in ("prompt", *roles):
+    for role in (*ALWAYS, *roles):
         there = inside if role in RATED[1:] else found
         column = _column(role, given.get(role), there, role in optional, where)
         if column is not None:
@@ -108,6 +84,8 @@ def resolve(rows: Sequence[dict[str, Any]], config: UltraFeedbackConfig, where: 
 
 
 def _column(role: str, given: str | None, there: list[str], optional: bool, where: str) -> str | None:
+    if given == "" and optional:
+        return None
     if given is not None:
         if given not in there:
             raise ConfigError(
@@ -153,29 +131,11 @@ def _names(row: Any, prefix: str = "") -> list[str]:
     return names
 
 
+def _rewarded(answer: Any) -> bool:
+    """Whether an answer's own message says what it earned."""
+    last = answer[-1] if isinstance(answer, list) and answer else None
+    return isinstance(last, dict) and last.get("reward") is not None
+
+
 def _first(values: Any) -> Any:
     return values[0] if isinstance(values, list) and values else {}
-
-
-def _text(value: Any, place: str) -> str:
-    """An answer: text, or the last of a list of messages; nothing at all is an empty answer."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    found = _messages(value, place)
-    return found[-1].content if found else ""
-
-
-def _messages(value: Any, place: str) -> tuple[Message, ...]:
-    """A conversation: one user's text, or a list of messages."""
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        return (Message("user", value),)
-    try:
-        return tuple(Message(str(m["role"]), str(m["content"] or "")) for m in value)
-    except (TypeError, KeyError):
-        raise ConfigError(
-            f"neither text nor messages: {str(value)[:60]!r}", where=place, do="name the right column by task.columns"
-        ) from None

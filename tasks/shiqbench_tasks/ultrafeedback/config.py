@@ -20,6 +20,7 @@ ROLES = (
     "response",
     "score",
     "model",
+    "tools",
 )
 
 
@@ -33,12 +34,16 @@ class UltraFeedbackConfig(TaskConfig):
         "returns",
         "rating_low",
         "rating_high",
+        "doubtful_tens",
+        "on_bad_row",
         "longest_prompt",
         "reward_model",
         "reward",
         "held_out_pairs",
     )
 
+    # data_identity names the data, and scoring_identity the reward model, whose settings may hold a folder.
+    place_fields: ClassVar[tuple[str, ...]] = ("data", "revision", "reward")
     judging_fields: ClassVar[tuple[str, ...]] = ("reward_model", "reward", "held_out_pairs", "judge")
 
     data: str = Field(default=HUB, description="a hub name, or a local folder, .jsonl, .json or .parquet file")
@@ -46,7 +51,10 @@ class UltraFeedbackConfig(TaskConfig):
     columns: dict[str, str] = Field(
         default_factory=dict,
         description=f"role -> column, dots go into structures; roles are {', '.join(ROLES)}; "
-        "what is not named is looked for under the names of the known sources",
+        "what is not named is looked for under the names of the known sources; an empty name leaves out tools",
+    )
+    on_bad_row: Literal["refuse", "skip"] = Field(
+        default="refuse", description="stop at rows that cannot be used, or leave them out; both name and count them"
     )
     returns: Literal["rating", "preference"] = Field(
         default="rating", description="what an answer earns: its rating, or 1 if chosen and 0 if rejected"
@@ -59,6 +67,11 @@ class UltraFeedbackConfig(TaskConfig):
     )
     rating_low: float = Field(default=1.0, description="lowest rating there is; a lower one is an error")
     rating_high: float = Field(default=10.0, description="highest rating there is; a higher one is an error")
+    doubtful_tens: Literal["correct", "keep"] = Field(
+        default="correct",
+        description="answers that openbmb/UltraFeedback rates 10 overall though their aspects average 4 or less: "
+        "correct reads 1 if they average 2 or less, and leaves out the rest; keep believes the 10",
+    )
     longest_prompt: int | None = Field(
         default=None, gt=0, description="leave out prompts of more characters, in every split; counted"
     )

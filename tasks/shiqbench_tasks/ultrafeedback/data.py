@@ -1,46 +1,26 @@
-"""Rows of any source become prompts with answers, checked, counted and split by prompt."""
+"""Rows of any source become prompts with answers, checked, merged, counted and split by prompt."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.plugin import ConfigError, Message, Split
+from shiqbench.plugin import ConfigError, Split
+from shiqbench_tasks.ultrafeedback import told
+from shiqbench_tasks.ultrafeedback.bad_rows import BadRow, BadRows, Place
 from shiqbench_tasks.ultrafeedback.columns import resolve
+from shiqbench_tasks.ultrafeedback.conversations import Conversation, without_rewards
+from shiqbench_tasks.ultrafeedback.merging import compared, rated
+from shiqbench_tasks.ultrafeedback.rows import checked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from shiqbench_tasks.ultrafeedback.columns import Columns
     from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
-
-Conversation = tuple[Message, ...]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A recorded answer.
-
-    Attributes:
-        text: What was answered.
-        who: ``chosen``, ``rejected``, or the model that wrote it.
-        rating: None where the source has none and none is asked for.
-    """
-
-    text: str
-    who: str
-    rating: float | None
-
-    def earns(self, returns: str) -> float:
-        """Its rating, or 1 if it was chosen."""
-        if returns == "preference":
-            return float(self.who == "chosen")
-        assert self.rating is not None
-        return self.rating
+    from shiqbench_tasks.ultrafeedback.rows import Answer, Row
 
 
 @dataclass(frozen=True)
@@ -48,16 +28,28 @@ class Prompt:
     """A prompt and its answers.
 
     Attributes:
-        id: First digits of the sha256 of its messages.
-        messages: All but the answer.
+        id: First digits of the sha256 of its messages and tools.
+        messages: All but the answer; messages with rewards are actions.
+        tools: Tool documents that it offers.
         answers: In the order of the source.
         split: Which it belongs to, whole.
     """
 
     id: str
     messages: Conversation
+    tools: tuple[dict[str, Any], ...]
     answers: tuple[Answer, ...]
     split: Split
+
+    @property
+    def asked(self) -> Conversation:
+        """The messages as a model is asked: none of them is an action."""
+        return without_rewards(self.messages)
+
+    @property
+    def earned(self) -> float:
+        """The rewards before the answer."""
+        return sum(m.reward or 0.0 for m in self.messages)
 
 
 @dataclass
@@ -66,11 +58,22 @@ class Data:
 
     Attributes:
         prompts: By split, in the order of their hashes.
-        counts: What was read, merged and left out.
+        counts: What was read, merged, changed and left out.
+        bad: Rows that could not be used.
+        undecided: Rows of comparisons that are stated in both directions.
+        unread: Keys of messages that mean nothing here -> rows that have them.
     """
 
     prompts: dict[Split, list[Prompt]]
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str]
+    bad: BadRows = field(default_factory=BadRows)
+    undecided: list[tuple[Place, str]] = field(default_factory=list)
+    unread: dict[str, int] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """For manifests."""
+        counts = {name: count for name, count in self.counts.items() if count}
+        return {**counts, "bad_rows": self.bad.facts(), "unread_keys": self.unread}
 
 
 def own_split(source_split: str) -> Split | None:
@@ -101,94 +104,80 @@ def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: UltraFeedbackC
     """Check and sort all rows.
 
     Args:
-        rows: Split name, number and content.
+        rows: Split name, number from 0, and content.
         config: Columns, returns, limits.
         where: The source, for messages.
 
     Raises:
-        ConfigError: A column is missing, a rating is none or out of range, or nothing is left.
+        ConfigError: A column is missing, rows cannot be used and are not to be skipped, or nothing is left.
     """
     counts: Counter[str] = Counter()
-    merged: dict[str, Prompt] = {}
+    bad, unread = BadRows(), Counter[str]()
     first: list[Split | None] = ["test", "validation", None]  # keeps a prompt that is in several splits
     kept = sorted(rows, key=lambda r: first.index(own_split(r[0])))
     columns = resolve([row for _, _, row in kept], config, where)
     owned = {own_split(name) for name, _, _ in kept}
-    for name, number, row in kept:
+    groups: dict[str, list[tuple[Place, Row]]] = {}
+    splits: dict[str, Split] = {}  # of texts: prompts that differ in their tools only are in one split
+    for name, number, content in kept:
+        place = Place(name, number + 1)
         counts["rows"] += 1
-        place = f"{where}, {name} row {number}"
-        prompt = _prompt(columns, row, place)
-        if prompt is None:
+        try:
+            row = checked(content, columns, config)
+        except BadRow as found:
+            bad.add(place, found)
+            continue
+        counts.update(row.counts)
+        unread.update(row.unread)
+        if not any(m.content.strip() for m in row.prompt):
             counts["empty_prompts"] += 1
             continue
-        answers = [_answer(*found, config, place) for found in columns.answers(row, place)]
-        full = [a for a in answers if a.text.strip()]
-        counts["empty_answers"] += len(answers) - len(full)
-        sha256 = _sha256(prompt)
-        made = Prompt(sha256[:16], prompt, tuple(full), split_of(sha256, name, owned))
-        known = merged.get(sha256)
-        if known is None:
-            merged[sha256] = made
-        elif known.split == made.split:
-            counts["merged_rows"] += 1
-            merged[sha256] = replace(known, answers=known.answers + made.answers)
-        else:
+        texts = _texts_sha256(row)
+        split = split_of(texts, name, owned)
+        if splits.setdefault(texts, split) != split:
             counts["rows_of_another_split"] += 1  # which keeps the prompt
-    return _within_limits(merged, config, counts, where)
-
-
-def _within_limits(merged: dict[str, Prompt], config: UltraFeedbackConfig, counts: Counter[str], where: str) -> Data:
-    prompts: dict[Split, list[Prompt]] = {"train": [], "validation": [], "test": []}
-    for _, prompt in sorted(merged.items()):
-        length = sum(len(m.content) for m in prompt.messages)
-        if config.longest_prompt is not None and length > config.longest_prompt:
-            counts["long_prompts"] += 1
             continue
-        if not prompt.answers:
-            counts["prompts_without_answers"] += 1
-            continue
-        prompts[prompt.split].append(prompt)
-    for split, found in prompts.items():
-        if not found:
+        groups.setdefault(_sha256(row), []).append((place, row))
+    if config.on_bad_row == "refuse":
+        bad.refuse(counts["rows"], where)
+    data = Data({"train": [], "validation": [], "test": []}, counts, bad, unread=dict(unread))
+    for sha256, group in sorted(groups.items()):
+        _add(data, sha256, group, splits[_texts_sha256(group[0][1])], config)
+    for each, prompts in data.prompts.items():
+        if not prompts:
+            left_out = "; ".join(told.left_out(data))
             raise ConfigError(
-                f"no prompt for {split} among {counts['rows']} rows",
+                f"no prompt for {each} among {counts['rows']} rows" + (f": {left_out}" if left_out else ""),
                 where=where,
                 do="give more data, or raise task.longest_prompt",
             )
-        counts[f"{split}_prompts"] = len(found)
-        counts[f"{split}_answers"] = sum(len(p.answers) for p in found)
-    return Data(prompts, dict(counts))
+        counts[f"{each}_prompts"] = len(prompts)
+        counts[f"{each}_answers"] = sum(len(p.answers) for p in prompts)
+    return data
 
 
-def _prompt(columns: Columns, row: dict[str, Any], place: str) -> Conversation | None:
-    messages = columns.prompt(row, place)
-    return messages if any(m.content.strip() for m in messages) else None
+def _add(data: Data, sha256: str, rows: list[tuple[Place, Row]], split: Split, config: UltraFeedbackConfig) -> None:
+    """Add a prompt with the answers of its rows, if it is short enough and has any."""
+    row = rows[0][1]
+    if config.longest_prompt is not None and sum(len(m.content) for m in row.prompt) > config.longest_prompt:
+        data.counts["long_prompts"] += 1
+        return
+    preference, before = config.returns == "preference", data.counts["duplicate_rows"]
+    answers = compared(rows, data.counts, data.undecided) if preference else rated(rows, data.counts)
+    data.counts["merged_rows"] += len(rows) - 1 - (data.counts["duplicate_rows"] - before)
+    if answers:
+        data.prompts[split].append(Prompt(sha256[:16], row.prompt, row.tools, answers, split))
+    else:
+        data.counts["prompts_without_answers"] += 1
 
 
-def _answer(text: str, who: str, score: Any, config: UltraFeedbackConfig, place: str) -> Answer:
-    return Answer(text, who, None if config.returns == "preference" else rating(score, config, place))
+def _texts_sha256(row: Row) -> str:
+    return hashlib.sha256(json.dumps([(m.role, m.content) for m in row.prompt]).encode()).hexdigest()
 
 
-def rating(value: Any, config: UltraFeedbackConfig, place: str) -> float:
-    """A rating as a number within its range.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ConfigError(
-            f"a rating is {value!r}", where=place, do="mend the data, or --set task.returns=preference"
-        ) from None
-    if not math.isfinite(number) or not config.rating_low <= number <= config.rating_high:
-        raise ConfigError(
-            f"a rating is {number:g}, outside [{config.rating_low:g}, {config.rating_high:g}]",
-            where=place,
-            do="mend the data, or set task.rating_low and task.rating_high",
-        )
-    return number
-
-
-def _sha256(messages: Conversation) -> str:
-    return hashlib.sha256(json.dumps([(m.role, m.content) for m in messages]).encode()).hexdigest()
+def _sha256(row: Row) -> str:
+    """Of the whole prompt; that of its texts if it has nothing else."""
+    others = [(m.extra, m.reward) for m in row.prompt]
+    if not row.tools and all(extra == {} and reward is None for extra, reward in others):
+        return _texts_sha256(row)
+    return hashlib.sha256(json.dumps([_texts_sha256(row), row.tools, others]).encode()).hexdigest()

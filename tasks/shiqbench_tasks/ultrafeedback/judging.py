@@ -8,13 +8,14 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.plugin import Record, cache_dir, digest, length_controlled, lock, short, win_rate
+from shiqbench_tasks.ultrafeedback.conversations import as_text
 from shiqbench_tasks.ultrafeedback.judge import Judge, Opinion, Pair, identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from shiqbench_tasks.ultrafeedback.data import Prompt
-    from shiqbench_tasks.ultrafeedback.judge import JudgeConfig
+from shiqbench_tasks.ultrafeedback.judge import JudgeConfig
 
 SAME = Opinion(0.5, (0.5, 0.5))  # the same text twice; nobody needs to be asked
 OPPONENTS = ("chosen", "base")
@@ -74,7 +75,7 @@ def add_opinions(
 def _text(prompt: Prompt) -> str:
     if len(prompt.messages) == 1:
         return prompt.messages[0].content
-    return "\n\n".join(f"{m.role}: {m.content}" for m in prompt.messages)
+    return "\n\n".join(f"{m.role}: {as_text(m)}" for m in prompt.messages)
 
 
 def judged(records: Sequence[Record]) -> dict[str, float]:

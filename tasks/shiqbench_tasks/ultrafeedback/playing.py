@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from shiqbench.plugin import ChatGenerator, ConfigError, EvalConfig, Record, Reply, Sampling, StopReason
+from shiqbench_tasks.ultrafeedback.conversations import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,22 +41,24 @@ def answer_all(
     """
     # Scoring a sequence asks the engine for one token more than it has.
     room = chat.within(chat.max_context - 1)
+    # All of them before the first answer, so that one that the template refuses costs no answers.
+    shortest = min(room.prompt_tokens(p.messages) for p in prompts)
+    if shortest + config.max_tokens > room.max_context:
+        raise ConfigError(
+            f"none of {len(prompts)} prompts leaves room for {config.max_tokens} tokens in {config.max_context}",
+            where="eval.max_context",
+            do="raise it, or lower eval.max_tokens",
+        )
     whole = config.temperature == 1 and config.top_p == 1
     records: list[Record] = []
     for start in range(0, len(prompts), WAVE):
         wave = prompts[start : start + WAVE]
-        asked = [p.messages for p in wave]
+        asked, tools = [p.asked for p in wave], [p.tools for p in wave]
         seed = wave_seed(config.seed + repeat, start)
-        replies = room.reply(asked, Sampling(config.max_tokens, config.temperature, config.top_p, seed))
-        samples = replies if whole else room.reply(asked, Sampling(config.max_tokens, 1.0, 1.0, seed))
+        replies = room.reply(asked, Sampling(config.max_tokens, config.temperature, config.top_p, seed), tools)
+        samples = replies if whole else room.reply(asked, Sampling(config.max_tokens, 1.0, 1.0, seed), tools)
         records += [_record(p, repeat, seed, r, s) for p, r, s in zip(wave, replies, samples, strict=True)]
         report(len(records))
-    if all(r["stop"] == StopReason.CONTEXT_LIMIT for r in records):
-        raise ConfigError(
-            f"none of {len(records)} prompts leaves room for {config.max_tokens} tokens in {config.max_context}",
-            where="eval.max_context",
-            do="raise it, or lower eval.max_tokens",
-        )
     return records
 
 
@@ -73,7 +76,7 @@ def _record(prompt: Prompt, repeat: int, seed: int, reply: Reply, sample: Reply)
         "id": prompt.id,
         "repeat": repeat,
         "seed": seed,
-        "prompt": json.dumps([[m.role, m.content] for m in prompt.messages]),
+        "prompt": json.dumps([[m.role, as_text(m)] for m in prompt.messages]),
         "answer": None if said is None else said.content,
         "stop": stop.value,
         "tokens": reply.tokens,

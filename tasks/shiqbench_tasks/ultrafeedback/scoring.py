@@ -57,7 +57,7 @@ class Scorer:
         self.identity = {
             "name": name,
             "version": self._spec.version,
-            "config": settings.model_dump(mode="json"),
+            "config": settings.deciding(),
             "model": self.model.identity(),
             "plugin": found.origin("reward", name),
         }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.plugin import ConfigError, cache_dir, digest, file_sha256
+from shiqbench.plugin import ConfigError, cache_dir, content_sha256, digest, short
 from shiqbench_tasks.ultrafeedback.config import HUB
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class Source:
 
     Attributes:
         path: Folder or file.
-        identity: The sha256 of a local file or of a folder's data files; a hub's name and commit.
+        identity: The sha256 of a local file's bytes, or of a folder's files with their names in it, which decide splits
+            and order; a hub's name and commit. The place of local data is not in it.
     """
 
     path: Path
@@ -51,11 +53,9 @@ def _sha256(path: Path) -> str:
     if path.is_file():
         if path.suffix not in BUILDERS:
             raise ConfigError(f"cannot read {path.suffix or 'this'} files", where=str(path), do="give " + _suffixes())
-        return file_sha256(path)
-    files = sorted(f for f in path.rglob("*") if f.suffix in BUILDERS and f.is_file())
-    if not files:
+    elif not any(f.suffix in BUILDERS and f.is_file() for f in path.rglob("*")):
         raise ConfigError("no data files", where=str(path), do="give a folder that holds " + _suffixes())
-    return digest({str(f.relative_to(path)): file_sha256(f) for f in files})
+    return content_sha256(path)
 
 
 def _suffixes() -> str:
@@ -81,12 +81,14 @@ def rows(source: Source) -> Iterator[tuple[str, int, dict[str, Any]]]:
     Where a source has splits for preferences among others (``train_prefs``, ``train_sft``), those alone are read.
 
     Raises:
-        ConfigError: ``datasets`` cannot read it.
+        ConfigError: ``datasets`` cannot read it, or it changes meanwhile.
     """
     import datasets
 
     datasets.disable_progress_bars()
-    where = {"cache_dir": str(cache_dir() / "datasets")}
+    # ``datasets`` knows local files by path and time, and would give the rows of an older file of the same time.
+    kept = cache_dir() / "datasets" / short(digest(source.identity))
+    where = {"cache_dir": str(kept)}
     try:
         if source.path.is_file():
             kind = BUILDERS[source.path.suffix]
@@ -100,6 +102,9 @@ def rows(source: Source) -> Iterator[tuple[str, int, dict[str, Any]]]:
             where=str(source.path),
             do="give JSON lines or parquet with one row per prompt",
         ) from error
+    if source.identity.get("sha256", "") not in ("", content_sha256(source.path)):
+        shutil.rmtree(kept)
+        raise ConfigError("the data changed while they were read", where=str(source.path), do="run again")
     preferences = [name for name in found if name.endswith("_prefs")]
     for name in preferences or list(found):
         for number, row in enumerate(found[name]):

@@ -20,7 +20,6 @@ from shiqbench.plugin import (
     EvalConfig,
     EvaluationContext,
     FrontAxes,
-    Message,
     Metrics,
     Pair,
     Primary,
@@ -35,8 +34,9 @@ from shiqbench.plugin import (
     TokenSequence,
     k1,
     k3,
+    say,
 )
-from shiqbench_tasks.ultrafeedback import judge, judging
+from shiqbench_tasks.ultrafeedback import judge, judging, shown, told
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import read
 from shiqbench_tasks.ultrafeedback.metrics import summarise
@@ -55,6 +55,7 @@ from shiqbench_tasks.ultrafeedback.sources import locate, rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from shiqbench.plugin import StartModel
     from shiqbench_tasks.ultrafeedback.data import Data, Prompt
 
 STANDING = tuple(f"held_out_{f.name}" for f in fields(HeldOut))
@@ -120,16 +121,26 @@ class UltraFeedbackTask(Task):
 
     def fetch(self) -> None:
         """Read the data and look at the reward model, so that what is wrong is said before anything is written."""
+        for line in told.lines(self._data, self._training_counts(self._prompts("train")), self.config.data):
+            say(line, None)
         training, validation = self._pairs
         if self._scorer is not None:
             self._scorer.check(training, validation)
         if self.config.judge is not None:
             judging.check(self.config.judge)
 
+    def use_model(self, model: StartModel) -> None:
+        """Refuse a chat template that leaves out a part of the data."""
+        shown.check(self._known.values(), model.renderer)
+
     @cached_property
     def _data(self) -> Data:
         source = locate(self.config.data, self.config.revision)
         return read(rows(source), self.config, self.config.data)
+
+    @cached_property
+    def _known(self) -> dict[str, Prompt]:
+        return {p.id: p for found in self._data.prompts.values() for p in found}
 
     @cached_property
     def _pairs(self) -> tuple[list[Pair], list[Pair]]:
@@ -149,16 +160,20 @@ class UltraFeedbackTask(Task):
         found = as_episodes(prompts, config, how)
         self._facts = {
             "episodes": len(found),
-            "long_answers": sum(len(p.answers) for p in everyone) - len(found),
-            "tied_pairs": tied_pairs(prompts, config.returns),
+            **self._training_counts(everyone),
             "returns": {"of": config.returns, **asdict(how)},
         }
         return found
 
+    def _training_counts(self, everyone: Sequence[Prompt]) -> dict[str, int]:
+        prompts = without_long_answers(everyone, self.config.longest_answer)
+        long = sum(len(p.answers) for p in everyone) - sum(len(p.answers) for p in prompts)
+        return {"long_answers": long, "tied_pairs": tied_pairs(prompts, self.config.returns)}
+
     def facts(self) -> dict[str, Any]:
         """Counts of what was read and left out, of the episodes last made, how returns came about, and who judges."""
         return {
-            "data": self._data.counts,
+            "data": self._data.facts(),
             "episodes": self._facts,
             "reward_model": self._scorer.facts() if self._scorer else None,
             "judge": self._judge_facts,
@@ -187,7 +202,8 @@ class UltraFeedbackTask(Task):
         return records
 
     def _add_divergence(self, records: Sequence[Record], context: EvaluationContext) -> None:
-        sequences = [_sampled(r, context.renderer) for r in records]
+        known = self._known
+        sequences = [_sampled(r, known[r["id"]], context.renderer) for r in records]
         for r, policy, reference in zip(records, *context.logprobs(sequences), strict=True):
             r |= {
                 "reference": context.reference,
@@ -197,8 +213,7 @@ class UltraFeedbackTask(Task):
             }
 
     def _add_rewards(self, records: Sequence[Record], context: EvaluationContext) -> None:
-        known = {p.id: p for found in self._data.prompts.values() for p in found}
-        prompts = [known[r["id"]] for r in records]
+        prompts = [self._known[r["id"]] for r in records]
         best = [chosen(p, self.config.returns) for p in prompts]
         self.scorer.fit(self._pairs[0])
         untrained = context.base()
@@ -206,7 +221,7 @@ class UltraFeedbackTask(Task):
             untrained = records
             self._add_standing(records, prompts, best)
         base = {(r["id"], r["repeat"]): r for r in untrained}
-        mine = self.scorer.score([Answered(p.messages, r["answer"]) for p, r in zip(prompts, records, strict=True)])
+        mine = self.scorer.score([Answered(p.asked, r["answer"]) for p, r in zip(prompts, records, strict=True)])
         for r, reward in zip(records, mine, strict=True):
             r["reward"] = reward
         for r, text in zip(records, best, strict=True):
@@ -223,7 +238,7 @@ class UltraFeedbackTask(Task):
     def _add_standing(self, records: Sequence[Record], prompts: Sequence[Prompt], best: Sequence[str]) -> None:
         """What the reward model is worth, and its rewards of the data's best answers."""
         held_out = {f"held_out_{name}": value for name, value in asdict(self.scorer.measure(*self._pairs)).items()}
-        theirs = self.scorer.score([Answered(p.messages, b) for p, b in zip(prompts, best, strict=True)])
+        theirs = self.scorer.score([Answered(p.asked, b) for p, b in zip(prompts, best, strict=True)])
         for r, reward in zip(records, theirs, strict=True):
             r |= {"chosen_reward": reward, **held_out}
 
@@ -250,9 +265,9 @@ class UltraFeedbackTask(Task):
         return [worth, *silent]
 
 
-def _sampled(record: Record, renderer: Renderer) -> TokenSequence:
+def _sampled(record: Record, asked: Prompt, renderer: Renderer) -> TokenSequence:
     """Prompt and sampled ids of a record."""
-    prompt = renderer.prompt([Message(role, content) for role, content in json.loads(record["prompt"])])
+    prompt = renderer.prompt(asked.asked, asked.tools)
     ids = json.loads(record["sample_ids"])
     return TokenSequence((*prompt, *ids), tuple(range(len(prompt), len(prompt) + len(ids))))
 

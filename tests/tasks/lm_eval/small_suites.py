@@ -63,7 +63,7 @@ def write_suites(folder: Path) -> Path:
 IFEVAL = """
 task: ifeval
 dataset_path: json
-dataset_kwargs: {data_files: {train: DATA}}
+dataset_kwargs: {data_files: {train: input_data.jsonl}}
 output_type: generate_until
 test_split: train
 num_fewshot: 0
@@ -81,6 +81,7 @@ metric_list:
 
 def write_ifeval(folder: Path, data: Path) -> Path:
     """IFEval as docs/lm_eval.md shows it: a local copy of the prompts, lm-eval's own verifier."""
-    (folder / "ifeval.yaml").write_text(IFEVAL.replace("DATA", str(data)))
+    (folder / "ifeval.yaml").write_text(IFEVAL)
+    (folder / "input_data.jsonl").symlink_to(data)
     (folder / "checks.py").write_text("from lm_eval.tasks.ifeval.utils import agg_inst_level_acc, process_results\n")
     return folder

@@ -11,8 +11,9 @@ from shiqbench_tasks.lm_eval.config import LmEvalEvalConfig
 from shiqbench.base.errors import ConfigError
 from shiqbench.engines.transformers import TransformersEngine
 from shiqbench.episodes.episode import Message
-from shiqbench.episodes.generation import ChatGenerator
+from shiqbench.episodes.generation import ChatGenerator, Completion
 from shiqbench.episodes.rendering import Renderer
+from shiqbench.testing.tiny_model import CHATML, make_tokenizer
 
 pytestmark = pytest.mark.slow  # importing lm-eval takes seconds
 
@@ -89,3 +90,51 @@ def test_an_answer_ends_at_every_id_that_the_model_declares(model: Any) -> None:
     asked = request("generate_until", "Hello", {"until": []})
     assert model.generate_until([asked]) == [""]
     assert [(a.tokens, a.cut) for a in model.answers["asked", 0]] == [(1, False)]
+
+
+def made(folder: Path, template: str, engine: Any) -> Any:
+    from shiqbench_tasks.lm_eval.adapter import EngineLM
+
+    make_tokenizer(folder, template)
+    chat = ChatGenerator(engine, Renderer(folder), 2048)
+    return EngineLM(chat, LmEvalEvalConfig(max_tokens=256), 0, frozenset(), lambda request: None)
+
+
+def test_a_prompt_is_trimmed_as_its_template_does_and_is_not_apart(tmp_path: Path) -> None:
+    model = made(tmp_path, CHATML.replace("m['content']", "m['content'] | trim"), None)
+    text = model.apply_chat_template([{"role": "user", "content": " Which one?\n"}])
+    assert "user\nWhich one?<|im_end|>" in text
+    assert model._context(text) == model.tok_encode(text) == model.renderer.prompt([Message("user", " Which one?\n")])
+    assert model.counts["prompts_apart"] == 0
+
+
+THOUGHT = "<think>\nNo commas, so short.\n\nReady.\n</think>\n\n"
+
+
+class Says:
+    """An engine that always gives the same answer."""
+
+    name = version = "says"
+
+    ids: tuple[int, ...] = ()
+
+    def generate(self, prompts: Any, sampling: Any) -> list[Completion]:
+        return [Completion(self.ids, (0.0,) * len(self.ids), stopped=True) for _ in prompts]
+
+
+@pytest.mark.parametrize("until", [[], ["\n\n"], ["Ready"]])
+@pytest.mark.parametrize(
+    ("said", "answer", "thoughts"),
+    [
+        (THOUGHT + "Paris is it.", "Paris is it.", 1),
+        ("Paris is it.", "Paris is it.", 0),
+        (THOUGHT.partition("\n</think>")[0], "", 1),
+    ],
+)
+def test_a_thought_is_not_scored(tmp_path: Path, until: list[str], said: str, answer: str, thoughts: int) -> None:
+    engine = Says()
+    model = made(tmp_path, CHATML + "{# </think> #}", engine)
+    engine.ids = (*model.tokenizer(said)["input_ids"], model.renderer.end_of_turn)
+    text = model.apply_chat_template([{"role": "user", "content": "Capital of France? No commas."}])
+    assert model.generate_until([request("generate_until", text, {"until": until})]) == [answer]
+    assert model.counts["answers_with_thoughts"] == thoughts

@@ -13,7 +13,7 @@ import pytest
 from shiqbench_tasks.lm_eval.config import LmEvalConfig, LmEvalEvalConfig
 from shiqbench_tasks.lm_eval.task import LmEvalTask
 from small_suites import NAMES, write_ifeval, write_suites
-from support import SHARED
+from support import SHARED, TOY
 
 import shiqbench
 from shiqbench.base.errors import ConfigError, MissingDependencyError
@@ -150,6 +150,16 @@ def test_what_does_not_fit_is_refused(tiny_model: Path, suites: Path, tmp_path: 
         shiqbench.run("base", "lm_eval", model=str(tiny_model), results=tmp_path, set=values)
 
 
+def test_what_will_not_fit_after_a_training_is_refused_before_it(
+    tiny_model: Path, suites: Path, tmp_path: Path
+) -> None:
+    values = {"also.lm_eval.task.task_path": str(suites), "also.lm_eval.eval.max_context": 49}
+    options: dict[str, Any] = {"plugins": (TOY,), "results": tmp_path / "results", "set": values}
+    with pytest.raises(ConfigError, match="do not fit the context of 49"):
+        shiqbench.run("sft", "toy", model=str(tiny_model), also=("lm_eval:small_answer",), **options)
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -184,13 +194,11 @@ def test_a_suite_that_states_what_engines_do_not_offer_is_refused(tmp_path: Path
     assert "samples with num_beams" in refused(folder, answer.replace("do_sample: false", "num_beams: 3"))
     assert "runs code that the model wrote" in refused(folder, answer + "unsafe_code: true\n")
     assert "fixed at no worked examples" in refused(folder, answer + "num_fewshot: 0\n", num_fewshot=2)
-    missing = answer.replace(str(folder / "test.jsonl"), "/nowhere.jsonl")
+    missing = answer.replace(str(folder / "test.jsonl"), str(folder / "nowhere.jsonl"))
     assert "suite strange cannot be loaded" in refused(folder, missing)
 
 
 def test_a_cell_and_its_suites_in_one_command(tiny_model: Path, suites: Path, tmp_path: Path) -> None:
-    from support import TOY
-
     values = {
         "also.lm_eval.task.task_path": str(suites),
         "also.lm_eval.eval.max_tokens": 8,

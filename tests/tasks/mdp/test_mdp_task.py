@@ -1,13 +1,7 @@
-"""Whole runs of the task: cells, the shared base, refusals before anything is written, kill -9."""
+"""Whole runs of the task: cells, the shared base, refusals before anything is written."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +12,6 @@ from mdp_support import mdp_task, shiq
 from scipy.stats import t as student_t
 
 import shiqbench
-from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json
 from shiqbench.planning.make import make_plan
@@ -175,28 +168,3 @@ def test_metrics_are_means_and_agree_with_each_other(tmp_path: Path) -> None:
 
     save_file({"logits": best.logp_SNA, "sampled": best.logp_SNA + torch.zeros(1)}, tmp_path / "model.safetensors")
     assert all(abs(r["relative_regret"]) < 1e-12 for r in task.evaluate_weights(tmp_path))
-
-
-KILLED = ["--set", "task.seeds=4", "--set", "train.updates=400", "--set", "train.save_every=10"]
-
-
-@pytest.mark.slow
-def test_kill_9_in_training_then_the_same_command_gives_the_same_weights(tmp_path: Path) -> None:
-    for name in ("whole", "killed"):
-        words = [sys.executable, "-m", "shiqbench", "run", "--algo", "dpo", "--task", "mdp"]
-        words += ["--results", str(tmp_path / name), *KILLED]
-        if name == "killed":
-            process = subprocess.Popen(words, env=os.environ, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-            deadline = time.monotonic() + 300
-            while not list((tmp_path / name).glob("mdp/dpo/*/checkpoint/state.pt")):
-                assert process.poll() is None, "ended before a checkpoint was seen"
-                assert time.monotonic() < deadline
-                time.sleep(0.002)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            assert not list((tmp_path / name).glob("mdp/dpo/*/DONE"))
-        subprocess.run(words, check=True, capture_output=True)
-    (whole,), (killed,) = ((tmp_path / n).glob("mdp/dpo/*/checkpoint/model.safetensors") for n in ("whole", "killed"))
-    assert file_sha256(whole) == file_sha256(killed)
-    (manifest,) = (tmp_path / "killed").glob("mdp/dpo/*/manifest.json")
-    assert json.loads(manifest.read_text())["resumed_at_update"] >= 10

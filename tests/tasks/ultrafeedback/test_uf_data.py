@@ -14,7 +14,7 @@ from shiqbench_tasks.ultrafeedback.data import Data, read, split_of
 from shiqbench_tasks.ultrafeedback.returns import as_episodes, chosen, pairs, tied_pairs, transformation
 from shiqbench_tasks.ultrafeedback.sources import locate, rows
 from support import SHARED
-from uf_rows import Row, conversations, paired, rated, write
+from uf_rows import Row, conversations, from_rows, paired, rated, write
 
 from shiqbench.base.errors import ConfigError
 
@@ -29,10 +29,6 @@ def _own_cache(own_cache: Path) -> None:
 def load(path: Path, **settings: Any) -> Data:
     config = UltraFeedbackConfig(data=str(path), **settings)
     return read(rows(locate(config.data, config.revision)), config, str(path))
-
-
-def from_rows(found: list[Row], split: str = "train", **settings: Any) -> Data:
-    return read([(split, i, r) for i, r in enumerate(found)], UltraFeedbackConfig(**settings), "rows")
 
 
 def everything(data: Data) -> list[Any]:
@@ -123,11 +119,23 @@ def test_any_names_of_columns_will_do(tmp_path: Path) -> None:
         ({"drop": "metadata"}, {}, "no column for score_chosen, .*found prompt, chosen, rejected .*returns=preference"),
         ({}, {"columns": {"prompt": "promt"}}, "no column 'promt' for prompt, did you mean 'prompt'"),
         ({}, {"columns": {"response": "x"}}, "role response cannot be honoured: these data have a chosen and"),
-        ({"metadata": {"score_chosen": 11.0, "score_rejected": 1.0}}, {}, r"a rating is 11, outside \[1, 10\] \(rows,"),
-        ({"metadata": {"score_chosen": math.nan, "score_rejected": 1.0}}, {}, r"a rating is nan, outside"),
-        ({"metadata": {"score_chosen": None, "score_rejected": 1.0}}, {}, r"a rating is None \(rows, train row 0\)"),
-        ({"metadata": {"score_chosen": "many", "score_rejected": 1.0}}, {}, "a rating is 'many'"),
-        ({"chosen": 17}, {}, "neither text nor messages: '17'"),
+        (
+            {"metadata": {"score_chosen": 11.0, "score_rejected": 1.0}},
+            {},
+            r"a rating outside \[1, 10\] \(train rows 1 \(11\)",
+        ),
+        (
+            {"metadata": {"score_chosen": math.nan, "score_rejected": 1.0}},
+            {},
+            r"a rating that is no number \(.*1 \(nan\)",
+        ),
+        ({"metadata": {"score_chosen": None, "score_rejected": 1.0}}, {}, r"a rating that is no number \(.*1 \(None\)"),
+        (
+            {"metadata": {"score_chosen": "many", "score_rejected": 1.0}},
+            {},
+            r"a rating that is no number \(.*1 \('many'\)",
+        ),
+        ({"chosen": 17}, {}, r"60 with a column that has neither text nor messages \(train rows 1 \(17\)"),
     ],
 )
 def test_what_cannot_be_read_is_said_by_name(change: Row, settings: dict[str, Any], what: str) -> None:
@@ -210,7 +218,7 @@ def test_empty_texts_and_long_prompts_are_left_out_and_counted() -> None:
 def test_rows_of_one_prompt_are_merged() -> None:
     data = from_rows(paired(60) + paired(60, chosen="another good one"))
     assert data.counts["merged_rows"] == 60
-    assert {len(p.answers) for p in everything(data)} == {4}
+    assert {len(p.answers) for p in everything(data)} == {3}  # the rejected answer is the same
 
 
 def test_too_little_data_for_three_splits_is_an_error() -> None:
@@ -256,7 +264,9 @@ def test_the_real_data_come_out_as_their_readme_says() -> None:
     data = load(REAL)
     assert data.counts["rows"] == 1200
     assert data.counts["empty_answers"] == 2
+    assert (data.counts["repeated_answers"], data.counts["averaged_answers"]) == (5, 3)  # chosen is rejected
+    assert not data.bad
     assert len(data.prompts["test"]) == 200
-    assert tied_pairs(data.prompts["train"] + data.prompts["validation"], "rating") == 111
-    assert tied_pairs(data.prompts["test"], "rating") == 25
+    assert tied_pairs(data.prompts["train"] + data.prompts["validation"], "rating") == 110
+    assert tied_pairs(data.prompts["test"], "rating") == 24
     assert "rows_of_another_split" not in data.counts

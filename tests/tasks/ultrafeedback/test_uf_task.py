@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from judge_server import serving
 from shiqbench_algorithms.copg import Copg, CopgConfig
 from shiqbench_algorithms.dpo import Dpo, DpoConfig
+from shiqbench_tasks.ultrafeedback import playing
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.metrics import correlation, distinct, summarise
 from shiqbench_tasks.ultrafeedback.scoring import Scorer
@@ -28,6 +30,7 @@ from shiqbench.planning.plan import Request, RunPlan
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.reward import Answered
 from shiqbench.running.runner import RunResult, prepare
+from shiqbench.testing.tiny_model import CHATML, make_tokenizer
 from shiqbench.training.units import make_units
 
 WORDS = HERE / "toy" / "rewards.py"
@@ -196,7 +199,7 @@ def test_what_is_wrong_is_said_before_anything_is_planned(
     [
         (["task.data={ties}"], "no pair of differing ratings in validation, for the reward model"),
         (["task.data={ties}", "task.reward_model=bradley_terry"], "no pair of differing ratings in train, for the"),
-        (["task.rating_high=7"], r"a rating is 8, outside \[1, 7\]"),
+        (["task.rating_high=7"], r"a rating outside \[1, 7\] \(.*\(8\)"),
         (["task.columns.chosen=good"], "no column 'good' for chosen"),
         (["task.reward_model=classifier", "task.reward.model={model}"], "LlamaForCausalLM, not a sequence classifier"),
     ],
@@ -209,6 +212,23 @@ def test_what_the_data_or_the_reward_model_lack_is_said_before_anything_is_writt
     ties = write(tmp_path / "ties.jsonl", tied)
     with pytest.raises(ConfigError, match=what):
         prepare(plan(data, tiny_model, *(w.format(model=tiny_model, ties=ties) for w in words)))
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_context_too_small_and_a_prompt_that_the_template_refuses_are_found_before_training(
+    data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("train.top_layers=2", "eval.examples=10")
+    with pytest.raises(ConfigError, match="none of 10 prompts leaves room for 12 tokens in 20"):
+        prepare(plan(data, tiny_model, *words, "eval.max_context=20", "eval.max_tokens=12"))
+    folder = tmp_path / "refuses"
+    shutil.copytree(tiny_model, folder)
+    refusing = "{% if '1009' in messages[0]['content'] %}{{ raise_exception('not that one') }}{% endif %}" + CHATML
+    make_tokenizer(folder, refusing)  # a single prompt, of the test split, which is not in the first wave
+    monkeypatch.setattr(playing, "WAVE", 2)
+    with pytest.raises(ConfigError, match="not that one"):
+        prepare(plan(data, folder, *words))
     assert not (tmp_path / "results").exists()
 
 

@@ -6,7 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
+from shiqbench_tasks.ultrafeedback.data import Data, read
+
 Row = dict[str, Any]
+
+
+def from_rows(found: list[Row], split: str = "train", **settings: Any) -> Data:
+    """Read rows of one split."""
+    return read([(split, i, r) for i, r in enumerate(found)], UltraFeedbackConfig(**settings), "rows")
 
 
 def paired(count: int, start: int = 0, **changes: Any) -> list[Row]:
@@ -34,6 +42,26 @@ def conversations(count: int, start: int = 0) -> list[Row]:
         }
         for i in range(start, start + count)
     ]
+
+
+def calling(count: int) -> list[Row]:
+    """Conversations in OpenAI's form with a tool call, its result, and the tools."""
+    found = conversations(count)
+    for row in found:
+        call = {"name": "weather", "arguments": '{"city": "Rome", "unit": null}'}
+        called = [
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "call_1", "type": "function", "function": call}],
+            },
+            {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
+        ]
+        for who in ("chosen", "rejected"):
+            row[who][1:1] = called
+        parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+        row["tools"] = [{"type": "function", "function": {"name": "weather", "parameters": parameters}}]
+    return found
 
 
 def rated(count: int) -> list[Row]:

@@ -1,0 +1,125 @@
+"""Checks that need the model's files but not its weights, made before anything is written."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.digest import digest
+from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.generation import ChatGenerator
+from shiqbench.models.identity import identity_beside_weights
+from shiqbench.models.vocabulary import check_vocabulary
+from shiqbench.planning.plan import ModelPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from shiqbench.episodes.generation import Completion, Sampling
+    from shiqbench.episodes.rendering import Renderer
+    from shiqbench.planning.plan import RunPlan
+    from shiqbench.plugin.config import TrainConfig
+    from shiqbench.plugin.start_model import StartModel
+
+
+def check_model(plan: RunPlan, start: StartModel, checked: set[str]) -> None:
+    """Refuse a model that cannot be trained as the plan says, or an evaluation of it that cannot begin.
+
+    Args:
+        plan: Plan for a language model.
+        start: Model of the plan.
+        checked: Checks that this process has passed already; this function adds to it.
+
+    Raises:
+        ConfigError: The message says what does not fit.
+    """
+    of_model = [identity_beside_weights(start.folder), start.renderer.template.arguments]
+
+    def is_new(check: dict[str, Any]) -> bool:
+        key = digest({"model": of_model, **check})
+        if key in checked:
+            return False
+        checked.add(key)
+        return True
+
+    trainings = [cell.train for cell in plan.trained if is_new({"train": cell.train.model_dump(mode="json")})]
+    is_new_model = is_new({})
+    for config in trainings or ([None] if is_new_model else []):
+        _check_weights(config, start)
+    evaluations = [plan, *plan.also, *([plan.curve.plan] if plan.curve else [])]
+    for each in evaluations if plan.trained else []:
+        if isinstance(each, ModelPlan) and is_new(each.setting):
+            rehearse(each, start.renderer)
+
+
+def _check_weights(config: TrainConfig | None, start: StartModel) -> None:
+    """Compare the embedding with the tokenizer; prepare the model for training, if it is trained."""
+    import torch
+
+    from shiqbench.training.policy import trainable
+
+    model = _without_weights(start.folder)
+    check_vocabulary(start.renderer.tokenizer, model.get_input_embeddings().weight.shape[0], start.folder)
+    if config is not None:
+        with torch.random.fork_rng(devices=[]):
+            trainable(model, config)
+
+
+def _without_weights(folder: Path) -> Any:
+    """The model of a folder, whose tensors have a shape and no values."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot load the model: {error}",
+            where=str(folder),
+            do="give a folder in the transformers format",
+        ) from error
+
+
+class _AskedError(BaseException):
+    """An evaluation has called its engine. No task catches it, as it is not an ``Exception``."""
+
+
+class _NoEngine:
+    """Ends an evaluation at its first question."""
+
+    name = version = "none"
+
+    def load(self, weights: Path) -> None:
+        """Do nothing: there is no model."""
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+        """End the evaluation, unless nothing is asked because no prompt fits the context."""
+        if prompts:
+            raise _AskedError
+        return []
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """End the evaluation."""
+        raise _AskedError
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing to tell."""
+        return {}
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to free."""
+
+
+def rehearse(plan: ModelPlan, renderer: Renderer) -> None:
+    """Begin an evaluation without an engine and end it where it asks for the first answers.
+
+    Until then, the template has rendered the prompts, and the task has checked that they fit the context.
+
+    Raises:
+        ConfigError: The template refuses a prompt, or the prompts do not fit.
+    """
+    with suppress(_AskedError):
+        chat = ChatGenerator(_NoEngine(), renderer, plan.evaluation.max_context)
+        plan.task.evaluate(chat, plan.evaluation, lambda done, total: None)

@@ -1,0 +1,61 @@
+"""What an engine computes, compared with the model's own forward pass."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.errors import RunError
+from shiqbench.base.machine import memory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shiqbench.episodes.journal import JournaledGenerator
+    from shiqbench.plugin.config import EvalConfig
+
+LARGEST_SHARE = 4  # a model is compared if its weights take at most 1 / LARGEST_SHARE of the machine's memory
+
+
+def check_engine(engine: JournaledGenerator, weights: Path, config: EvalConfig) -> dict[str, Any]:
+    """Compare the shortest answer of an evaluation with the model's own forward pass, in the same precision.
+
+    Compared are the log-probabilities that the engine gave when it sampled, and those that it gives when it scores.
+
+    Args:
+        engine: Engine after the evaluation, still with its weights.
+        weights: Folder of the model.
+        config: Settings of the evaluation.
+
+    Returns:
+        Tokens compared, the largest difference of a token's log-probability, and its tolerance; or why not compared.
+
+    Raises:
+        RunError: The difference is beyond its tolerance.
+    """
+    import torch
+
+    from shiqbench.models.loading import causal_model
+    from shiqbench.training.own_forward import own_logp, tolerance
+
+    if engine.shortest is None:
+        return {"not_compared": "nothing was generated"}
+    if sum(f.stat().st_size for f in weights.iterdir()) * LARGEST_SHARE > memory().total:
+        return {"not_compared": f"the model takes more than 1/{LARGEST_SHARE} of the memory"}
+    prompt, answer = engine.shortest
+    ids = (*prompt, *answer.ids)[:-1]  # an engine that scores a text needs room for one more token
+    model = causal_model(weights, torch.bfloat16 if config.precision == "bf16" else torch.float32)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    own = own_logp(model, (*prompt, *answer.ids), "fp32").tolist()
+    given = [*engine.score([ids])[0][1:], *answer.logprobs]
+    wanted = [*own[: len(ids) - 1], *own[len(prompt) - 1 :]]
+    differences = [abs(a - b) for a, b in zip(given, wanted, strict=True)]
+    difference = math.nan if any(map(math.isnan, differences)) else max(differences)
+    if not difference <= tolerance(config.precision):
+        raise RunError(
+            f"the engine {engine.name} computes other log-probabilities than {type(model).__name__} of transformers: "
+            f"they differ by {difference:.3g} in {config.precision}, the tolerance is {tolerance(config.precision):g}",
+            where=str(weights),
+            do="use --engine transformers" if engine.name != "transformers" else "use eval.precision=fp32",
+        )
+    return {"tokens": len(own), "difference": difference, "tolerance": tolerance(config.precision)}
