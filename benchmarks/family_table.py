@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from families import FAMILIES, build
 
-from shiqbench.running.model_check import check_model
+from shiqbench.running.model_check import model_findings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,11 +66,11 @@ def table() -> str:
     rows = []
     for family, one in FAMILIES.items():
         with tempfile.TemporaryDirectory() as name:
-            rows.append(row(f"{family} (`{one.model_type}`)", check_model(build(family, Path(name)))))
+            rows.append(row(f"{family} (`{one.model_type}`)", model_findings(build(family, Path(name)))))
         sys.stderr.write(f"{family}\n")
     from shiqbench.models.embedded import EMBEDDED_MODEL, embedded_model
 
-    rows.append(row(f"{EMBEDDED_MODEL}, real weights", check_model(embedded_model())))
+    rows.append(row(f"{EMBEDDED_MODEL}, real weights", model_findings(embedded_model())))
     lines = ["|".join(cells.get(column, "") for column in COLUMNS) for cells in rows]
     return "".join(f"|{line}|\n" for line in ("|".join(COLUMNS), "|".join("---" for _ in COLUMNS), *lines))
 

@@ -68,12 +68,12 @@ def diagnose_model(text: str | None, engine: str | None, settings: Mapping[str, 
     from transformers.utils import logging
 
     from shiqbench.models.sources import find_model
-    from shiqbench.running.model_check import check_model
+    from shiqbench.running.model_check import model_findings
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     template = {key.removeprefix(TEMPLATE): value for key, value in settings.items()}
-    return check_model(find_model(text).folder(), engine or "transformers", template)
+    return model_findings(find_model(text).folder(), engine or "transformers", template)
 
 
 # -- software -----------------------------------------------------------------------------------------------

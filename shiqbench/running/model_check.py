@@ -14,11 +14,13 @@ from shiqbench.base.findings import Finding, State
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.generation import ChatGenerator, Sampling
 from shiqbench.episodes.rendering import Renderer, TokenSequence
+from shiqbench.models.vocabulary import check_vocabulary
 from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.registry import registry
+from shiqbench.running.checks import without_weights
 from shiqbench.running.template_check import probes, template_findings
 from shiqbench.training.own_forward import check_policy, tolerance
-from shiqbench.training.policy import Policy, _linear_names, pretrained, row_statistics, trainable
+from shiqbench.training.policy import Policy, linear_names, pretrained, row_statistics, trainable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +37,9 @@ CONTEXT = 4096  # tokens, for the engine
 ROOM = 1.3  # memory of a loaded model, in sizes of its weights
 
 
-def check_model(folder: Path, engine: str = "transformers", template: Mapping[str, Any] | None = None) -> list[Finding]:
+def model_findings(
+    folder: Path, engine: str = "transformers", template: Mapping[str, Any] | None = None
+) -> list[Finding]:
     """Check a model folder.
 
     Args:
@@ -48,13 +52,17 @@ def check_model(folder: Path, engine: str = "transformers", template: Mapping[st
     """
     build = registry().engine(engine).load()
     findings: list[Finding] = []
-    model = _attempt(findings, "model", partial(_empty_model, folder))
+    model = _attempt(findings, "model", partial(without_weights, folder))
     renderer = _attempt(findings, "rendering", partial(Renderer, folder, template))
     if renderer is not None:
         findings += template_findings(renderer, folder)
     if model is None or renderer is None:
         return findings
-    findings += [_vocabulary(renderer, model), _adapters(model)]
+    findings.append(_adapters(model))
+    vocabulary = _attempt(findings, "vocabulary", partial(_vocabulary, renderer, model, folder))
+    if vocabulary is None:
+        return findings
+    findings.append(vocabulary)
     needed, free = ROOM * 4e-9 * sum(p.numel() for p in model.parameters()), 1e-9 * machine.memory().available
     if needed > free:
         text = f"not compared: the model needs {needed:.1f} GB in {PRECISION}, and {free:.1f} GB are free"
@@ -81,35 +89,17 @@ def _attempt(findings: list[Finding], name: str, check: Callable[[], T]) -> T | 
     return None
 
 
-def _empty_model(folder: Path) -> Any:
-    """The model without weights, which takes no memory.
-
-    Raises:
-        ConfigError: The folder contains no causal language model.
-    """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-    except (OSError, ValueError) as error:
-        do = "give a folder with a causal language model in the transformers format"
-        raise ConfigError(f"cannot make the model: {error}", where=str(folder), do=do) from error
-
-
-def _vocabulary(renderer: Renderer, model: Any) -> Finding:
+def _vocabulary(renderer: Renderer, model: Any, folder: Path) -> Finding:
     tokens, rows = len(renderer.tokenizer), model.get_input_embeddings().weight.shape[0]
-    text = f"{tokens} tokens, {rows} rows in the embedding"
-    if tokens <= rows:
-        return Finding("vocabulary", State.OK, text)
-    return Finding("vocabulary", State.PROBLEM, text, "use the tokenizer that belongs to these weights")
+    check_vocabulary(renderer.tokenizer, rows, folder)
+    return Finding("vocabulary", State.OK, f"{tokens} tokens, {rows} rows in the embedding")
 
 
 def _adapters(model: Any) -> Finding:
-    names = ", ".join(_linear_names(model))
-    if names:
-        return Finding("LoRA", State.OK, names)
-    return Finding("LoRA", State.WARNING, "the model has no linear layers to adapt", "leave train.lora_rank at 0")
+    try:
+        return Finding("LoRA", State.OK, ", ".join(linear_names(model)))
+    except ConfigError as error:
+        return Finding("LoRA", State.WARNING, error.what, error.do)
 
 
 def _sampled(renderer: Renderer, start: Callable[[], Generator], context: int) -> Rendered:

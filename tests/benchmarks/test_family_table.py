@@ -9,7 +9,7 @@ from families import FAMILIES, build
 from family_table import COLUMNS, NUMBERS, row, rows_of_page
 
 from shiqbench.models.embedded import EMBEDDED_MODEL
-from shiqbench.running.model_check import check_model
+from shiqbench.running.model_check import model_findings
 
 QUICK = ("llama-2", "gemma-2", "qwen3", "phi-3", "granite-3", "glm-4-moe")
 
@@ -23,7 +23,7 @@ def test_the_page_has_every_family() -> None:
 )
 def test_a_row_of_the_page_holds(family: str, tmp_path: Path) -> None:
     page = rows_of_page()[family]
-    cells = row(page["family"], check_model(build(family, tmp_path)))
+    cells = row(page["family"], model_findings(build(family, tmp_path)))
     assert {c: cells.get(c, "") for c in COLUMNS if c not in NUMBERS} == {
         c: page[c] for c in COLUMNS if c not in NUMBERS
     }
