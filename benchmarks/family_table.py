@@ -27,6 +27,7 @@ COLUMNS = (
     *("other stop ids", "tools", "thinking", "date"),
 )
 NUMBERS = ("own forward pass", "engine")
+NAMED = 3  # kinds of conversation that a cell names at most
 TOOLS = {"offered tools", "tool calls", "tool results"}
 
 
@@ -58,7 +59,7 @@ def _counted(part: str, findings: Sequence[Finding]) -> str:
     count, _, rules = text.partition(" kinds of conversation as the template writes them")
     named = [f.name.partition(": ")[2] for f in findings if f.name.startswith(f"{part}: ")]
     kinds = [kind for names in named for kind in names.split(", ") if kind not in TOOLS]
-    return count + (f", not: {', '.join(kinds)}" if kinds and not count.startswith("0 ") else "") + rules
+    return count + (f", not: {', '.join(kinds)}" if 0 < len(kinds) <= NAMED else "") + rules
 
 
 def table() -> str:

@@ -46,7 +46,7 @@ def probes(renderer: Renderer) -> dict[str, Episode]:
         "an empty answer": _talk("Hi", "", "More", "No."),
         "letters of all kinds": _talk("Où est 東京? 🙂\n\n\tnaïve", "Là-bas: 日本."),
         SPECIAL: _talk(f"What is {renderer.end_of_turn_text} for?", "It ends a turn."),
-        "thoughts": _talk("Hi", f"{begin}\nHm.\n{end}\n\nHello.", "More", "No."),
+        "thoughts": _talk("Hi", f"{begin}\nHm.\n{end}\n\nHello.", "More", f"{begin}\nOh.\n{end}\n\nNo."),
         OFFERED: _talk("Hi there!", "Hello."),
         CALLS: [look, Message("assistant", "", extra={"tool_calls": [call]}), *replied],
         RESULTS: [look, *_talk(f"[{name}()]"), *replied],
@@ -121,7 +121,10 @@ def _compared(renderer: Renderer, episode: Episode) -> dict[str, Finding]:
 def _prompts(renderer: Renderer, episode: Episode) -> list[tuple[list[int], list[int]]]:
     """The prompt of every answer, as the model gets it and as the template writes it."""
     acting = [i for i, m in enumerate(episode.messages) if m.action]
-    return [(renderer.prompt(episode.messages[:i], episode.tools), _own_ids(renderer, episode, i)) for i in acting]
+    return [
+        (renderer.prompt(episode.messages[:i], episode.tools), _ids(renderer, _own_text(renderer, episode, i)))
+        for i in acting
+    ]
 
 
 def _answers(renderer: Renderer, episode: Episode) -> list[tuple[list[int], list[int]]]:
@@ -130,21 +133,31 @@ def _answers(renderer: Renderer, episode: Episode) -> list[tuple[list[int], list
     sequences = renderer.render(episode).sequences
     pairs = []
     for i, sequence in zip(acting[-len(sequences) :], sequences, strict=True):
-        own = _own_ids(renderer, episode, i + 1, generate=False)
+        text, prompt = _own_text(renderer, episode, i + 1, generate=False), _own_text(renderer, episode, i)
+        if not text.startswith(prompt):  # it asks for what it does not write: the answer follows the prompt
+            content = episode.messages[i].content
+            asked = next(k for k in range(len(content), -1, -1) if prompt.endswith(content[:k]))
+            text = prompt + content[asked:] + renderer.end_of_turn_text
+        own = _ids(renderer, text)
         end = max((at + 1 for at, token in enumerate(own) if token == renderer.end_of_turn), default=0)
         pairs.append((list(sequence.ids), own[:end]))
     return pairs
 
 
-def _own_ids(renderer: Renderer, episode: Episode, count: int, *, generate: bool = True) -> list[int]:
-    text = renderer.tokenizer.apply_chat_template(
-        [{"role": m.role, "content": m.content, **m.extra} for m in episode.messages[:count]],
-        tools=list(episode.tools) or None,
-        tokenize=False,
-        add_generation_prompt=generate,
-        strftime_now=DATE.strftime,
-        **renderer.template.arguments,
+def _own_text(renderer: Renderer, episode: Episode, count: int, *, generate: bool = True) -> str:
+    return str(
+        renderer.tokenizer.apply_chat_template(
+            [{"role": m.role, "content": m.content, **m.extra} for m in episode.messages[:count]],
+            tools=list(episode.tools) or None,
+            tokenize=False,
+            add_generation_prompt=generate,
+            strftime_now=DATE.strftime,
+            **renderer.template.arguments,
+        )
     )
+
+
+def _ids(renderer: Renderer, text: str) -> list[int]:
     return list(renderer.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
@@ -205,7 +218,10 @@ def _thinking(renderer: Renderer) -> Finding:
     facts = [f"{begin} {end}"]
     if begin in prompt(asked).rpartition(end)[2]:
         facts.append("the prompt begins a thought")
-    facts.append(f"earlier thoughts are {'kept' if 'Quite.' in prompt(before) else 'removed'}")
+    try:
+        facts.append(f"earlier thoughts are {'kept' if 'Quite.' in prompt(before) else 'removed'}")
+    except ConfigError:
+        facts.append("earlier thoughts are refused")
     if prompt(asked, enable_thinking=True) != prompt(asked, enable_thinking=False):
         facts.append("model.template.enable_thinking changes the prompt")
     return Finding("thinking", State.OK, "; ".join(facts))
