@@ -252,9 +252,11 @@ def _machine() -> list[Finding]:
     fast = "amx_bf16" in flags or "avx512_bf16" in flags
     text = f"{platform.machine()}, {' '.join(known) or 'no known vector flags'}"
     text += "" if fast else "; bf16 has no hardware support, fp32 may be faster (--set train.precision=fp32)"
+    slow = machine.bf16_is_slow()
+    do = "use --set train.precision=fp32 and --set start.train.precision=fp32" if slow else ""
     findings = [
         Finding("cores", State.OK, f"{machine.cores()} usable of {os.cpu_count()}"),
-        Finding("cpu", State.OK, text),
+        Finding("cpu", State.WARNING if slow else State.OK, text, do),
     ]
     total, available = (size / 1e9 for size in machine.memory())
     scarce = available < 4

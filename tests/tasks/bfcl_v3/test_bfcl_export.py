@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from official import DECODE, EVALUATE, run_official
 from shiqbench_tasks.bfcl_v3 import offline
-from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, Parsed
+from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, Parsed, write
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import load_entries
 from shiqbench_tasks.bfcl_v3.leaderboard import NAMES, official_result, write_runs
@@ -220,6 +220,23 @@ def test_nothing_that_ran_no_tool_here_runs_there(version: DataVersion, tmp_path
     export(records, tmp_path, version)
     assert_scored_alike(records, tmp_path / "run-0", version)
     assert not trace.exists()
+
+
+@every_version
+def test_odd_calls_under_the_official_prompt_are_scored_alike(version: DataVersion, tmp_path: Path) -> None:
+    root = fetch(version.wheel)
+    entry = next(e for e in load_entries(root, "base", version) if "GorillaFileSystem" in e.classes)
+    dialogue = Dialogue(entry, root, setting=OfficialPrompt(root, version.name))
+    odd = "[GorillaFileSystem.ls(), ls(a=1e999), ls(**{'a': 1}), run(), cat(file_name=ls(a=1)), ls()(), f(a={'b': {}})]"
+    say(dialogue, odd)
+    assert len(dialogue.turns[0].responses) == 7
+    for calls in entry.ground_truth:
+        say(dialogue, *([write(calls)] if calls else []), "Done (all of it).")
+    records = records_of([dialogue])
+    assert records[0]["valid"]
+    assert records[0]["parseable_messages"] == records[0]["assistant_messages"]
+    export(records, tmp_path, version)
+    assert_scored_alike(records, tmp_path / "run-0", version)
 
 
 def test_what_the_official_tools_see_otherwise_is_named(tmp_path: Path, v4_root: Path) -> None:
