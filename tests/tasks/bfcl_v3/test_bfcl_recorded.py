@@ -124,9 +124,7 @@ def test_disagreement_with_a_recorded_score_is_counted(
     assert facts["disagreeing"] == [f"{v4_base[1].id}/0-recorded"]
 
 
-def test_a_result_folder_finds_the_scores_next_to_it(
-    v4_root: Path, v4_base: tuple[Entry, ...], tmp_path: Path
-) -> None:
+def test_a_result_folder_finds_the_scores_next_to_it(v4_root: Path, v4_base: tuple[Entry, ...], tmp_path: Path) -> None:
     scores = [{"accuracy": 0.0}, _failure(v4_base[0], "multi_turn:instance_state_mismatch")]
     folder = _write(tmp_path, [{"id": v4_base[0].id, "result": _truth(v4_base[0])}], scores) / "result"
     before = recording_sha256(folder)
