@@ -11,7 +11,7 @@ from shiqbench.base.files import write_json
 from shiqbench.store.cell import mark_done
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 UNTRAINED = {"embedded": "some model"}
@@ -61,8 +61,10 @@ def evaluation(
     update: int | None = None,
     reduced: bool = False,
     interval: tuple[float, float] | None = None,
+    records: Mapping[str, Sequence[Any]] | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> Path:
-    """Write a finished evaluation of a cell, with these scores as records."""
+    """Write a finished evaluation of a cell, with these scores as records; ``records`` adds or replaces columns."""
     recipe = {
         "schema": 1,
         "train": f"{of.name:<064}".replace(" ", "0"),
@@ -80,7 +82,11 @@ def evaluation(
     write_json(folder / "config.json", recipe)
     write_json(folder / "manifest.json", {"seconds": {"total": 1.0}, "reduced": reduced})
     primary = {"name": metric, "value": value, "low": low, "high": high, "higher_is_better": higher}
-    write_json(folder / "metrics.json", {"primary": primary, "metrics": {metric: value, "return": 1 - value}})
-    pd.DataFrame({"id": [f"x{i}" for i in range(len(scores))], metric: scores}).to_parquet(folder / "records.parquet")
+    write_json(
+        folder / "metrics.json",
+        {"primary": primary, "metrics": {metric: value, "return": 1 - value, **(metrics or {})}},
+    )
+    columns = {"id": [f"x{i}" for i in range(len(scores))], metric: scores, **(records or {})}
+    pd.DataFrame(columns).to_parquet(folder / "records.parquet")
     mark_done(folder, list(folder.glob("*.*")))
     return folder

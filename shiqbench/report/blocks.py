@@ -6,6 +6,7 @@ recipe, so they separate blocks or rows.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,7 @@ def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask
             start = found[0].cell.start or found[0].cell.model
             said = f"the start {label}".strip() if is_start else label
             rows.append(Row(found[0].cell.algorithm, said, start, found, over_seeds(found), is_start))
-    rows.sort(key=lambda r: (-r.estimate.value if higher else r.estimate.value, r.name))
+    rows.sort(key=lambda r: (not math.isfinite(v := r.estimate.value), -v if higher else v, r.name))
     return Block(
         task=setting.value["task"],
         split=str((setting.value.get("eval") or {}).get("split", "")),
@@ -102,4 +103,6 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
             continue
         row.difference = against(row.evaluations, theirs[0].evaluations, known.scores.get(block.metric), book)
         if row.difference is None:
-            block.notes.append(f"{row.name} is not compared with {baseline}: they share no seed")
+            seeds, others = set(row.seeds), set(theirs[0].seeds)
+            lacking = "scored example" if not seeds or not others or seeds & others else "seed"
+            block.notes.append(f"{row.name} is not compared with {baseline}: they share no {lacking}")

@@ -9,7 +9,8 @@ contains the truth about 75 times in 100), so none is used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import numpy as np
 from shiqbench.stats.intervals import difference, joined, sign_test, student
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -68,6 +69,7 @@ class Difference:
         better: Number of examples (or seeds, if only these are compared) where the mean over seeds is better.
         worse: Number of those where it is worse.
         p: p-value of the exact two-sided sign test.
+        left_out: Example -> the reason why it is left out on both sides.
     """
 
     estimate: Estimate
@@ -76,6 +78,7 @@ class Difference:
     better: int
     worse: int
     p: float
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def over_seeds(evaluations: Sequence[EvaluationEntry]) -> Estimate:
@@ -86,6 +89,8 @@ def over_seeds(evaluations: Sequence[EvaluationEntry]) -> Estimate:
     """
     values = [float(e.primary["value"]) for e in evaluations]
     value, (low, high) = fmean(values), _over_examples(evaluations)
+    if not math.isfinite(value):
+        return Estimate(value, None, None, "no interval: a value is not finite")
     if len(values) == 1:
         return Estimate(value, low, high, ONE_SEED)
     return Estimate(value, *joined(value, (low, high), student(values)), _over(len(values)))
@@ -103,7 +108,7 @@ def _over(seeds: int) -> str:
 def against(
     row: Sequence[EvaluationEntry], baseline: Sequence[EvaluationEntry], how: Scores | None, book: ScoreBook
 ) -> Difference | None:
-    """Subtract the baseline from a row, seed by seed and example by example; None without a common seed.
+    """Subtract the baseline from a row, seed by seed and example by example; None without a common seed or example.
 
     An algorithm that trains nothing has no seed; it is paired with every seed.
 
@@ -114,16 +119,23 @@ def against(
         book: Reads the single scores.
     """
     pairs = _pairs(row, baseline)
+    if how is None:
+        pairs = [(a, b) for a, b in pairs if math.isfinite(a.primary["value"] - b.primary["value"])]
     if not pairs:
         return None
     mine, theirs = [a for a, _ in pairs], [b for _, b in pairs]
     by_seed = [float(a.primary["value"]) - float(b.primary["value"]) for a, b in pairs]
     value, intervals = fmean(by_seed), [student(by_seed)] if len(pairs) > 1 else []
-    signs, units, said = by_seed, None, f"over {len(pairs)} seeds"
+    signs, units, said, left_out = by_seed, None, f"over {len(pairs)} seeds", {}
     if how is not None:
-        one, other = (book.of(side, how).means() for side in (mine, theirs))
-        if not one.columns.equals(other.columns):
+        both = book.both(mine, theirs, how)
+        if both is None or both[0].value.empty:
             return None
+        one, other = (side.means() for side in both)
+        left_out = both[0].left_out
+        if left_out:
+            by_seed = (one.to_numpy().mean(axis=1) - other.to_numpy().mean(axis=1)).tolist()
+            value, intervals = fmean(by_seed), [student(by_seed)] if len(pairs) > 1 else []
         a, b = one.to_numpy().mean(axis=0), other.to_numpy().mean(axis=0)
         signs, units, said = (a - b).tolist(), len(a), _over(len(pairs))
         if how.share:
@@ -133,7 +145,9 @@ def against(
     low, high = joined(value, *intervals) if intervals else (None, None)
     higher = 1 if row[0].primary["higher_is_better"] else -1
     better, worse = (sum(higher * side * d > SAME for d in signs) for side in (1, -1))
-    return Difference(Estimate(value, low, high, said), len(pairs), units, better, worse, sign_test(better, worse))
+    return Difference(
+        Estimate(value, low, high, said), len(pairs), units, better, worse, sign_test(better, worse), left_out
+    )
 
 
 def _share(evaluations: Sequence[EvaluationEntry]) -> tuple[float, float, float]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.report.notes import brief_seeds
@@ -87,7 +89,16 @@ def as_json(report: Report) -> str:
     ]
     unfinished = [{"folder": u.folder, "cause": u.cause, "what": u.what} for u in report.index.unfinished]
     whole = {"results": str(report.index.results), "blocks": blocks, "unfinished": unfinished, "notes": report.notes}
-    return json.dumps(whole, indent=2) + "\n"
+    return json.dumps(_finite(whole), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for NaN and infinity, which are no JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def flat(block: Block, row: Row) -> dict[str, Any]:
@@ -123,6 +134,7 @@ def _numbers(row: Row) -> dict[str, Any]:
         "worse": d.worse if d else None,
         "compared_seeds": d.seeds if d else None,
         "compared_examples": d.units if d else None,
+        "left_out_examples": len(d.left_out) if d else None,
         "sign_test_p": d.p if d else None,
         "updates": row.spent("updates"),
         "tokens": row.spent("tokens"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from shiqbench.store.index import Index, Unfinished
 
 ALIKE = 0.05  # budgets in tokens that differ by less are equal: training ends with a whole batch
-MOST_LINES = 5  # failures that are listed one by one
+MOST_LINES = 5  # failures, examples and metrics that are listed one by one
 
 
 def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
@@ -22,6 +23,8 @@ def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
     if reduced := [r for r in block.rows if r.reduced]:
         which = "" if len(reduced) == len(block.rows) else f" ({_names(reduced)})"
         found.append(f"REDUCED setting, not comparable with the official one{which}")
+    found += _not_finite(block)
+    found += _left_out(block)
     found += _budgets(block.rows)
     found += _seeds(block.rows)
     found += _intervals(block)
@@ -30,6 +33,34 @@ def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
     )
     trained_on = {r.evaluations[0].folder.split("/")[0] for r in block.rows}
     return found + missing(u for u in index.unfinished if u.folder.split("/")[0] in trained_on)
+
+
+def _not_finite(block: Block) -> list[str]:
+    """Results of older versions and of tasks that no test kit has checked may hold NaN or infinity."""
+    bad = [
+        f"{r.name}{'' if e.cell.seed is None else f' seed {e.cell.seed}'} {name}={value}"
+        for r in block.rows
+        for e in r.evaluations
+        for name, value in e.metrics.items()
+        if not math.isfinite(value)
+    ]
+    return [f"NOT FINITE, no result: {_first(bad)}; evaluate again with a task that gives numbers"] if bad else []
+
+
+def _left_out(block: Block) -> list[str]:
+    found = []
+    for r in block.rows:
+        if r.difference is not None and r.difference.left_out:
+            out = [f"{unit} ({why})" for unit, why in r.difference.left_out.items()]
+            total = len(out) + (r.difference.units or 0)
+            found.append(
+                f"{r.name} less {block.baseline}: {len(out)} of {total} examples left out on both sides: {_first(out)}"
+            )
+    return found
+
+
+def _first(words: list[str]) -> str:
+    return ", ".join(words[:MOST_LINES]) + (f" and {len(words) - MOST_LINES} more" if len(words) > MOST_LINES else "")
 
 
 def _budgets(rows: Iterable[Row]) -> list[str]:

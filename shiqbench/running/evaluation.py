@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from shiqbench.base.digest import digest
-from shiqbench.base.errors import EngineError
+from shiqbench.base.errors import EngineError, PluginError
 from shiqbench.base.files import read_records, replacing, write_json
 from shiqbench.base.manifest import manifest, peak_memory_gb
 from shiqbench.episodes.generation import ChatGenerator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.task import Metrics, Record
 
 ATTEMPTS = 2  # a failure of the machine is retried once with a new engine, from the wave in which it happened
+SHOWN = 5  # numbers that are not finite and are named
 JOURNAL = ".journal.jsonl"  # in the evaluation's folder until the evaluation is done
 
 
@@ -95,6 +97,7 @@ def _evaluate(
     plan.check_data(cell)
     facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
     result = plan.task.metrics(records)
+    check_finite(records, result, plan.name)
     config_file, manifest_file = folder / "config.json", folder / "manifest.json"
     records_file, metrics_file = folder / "records.parquet", folder / "metrics.json"
     write_json(config_file, plan.eval_recipe(cell, update))
@@ -176,6 +179,29 @@ def _context(
         return None if cell.digest == plan.base.digest else read_records(plan.eval_folder(plan.base))
 
     return EvaluationContext(renderer, reference, logprobs, base)
+
+
+def check_finite(records: Sequence[Record], result: Metrics, task: str) -> None:
+    """Refuse NaN and infinity: no comparison could use them.
+
+    Args:
+        records: Records of the evaluation.
+        result: Its metrics.
+        task: Name of the task.
+
+    Raises:
+        PluginError: A number of a record or a metric is not finite.
+    """
+    ends = {f"{result.primary.name} low": result.primary.low, f"{result.primary.name} high": result.primary.high}
+    values = {result.primary.name: result.primary.value, **ends, **result.metrics}
+    bad = [f"metric {name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+    for r in records:
+        bad += [f"{k} of {r.get('id')} is {v}" for k, v in r.items() if isinstance(v, float) and not math.isfinite(v)]
+    if bad:
+        more = f", and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        raise PluginError(
+            f"{', '.join(bad[:SHOWN])}{more}", where=f"task {task}", do="give a number, or None where there is none"
+        )
 
 
 def metrics_json(result: Metrics, plan: RunPlan) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Evaluations whose engine fails."""
+"""Evaluations whose engine fails, or whose numbers are none."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shiqbench.base.errors import DivergedError, EngineError
+from shiqbench.base.errors import DivergedError, EngineError, PluginError
 from shiqbench.episodes.episode import Message
 from shiqbench.episodes.generation import ChatGenerator, Completion, Sampling
 from shiqbench.episodes.journal import JournaledGenerator
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.plugin.config import EvalConfig
-from shiqbench.running.evaluation import _generate
+from shiqbench.plugin.task import Metrics, Primary
+from shiqbench.running.evaluation import _generate, check_finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -104,3 +105,27 @@ def test_weights_that_are_not_finite_are_no_failure_of_the_machine(tiny_model: P
     with pytest.raises(DivergedError, match="not finite"):
         play_with(holder, tiny_model, tmp_path)
     assert holder.closed == 0
+
+
+@pytest.mark.parametrize(
+    ("record", "primary", "metrics", "said"),
+    [
+        ({"id": "a", "wins": math.nan}, (0.5, 0.1, 0.9), {}, "wins of a is nan"),
+        ({"id": "a", "cost": -math.inf}, (0.5, 0.1, 0.9), {}, "cost of a is -inf"),
+        ({"id": "a"}, (0.5, 0.1, 0.9), {"length": math.inf}, "metric length is inf"),
+        ({"id": "a"}, (math.nan, 0.1, 0.9), {}, "metric wins is nan"),
+        ({"id": "a"}, (0.5, 0.1, math.inf), {}, "metric wins high is inf"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_name(
+    record: dict[str, Any], primary: tuple[float, float, float], metrics: dict[str, float], said: str
+) -> None:
+    with pytest.raises(PluginError, match=said):
+        check_finite([{"id": "b", "wins": 1.0}, record], Metrics(Primary("wins", *primary), metrics), "theirs")
+
+
+def test_missing_numbers_are_allowed_and_many_bad_ones_are_counted() -> None:
+    good = Metrics(Primary("wins", 0.5, 0.1, 0.9), {"wins": 0.5})
+    check_finite([{"id": "a", "wins": None, "name": "nan", "count": 3}], good, "theirs")
+    with pytest.raises(PluginError, match=r"of e4 is nan, and 5 more \(task theirs\)"):
+        check_finite([{"id": f"e{i}", "wins": math.nan} for i in range(10)], good, "theirs")
