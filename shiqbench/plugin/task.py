@@ -86,6 +86,9 @@ class Scores:
         of: Column with the total that the score is a part of; None counts 1 per record.
         share: True if the metric is a share of trials, between 0 and 1.
         without: Column -> value; records with this value enter no score.
+        only: Column -> value; records with another value belong to other metrics.
+        key: If ``value`` is a column of JSON objects, the entry that is the score: a number, or a list of numbers, of
+            whose count their sum is a part.
     """
 
     unit: str
@@ -93,6 +96,8 @@ class Scores:
     of: str | None = None
     share: bool = False
     without: Mapping[str, str] = field(default_factory=dict)
+    only: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,11 @@ class TaskBase(ABC):
     def provides(self) -> frozenset[Need]:
         """All needs of algorithms that this task meets during training."""
         return self.offers
+
+    @classmethod
+    def scores_of(cls, metric: str) -> Scores | None:
+        """The columns that make a primary metric; override it if the names of metrics depend on the configuration."""
+        return cls.scores.get(metric)
 
     def table_columns(self) -> tuple[tuple[str, str, str], ...]:
         """The extra columns under this configuration."""

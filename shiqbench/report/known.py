@@ -33,6 +33,11 @@ class KnownTask:
     scores: Mapping[str, Scores] = field(default_factory=dict)
     training_curve: tuple[str, str] | None = None
 
+    def scores_of(self, metric: str) -> Scores | None:
+        """The columns that make a primary metric; None if cells can be compared only by seed."""
+        found = self.scores.get(metric)
+        return found if found is not None or self.spec is None else self.spec.load().scores_of(metric)
+
     def columns_of(self, setting: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
         """Further metrics to show: name, heading, format."""
         task = self._task(setting)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.store.index.reading import checked_frame
@@ -98,14 +99,28 @@ class ScoreBook:
         one, other = (UnitScores(found.value[at], found.of[at], found.left_out) for at in (slice(n), slice(n, None)))
         return one, other
 
+    def gives(self, evaluation: EvaluationEntry, how: Scores) -> bool:
+        """Whether the scores make the metric; a task whose scores are in JSON may aggregate them in any way."""
+        if how.key is None:
+            return True
+        total = self._one(evaluation.folder, how)[["value", "of"]].sum()
+        return bool(total["of"] > 0) and math.isclose(
+            total["value"] / total["of"], evaluation.primary["value"], rel_tol=1e-6, abs_tol=1e-9
+        )
+
     def _one(self, folder: str, how: Scores) -> pd.DataFrame:
         """By unit: ``value``, ``of``, ``scored`` (whether a record has a score), ``why`` (a record has none)."""
         if (folder, how.value) not in self._read:
-            names = [how.unit, how.value, *([how.of] if how.of else []), *how.without]
+            names = [how.unit, how.value, *([how.of] if how.of else []), *how.without, *how.only]
             records = checked_frame(self._results / folder, list(dict.fromkeys(names)))
-            frame = records[[how.unit]].assign(
-                value=records[how.value].astype(float), of=records[how.of].astype(float) if how.of else 1.0
-            )
+            for column, value in how.only.items():
+                records = records[records[column] == value]
+            if how.key is not None:
+                pairs = [_entry(json.loads(text).get(how.key)) for text in records[how.value]]
+                value, of = [v for v, _ in pairs], [n for _, n in pairs]
+            else:
+                value, of = records[how.value].astype(float), records[how.of].astype(float) if how.of else 1.0
+            frame = records[[how.unit]].assign(value=value, of=of)
             finite = frame[["value", "of"]].abs().max(axis=1, skipna=False) < math.inf
             frame["why"] = finite.map({True: "", False: NOT_FINITE})
             for column, value in how.without.items():
@@ -114,3 +129,11 @@ class ScoreBook:
             totals = {"value": "sum", "of": "sum", "why": "max", "scored": "any"}
             self._read[folder, how.value] = frame.groupby(how.unit).agg(totals).sort_index()
         return self._read[folder, how.value]
+
+
+def _entry(value: Any) -> tuple[float, float]:
+    """Score and whole of an entry; NaN if it is no number."""
+    found = value if isinstance(value, list) else [value]
+    if not all(isinstance(v, bool | int | float) for v in found):
+        return math.nan, 1.0
+    return float(sum(found)), float(len(found))

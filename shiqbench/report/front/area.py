@@ -4,6 +4,9 @@ A front is the upper concave envelope of an algorithm's points and of the origin
 mixture that answers a share of the prompts with one policy and the rest with another has the value on the line between
 them. Its distance is at most the distance on that line, because the divergence is convex.
 
+The best of several noisy points looks too good on the prompts on which it was chosen. So the points of a front are
+chosen on one half of the prompts and measured on the other half, both ways, and the two areas are averaged.
+
 Legend: P points, N prompts, R resamples.
 """
 
@@ -15,14 +18,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Halves = tuple[Floats, Floats]
 
-RESAMPLES = 2000
-FEWEST = 20  # prompts; with fewer, a percentile interval is too short
+RESAMPLES = 400
+FEWEST = 20  # prompts; with fewer, the halves are too small for an interval
 
 
 def envelope(distance_P: Sequence[float], gain_P: Sequence[float]) -> list[int]:
@@ -48,29 +52,80 @@ def _turns_down(a: tuple[float, float], b: tuple[float, float], c: tuple[float, 
 
 
 def mean_gain(distance_P: Sequence[float], gain_P: Sequence[float], farthest: float) -> float:
-    """Area below the front up to ``farthest``, divided by ``farthest``."""
-    on = envelope(distance_P, gain_P)
-    xs, ys = [0.0, *(distance_P[i] for i in on)], [0.0, *(gain_P[i] for i in on)]
-    edge = float(np.interp(farthest, xs, ys))  # beyond the last point the front is flat
+    """Area below the line from the origin through these points up to ``farthest``, divided by ``farthest``."""
+    points = sorted(zip(distance_P, gain_P, strict=True))
+    xs, ys = [0.0, *(x for x, _ in points)], [0.0, *(y for _, y in points)]
+    edge = float(np.interp(farthest, xs, ys))  # beyond the last point the line is flat
     inside = [(x, y) for x, y in zip(xs, ys, strict=True) if x < farthest]
     corners = [*inside, (farthest, edge)]
     area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(corners))
     return float(area / farthest)
 
 
-def mean_gains(distance_RP: Floats, gain_RP: Floats, farthest: float) -> Floats:
-    """:func:`mean_gain` of every resample, [R]."""
-    both = zip(distance_RP.tolist(), gain_RP.tolist(), strict=True)
-    return np.array([mean_gain(distances, gains, farthest) for distances, gains in both])
+def mean_gains(distance: Halves, gain: Halves, farthest: float) -> Floats:
+    """Mean gain of the front of every resample, [R]: chosen on one half and measured on the other, both ways.
+
+    Args:
+        distance: Mean distances of each half, [R, P].
+        gain: Mean gains of each half, [R, P].
+        farthest: Distance up to which the gain is averaged.
+    """
+
+    def measured(x: list[float], y: list[float], on: list[int]) -> float:
+        return mean_gain([x[i] for i in on], [y[i] for i in on], farthest)
+
+    return _both_ways(distance, gain, envelope, measured)
 
 
-def weights_of_resamples(prompts: int, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
-    """Share of every prompt in every resample, [R, N]; the first row is the sample itself."""
-    counts = np.random.default_rng(seed).multinomial(prompts, [1 / prompts] * prompts, size=resamples)
-    return np.concatenate((np.ones((1, prompts)), counts)).astype(np.float64) / np.float64(prompts)
+def best_points(distance: Halves, gain: Halves) -> Halves:
+    """Distance and gain of the best point of every resample, [R] each: chosen and measured as in mean_gains.
+
+    Args:
+        distance: Mean distances of each half, [R, P].
+        gain: Mean gains of each half, [R, P].
+    """
+
+    def best(_: Sequence[float], y: Sequence[float]) -> list[int]:
+        return [max(range(len(y)), key=y.__getitem__)]
+
+    return (
+        _both_ways(distance, gain, best, lambda x, _, on: x[on[0]]),
+        _both_ways(distance, gain, best, lambda _, y, on: y[on[0]]),
+    )
 
 
-def percentiles(values_R: Floats) -> tuple[float, float]:
-    """95 % percentile interval of a bootstrap."""
-    low, high = np.percentile(values_R, [2.5, 97.5])
-    return float(low), float(high)
+def _both_ways(
+    distance: Halves,
+    gain: Halves,
+    choose: Callable[[list[float], list[float]], list[int]],
+    measure: Callable[[list[float], list[float], list[int]], float],
+) -> Floats:
+    (x, other_x), (y, other_y) = ([half.tolist() for half in both] for both in (distance, gain))
+    there = [measure(c, d, choose(a, b)) for a, b, c, d in zip(x, y, other_x, other_y, strict=True)]
+    back = [measure(a, b, choose(c, d)) for a, b, c, d in zip(x, y, other_x, other_y, strict=True)]
+    averaged: Floats = (np.array(there) + np.array(back)) / 2
+    return averaged
+
+
+def weights_of_resamples(prompts: int, seed: int = 0, resamples: int = RESAMPLES) -> Halves:
+    """Weight of every prompt in every resample of each half, [R, N]; the first row is the sample itself.
+
+    Each half is resampled for itself, so no prompt is in both.
+    """
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(prompts)
+    halves = []
+    for at in (shuffled[::2], shuffled[1::2]):
+        share: Floats = np.zeros((resamples + 1, prompts), dtype=np.float64)
+        share[0, at] = 1.0
+        share[1:, at] = rng.multinomial(len(at), [1 / len(at)] * len(at), size=resamples)
+        halves.append(share / len(at))
+    return halves[0], halves[1]
+
+
+def interval(values_R: Floats, prompts: int) -> tuple[float, float]:
+    """95 % interval of the first value: Student's, with the deviation of the resamples as the standard error."""
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(prompts - 2, 0.975)) * float(np.std(values_R[1:], ddof=1))
+    return float(values_R[0]) - half, float(values_R[0]) + half

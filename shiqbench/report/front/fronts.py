@@ -1,4 +1,4 @@
-"""One front per algorithm of a group, with its area and an interval from resampled prompts."""
+"""One front per algorithm of a group: chosen on half of the prompts, measured on the other, with an interval."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import numpy as np
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.suggest import did_you_mean
 from shiqbench.report.estimates import Estimate
-from shiqbench.report.front.area import FEWEST, envelope, mean_gains, percentiles, weights_of_resamples
+from shiqbench.report.front.area import FEWEST, best_points, envelope, interval, mean_gains, weights_of_resamples
 from shiqbench.report.front.members import by_prompt
+from shiqbench.stats.intervals import student
 
 if TYPE_CHECKING:
     from shiqbench.plugin.task import FrontAxes
     from shiqbench.report.front.members import Group
+
+ALIKE = 0.05  # reaches that differ by less are equal
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class FrontPoint:
         seeds: Number of averaged evaluations.
         distance: Distance from the origin.
         value: Value of the member; higher is better.
-        front: Whether it is on its algorithm's front.
+        front: Whether it is on its algorithm's front, chosen on all prompts.
     """
 
     algorithm: str
@@ -48,15 +51,21 @@ class Front:
     Attributes:
         algorithm: Name of the algorithm.
         points: Number of points of the algorithm.
-        on_front: Number of points on the front.
-        gain: Mean gain over the origin, up to the farthest distance of the group.
+        on_front: Number of points on the front, chosen on all prompts.
+        reach: Distance of its farthest point.
+        gain: Mean gain over the origin, up to the common reach.
+        best: Value of its best point.
+        best_distance: Distance of its best point.
         against: This gain minus the baseline's, on the same resamples; None without a baseline.
     """
 
     algorithm: str
     points: int
     on_front: int
+    reach: float
     gain: Estimate
+    best: Estimate
+    best_distance: Estimate
     against: Estimate | None
 
 
@@ -67,11 +76,12 @@ class Fronts:
     Attributes:
         origin: Value of the origin.
         origin_name: Algorithm of the origin.
-        farthest: Distance of the farthest point; gains are averaged up to it.
+        farthest: The common reach: the smallest reach of all algorithms that moved. Gains are averaged up to it.
         prompts: Number of prompts of each evaluation.
         baseline: Algorithm that the others are compared with.
         fronts: Fronts, best first.
         points: Points of all fronts.
+        notes: What makes the fronts hard to compare, one line each.
     """
 
     origin: Estimate
@@ -81,6 +91,7 @@ class Fronts:
     baseline: str | None
     fronts: tuple[Front, ...]
     points: tuple[FrontPoint, ...]
+    notes: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """The fronts as JSON values."""
@@ -91,7 +102,8 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
     """Place the points, draw the fronts, resample the prompts.
 
     Prompts are resampled for all points together, so that the effect of an easy prompt on all points cancels in
-    differences. Seeds of one point are averaged first: the interval says nothing about other seeds.
+    differences. A front is chosen on one half of the prompts and measured on the other, both ways. Seeds of one point
+    are averaged first: the interval says nothing about other seeds.
 
     Raises:
         ConfigError: The baseline does not exist, or evaluations of one setting have different prompts.
@@ -113,40 +125,69 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
                 do="evaluate both again",
             )
     prompts = len(origin)
-    share_RN = weights_of_resamples(prompts, seed)
-    distance_RP = share_RN @ np.array([f[axes.distance] for f in frames]).T
-    value_RP = share_RN @ np.array([f[axes.value] for f in frames]).T
-    origin_R = share_RN @ np.array(origin[axes.value])
-    farthest = float(distance_RP[0].max())
+    halves = weights_of_resamples(prompts, seed)
+    distance_NP = np.array([f[axes.distance] for f in frames]).T
+    gain_NP = np.array([f[axes.value] for f in frames]).T - np.array(origin[axes.value])[:, None]
+    columns = {n: [i for i, p in enumerate(group.members) if p.algorithm == n] for n in names}
+    distance_P, gain_P = distance_NP.mean(axis=0), gain_NP.mean(axis=0)
+    reach = {n: float(distance_P[at].max()) for n, at in columns.items()}
+    farthest = min((r for r in reach.values() if r > 0), default=0.0)
     if farthest <= 0:
         raise ConfigError(
             "no point has moved away from its origin", where=str(group.origin), do="train with a higher train.lr"
         )
+    how = f"over {prompts} prompts, these seeds"
+
+    def mean(values_N: Any) -> Estimate:
+        low, high = student(values_N.tolist()) if prompts >= FEWEST else (None, None)
+        return Estimate(float(values_N.mean()), low, high, how)
 
     def estimate(values_R: Any) -> Estimate:
-        low, high = percentiles(values_R[1:]) if prompts >= FEWEST else (None, None)
-        return Estimate(float(values_R[0]), low, high, f"over {prompts} prompts")
+        low, high = interval(values_R, prompts) if prompts >= FEWEST else (None, None)
+        return Estimate(float(values_R[0]), low, high, how)
 
-    columns = {n: [i for i, p in enumerate(group.members) if p.algorithm == n] for n in names}
-    gain_RP = value_RP - origin_R[:, None]
-    gain_R = {n: mean_gains(distance_RP[:, at], gain_RP[:, at], farthest) for n, at in columns.items()}
-    on = {at[i] for at in columns.values() for i in envelope(distance_RP[0, at].tolist(), gain_RP[0, at].tolist())}
+    def of_halves(values_NP: Any, at: list[int]) -> tuple[Any, Any]:
+        return halves[0] @ values_NP[:, at], halves[1] @ values_NP[:, at]
+
+    value_NP = gain_NP + np.array(origin[axes.value])[:, None]
+    gain_R = {n: mean_gains(of_halves(distance_NP, at), of_halves(gain_NP, at), farthest) for n, at in columns.items()}
+    best = {n: best_points(of_halves(distance_NP, at), of_halves(value_NP, at)) for n, at in columns.items()}
+    on = {at[i] for at in columns.values() for i in envelope(distance_P[at].tolist(), gain_P[at].tolist())}
     fronts = [
         Front(
             name,
             len(at),
             len(on.intersection(at)),
+            reach[name],
             estimate(gain_R[name]),
-            estimate(gain_R[name] - gain_R[baseline]) if baseline not in (None, name) else None,
+            *reversed([estimate(each) for each in best[name]]),
+            against=estimate(gain_R[name] - gain_R[baseline]) if baseline not in (None, name) else None,
         )
         for name, at in columns.items()
     ]
     placed = [
         FrontPoint(
-            p.algorithm, p.label, p.update, len(p.folders), estimate(distance_RP[:, i]), estimate(value_RP[:, i]),
-            i in on,
+            p.algorithm, p.label, p.update, len(p.folders), mean(distance_NP[:, i]), mean(value_NP[:, i]), i in on
         )
         for i, p in enumerate(group.members)
     ]  # fmt: skip
     fronts.sort(key=lambda f: -f.gain.value)
-    return Fronts(estimate(origin_R), group.origin_name, farthest, prompts, baseline, tuple(fronts), tuple(placed))
+    origin_value = mean(np.array(origin[axes.value]))
+    return Fronts(
+        origin_value, group.origin_name, farthest, prompts, baseline, tuple(fronts), tuple(placed), _notes(fronts)
+    )
+
+
+def _notes(fronts: list[Front]) -> tuple[str, ...]:
+    """Unequal sweeps, unequal reaches, and algorithms that did not move."""
+    found = []
+    if len({f.points for f in fronts}) > 1:
+        counts = ", ".join(f"{f.algorithm} {f.points}" for f in fronts)
+        found.append(f"UNEQUAL points: {counts}; a larger sweep has more to choose from")
+    moved = [f for f in fronts if f.reach > 0]
+    if max(f.reach for f in moved) > (1 + ALIKE) * min(f.reach for f in moved):
+        reaches = ", ".join(f"{f.algorithm} {f.reach:.3f}" for f in moved)
+        found.append(f"UNEQUAL reach: {reaches}; gains are averaged over the common range only")
+    if still := [f.algorithm for f in fronts if f.reach <= 0]:
+        found.append(f"{', '.join(still)} did not move and set no limit to the common range")
+    return tuple(found)

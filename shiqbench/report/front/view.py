@@ -27,10 +27,9 @@ def as_frame(fronts: Fronts) -> pd.DataFrame:
     versus = [] if fronts.baseline is None else [f"less {fronts.baseline}'s [95 %]"]
     found = []
     for front in fronts.fronts:
-        best = max((p for p in fronts.points if p.algorithm == front.algorithm), key=lambda p: p.value.value)
         against = [] if fronts.baseline is None else [str(front.against or "-")]
         counts = [front.algorithm, str(front.points), str(front.on_front)]
-        found.append([*counts, *map(str, (front.gain, best.value, best.distance)), *against])
+        found.append([*counts, *map(str, (front.gain, front.best, front.best_distance)), *against])
     return pd.DataFrame(found, columns=pd.Index([*HEAD, *versus]))
 
 
@@ -40,14 +39,16 @@ def title(group: Group, fronts: Fronts, axes: FrontAxes) -> str:
     return (
         f"{group.setting['task']} on {evaluation['split']}, {group.setting['engine']}, setting {group.digest}: "
         f"{axes.value_name} against {axes.distance_name}; from {fronts.origin_name} with {fronts.origin}; "
-        f"gain averaged over distances up to {fronts.farthest:.3f}; {fronts.prompts} prompts"
+        f"gain averaged over distances up to {fronts.farthest:.3f}; {fronts.prompts} prompts, "
+        "each front chosen on one half and measured on the other; seeds as they are"
         + ("" if fronts.origin.low is not None else ", too few for intervals")
     )
 
 
 def as_text(group: Group, fronts: Fronts, axes: FrontAxes) -> str:
-    """Title and table in markdown."""
-    return f"{title(group, fronts, axes)}.\n\n{markdown_table(as_frame(fronts))}"
+    """Title, table and notes in markdown."""
+    notes = "".join(f"\n- {n}" for n in fronts.notes)
+    return f"{title(group, fronts, axes)}.\n\n{markdown_table(as_frame(fronts))}" + (f"\n{notes}" if notes else "")
 
 
 def figure(fronts: Fronts, axes: FrontAxes, path: Path) -> None:
@@ -56,7 +57,7 @@ def figure(fronts: Fronts, axes: FrontAxes, path: Path) -> None:
 
     drawn = Figure(figsize=(7.2, 4.2), layout="constrained")
     plane: Any = drawn.subplots()
-    reach = fronts.farthest * 1.06
+    reach = max(p.distance.value for p in fronts.points) * 1.06
     plane.axhline(fronts.origin.value, color="0.75", linewidth=0.8, zorder=0)
     for name, colour, marker in zip(sorted({p.algorithm for p in fronts.points}), COLOURS, MARKERS, strict=False):
         mine = [p for p in fronts.points if p.algorithm == name]

@@ -18,6 +18,7 @@ from shiqbench.plugin import (
     Metrics,
     MissingDependencyError,
     Record,
+    Scores,
     Split,
     Task,
     TaskConfig,
@@ -46,6 +47,14 @@ class LmEvalTask(Task):
         ("answers_reduced", "cut by us", ".0f"),
     )
     config: LmEvalConfig
+
+    @classmethod
+    def scores_of(cls, metric: str) -> Scores:
+        """The records of the metric's suite and filter; a report checks that their mean is the metric."""
+        suite, _, name = metric.rpartition("/")
+        name, _, rule = name.partition(",")
+        share = "acc" in name or name == "exact_match"
+        return Scores("doc", "metrics", share=share, only={"suite": suite, "filter": rule or "none"}, key=name)
 
     def __init__(self, config: TaskConfig) -> None:
         super().__init__(config)

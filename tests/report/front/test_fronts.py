@@ -74,20 +74,37 @@ def test_every_algorithm_has_a_front_from_the_untrained_model(results: Path, tmp
     found = drawn.fronts
     assert [f.algorithm for f in found.fronts] == ["shiq", "dpo"]
     assert found.origin.value == pytest.approx(0.0)
-    assert found.farthest == pytest.approx(2.0)
+    assert found.farthest == pytest.approx(1.0)  # shiq's reach: nothing is known of it farther away
     assert found.prompts == PROMPTS
     shiq, dpo = found.fronts
-    assert dpo.gain.value == pytest.approx(0.5)
+    assert dpo.gain.value == pytest.approx(0.25)
     assert (dpo.points, dpo.on_front) == (2, 1)
-    assert shiq.gain.value == pytest.approx((1.0 + 2.0) / 2)
+    assert shiq.gain.value == pytest.approx(1.0)
+    assert (shiq.best.value, shiq.best_distance.value) == pytest.approx((2.0, 1.0))
     assert shiq.against is not None
     # All prompts differ alike, so resampling changes values and not differences.
-    assert (shiq.against.low, shiq.against.high) == pytest.approx((1.0, 1.0))
+    assert (shiq.against.low, shiq.against.high) == pytest.approx((0.75, 0.75))
     assert {(p.label, p.front) for p in found.points if p.algorithm == "dpo"} == {
         ("beta=0.1", True),
         ("beta=0.5", False),
     }
-    assert "| shiq | 1 | 1 | 1.500 [1.500, 1.500] |" in re.sub(" +", " ", str(drawn))
+    assert "| shiq | 1 | 1 | 1.000 [1.000, 1.000] |" in re.sub(" +", " ", str(drawn))
+
+
+def test_unequal_sweeps_and_reaches_are_named(results: Path) -> None:
+    (drawn,) = front(results, "ultrafeedback")
+    assert "- UNEQUAL points: shiq 1, dpo 2; a larger sweep has more to choose from" in str(drawn)
+    assert "- UNEQUAL reach: shiq 1.000, dpo 2.000; gains are averaged over the common range only" in str(drawn)
+    evaluation(cell(results, "shiq", beta=0.5), 2.5, 2.0)
+    (drawn,) = front(results, "ultrafeedback")
+    assert drawn.fronts.notes == ()
+
+
+def test_an_algorithm_that_did_not_move_sets_no_limit(results: Path) -> None:
+    evaluation(cell(results, "dro"), 0.0, 0.0)
+    (drawn,) = front(results, "ultrafeedback")
+    assert drawn.fronts.farthest == pytest.approx(1.0)
+    assert "dro did not move and set no limit to the common range" in str(drawn)
 
 
 def test_the_figure_is_equal_for_equal_data(results: Path, tmp_path: Path) -> None:
