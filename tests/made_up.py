@@ -28,8 +28,9 @@ def cell(
     model: dict[str, Any] | None = None,
     budget: dict[str, int] | None = None,
     start: str | None = None,
+    facts: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a finished cell and return its folder; ``base`` trains nothing."""
+    """Write a finished cell and return its folder; ``base`` trains nothing. ``facts`` are more of its manifest."""
     trains = name != "base"
     recipe = {
         "schema": 1,
@@ -42,8 +43,8 @@ def cell(
     }
     folder = results / task / name / short(digest(recipe))
     write_json(folder / "config.json", recipe)
-    facts = {"seconds": 2.0, "budget": budget or {"updates": 10, "tokens": 1000}} if trains else {}
-    write_json(folder / "manifest.json", {"model": "some model", "start": start, **facts})
+    spent = {"seconds": 2.0, "budget": budget or {"updates": 10, "tokens": 1000}} if trains else {}
+    write_json(folder / "manifest.json", {"model": "some model", "start": start, **spent, **(facts or {})})
     mark_done(folder, list(folder.glob("*.json")))
     return folder
 

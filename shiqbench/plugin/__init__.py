@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.validation import validate
     from shiqbench.stats.intervals import Z_95, clustered_wilson, student, student_ratio, wilson
     from shiqbench.stats.kl import k1, k3
-    from shiqbench.stats.preference import length_controlled, win_rate
+    from shiqbench.stats.preference import win_rate, win_rate_at_equal_length
     from shiqbench.store.cell import corrupt, is_done, lock, mark_done, verified
     from shiqbench.store.resumable import load_state, save_state
 
@@ -77,7 +77,8 @@ __all__ = [  # noqa: RUF022 - by subject
     # Generated text
     "ChatGenerator", "Completion", "Generator", "JournaledGenerator", "Reply", "Sampling",
     # Statistics
-    "Z_95", "clustered_wilson", "k1", "k3", "length_controlled", "student", "student_ratio", "wilson", "win_rate",
+    "Z_95", "clustered_wilson", "k1", "k3", "student", "student_ratio", "wilson", "win_rate",
+    "win_rate_at_equal_length",
     # Data that is fetched or made once, and kept in the cache
     "Wheel", "cache_dir", "corrupt", "fetch_wheel", "find_model", "is_done", "lock", "mark_done", "say", "verified",
     # Files and digests
@@ -99,7 +100,7 @@ _HOME = {
         "replacing_folder", "write_json", "write_text"),
     "shiqbench.stats.intervals": ("Z_95", "clustered_wilson", "student", "student_ratio", "wilson"),
     "shiqbench.stats.kl": ("k1", "k3"),
-    "shiqbench.stats.preference": ("length_controlled", "win_rate"),
+    "shiqbench.stats.preference": ("win_rate", "win_rate_at_equal_length"),
     "shiqbench.store.cell": ("corrupt", "is_done", "lock", "mark_done", "verified"),
     "shiqbench.store.resumable": ("load_state", "save_state"),
     "shiqbench.episodes.episode": ("Episode", "Message", "REFERENCE_RETURNS", "StopReason"),

@@ -105,6 +105,10 @@ def _over(seeds: int) -> str:
     return ONE_SEED if seeds == 1 else f"over examples and {seeds} seeds"
 
 
+def _over_seeds(seeds: int) -> str:
+    return f"over {seeds} seeds" if seeds > 1 else "none with one seed and no score per example"
+
+
 def against(
     row: Sequence[EvaluationEntry], baseline: Sequence[EvaluationEntry], how: Scores | None, book: ScoreBook
 ) -> Difference | None:
@@ -126,7 +130,8 @@ def against(
     mine, theirs = [a for a, _ in pairs], [b for _, b in pairs]
     by_seed = [float(a.primary["value"]) - float(b.primary["value"]) for a, b in pairs]
     value, intervals = fmean(by_seed), [student(by_seed)] if len(pairs) > 1 else []
-    signs, units, said, left_out = by_seed, None, f"over {len(pairs)} seeds", {}
+    signs, units, said = by_seed, None, _over_seeds(len(pairs))
+    left_out: Mapping[str, str] = {}
     if how is not None:
         both = book.both(mine, theirs, how)
         if both is None or both[0].value.empty:

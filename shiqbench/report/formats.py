@@ -138,6 +138,7 @@ def _numbers(row: Row) -> dict[str, Any]:
         "sign_test_p": d.p if d else None,
         "updates": row.spent("updates"),
         "tokens": row.spent("tokens"),
+        "train_tokens": row.train_tokens,
         "train_seconds": row.train_seconds,
         "eval_seconds": row.eval_seconds,
         "reduced": row.reduced,
@@ -145,8 +146,9 @@ def _numbers(row: Row) -> dict[str, Any]:
 
 
 def _metrics(row: Row) -> dict[str, float]:
-    """Means over seeds of the metrics that every seed has."""
-    found = {name: row.metric(name) for name in row.evaluations[0].metrics}
+    """Means over seeds of the metrics that every seed has, without ends: means of seeds' ends are no interval."""
+    names = [name for name in row.evaluations[0].metrics if not name.endswith(("_low", "_high"))]
+    found = {name: row.metric(name) for name in names}
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from shiqbench.report.rows import Block, Row
     from shiqbench.store.index import Index, Unfinished
 
-ALIKE = 0.05  # budgets in tokens that differ by less are equal: training ends with a whole batch
+ALIKE = 0.05  # updates and tokens that differ by less are equal: training ends with a whole batch
+SECONDS_ALIKE = 0.5  # the load of a machine can double the time of the same work
 MOST_LINES = 5  # failures, examples and metrics that are listed one by one
 
 
@@ -64,23 +65,25 @@ def _first(words: list[str]) -> str:
 
 
 def _budgets(rows: Iterable[Row]) -> list[str]:
-    """Budgets are equal if their updates or their tokens are equal."""
+    """Budgets are equal if updates, tokens of all passes and seconds are."""
+    trained = [r for r in rows if r.trained]
     spent = {
-        r.name: (updates, tokens or 0.0)
-        for r in rows
-        for updates, tokens in [(r.spent("updates"), r.spent("tokens"))]
-        if updates is not None
+        "updates": ([r.spent("updates") or 0.0 for r in trained], ALIKE),
+        "tokens": ([r.train_tokens or 0.0 for r in trained], ALIKE),
+        "seconds": ([r.train_seconds or 0.0 for r in trained], SECONDS_ALIKE),
     }
-    if not spent:
-        return []
-    updates, tokens = zip(*spent.values(), strict=True)
-    if len(set(updates)) == 1 or min(tokens) >= (1 - ALIKE) * max(tokens) > 0:
+    unequal = [name for name, (found, alike) in spent.items() if found and min(found) < (1 - alike) * max(found)]
+    if not unequal:
         return []
     by_budget: dict[str, list[str]] = {}
-    for name, (u, t) in spent.items():
-        by_budget.setdefault(f"{u:g} updates, {t:.3g} tokens", []).append(name)
+    for r in trained:
+        kinds = ", ".join(f"{kind} {tokens:.3g}" for kind, tokens in r.pass_tokens.items())
+        said = f"{r.spent('updates') or 0:g} updates, {r.train_tokens:.3g} tokens"
+        said += f" ({kinds})" if len(r.pass_tokens) > 1 else ""
+        said += f", {r.train_seconds:.3g} s" if "seconds" in unequal else ""
+        by_budget.setdefault(said, []).append(r.name)
     said = "; ".join(f"{', '.join(names)}: {budget}" for budget, names in by_budget.items())
-    return [f"UNEQUAL budgets: {said}"]
+    return [f"UNEQUAL budgets ({', '.join(unequal)}): {said}"]
 
 
 def _seeds(rows: Iterable[Row]) -> list[str]:

@@ -65,6 +65,17 @@ class Row:
         return _mean(e.cell.budget.get(name) for e in self.evaluations)
 
     @property
+    def pass_tokens(self) -> dict[str, float]:
+        """Mean number of tokens over its trainings, by kind of pass."""
+        kinds = dict.fromkeys(kind for e in self.evaluations for kind in e.cell.pass_tokens)
+        return {kind: fmean(e.cell.pass_tokens.get(kind, 0) for e in self.evaluations) for kind in kinds}
+
+    @property
+    def train_tokens(self) -> float | None:
+        """Mean number of tokens over its trainings, of all passes; None if nothing is trained."""
+        return sum(self.pass_tokens.values()) if self.trained else None
+
+    @property
     def train_seconds(self) -> float | None:
         """Mean time of its trainings."""
         return _mean(e.cell.seconds for e in self.evaluations)

@@ -51,7 +51,7 @@ class ScoreBook:
 
     def __init__(self, results: Path) -> None:
         self._results = results
-        self._read: dict[tuple[str, str], pd.DataFrame] = {}
+        self._read: dict[tuple[str, str, str | None], pd.DataFrame] = {}
 
     def of(self, evaluations: Sequence[EvaluationEntry], how: Scores) -> UnitScores:
         """Read the scores of a row, of the units that all its evaluations have scored.
@@ -110,25 +110,27 @@ class ScoreBook:
 
     def _one(self, folder: str, how: Scores) -> pd.DataFrame:
         """By unit: ``value``, ``of``, ``scored`` (whether a record has a score), ``why`` (a record has none)."""
-        if (folder, how.value) not in self._read:
+        known = folder, how.value, how.key
+        if known not in self._read:
             names = [how.unit, how.value, *([how.of] if how.of else []), *how.without, *how.only]
             records = checked_frame(self._results / folder, list(dict.fromkeys(names)))
             for column, value in how.only.items():
                 records = records[records[column] == value]
             if how.key is not None:
                 pairs = [_entry(json.loads(text).get(how.key)) for text in records[how.value]]
-                value, of = [v for v, _ in pairs], [n for _, n in pairs]
+                frame = records[[how.unit]].assign(value=[v for v, _ in pairs], of=[n for _, n in pairs])
             else:
-                value, of = records[how.value].astype(float), records[how.of].astype(float) if how.of else 1.0
-            frame = records[[how.unit]].assign(value=value, of=of)
+                frame = records[[how.unit]].assign(
+                    value=records[how.value].astype(float), of=records[how.of].astype(float) if how.of else 1.0
+                )
             finite = frame[["value", "of"]].abs().max(axis=1, skipna=False) < math.inf
             frame["why"] = finite.map({True: "", False: NOT_FINITE})
             for column, value in how.without.items():
                 frame.loc[records[column] == value, "why"] = f"{column}={value}"
             frame["scored"] = frame["why"] == ""
             totals = {"value": "sum", "of": "sum", "why": "max", "scored": "any"}
-            self._read[folder, how.value] = frame.groupby(how.unit).agg(totals).sort_index()
-        return self._read[folder, how.value]
+            self._read[known] = frame.groupby(how.unit).agg(totals).sort_index()
+        return self._read[known]
 
 
 def _entry(value: Any) -> tuple[float, float]:

@@ -42,14 +42,17 @@ def block_frame(block: Block) -> pd.DataFrame:
     versus = block.baseline is not None
     head = ["algorithm"] + ["differs in"] * labelled + ["start"] * starts + ["seeds", f"{block.metric} [95 %]"]
     head += [f"less {block.baseline} [95 %]", "better/worse/same", "p"] * versus
-    head += [heading for _, heading, _ in block.columns] + ["updates", "train tokens", "train s", "eval s"]
+    spent = ["updates", "train tokens", "train s", "eval s"]
+    for name, heading, _ in block.columns:
+        head.append(f"{heading} ({name})" if heading in (*head, *spent) else heading)
+    head += spent
     found = []
     for r in block.rows:
         cells = [r.algorithm + " *" * r.own] + [r.label] * labelled + [r.start] * starts
         cells += [brief_seeds(r.seeds) or "-", str(r.estimate)]
         cells += _versus(r) if versus else []
         cells += [_number(r.metric(name), spec) for name, _, spec in block.columns]
-        cells += map(_whole, (r.spent("updates"), r.spent("tokens"), r.train_seconds, r.eval_seconds))
+        cells += map(_whole, (r.spent("updates"), r.train_tokens, r.train_seconds, r.eval_seconds))
         found.append(cells)
     return _frame(head, found)
 

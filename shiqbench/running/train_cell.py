@@ -134,13 +134,15 @@ def _train_language_model(
         snapshots = Snapshots(folder / SNAPSHOTS, keep)
         fitted = fit_policy(cell, start, folder, rendered, display, bench, snapshots)
     snapshots.seal()
+    task_facts = material.task.facts()
+    fitted.facts["pass_tokens"]["rollouts"] = task_facts.get("sampled_tokens", 0)
     save_weights(fitted.policy, start.folder, material.renderer, folder / "checkpoint", algorithm.sampling_q_weight)
     return {
         "start_weights_sha256": start.weights_sha256,
         "tokenizer_sha256": _sha256_if_file(start.folder / "tokenizer.json"),
         **material.renderer.facts(),
         "data": data_facts(material.offered, episodes, rendered, fitted.facts.pop("units")),
-        "task": material.task.facts(),
+        "task": task_facts,
         "processes": bench.team.place.count,
         **fitted.facts,
     }
@@ -210,9 +212,13 @@ def fit_policy(
     facts = {
         "units": len(units),
         "budget": plan.budget,
+        "pass_tokens": {
+            "policy": sum(plan.tokens),
+            "mismatched": sum(r.tokens for r in joined),
+            "reference": sum(r.tokens for r in visited) if algorithm.uses_reference else 0,
+        },
         "own_forward": own_forward,
         "reference": reference_facts,
-        "mismatched_tokens": sum(r.tokens for r in joined),
         "resumed_at_update": resumed_at,
         "save_every": config.save_every,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import stdev
 from typing import TYPE_CHECKING
 
 from shiqbench.stats.intervals import Z_95, wilson
@@ -30,11 +31,13 @@ def win_rate(preferences: Sequence[float]) -> tuple[float, float, float]:
     return won / n if n else 0.5, low, high
 
 
-def length_controlled(preferences: Sequence[float], differences: Sequence[float]) -> tuple[float, float, float]:
+def win_rate_at_equal_length(preferences: Sequence[float], differences: Sequence[float]) -> tuple[float, float, float]:
     """Estimate the win rate at equal length: a logistic regression on the difference in length, evaluated at zero.
 
-    Source: Y. Dubois et al. (2024), "Length-Controlled AlpacaEval", arXiv 2404.04475; its length term is the hyperbolic
-    tangent of the standardised difference. The coefficients have normal priors of standard deviation 2.5.
+    The length term is that of Y. Dubois et al. (2024), "Length-Controlled AlpacaEval", arXiv 2404.04475: the hyperbolic
+    tangent of the difference over its standard deviation. Their win rate is another one: it also has a term for the
+    difficulty of each instruction and another regularisation. Here both coefficients have normal priors of standard
+    deviation 2.5. Ties vary less than wins and losses; the variance is scaled by what is left of it.
 
     Args:
         preferences: As in :func:`win_rate`.
@@ -48,7 +51,7 @@ def length_controlled(preferences: Sequence[float], differences: Sequence[float]
     """
     if len(preferences) != len(differences):
         raise ValueError(f"{len(preferences)} preferences, {len(differences)} differences")
-    scale = math.sqrt(math.fsum(d * d for d in differences) / max(1, len(differences))) or 1.0
+    scale = (stdev(differences) if len(differences) > 1 else 0.0) or 1.0
     x = [math.tanh(d / scale) for d in differences]
     a = b = 0.0
     for _ in range(ITERATIONS):
@@ -65,7 +68,9 @@ def length_controlled(preferences: Sequence[float], differences: Sequence[float]
         a, b = a + step_a, b + step_b
         if abs(step_a) + abs(step_b) < 1e-12:
             break
-    half = Z_95 * math.sqrt(bb / determinant)
+    # A preference y between 0 and 1 has the variance p (1 - p) - y (1 - y) where a win or a loss has p (1 - p).
+    left = 1 - math.fsum(y * (1 - y) for y in preferences) / math.fsum(weights) if weights else 1.0
+    half = Z_95 * math.sqrt(bb / determinant * max(left, 1 / max(1, len(preferences))))
     return _share(a), _share(a - half), _share(a + half)
 
 

@@ -116,6 +116,14 @@ def test_without_scores_seeds_alone_are_compared(tmp_path: Path) -> None:
     assert found.estimate.value == pytest.approx(-0.2)
 
 
+def test_one_seed_without_scores_has_no_interval_and_says_so(tmp_path: Path) -> None:
+    for name in ("dpo", "sft"):
+        evaluation(cell(tmp_path, name), [0.1])
+    found = against(entries(tmp_path, "dpo"), entries(tmp_path, "sft"), None, ScoreBook(tmp_path))
+    assert found is not None
+    assert (found.estimate.low, found.estimate.how) == (None, "none with one seed and no score per example")
+
+
 def test_two_shares_that_never_succeed_have_a_width(tmp_path: Path) -> None:
     options: dict[str, Any] = {"metric": "valid", "higher": True, "interval": wilson(0, 50)}
     for name in ("dpo", "sft"):

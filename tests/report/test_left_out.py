@@ -79,7 +79,7 @@ def test_where_no_example_is_common_that_is_the_reason(tmp_path: Path) -> None:
 def test_what_is_no_number_is_neither_better_nor_worse(tmp_path: Path, bad: float, *, higher: bool) -> None:
     played(tmp_path, "sft", 0, [0.1, 0.2, 0.3])
     options = {**TOYS, "higher": higher}
-    records = {"stop": ["model"] * 3, "wins": [0.2, bad, 0.4]}
+    records: dict[str, Any] = {"stop": ["model"] * 3, "wins": [0.2, bad, 0.4]}
     evaluation(cell(tmp_path, "dpo", 0, task="toys"), [0.2, bad, 0.4], records=records, **options)
     entries = {e.cell.algorithm: [e] for e in read_index(tmp_path).evaluations.values()}
     found = against(entries["dpo"], entries["sft"], HOW, ScoreBook(tmp_path))

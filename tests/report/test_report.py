@@ -20,6 +20,7 @@ from shiqbench.commands.app import main
 from shiqbench.report import load, make_report
 from shiqbench.report.formats import render
 from shiqbench.report.notes import brief_seeds
+from shiqbench.report.tables import block_frame
 from shiqbench.store.index import read_index
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -132,17 +133,35 @@ def test_reduced_settings_and_unequal_budgets_are_said(results: Path) -> None:
     evaluation(cell(results, "dro", budget={"updates": 10, "tokens": 99_000}), [0.3, 0.3])
     evaluation(cell(results, "copg", budget={"updates": 12, "tokens": 990}), [0.3, 0.3], reduced=True)
     said = notes(results)
-    assert "UNEQUAL budgets: " in said
+    assert "UNEQUAL budgets (updates, tokens): " in said
     assert "copg: 12 updates, 990 tokens" in said
     assert "REDUCED setting, not comparable with the official one (copg)" in said
 
 
-def test_budgets_that_are_equal_in_updates_or_in_tokens_are_equal(tmp_path: Path) -> None:
-    for name, updates, tokens in (("dpo", 10, 1000), ("sft", 20, 1020)):
-        evaluation(cell(tmp_path, name, budget={"updates": updates, "tokens": tokens}), [0.1])
-    assert "UNEQUAL" not in notes(tmp_path)
-    evaluation(cell(tmp_path, "shiq", budget={"updates": 20, "tokens": 1200}), [0.1])
-    assert "UNEQUAL" in notes(tmp_path)
+@pytest.mark.parametrize(
+    ("budget", "passes", "seconds", "unequal"),
+    [
+        ({"updates": 10, "tokens": 1020}, None, 2.0, None),
+        ({"updates": 10, "tokens": 1020}, None, 3.9, None),
+        ({"updates": 20, "tokens": 1020}, None, 2.0, "updates"),
+        ({"updates": 10, "tokens": 99_000}, None, 2.0, "tokens"),
+        ({"updates": 10, "tokens": 1000}, {"policy": 1000, "reference": 1000}, 2.0, "tokens"),
+        ({"updates": 10, "tokens": 1000}, {"policy": 1000, "rollouts": 90}, 2.0, "tokens"),
+        ({"updates": 10, "tokens": 1000}, {"policy": 1000, "mismatched": 0}, 2.0, None),
+        ({"updates": 20, "tokens": 2000}, None, 9.0, "updates, tokens, seconds"),
+    ],
+)
+def test_budgets_are_compared_in_updates_tokens_of_all_passes_and_seconds(
+    tmp_path: Path, budget: dict[str, int], passes: dict[str, int] | None, seconds: float, unequal: str | None
+) -> None:
+    evaluation(cell(tmp_path, "base"), [0.1])
+    evaluation(cell(tmp_path, "sft"), [0.1])
+    facts = {"seconds": seconds, **({} if passes is None else {"pass_tokens": passes})}
+    evaluation(cell(tmp_path, "dpo", budget=budget, facts=facts), [0.1])
+    said = re.findall(r"UNEQUAL budgets \((.*?)\): (.*)", notes(tmp_path))
+    assert [what for what, _ in said] == ([] if unequal is None else [unequal])
+    if passes and said:
+        assert f"{sum(passes.values()):.3g} tokens (policy 1e+03, {list(passes)[1]}" in said[0][1]
 
 
 def test_failed_and_partial_cells_are_counted_by_cause(results: Path) -> None:
@@ -218,6 +237,22 @@ def test_csv_and_json_hold_every_row_in_full(results: Path) -> None:
     assert [r["value"] for r in block["rows"]] == [float(r["value"]) for r in rows]
     assert [len(r["cells"]) for r in block["rows"]] == [3, 3, 1]
     assert block["rows"][0]["metrics"]["return"] == pytest.approx(1 - 0.06)
+
+
+def test_a_number_has_one_interval(results: Path) -> None:
+    ends = {"relative_regret_low": 0.0, "relative_regret_high": 0.9, "return_low": 0.1, "return_repeats_high": 0.2}
+    evaluation(cell(results, "dro", 0), [0.2, 0.4], metrics=ends)
+    for row in json.loads(render(make_report(results), "json"))["blocks"][0]["rows"]:
+        assert set(row["metrics"]) == {"relative_regret", "return"}
+        assert row["metrics"]["relative_regret"] == row["value"]
+
+
+def test_two_columns_never_have_one_name(results: Path) -> None:
+    (block,) = make_report(results, baseline="dpo").blocks
+    block.columns = (("return", "p", ".2f"), ("return", "updates", ".2f"), ("x", "y", ".2f"), ("z", "y", ".2f"))
+    head = list(block_frame(block).columns)
+    assert len(set(head)) == len(head)
+    assert {"p (return)", "updates (return)", "y", "y (z)"} < set(head)
 
 
 def test_latex_is_booktabs_with_escapes(results: Path) -> None:

@@ -160,8 +160,9 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
             len(on.intersection(at)),
             reach[name],
             estimate(gain_R[name]),
-            *reversed([estimate(each) for each in best[name]]),
-            against=estimate(gain_R[name] - gain_R[baseline]) if baseline not in (None, name) else None,
+            estimate(best[name][1]),
+            estimate(best[name][0]),
+            estimate(gain_R[name] - gain_R[baseline]) if baseline not in (None, name) else None,
         )
         for name, at in columns.items()
     ]

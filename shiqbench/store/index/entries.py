@@ -40,6 +40,7 @@ class CellEntry:
         start: Label of the cell from which training starts.
         seconds: Training time; None without training.
         budget: ``updates`` and ``tokens`` of the training.
+        pass_tokens: Tokens of the training by kind of pass: policy, mismatched, reference, rollouts.
     """
 
     folder: str
@@ -49,6 +50,7 @@ class CellEntry:
     start: str | None
     seconds: float | None
     budget: Mapping[str, int]
+    pass_tokens: Mapping[str, int]
 
     @property
     def algorithm(self) -> str:

@@ -140,7 +140,19 @@ def _of_cell(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "start": manifest.get("start"),
         "seconds": manifest.get("seconds"),
         "budget": {k: budget[k] for k in ("updates", "tokens") if k in budget},
+        "pass_tokens": _pass_tokens(manifest),
     }
+
+
+def _pass_tokens(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Tokens by kind of pass; before schema 2, a manifest tells of the policy's and the mismatched passes only."""
+    if "pass_tokens" in manifest:
+        return {kind: tokens for kind, tokens in manifest["pass_tokens"].items() if tokens}
+    found = {
+        "policy": (manifest.get("budget") or {}).get("tokens", 0),
+        "mismatched": manifest.get("mismatched_tokens", 0),
+    }
+    return {kind: tokens for kind, tokens in found.items() if tokens}
 
 
 def _of_evaluation(manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:

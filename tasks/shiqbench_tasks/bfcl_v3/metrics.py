@@ -97,14 +97,19 @@ def summarise(records: Sequence[Record]) -> dict[str, float]:
                     1.0, sum(_number(r, whole) for r in rows)
                 )
     repeats = sorted({r["repeat"] for r in records})
-    return values | (_over_repeats(scored, repeats) if len(repeats) > 1 else {})
+    if len(repeats) < 2:
+        return values
+    values |= _over_repeats(scored, repeats)
+    sets = len({(r["scenario"], r["category"]) for r in records})
+    return values | {"pass_sets_left_out": sets - values["pass_sets"]}
 
 
 def _over_repeats(records: Sequence[Record], repeats: Sequence[int]) -> dict[str, float]:
     """Metrics of k repeats in addition to the mean: its interval over repeats, pass@k and pass^k.
 
     The interval over scenarios shows how the mean would change with other scenarios. The interval over repeats shows
-    how it would change with other seeds on the same scenarios: Student's, on the means of the repeats.
+    how it would change with other seeds on the same scenarios: Student's, on the means of the repeats. Sets of repeats
+    with a crash are in neither pass@k nor pass^k; ``pass_sets`` counts the others.
     """
     values = {"repeats": float(len(repeats))}
     for name, (part, whole) in _SHARES.items():
@@ -122,6 +127,7 @@ def _over_repeats(records: Sequence[Record], repeats: Sequence[int]) -> dict[str
     for r in records:
         valid[r["scenario"], r["category"]].append(bool(r["valid"]))
     whole_sets = {key: found for key, found in valid.items() if len(found) == len(repeats)}
+    values["pass_sets"] = float(len(whole_sets))
     for metric, passed in (("pass_at_k", any), ("pass_all_k", all)):
         successes: dict[int, float] = defaultdict(float)
         trials: dict[int, float] = defaultdict(float)

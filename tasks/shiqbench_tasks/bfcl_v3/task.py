@@ -187,6 +187,7 @@ class BfclTask(Task):
             "prompt": self.config.prompt,
             "parser": self._setting.parser,
             "data": self._facts,
+            "sampled_tokens": self._facts.get("rollout", {}).get("tokens", 0),
         }
 
     def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Record]:
@@ -208,6 +209,12 @@ class BfclTask(Task):
         values = {**summarise(records), "do_nothing": self._do_nothing(records)}
         name = self.config.primary
         return Metrics(Primary(name, values[name], values[f"{name}_low"], values[f"{name}_high"]), values)
+
+    def notes(self, metrics: Mapping[str, float]) -> list[str]:
+        """Sets of repeats that pass@k leaves out."""
+        out = metrics.get("pass_sets_left_out", 0.0)
+        total = out + metrics.get("pass_sets", 0.0)
+        return [f"pass@k: {out:.0f} of {total:.0f} sets left out, because a repeat crashed"] if out else []
 
     def export(
         self, records: Sequence[Record], form: str, folder: Path, target: Path, name: str | None

@@ -7,7 +7,7 @@ from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.plugin import Record, cache_dir, digest, length_controlled, lock, short, win_rate
+from shiqbench.plugin import Record, cache_dir, digest, lock, short, win_rate, win_rate_at_equal_length
 from shiqbench_tasks.ultrafeedback.conversations import as_text
 from shiqbench_tasks.ultrafeedback.judge import Judge, Opinion, Pair, identity
 
@@ -99,7 +99,7 @@ def judged(records: Sequence[Record]) -> dict[str, float]:
         means, differences = [fmean(v) for v in preferences.values()], [fmean(v) for v in longer.values()]
         for metric, found in (
             (f"judge_win_{name}", win_rate(means)),
-            (f"judge_win_{name}_at_equal_length", length_controlled(means, differences)),
+            (f"judge_win_{name}_at_equal_length", win_rate_at_equal_length(means, differences)),
         ):
             values |= dict(zip((metric, f"{metric}_low", f"{metric}_high"), found, strict=True))
         values[f"judge_{name}_by_order"] = fmean(float(r[f"judged_{name}_by_order"]) for r in records)

@@ -19,6 +19,7 @@ from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import split_scenarios
 from shiqbench_tasks.bfcl_v3.guards import time_limit
 from shiqbench_tasks.bfcl_v3.loop import Dialogue
+from shiqbench_tasks.bfcl_v3.metrics import summarise
 from shiqbench_tasks.bfcl_v3.playing import WAVES_PER_SEED
 from shiqbench_tasks.bfcl_v3.scoring import Scorecard
 from shiqbench_tasks.bfcl_v3.task import BfclTask
@@ -207,11 +208,25 @@ def test_repeats_have_a_mean_two_intervals_and_pass_at_k(by_first_words: dict[st
     assert metrics["pass_at_k"] == shares[2]
     assert metrics["pass_all_k"] == shares[0]
     assert metrics["pass_all_k_low"] < shares[0] < metrics["pass_all_k_high"] < metrics["pass_at_k_high"]
+    assert (metrics["pass_sets"], metrics["pass_sets_left_out"]) == (50, 0)
     half = stats.t.ppf(0.975, 2) * stdev(shares) / 3**0.5
     assert metrics["valid_repeats_sd"] == pytest.approx(stdev(shares))
     assert metrics["valid_repeats_low"] == pytest.approx(max(0, fmean(shares) - half))
     assert metrics["valid_repeats_high"] == pytest.approx(min(1, fmean(shares) + half))
     assert {(r["repeat"], r["seed"]) for r in records} == {(0, 0), (1, 1), (2, 2)}
+
+
+def test_sets_with_a_crashed_repeat_are_counted(by_first_words: dict[str, Entry]) -> None:
+    records, _ = _evaluate(SometimesTruthful(by_first_words, (50, 100)), repeats=2)
+    first = records[0]
+    for r in records:
+        if r["scenario"] == first["scenario"] or r is records[1]:
+            r["stop"] = StopReason.ERROR.value  # one set crashed in every repeat, another in one
+    metrics = summarise(records)
+    assert (metrics["pass_sets"], metrics["pass_sets_left_out"]) == (48, 2)
+    task = BfclTask(BfclConfig())
+    assert task.notes(metrics) == ["pass@k: 2 of 50 sets left out, because a repeat crashed"]
+    assert task.notes({"valid": 1.0}) == []
 
 
 def test_equal_repeats_leave_nothing_to_repeats(by_first_words: dict[str, Entry]) -> None:

@@ -25,7 +25,10 @@ def asked(results: Path, algorithm: str, metric: str, values: list[Any], score: 
     ]
     flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
     mean = sum(flat) / len(flat) if score is None else score
-    columns = {"id": [str(i) for i in range(len(records))], **{k: [r[k] for r in records] for k in records[0]}}
+    columns: dict[str, Any] = {
+        "id": [str(i) for i in range(len(records))],
+        **{k: [r[k] for r in records] for k in records[0]},
+    }
     options: dict[str, Any] = {
         "task": "lm_eval",
         "metric": metric,
