@@ -172,7 +172,11 @@ def test_a_whole_run(tiny_model: Path, tmp_path: Path, own_cache: Path, algo: st
     config = json.loads((result.path / "checkpoint" / "config.json").read_text())
     assert config["tie_word_embeddings"] is (algo == "contrast")
     assert ("head_grad_norm" in lines[0]) is (algo == "critic")
-    assert (manifest["pass_tokens"]["mismatched"] > 0) is (algo == "contrast")
+    spent, reference = manifest["pass_tokens"], manifest["reference"]
+    assert spent["policy"] == manifest["budget"]["tokens"]
+    assert (spent["mismatched"] > 0) is (algo == "contrast")
+    assert (spent["reference"] > 0) is (reference["computed"] + reference["cached"] > 0)
+    assert spent["rollouts"] == 0
     if algo == "contrast":
         assert lines[0]["z"] == pytest.approx(0, abs=1e-4)
         assert abs(lines[-1]["z"]) > 1e-2

@@ -124,7 +124,18 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
                 where=str(point.folders[0]),
                 do="evaluate both again",
             )
+    every = [origin, *frames]
+    missing = np.array([f.isna().any(axis=1) for f in every])
+    used = ~missing.any(axis=0)
+    left_out = int(
+        (~used & ~missing.all(axis=0)).sum()
+    )  # what is missing everywhere, such as a long prompt, is no example
+    origin, *frames = (f[used] for f in every)
     prompts = len(origin)
+    if prompts < 2:
+        raise ConfigError(
+            "no two prompts have a finite value in all evaluations", where=str(group.origin), do="evaluate again"
+        )
     halves = weights_of_resamples(prompts, seed)
     distance_NP = np.array([f[axes.distance] for f in frames]).T
     gain_NP = np.array([f[axes.value] for f in frames]).T - np.array(origin[axes.value])[:, None]
@@ -175,13 +186,22 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
     fronts.sort(key=lambda f: -f.gain.value)
     origin_value = mean(np.array(origin[axes.value]))
     return Fronts(
-        origin_value, group.origin_name, farthest, prompts, baseline, tuple(fronts), tuple(placed), _notes(fronts)
+        origin_value,
+        group.origin_name,
+        farthest,
+        prompts,
+        baseline,
+        tuple(fronts),
+        tuple(placed),
+        _notes(fronts, left_out),
     )
 
 
-def _notes(fronts: list[Front]) -> tuple[str, ...]:
-    """Unequal sweeps, unequal reaches, and algorithms that did not move."""
+def _notes(fronts: list[Front], left_out: int) -> tuple[str, ...]:
+    """Prompts that are left out, unequal sweeps, unequal reaches, and algorithms that did not move."""
     found = []
+    if left_out:
+        found.append(f"{left_out} prompts left out: an evaluation has no finite value for them")
     if len({f.points for f in fronts}) > 1:
         counts = ", ".join(f"{f.algorithm} {f.points}" for f in fronts)
         found.append(f"UNEQUAL points: {counts}; a larger sweep has more to choose from")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -115,9 +116,14 @@ def _labelled(members: list[Member]) -> list[Member]:
 
 
 def by_prompt(folders: list[Path], axes: FrontAxes) -> Any:
-    """A frame of distance and value by prompt; repeats and seeds of one prompt are averaged."""
+    """A frame of distance and value by prompt; repeats and seeds of one prompt are averaged.
+
+    It has NaN for a prompt with a number that is missing or not finite.
+    """
     import pandas as pd
 
-    names = [axes.unit, axes.distance, axes.value]
-    frame = pd.concat([checked_frame(f, names) for f in folders])
-    return frame.dropna().groupby(axes.unit)[[axes.distance, axes.value]].mean().sort_index()
+    numbers = [axes.distance, axes.value]
+    frame = pd.concat([checked_frame(f, [axes.unit, *numbers]) for f in folders])
+    frame = frame.assign(whole=(frame[numbers].abs() < math.inf).all(axis=1))
+    by_unit = frame.groupby(axes.unit)
+    return by_unit[numbers].mean().where(by_unit["whole"].all()).sort_index()

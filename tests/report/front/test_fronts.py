@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,7 +45,14 @@ def cell(
 
 
 def evaluation(
-    of: Path, reward: float, distance: float, *, split: str = "test", update: int | None = None, prompts: int = PROMPTS
+    of: Path,
+    reward: float,
+    distance: float,
+    *,
+    split: str = "test",
+    update: int | None = None,
+    prompts: int = PROMPTS,
+    bad: Mapping[int, float] = MappingProxyType({}),
 ) -> Path:
     """An evaluation with these means; prompts differ alike for everybody."""
     setting = {"task": "ultrafeedback", "eval": {"split": split}, "engine": "vllm 1"}
@@ -52,6 +62,7 @@ def evaluation(
     spread = np.linspace(-1, 1, prompts)
     write_json(folder / "config.json", recipe)
     frame = pd.DataFrame({"id": [f"p{i:03d}" for i in range(prompts)], "reward": reward + spread, "k3": distance})
+    frame.loc[list(bad), "reward"] = list(bad.values())
     frame.to_parquet(folder / "records.parquet")
     write_json(folder / "manifest.json", {"seconds": {"total": 1.0}, "reduced": False})
     primary = {"name": "reward", "value": reward, "low": reward, "high": reward, "higher_is_better": True}
@@ -149,6 +160,19 @@ def test_few_prompts_have_no_interval(tmp_path: Path) -> None:
     (drawn,) = front(tmp_path, "ultrafeedback", output=tmp_path / "out")
     assert drawn.fronts.fronts[0].gain.low is None
     assert "too few for intervals" in str(drawn)
+
+
+def test_a_prompt_without_a_number_is_left_out_everywhere_and_counted(tmp_path: Path) -> None:
+    nowhere = {3: math.nan}
+    evaluation(cell(tmp_path, "base", seed=None), 0.0, 0.0, bad=nowhere)
+    evaluation(cell(tmp_path, "dpo"), 1.0, 2.0, bad={**nowhere, 7: math.inf})
+    evaluation(cell(tmp_path, "shiq"), 2.0, 2.0, bad={**nowhere, 9: math.nan})
+    (drawn,) = front(tmp_path, "ultrafeedback", baseline="dpo")
+    assert drawn.fronts.prompts == PROMPTS - 3
+    assert drawn.fronts.notes == ("2 prompts left out: an evaluation has no finite value for them",)
+    shiq = drawn.fronts.fronts[0]
+    assert shiq.against is not None
+    assert shiq.against.value == pytest.approx(0.5)
 
 
 def test_what_cannot_be_drawn_is_refused(results: Path, tmp_path: Path) -> None:
