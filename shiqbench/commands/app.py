@@ -208,18 +208,21 @@ def _show_data(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """Check the installation. The exit code is 1 if there is a problem."""
-    from shiqbench.commands.doctor import diagnose, findings_table, to_json
+def doctor(
+    model: Annotated[
+        str | None, typer.Option(help="Check this model: a folder, a hub name or the embedded one.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="Engine to compare with training: transformers or vllm.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="model.template.KEY=VALUE; repeatable.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check the installation, or a model. The exit code is 1 if there is a problem."""
+    from shiqbench.commands.doctor import diagnose, diagnose_model
+    from shiqbench.commands.findings import print_findings
 
-    findings = diagnose()
-    if as_json:
-        emit(to_json(findings))
-    else:
-        from rich.console import Console
-
-        Console().print(findings_table(findings))
-    if any(f.state == "problem" for f in findings):
+    of_model = model or engine or assign
+    findings = diagnose_model(model, engine, parse_assignments(assign or ())) if of_model else diagnose()
+    if print_findings(findings, as_json) == "problem":
         raise typer.Exit(ExitCode.FAILED)
 
 

@@ -1,4 +1,4 @@
-"""``shiqbench doctor``: what this machine and environment can do, and how to fix problems."""
+"""``shiqbench doctor``: what this machine and environment can do, and a model; and how to fix problems."""
 
 from __future__ import annotations
 
@@ -7,49 +7,23 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base import machine
 from shiqbench.base import wheels as assets
 from shiqbench.base.cache import cache_dir, is_sealed
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.findings import Finding, State
 from shiqbench.models.embedded import EMBEDDED_MODEL, SMOLLM2, is_embedded_cached
 from shiqbench.plugin.registry import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from rich.table import Table
+    from collections.abc import Callable, Iterable, Mapping
 
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
+TEMPLATE = "model.template."
 ROOM_GB = 2.0  # for the embedded model, its wheel, and the temporary copies during its conversion
-
-
-class State(StrEnum):
-    """Severity of a finding."""
-
-    OK = "ok"  # nothing to do
-    WARNING = "warning"  # works, but could be better
-    PROBLEM = "problem"  # some command will fail until this is fixed
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Result of one check.
-
-    Attributes:
-        name: Name of the check or of the thing that was checked.
-        state: Severity.
-        text: What the check found.
-        do: How to fix it; empty if nothing is to be fixed.
-    """
-
-    name: str
-    state: State
-    text: str
-    do: str = ""
 
 
 def diagnose() -> list[Finding]:
@@ -76,29 +50,30 @@ def diagnose() -> list[Finding]:
     return found
 
 
-def worst(findings: Iterable[Finding]) -> State:
-    """The most severe state among findings."""
-    states = {finding.state for finding in findings}
-    return next((state for state in (State.PROBLEM, State.WARNING) if state in states), State.OK)
+def diagnose_model(text: str | None, engine: str | None, settings: Mapping[str, Any]) -> list[Finding]:
+    """Check a model.
 
+    Args:
+        text: The option ``--model``.
+        engine: Engine to compare with training; None means transformers.
+        settings: Values of ``--set``, which are keywords of the chat template.
 
-def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return the findings as one JSON object: ``{"state", "findings": [{"name", "state", "text", "do"}]}``."""
-    return {"state": str(worst(findings)), "findings": [asdict(finding) for finding in findings]}
+    Raises:
+        ConfigError: There is no such model or engine, or a setting is not one of the chat template.
+    """
+    if text is None:
+        raise ConfigError("--engine and --set are about a model", where="shiqbench doctor", do="add --model")
+    if other := [key for key in settings if not key.startswith(TEMPLATE)]:
+        raise ConfigError(f"{other[0]} is not about a model", where="--set", do=f"set only {TEMPLATE}KEY=VALUE")
+    from transformers.utils import logging
 
+    from shiqbench.models.sources import find_model
+    from shiqbench.running.model_check import model_findings
 
-def findings_table(findings: Iterable[Finding]) -> Table:
-    """Return the findings as a table for a terminal."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    colours = {State.OK: "green", State.WARNING: "yellow", State.PROBLEM: "bold red"}
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "what", "found", "do"):
-        table.add_column(column, overflow="fold")
-    for f in findings:
-        table.add_row(f"[{colours[f.state]}]{f.state}", f.name, escape(f.text), escape(f.do))
-    return table
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    template = {key.removeprefix(TEMPLATE): value for key, value in settings.items()}
+    return model_findings(find_model(text).folder(), engine or "transformers", template)
 
 
 # -- software -----------------------------------------------------------------------------------------------
@@ -277,9 +252,11 @@ def _machine() -> list[Finding]:
     fast = "amx_bf16" in flags or "avx512_bf16" in flags
     text = f"{platform.machine()}, {' '.join(known) or 'no known vector flags'}"
     text += "" if fast else "; bf16 has no hardware support, fp32 may be faster (--set train.precision=fp32)"
+    slow = machine.bf16_is_slow()
+    do = "use --set train.precision=fp32 and --set start.train.precision=fp32" if slow else ""
     findings = [
         Finding("cores", State.OK, f"{machine.cores()} usable of {os.cpu_count()}"),
-        Finding("cpu", State.OK, text),
+        Finding("cpu", State.WARNING if slow else State.OK, text, do),
     ]
     total, available = (size / 1e9 for size in machine.memory())
     scarce = available < 4

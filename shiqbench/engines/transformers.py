@@ -95,7 +95,7 @@ class TransformersEngine:
         sampled: list[list[int]] = [[] for _ in prompts]
         logps: list[list[float]] = [[] for _ in prompts]
         live = list(range(len(prompts)))
-        cache, step_RT = DynamicCache(), ids_RT
+        cache, step_RT = DynamicCache(config=self._model.config), ids_RT
         while live:
             positions_RT = (mask_RT.cumsum(-1) - 1).clamp(min=0)[:, -step_RT.shape[1] :]
             out = self._model(
@@ -117,7 +117,7 @@ class TransformersEngine:
                     keep.append(at)
             if len(keep) < len(live):
                 index = torch.tensor(keep, dtype=torch.long, device=self._device)
-                cache.batch_select_indices(index)
+                cache.reorder_cache(index)
                 mask_RT = mask_RT[index]
                 live = [live[k] for k in keep]
             step_RT = torch.tensor([[sampled[r][-1]] for r in live], dtype=torch.long, device=self._device)

@@ -116,7 +116,8 @@ class Renderer:
         """The files that transformers saves for the tokenizer, by name."""
         with tempfile.TemporaryDirectory() as name:
             self.tokenizer.save_pretrained(name)
-            return {file.name: file.read_bytes() for file in Path(name).iterdir()}
+            files = (file for file in Path(name).rglob("*") if file.is_file())  # templates may lie in a sub-folder
+            return {file.relative_to(name).as_posix(): file.read_bytes() for file in files}
 
     def decode(self, ids: Sequence[int]) -> str:
         """Convert ids to text; special tokens are written out."""

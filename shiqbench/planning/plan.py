@@ -266,6 +266,8 @@ class RunPlan:
             "prompt": self.task.prompt_identity(),
             **self.task.scoring_identity(),
         }
+        if set(config.setting_fields) & set(config.place_fields):  # what is asked lies there
+            shared["data"] = self.task.data_identity(config)
         if self.added is None:
             return shared
         # The train digest names the data and the plugin of the cell's own task, not those of an added one.

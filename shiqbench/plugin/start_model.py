@@ -40,7 +40,7 @@ class StartModel:
 
     Args:
         folder: The weights that training starts from.
-        weights_sha256: Sha256 of the weights, if it is known.
+        weights_sha256: Identity of the whole folder, if it is known.
         bar: Progress bar for work with this model.
         opener: Opens an engine. None while text must not be generated, such as before a run starts.
         template: Further keywords of the chat template.

@@ -31,6 +31,8 @@ class TrainedModel:
         tokens: Tokens of the whole training.
         episodes: Episodes of the whole training.
         resumed_at: Updates that were done before this call.
+        own_forward: For each precision compared before training, the largest ``difference`` of a token's
+            log-probability from the model's own forward pass, and its ``tolerance``.
     """
 
     tensors: dict[str, Tensor]
@@ -38,6 +40,7 @@ class TrainedModel:
     tokens: int
     episodes: int
     resumed_at: int
+    own_forward: dict[str, dict[str, float]]
 
 
 class ModelTraining(Protocol):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from shiqbench.models.loading import load
 from shiqbench.plugin.reward import Answered
 from shiqbench.rewards import encoder
 
@@ -35,7 +36,7 @@ def train(source: Path, pairs: Sequence[Pair], config: BradleyTerryFullConfig, t
 
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # for the new head
-        model: Any = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, dtype=torch.float32)
+        model: Any = load(AutoModelForSequenceClassification, source, torch.float32, num_labels=1)
     model = model.to(encoder.device()).train()
     longest = int(model.config.max_position_embeddings)
     better = encoder.render_answers(source, [Answered(p.prompt, p.better) for p in pairs], longest)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json
+from shiqbench.models.loading import load
 from shiqbench.models.sources import find_model
 from shiqbench.plugin.reward import RewardModel
 from shiqbench.rewards.config import ClassifierConfig, EncoderConfig
@@ -84,7 +85,7 @@ def classify(folder: Path, answered: Sequence[Answered], config: EncoderConfig) 
     from shiqbench.rewards import encoder
 
     try:
-        model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype=encoder.dtype(config.precision))
+        model: Any = load(AutoModelForSequenceClassification, folder, encoder.dtype(config.precision))
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot load the reward model: {error}", where=str(folder), do="check the folder") from error
     head = getattr(model, "score", None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.models.loading import load
 from shiqbench.rewards import encoder
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def frozen_features(folder: Path, answered: Sequence[Answered], config: BradleyT
     """
     from transformers import AutoModel
 
-    body: Any = AutoModel.from_pretrained(folder, dtype=encoder.dtype(config.precision))
+    body: Any = load(AutoModel, folder, encoder.dtype(config.precision))
     layers = getattr(body, "layers", None)
     if config.layer is not None:
         if layers is None or len(layers) < config.layer:

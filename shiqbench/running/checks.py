@@ -59,14 +59,14 @@ def _check_weights(config: TrainConfig | None, start: StartModel) -> None:
 
     from shiqbench.training.policy import trainable
 
-    model = _without_weights(start.folder)
+    model = without_weights(start.folder)
     check_vocabulary(start.renderer.tokenizer, model.get_input_embeddings().weight.shape[0], start.folder)
     if config is not None:
         with torch.random.fork_rng(devices=[]):
             trainable(model, config)
 
 
-def _without_weights(folder: Path) -> Any:
+def without_weights(folder: Path) -> Any:
     """The model of a folder, whose tensors have a shape and no values."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM

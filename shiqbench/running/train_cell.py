@@ -11,6 +11,7 @@ from shiqbench.base.cache import cache_dir
 from shiqbench.base.digest import digest, known_sha256
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_json
+from shiqbench.base.machine import bf16_is_slow
 from shiqbench.base.manifest import manifest, peak_gpu_memory_gb, peak_memory_gb
 from shiqbench.base.memory import keeping_freed_memory
 from shiqbench.episodes.episode import REFERENCE_RETURNS
@@ -105,7 +106,7 @@ def _train(cell: CellPlan, display: Display, bench: Workbench, keep: tuple[int, 
     }
     folder = cell.folder
     write_json(folder / "manifest.json", manifest(**facts))
-    mark_done(folder, [f for f in (folder, *folder.glob("checkpoint")) for f in f.iterdir() if _kept(f)])
+    mark_done(folder, [f for f in (*folder.iterdir(), *(folder / "checkpoint").rglob("*")) if _kept(f)])
 
 
 def _train_exactly(cell: CellPlan, display: Display) -> dict[str, Any]:
@@ -190,6 +191,11 @@ def fit_policy(
     plan = plan_training(units, rendered, config, algorithm.group_size, cell.seed)
     joined = joined_episodes(algorithm, plan.batches, rendered)
     _check_lengths(joined, config)
+    if config.precision == "bf16" and bf16_is_slow() and not torch.cuda.is_available():
+        display.say(
+            "warning: bf16 is about 100 times as slow as fp32 on this processor, which has no AVX-512; "
+            "use --set train.precision=fp32, and --set start.train.precision=fp32 for a start"
+        )
     model = bench.pretrained(start.weights_sha256, start.folder)
     policy = Policy(trainable(model, config, cell.seed), config, algorithm.needs)
     policy.to("cuda" if torch.cuda.is_available() else "cpu")  # so that the reference's pass rounds as training does

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save, save_file
 
-from shiqbench.base.files import replacing
+from shiqbench.base.files import read_json, replacing, write_json
 from shiqbench.plugin.training import SAMPLED_HEAD, TrainedModel
 from shiqbench.training.heads import sampled_head
 from shiqbench.training.loop import Trainer, TrainingPlan, plan_training
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from shiqbench.training.token_statistics import TokenStatistics
 
 WEIGHTS = "model.safetensors"
+OWN_FORWARD = "own_forward.json"
 
 
 def train_model(
@@ -49,7 +50,8 @@ def train_model(
     if not (folder / WEIGHTS).exists():
         folder.mkdir(parents=True, exist_ok=True)
         policy = Policy(model, config, algorithm.needs)
-        check_policy(policy, [s for i in plan.rows for s in rendered[i].sequences], algorithm.sampling_q_weight)
+        sequences = [s for i in plan.rows for s in rendered[i].sequences]
+        write_json(folder / OWN_FORWARD, check_policy(policy, sequences, algorithm.sampling_q_weight))
 
         def sampled() -> Tensor:
             return sampled_head(plain(policy.model), policy.heads, algorithm.sampling_q_weight)
@@ -70,7 +72,8 @@ def train_model(
         tensors = {**policy.model.state_dict(), SAMPLED_HEAD: sampled()}
         with replacing(folder / WEIGHTS) as temporary:
             save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, temporary)
-    return TrainedModel(load_file(folder / WEIGHTS), **plan.budget, resumed_at=done)
+    compared = read_json(folder / OWN_FORWARD)
+    return TrainedModel(load_file(folder / WEIGHTS), **plan.budget, resumed_at=done, own_forward=compared)
 
 
 def _reference(

@@ -76,7 +76,7 @@ def trainable(model: torch.nn.Module, config: TrainConfig, seed: int = 0) -> tor
         lora = LoraConfig(
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,
-            target_modules=_linear_names(model),
+            target_modules=linear_names(model),
             layers_to_transform=layers,
         )
         model = get_peft_model(model, lora)
@@ -109,7 +109,7 @@ def recompute_layers(model: torch.nn.Module) -> None:
         )
 
 
-def _linear_names(model: Any) -> list[str]:
+def linear_names(model: Any) -> list[str]:
     """Names of the linear layers that LoRA adapts: all except the vocabulary head.
 
     peft's own name for them, ``all-linear``, cannot be limited to some layers.

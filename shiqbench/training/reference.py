@@ -43,7 +43,7 @@ class ReferenceCache:
 
     Args:
         folder: Folder of the cache files.
-        weights_sha256: Identity of the reference's weights.
+        weights_sha256: Identity of the reference's whole folder.
         policy: The reference, or the policy before its first update: both have the same weights, precision and
             shapes of forward passes, so both round in the same way.
 

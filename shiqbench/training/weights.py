@@ -40,6 +40,7 @@ def save_weights(policy: Policy, source: Path, renderer: Renderer, target: Path,
     with replacing_folder(target) as folder:
         model.save_pretrained(folder)
         for name, content in renderer.files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
         for name in ("generation_config.json", "chat_template.jinja"):
             if (source / name).is_file() and not (folder / name).exists():

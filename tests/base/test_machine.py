@@ -31,6 +31,18 @@ def test_the_first_processor_is_named_with_its_flags(tmp_path: Path, monkeypatch
     assert machine.processor() == ("Fast", frozenset({"fpu", "avx2"}))
 
 
+@pytest.mark.parametrize(
+    ("flags", "slow"),
+    [("fpu sse2 avx2", True), ("fpu sse2 avx2 avx512f", False), ("fp asimd bf16", False), ("", False)],
+)
+def test_bf16_is_slow_on_x86_without_avx_512(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, slow: bool
+) -> None:
+    monkeypatch.setattr(machine, "PROCESSOR", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
+    assert machine.bf16_is_slow() is slow
+
+
 @pytest.mark.skipif(not (Path(__file__).parents[2] / ".git").exists(), reason="not a checkout")
 def test_a_manifest_names_the_commit() -> None:
     assert len(manifest()["git"]["commit"]) == 40

@@ -112,6 +112,7 @@ def test_a_cached_wheel_starts_no_process_and_writes_nothing(
     assert fetch(BFCL_V3, report=refuse) == folder
 
 
+@pytest.mark.slow
 def test_two_processes_fetch_once(own_cache: Path) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", FETCH], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -158,30 +159,33 @@ def test_the_settings_of_a_users_pip_do_no_harm(own_cache: Path, made: Made, mon
 # -- what makes a cached copy invalid -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("damage", ["absent", "other", "garbage", "list", "missing file", "truncated file"])
-def test_a_damaged_copy_is_fetched_again(own_cache: Path, made: Made, damage: str) -> None:
+@pytest.mark.slow
+def test_a_damaged_copy_is_fetched_again(own_cache: Path, made: Made) -> None:
     wheel = made({"pkg/a.txt": "aaaa", "pkg/b.txt": "b"})
     folder = fetch(wheel, report=quiet)
     marker = folder / MARKER
-    match damage:
-        case "absent":
-            marker.unlink()
-        case "other":
-            marker.write_text(json.dumps({**json.loads(marker.read_text()), "identity": "0" * 64}))
-        case "garbage":
-            marker.write_bytes(b"\xff{")
-        case "list":
-            marker.write_text("[]")
-        case "missing file":
-            (folder / "pkg" / "b.txt").unlink()
-        case "truncated file":
-            (folder / "pkg" / "a.txt").write_text("aa")
-    (folder / "stray.txt").touch()
-    fetch(wheel, report=quiet)
-    assert (folder / "pkg" / "a.txt").read_text() == "aaaa"
-    assert not (folder / "stray.txt").exists()
+    for damage in ("absent", "other", "garbage", "list", "missing file", "truncated file"):
+        match damage:
+            case "absent":
+                marker.unlink()
+            case "other":
+                marker.write_text(json.dumps({**json.loads(marker.read_text()), "identity": "0" * 64}))
+            case "garbage":
+                marker.write_bytes(b"\xff{")
+            case "list":
+                marker.write_text("[]")
+            case "missing file":
+                (folder / "pkg" / "b.txt").unlink()
+            case "truncated file":
+                (folder / "pkg" / "a.txt").write_text("aa")
+        (folder / "stray.txt").touch()
+        fetch(wheel, report=quiet)
+        assert (folder / "pkg" / "a.txt").read_text() == "aaaa", damage
+        assert (folder / "pkg" / "b.txt").read_text() == "b", damage
+        assert not (folder / "stray.txt").exists(), damage
 
 
+@pytest.mark.slow
 def test_a_new_pin_replaces_the_old_copy(own_cache: Path, made: Made) -> None:
     for content in ("old", "new"):
         folder = fetch(made({"a.txt": content}), report=quiet)
@@ -269,6 +273,7 @@ def test_what_pip_says_becomes_one_line(own_cache: Path, fake_pip: FakePip, code
     assert left_over(own_cache) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_while_sealing(own_cache: Path, made: Made, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def full(folder: Path, identity: str) -> None:

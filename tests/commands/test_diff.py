@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import TOY
+from support import TOY, ask
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, write_json
@@ -96,14 +94,5 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    words = [
-        sys.executable,
-        "-m",
-        "shiqbench",
-        "diff",
-        str(cell(tmp_path)),
-        str(cell(tmp_path, seed=1)),
-        "--json",
-    ]
-    found = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    found = json.loads(ask("diff", cell(tmp_path), cell(tmp_path, seed=1), "--json").stdout)
     assert found["fields"] == {"seed": [0, 1]}

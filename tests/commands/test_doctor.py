@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from families import build
 from rich.console import Console
 
 from shiqbench.base import cache as store
 from shiqbench.base import machine
 from shiqbench.base import wheels as assets
+from shiqbench.base.findings import Finding, State, worst
 from shiqbench.commands import doctor
-from shiqbench.commands.doctor import Finding, State, companions, diagnose, requirements, vllm
+from shiqbench.commands.app import main
+from shiqbench.commands.doctor import companions, diagnose, requirements, vllm
+from shiqbench.commands.findings import findings_table, to_json
 from shiqbench.plugin import registry
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="builds are told apart by tag on Linux only")
@@ -166,11 +170,11 @@ def test_this_environment_and_its_two_forms(own_cache: Path) -> None:
     assert {"python", "torch", "transformers", "vllm", "lm-eval", "pip", "cache", "cores", "memory", "cpu"} <= names
     assert all(finding.text for finding in findings)
     assert not [finding for finding in findings if "check failed" in finding.text]
-    data = json.loads(json.dumps(doctor.to_json(findings)))
+    data = json.loads(json.dumps(to_json(findings)))
     assert data["findings"][0] == {"name": "python", "state": "ok", "text": findings[0].text, "do": ""}
-    assert data["state"] == doctor.worst(findings)
+    assert data["state"] == worst(findings)
     out = io.StringIO()
-    Console(width=1000, file=out).print(doctor.findings_table(findings))
+    Console(width=1000, file=out).print(findings_table(findings))
     assert all(finding.text in out.getvalue() for finding in findings)
 
 
@@ -180,13 +184,42 @@ def test_this_environment_and_its_two_forms(own_cache: Path) -> None:
 )
 def test_the_worst_state_is_the_answer(states: Any, expected: Any) -> None:
     findings = [Finding("x", State(state), "[bold]text", "pip install 'a[b]'") for state in states]
-    assert doctor.to_json(findings)["state"] == expected
+    assert to_json(findings)["state"] == expected
 
 
 def test_brackets_survive_the_table() -> None:
     out = io.StringIO()
-    Console(width=200, file=out).print(
-        doctor.findings_table([Finding("vllm", State.OK, "[red]", "pip install 'a[b]'")])
-    )
+    Console(width=200, file=out).print(findings_table([Finding("vllm", State.OK, "[red]", "pip install 'a[b]'")]))
     assert "[red]" in out.getvalue()
     assert "pip install 'a[b]'" in out.getvalue()
+
+
+def shiqbench(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    return int(ended.value.code or 0)
+
+
+def test_a_model_is_checked_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(build("gemma-2", tmp_path))
+    assert shiqbench("doctor", "--model", folder, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["state"] == "warning"
+    assert {"name": "end of turn", "state": "ok", "text": "<end_of_turn> (5)", "do": ""} in found["findings"]
+    (tmp_path / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    assert shiqbench("doctor", "--model", folder) == 1
+    assert "no special token ends" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--model", "nothing-like-it"], "no model 'nothing-like-it'"),
+        (["--set", "model.template.a=1"], "add --model"),
+        (["--engine", "vllm"], "add --model"),
+        (["--model", "smollm2-135m-instruct", "--set", "train.lr=1"], "train.lr is not about a model"),
+    ],
+)
+def test_a_wrong_request_is_refused(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shiqbench("doctor", *words) == 2
+    assert text in capsys.readouterr().err

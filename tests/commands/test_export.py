@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import TOY
-from test_cli import shiqbench
+from support import TOY, ask
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_json
@@ -137,12 +136,12 @@ def test_records_of_another_version_are_refused(tmp_path: Path, plugins: tuple[P
 def test_the_command(tmp_path: Path, plugins: tuple[Path, ...]) -> None:
     cell = make_cell(tmp_path / "results")
     words: list[str | Path] = ["export", cell, "--format", "list", "--plugin", plugins[0]]
-    done = shiqbench(*words, cwd=tmp_path)
+    done = ask(*words, cwd=tmp_path)
     folder = tmp_path / "list-abc123-e1f2"
     assert done.returncode == 0, done.stderr
     assert done.stderr == "note: one is missing\n"
     assert done.stdout == f"{folder}: wrote 1 file; next:\n  cat {folder}/ids\n"
-    again = shiqbench(*words, "--json", cwd=tmp_path)
+    again = ask(*words, "--json", cwd=tmp_path)
     assert (again.returncode, again.stdout) == (2, "")
-    done = shiqbench(*words, "--json", "--output", "there", cwd=tmp_path)
+    done = ask(*words, "--json", "--output", "there", cwd=tmp_path)
     assert json.loads(done.stdout)["files"] == ["ids"]

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import TOY
-from test_cli import shiqbench
+from support import TOY, ask
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.commands.common import parse_assignments
@@ -85,15 +84,14 @@ def test_a_task_with_its_own_policy_says_that_it_has_none(tmp_path: Path) -> Non
         training_data("mdp", results=tmp_path)
 
 
-@pytest.mark.slow
 def test_the_command(tiny_model: Path, tmp_path: Path) -> None:
     words: list[str | Path] = ["show", "toy", "--data", "--plugin", TOY, "--model", tiny_model, "--algo", "sft"]
-    done = shiqbench(*words, cwd=tmp_path)
+    done = ask(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "24 episodes, 8 used; 8 groups, 0 of them with mixed returns; 8 units of sft" in done.stdout
     assert "longest sequence" in done.stdout
     assert max(map(len, done.stdout.splitlines())) < 200
-    done = shiqbench(*words, "--json", cwd=tmp_path)
+    done = ask(*words, "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["behaviours"]["good"]["used"] == 8
     assert list(tmp_path.iterdir()) == []
 
@@ -110,7 +108,7 @@ def test_the_command(tiny_model: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_shown_is_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
-    done = shiqbench("show", *words, cwd=tmp_path)
+    done = ask("show", *words, cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stdout == ""
@@ -126,4 +124,4 @@ def test_a_task_without_data_stays_light_and_names_the_command() -> None:
     *_, last, heavy = done.stdout.splitlines()
     assert last == "training episodes: shiqbench show bfcl_v3 --data"
     assert heavy == "[]"
-    assert "--data" not in shiqbench("show", "mdp").stdout
+    assert "--data" not in ask("show", "mdp").stdout

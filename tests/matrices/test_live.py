@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from rich.console import Console
+from support import ask
 
 from shiqbench.base.files import read_json, write_json
 from shiqbench.commands.watch import watch
@@ -123,15 +124,11 @@ def test_a_matrix_of_another_machine_lives_while_it_writes() -> None:
 
 
 def test_watch_once_and_watch_to_the_end(tmp_path: Path) -> None:
-    def ask(*words: str) -> str:
-        command = [sys.executable, "-m", "shiqbench", "watch", str(tmp_path), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout
-
-    assert "no matrix has run in" in ask()
+    assert "no matrix has run in" in ask("watch", tmp_path).stdout
     write(tmp_path, state())
-    assert "shiq-1" in ask("--once")
+    assert "shiq-1" in ask("watch", tmp_path, "--once").stdout
     write(tmp_path, state(ended=True, running=[]))
-    assert "ended" in ask()
+    assert "ended" in ask("watch", tmp_path).stdout
 
 
 def test_summaries() -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import ask
 
 import shiqbench
 from shiqbench.base.errors import ConfigError, RunError
@@ -40,13 +39,13 @@ def test_the_command_runs_says_and_does_nothing_the_second_time(tmp_path: Path) 
     file.write_text(
         '[matrix]\nalgorithms = ["base", "shiq"]\ntasks = ["mdp"]\npreset = "smoke"\n[budget]\nupdates = 5\n'
     )
-    words = [sys.executable, "-m", "shiqbench", "matrix", str(file), "--results", str(tmp_path / "r")]
-    dry = subprocess.run([*words, "--dry-run"], capture_output=True, text=True, check=True)
+    words: list[str | Path] = ["matrix", file, "--results", tmp_path / "r"]
+    dry = ask(*words, "--dry-run")
     assert "2 cells: 0 done, 0 partial, 2 missing" in dry.stdout
     assert not (tmp_path / "r").exists()
-    first = subprocess.run(words, capture_output=True, text=True, check=True)
+    first = ask(*words)
     assert first.stdout == "2 jobs: 2 done\n"
-    again = subprocess.run([*words, "--json"], capture_output=True, text=True, check=True)
+    again = ask(*words, "--json")
     assert [c["state"] for c in json.loads(again.stdout)["cells"]] == ["cached", "cached"]
 
 

@@ -196,6 +196,7 @@ def test_two_models_do_not_share_the_reference_s_statistics(
         manifest = json.loads((ran.path / "manifest.json").read_text())
         first = json.loads((ran.path / "train.jsonl").read_text().splitlines()[0])
         assert (manifest["reference"]["cached"], first["loss"]) == (0, pytest.approx(0.693147, abs=1e-5))
+        assert architecture(ran.path / "checkpoint") == architecture(folder)  # so that an engine loads both in turn
         cells.add(ran.cell)
     assert len(cells) == 2
     moved = tmp_path / "elsewhere"

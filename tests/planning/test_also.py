@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from support import TOY
+from support import TOY, ask
 
 import shiqbench
 from shiqbench.base.errors import ConfigError
@@ -52,15 +50,26 @@ def test_base_start_and_cell_are_evaluated_on_it_too(tiny_model: Path, tmp_path:
     assert [len(block.rows) for block in (first, second)] == [3, 3]
 
 
-@pytest.mark.slow
 def test_json_and_tables_show_it(tiny_model: Path, tmp_path: Path) -> None:
-    words = ["run", "--algo", "base", "--task", "toy", "--model", tiny_model, "--plugin", TOY, "--results", tmp_path]
-    command = [sys.executable, "-m", "shiqbench", *map(str, words), "--also", "toy:3"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    words: list[str | Path] = [
+        "--algo",
+        "base",
+        "--task",
+        "toy",
+        "--model",
+        tiny_model,
+        "--plugin",
+        TOY,
+        "--results",
+        tmp_path,
+    ]
+    command: list[str | Path] = ["run", *words, "--also", "toy:3"]
+    shown = ask(*command)
+    assert shown.returncode == 0, shown.stderr
     assert shown.stdout.count("this run (*): base/") == 2
     assert "## toy:3 on test, right" in shown.stdout
     assert "also evaluates toy:3" in shown.stderr
-    found = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
+    found = json.loads(ask(*command, "--json").stdout)
     assert set(found["also"]["toy:3"]) == {"evaluation", "primary", "metrics"}
 
 

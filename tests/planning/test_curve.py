@@ -45,6 +45,7 @@ def _cache(own_cache: Path) -> None:
     """Every test computes its own reference statistics."""
 
 
+@pytest.mark.slow
 def test_the_curve_is_evaluated_on_validation_and_changes_nothing_else(tiny_model: Path, tmp_path: Path) -> None:
     plain = run("sft", tiny_model, tmp_path / "plain")
     found = run("sft", tiny_model, tmp_path / "curve", eval_every=2)
@@ -126,6 +127,7 @@ def test_a_training_that_went_on_after_a_stop_still_gets_its_curve(
     assert [p["update"] for p in found.curve] == [0, 3, 6]
 
 
+@pytest.mark.slow
 def test_curves_share_their_first_point_and_stay_out_of_the_comparison(tiny_model: Path, tmp_path: Path) -> None:
     one = run("sft", tiny_model, tmp_path, eval_every=3, preset="started")
     two = run("dpo", tiny_model, tmp_path, eval_every=3, preset="started")

@@ -104,7 +104,7 @@ def _digests(plan: RunPlan) -> dict[str, str]:
 
 
 def computed() -> dict[str, dict[str, str]]:
-    """The digests of every request, in a folder of its own since data are named by their path."""
+    """The digests of every request, in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         Path("pairs.jsonl").write_text("".join(json.dumps(r) + "\n" for r in ROWS))
         Path("plain.py").write_text(PLUGIN)

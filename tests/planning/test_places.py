@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,15 @@ def test_moved_data_are_the_same_cell_which_says_where_they_lay(tiny_model: Path
     assert make_plan(start).cell.recipe["model"] == {"cell": digest(read_json(first.path / "config.json"))}
 
 
+def test_what_is_asked_of_a_place_is_part_of_the_setting(tiny_model: Path, tmp_path: Path) -> None:
+    """Evaluations on other data are in another table, whatever the task says of its scores."""
+    data_file(tmp_path / "one.jsonl", "yes")
+    plan = make_plan(asked("one.jsonl", tiny_model, tmp_path / "results"))
+    kind = type("Plain", (type(plan.task),), {"scoring_identity": lambda self: {}})
+    plain = replace(plan, task=kind(plan.task.config))
+    assert plain.setting["data"] == plan.cell.recipe["task"]["data"]
+
+
 def test_diff_does_not_give_a_place_as_a_reason(tiny_model: Path, tmp_path: Path) -> None:
     folders = []
     for name in ("one.jsonl", "two.jsonl"):
@@ -154,14 +164,15 @@ def test_diff_does_not_give_a_place_as_a_reason(tiny_model: Path, tmp_path: Path
 
 
 def test_data_that_change_after_planning_are_refused_before_anything_is_done(tiny_model: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
     data_file(tmp_path / "one.jsonl", "yes")
     for algo in ("dpo", "base"):
-        plan = make_plan(asked("one.jsonl", tiny_model, tmp_path / "results", algo))
+        plan = make_plan(asked("one.jsonl", tiny_model, results, algo))
         assert len({plan.eval_folder(cell) for cell in plan.evaluated}) == (2 if algo == "dpo" else 1)
         data_file(tmp_path / "one.jsonl", f"yes, {algo}")
         with pytest.raises(ConfigError, match="the data of ultrafeedback changed after the run was planned"):
             run_plan(plan)
-        assert not list((tmp_path / "results").glob("*/*/*/eval/*/DONE"))
+        assert not [*results.glob("*/dpo/*/DONE"), *results.glob("*/*/*/eval/*/DONE")]
 
 
 def test_a_cell_whose_model_is_another_one_now_is_no_start(tiny_model: Path, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_checkpoints_begin_with_the_start_and_end_with_the_final_weights(tmp_pat
     assert "(2 seeds)" in figure.read_text()
 
 
+@pytest.mark.slow
 def test_the_regret_over_training_is_drawn(tmp_path: Path) -> None:
     for algo, seed in (("shiq", 0), ("shiq", 1), ("dpo", 0), ("base", 0)):
         shiqbench.run(algo, "mdp", preset="smoke", seed=seed, results=tmp_path)

@@ -174,6 +174,7 @@ def test_bradley_terry_without_a_fit_or_with_too_high_a_layer_says_so(tiny_model
     assert not list((own_cache / "rewards").glob("bradley_terry-*"))
 
 
+@pytest.mark.slow
 def test_the_whole_backbone_learns_an_order_and_comes_out_the_same_every_time(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.timeout(2400)]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
 
 
-SLOW_BF16 = "avx512f" not in machine.processor()[1]
+SLOW_BF16 = machine.bf16_is_slow()
 EVALUATED = ("--set", "eval.precision=fp32") if SLOW_BF16 else ()
 TRAINED = ("--set", "train.precision=fp32", "--set", "start.train.precision=fp32") if SLOW_BF16 else ()
 

@@ -16,6 +16,7 @@ from shiqbench.base.errors import ConfigError, RunError
 from shiqbench.engines.transformers import TransformersEngine
 from shiqbench.episodes.generation import Completion, Sampling
 from shiqbench.episodes.journal import JournaledGenerator
+from shiqbench.models.loading import causal_model
 from shiqbench.plugin.config import EvalConfig
 from shiqbench.running.engine_check import check_engine
 from shiqbench.training import policy
@@ -62,6 +63,15 @@ def test_an_engine_that_kept_other_weights_is_stopped(tiny_model: Path, tmp_path
         engine.generator._model.lm_head.weight.mul_(1.5)  # type: ignore[attr-defined]
     with pytest.raises(RunError, match="computes other log-probabilities"):
         check_engine(engine, tiny_model, CONFIG)
+
+
+def test_a_model_whose_log_probabilities_are_no_numbers_is_stopped(tiny_model: Path, tmp_path: Path) -> None:
+    model = causal_model(tiny_model, torch.float32)
+    with torch.no_grad():
+        model.lm_head.weight.view(-1)[-1] = float("nan")
+    model.save_pretrained(tmp_path / "nan")
+    with pytest.raises(RunError, match="they differ by nan"):
+        check_engine(journaled(tiny_model, tmp_path), tmp_path / "nan", CONFIG)
 
 
 def run(model: Path, results: Path) -> shiqbench.RunResult:

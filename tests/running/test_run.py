@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import warm
 from support import TOY
 
 import shiqbench
@@ -161,7 +161,7 @@ def command(model: Path, results: Path) -> list[str]:
         "--results",
         results,
     ]
-    return [sys.executable, "-m", "shiqbench", *map(str, words), *KILLED]
+    return [*map(str, words), *KILLED]
 
 
 def losses(results: Path) -> list[dict[str, Any]]:
@@ -172,11 +172,12 @@ def losses(results: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_kill_9_in_training_then_the_same_command_gives_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "SHIQBENCH_CACHE": str(tmp_path / "cache")}
     for name in ("whole", "killed"):
         words = command(tiny_model, tmp_path / name)
-        if name == "killed":
-            process = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        if name == "whole":
+            assert warm.start(words).wait() == 0
+        else:
+            process = warm.start(words)
             deadline = time.monotonic() + 120
             while not list((tmp_path / name).glob("toy/shiq/*/checkpoint/state.pt")):
                 assert process.poll() is None, "ended before a checkpoint was seen"
@@ -185,7 +186,8 @@ def test_kill_9_in_training_then_the_same_command_gives_the_same_weights(tiny_mo
             process.send_signal(signal.SIGKILL)
             process.wait()
             assert not list((tmp_path / name).glob("toy/shiq/*/DONE"))
-        subprocess.run(words, env=environment, check=True, capture_output=True)
+            # A new program, so that nothing equal in forked processes, such as the seed of hashes, can help.
+            subprocess.run([sys.executable, "-m", "shiqbench", *words], check=True, capture_output=True)
     (whole,) = (tmp_path / "whole").glob("toy/shiq/*/checkpoint/model.safetensors")
     (killed,) = (tmp_path / "killed").glob("toy/shiq/*/checkpoint/model.safetensors")
     assert file_sha256(whole) == file_sha256(killed)
@@ -196,15 +198,10 @@ def test_kill_9_in_training_then_the_same_command_gives_the_same_weights(tiny_mo
 
 @pytest.mark.slow
 def test_two_processes_on_one_cell_make_it_once(tiny_model: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "SHIQBENCH_CACHE": str(tmp_path / "cache")}
-    words = command(tiny_model, tmp_path / "r")
-    both = [
-        subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    said = [p.communicate(timeout=200)[1] for p in both]
-    assert [p.returncode for p in both] == [0, 0], said
-    assert any("held by process" in s for s in said)
+    both = [warm.start(command(tiny_model, tmp_path / "r")) for _ in range(2)]
+    done = [process.finish() for process in both]
+    assert [d.returncode for d in done] == [0, 0], [d.stderr for d in done]
+    assert any("held by process" in d.stderr for d in done)
     assert len(losses(tmp_path / "r")) == 60
 
 
@@ -215,7 +212,8 @@ def test_a_tracker_writes_its_files(tiny_model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_json_is_one_object_and_everything_else_is_on_standard_error(tiny_model: Path, tmp_path: Path) -> None:
-    done = subprocess.run([*command(tiny_model, tmp_path / "r"), "--json"], capture_output=True, text=True, check=True)
+    done = warm.start([*command(tiny_model, tmp_path / "r"), "--json"]).finish()
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found) == {
         "cell",

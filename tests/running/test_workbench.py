@@ -45,6 +45,7 @@ def shas(cell: Path) -> list[str]:
     return [*(file_sha256(cell / name) for name in FILES), *metrics]
 
 
+@pytest.mark.slow
 def test_the_second_cell_of_a_process_is_what_it_would_be_alone(
     tiny_model: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

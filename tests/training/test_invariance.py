@@ -47,6 +47,7 @@ def difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     return max(float((a[k] - b[k]).abs().max()) for k in a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_accumulation_one_times_eight_equals_eight_times_one(tiny_model: Path, tmp_path: Path, name: str) -> None:
     settings: dict[str, Any] = {"double": True, "batch_episodes": 8, "updates": 2}
@@ -96,6 +97,7 @@ def test_the_cached_reference_is_the_reference_itself(tiny_model: Path, tmp_path
     assert_same(trained(cached)[0], trained(online)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora_rank", [0, 2])
 @pytest.mark.parametrize("name", ["critic-token", "contrast"])
 def test_resumed_training_is_the_uninterrupted_one_bit_for_bit(

@@ -117,7 +117,7 @@ def test_the_sample_branches_and_has_several_lengths() -> None:
 
 def test_what_is_compared_is_recorded(tiny_model: Path) -> None:
     facts = check_policy(policy(tiny_model, precision="bf16"), sequences())
-    assert {p: f["tolerance"] for p, f in facts.items()} == {"fp32": 1e-3, "bf16": 0.5}
+    assert {p: f["tolerance"] for p, f in facts.items()} == {"fp32": 5e-3, "bf16": 0.5}
     assert 0 < facts["fp32"]["difference"] < facts["bf16"]["difference"] < 0.1
 
 
@@ -167,6 +167,27 @@ def test_a_model_that_sees_later_tokens_is_stopped(tmp_path: Path) -> None:
     made(tmp_path, "llama", {**SIZES, "is_causal": False})
     with pytest.raises(ConfigError, match=r"attention to later tokens .*; use a model with causal attention"):
         check_policy(policy(tmp_path, share_prefix=False), sequences())
+
+
+LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4, "rope_theta": 1e4}
+DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+
+
+@pytest.mark.parametrize(
+    ("family", "values"),
+    [
+        ("phi3", {"pad_token_id": 0, "rope_parameters": LONG, "original_max_position_embeddings": 50}),
+        ("llama", {"max_position_embeddings": 50, "rope_parameters": DYNAMIC}),
+    ],
+)
+def test_positions_that_depend_on_the_other_texts_of_a_pass_are_refused(
+    tmp_path: Path, family: str, values: dict[str, Any]
+) -> None:
+    checked = policy(made(tmp_path, family, {**SIZES, **values}))
+    short, long = (TokenSequence(tuple(range(5, 5 + n)), (n - 1,)) for n in (50, 51))
+    check_policy(checked, [short])
+    with pytest.raises(ConfigError, match=r"an episode has 51 tokens, and beyond 50 the \w+ positions of .*leave out"):
+        check_policy(checked, [short, long])
 
 
 def test_a_weight_that_is_no_number_is_stopped(tiny_model: Path) -> None:

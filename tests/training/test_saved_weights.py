@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import torch
+from support import TOY
 
+import shiqbench
+from shiqbench.episodes.episode import Message
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.plugin.config import TrainConfig
 from shiqbench.training.policy import Policy, load_model
@@ -29,3 +34,16 @@ def test_adapters_are_merged_into_the_saved_weights(tiny_model: Path, tmp_path: 
         start = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)(ids).logits
     torch.testing.assert_close(saved, trained, atol=1e-4, rtol=1e-4)
     assert (trained - start).abs().max() > 0.1
+
+
+def test_every_template_of_a_model_is_saved_with_its_weights(tiny_model: Path, tmp_path: Path, own_cache: Path) -> None:
+    start = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    (start / "additional_chat_templates").mkdir()
+    plain = (start / "chat_template.jinja").read_text()
+    (start / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools | tojson }}\n" + plain)
+    trained = shiqbench.run("sft", "toy", model=str(start), plugins=(TOY,), results=tmp_path / "results").path
+    ask, tool = [Message("user", "hi")], {"type": "function", "function": {"name": "f", "parameters": {}}}
+    before, after = Renderer(start), Renderer(trained / "checkpoint")
+    assert after.prompt(ask, [tool]) == before.prompt(ask, [tool]) != before.prompt(ask)
+    done = json.loads((trained / "DONE").read_text())["files"]
+    assert "checkpoint/additional_chat_templates/tool_use.jinja" in done

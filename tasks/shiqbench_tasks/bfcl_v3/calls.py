@@ -4,8 +4,8 @@ A message is one of three things:
 
 * ``CALLS``: exactly ``[f(a=1), g()]``, ``f(a=1)`` or ``f(a=1), g()``, whose arguments are literals
   (string, number, ``True``, ``False``, ``None``, and lists, tuples and dicts of them);
-* ``NO_CALLS``: the turn is over. Empty text, ``[]``, or text in which nothing looks like a call;
-* ``MALFORMED``: it looks like a call (it starts with ``[``, or some ``name(`` occurs in it) but is not one.
+* ``NO_CALLS``: the turn is over. Empty text, ``[]``, or prose, also prose with brackets;
+* ``MALFORMED``: an attempt at a call that is not one (see :func:`is_attempt`).
 
 A lexer with a short list of tokens runs first, so the parser receives only short text with little nesting,
 without operators, attributes, f-strings, comprehensions or keywords.
@@ -33,7 +33,19 @@ MAX_NESTING = 32
 MAX_CALLS = 64
 MAX_NUMBER = 64  # characters of one number
 
-_LOOKS_LIKE_A_CALL = re.compile(r"\w\(")
+_MAY_CALL = re.compile(r"\w\(")
+_NAME = r"(?<![\w.])[^\W\d][\w.]*"
+_ATTEMPT = re.compile(
+    rf"""
+      {_NAME}\(\s*(?:[^\W\d]\w*\s*=(?!=)|['"\[{{]|\Z)  # f(a=  f('  f([  and f( at the end
+    | {_NAME}\(\s*\)[\s\]),;`]*$                     # f() at the end of a line
+    | \[\s*{_NAME}\(                                 # [f(
+    | \A[(\[{{\s]*{_NAME}\(\s*\W                     # f() at the start
+    | \A{_NAME}\([^()]*\Z                            # f(word, never closed
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
+_WORDS_IN_BRACKETS = re.compile(r"\[[^\[\]]*\]\s*\S")
 _TOKEN = re.compile(
     r"""
       (?P<space>\s+)
@@ -60,22 +72,29 @@ class Outcome(StrEnum):
     MALFORMED = "malformed"  # an attempt that cannot be parsed; the reason goes back to the model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Call:
     """One call of a tool.
 
     Attributes:
-        name: Name of the tool, which may not exist.
+        name: Name of the tool, which may not exist; the whole text if there is an answer.
         args: Positional arguments.
-        kwargs: Named arguments.
+        kwargs: Named arguments. A value may be a call that is made first, as the leaderboard's executor does.
+        answer: The response if the call runs no tool whatever the scenario is; None otherwise.
     """
 
     name: str
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
+    answer: str | None = None
+
+    def __repr__(self) -> str:
+        return self.text()
 
     def text(self) -> str:
         """The call as a model writes it."""
+        if self.answer is not None:
+            return self.name
         parts = [repr(a) for a in self.args] + [f"{k}={v!r}" for k, v in self.kwargs.items()]
         return f"{self.name}({', '.join(parts)})"
 
@@ -114,14 +133,30 @@ def parse(text: str, *, words: Words | None = None) -> Parsed:
     if len(text) > MAX_CHARACTERS:
         return Parsed(Outcome.MALFORMED, problem=f"longer than {MAX_CHARACTERS} characters")
     text = text.strip()
-    if not text.startswith("[") and not _LOOKS_LIKE_A_CALL.search(text):
+    if not text.startswith("[") and not _MAY_CALL.search(text):
         return Parsed(Outcome.NO_CALLS)
+    nodes: list[ast.expr] = []
     try:
         _scan(text)
-        calls = tuple(_call(node, words) for node in _call_nodes(text))
+        nodes = _call_nodes(text)
+        calls = tuple(_call(node, words) for node in nodes)
     except _MalformedError as problem:
-        return Parsed(Outcome.MALFORMED, problem=str(problem))
+        if any(isinstance(node, ast.Call) for node in nodes) or is_attempt(text):
+            return Parsed(Outcome.MALFORMED, problem=str(problem))
+        return Parsed(Outcome.NO_CALLS)
     return Parsed(Outcome.CALLS if calls else Outcome.NO_CALLS, calls)
+
+
+def is_attempt(text: str) -> bool:
+    """Whether text that cannot be read is an attempt at calls, and not prose in which brackets occur.
+
+    ``Which file(s)?``, ``f(x)``, ``the amount (in USD)`` and ``[Note] Done.`` are prose, as is every question that does
+    not start with ``[``.
+    """
+    text = text.strip("`\n ")
+    if not text.startswith("["):
+        return not text.endswith("?") and _ATTEMPT.search(text) is not None
+    return _ATTEMPT.search(text) is not None or _WORDS_IN_BRACKETS.match(text) is None
 
 
 def _scan(text: str) -> None:

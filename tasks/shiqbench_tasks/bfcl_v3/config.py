@@ -16,6 +16,7 @@ ADDED = (
     "parser",
     "call_penalty",
     "recorded",
+    "recorded_disagreement",
     "rollout_samples",
     "rollout_model",
     "rollout_temperature",
@@ -67,6 +68,12 @@ class BfclConfig(TaskConfig):
     recorded: str | None = Field(
         default=None, description="folder of recorded episodes in the leaderboard's layout, result/<model>/..."
     )
+    recorded_disagreement: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="largest share of a recorded file's scores that may differ from the scores computed here",
+    )
     perturbations: int = Field(default=3, ge=1, description="perturbed episodes per scenario")
     data_seed: int = Field(default=0, description="seed of the perturbations")
     scenarios: int | None = Field(default=None, gt=0, description="only the first N training scenarios")
@@ -98,6 +105,8 @@ class BfclConfig(TaskConfig):
     def _recorded_needs_a_folder(self) -> BfclConfig:
         if ("recorded" in self.behaviours) != (self.recorded is not None):
             raise ValueError("behaviour recorded and task.recorded=FOLDER need each other")
+        if "recorded_disagreement" in self.model_fields_set and self.recorded is None:
+            raise ValueError("recorded_disagreement cannot be honoured without recorded episodes")
         return self
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _TOOL_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 _PYTHON_TAG = "<|python_tag|>"
 _PYTHONIC_MARKS = re.compile(r"<\|python_(?:start|end)\|>")
+_OBJECT = re.compile(r"\{\s*(?:['\"{]|\Z)")
 _JSON_WORDS = {"true": True, "false": False, "null": None}
 _JSON = json.JSONDecoder()
 
@@ -63,6 +64,8 @@ def read_llama3_json(text: str) -> Parsed:
         try:
             end = _JSON.raw_decode(text, at)[1]
         except (ValueError, RecursionError) as error:
+            if _OBJECT.search(text) is None:  # brackets in prose
+                return Parsed(Outcome.NO_CALLS)
             return Parsed(Outcome.MALFORMED, problem=f"not JSON: {error}")
         found.append(text[at:end])
         at = text.find("{", end)
@@ -126,7 +129,7 @@ def _strings(value: Any) -> str:
 
 
 def _json(call: Call, key: str) -> str:
-    return json.dumps({"name": call.name, key: call.kwargs}, ensure_ascii=False)
+    return json.dumps({"name": call.name, key: call.kwargs}, ensure_ascii=False, default=Call.text)
 
 
 _CALL_OF_PROBE = r'\{\s*"name":\s*"shiqbench_probe_tool",\s*'

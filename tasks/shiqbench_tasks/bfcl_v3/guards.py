@@ -86,7 +86,7 @@ def check_cost(call: Call, method: Callable[..., Any]) -> None:
 def _check_finite(value: Any) -> None:
     """Refuse ``NaN`` and infinities, which JSON may contain; in the official code they are undefined names."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise RefusedError(f"name '{value}' is not defined")
+        raise RefusedError(f"name '{abs(value)}' is not defined")
     if isinstance(value, (list, tuple)):
         for item in value:
             _check_finite(item)

@@ -21,7 +21,7 @@ from shiqbench_tasks.bfcl_v3.calls import Call
 from shiqbench_tasks.bfcl_v3.data import SCENARIOS, load_entries
 from shiqbench_tasks.bfcl_v3.recorded import NOT_EVALUATED
 from shiqbench_tasks.bfcl_v3.scoring import ErrorType, Scorecard
-from shiqbench_tasks.bfcl_v3.simulator import ToolBox
+from shiqbench_tasks.bfcl_v3.simulator import NAME_BEFORE_BRACKET, ToolBox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,6 @@ NAMES = (
 )
 END_OF_TURN = ""  # a step without calls: the text itself is in the inference log
 SHOWN = 5
-_NAME_BEFORE_BRACKET = re.compile(r"\b([a-zA-Z_]\w*)\s*(?=\()")  # the official executor takes a match for a tool
 
 Result = list[list[Any]]
 
@@ -177,7 +176,7 @@ def _rewritten(call: Call, toolbox: ToolBox) -> bool:
     """Whether the official executor, which looks for tools' names everywhere, finds one in an argument's text."""
     if toolbox.reached(call) is None:
         return False
-    found = _NAME_BEFORE_BRACKET.findall(repr([call.args, call.kwargs]))
+    found = NAME_BEFORE_BRACKET.findall(repr([call.args, call.kwargs]))
     return any(toolbox.reached(Call(name)) is not None for name in found)
 
 

@@ -78,7 +78,7 @@ class Dialogue:
         self.assistant_messages = self.malformed_messages = 0
         self.error = ""  # text of the exception if the episode crashed
         self.context_excess = 0  # tokens by which a prompt was too long for the context
-        self._toolbox = ToolBox(entry, root)
+        self._toolbox = ToolBox(entry, root, rewrites=setting.rewrites)
         self._scorecard = Scorecard(entry, root)
         self._steps = 0
         self._next_turn()

@@ -8,6 +8,7 @@ from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.plugin import Message, Record, StopReason, clustered_wilson, student
+from shiqbench_tasks.bfcl_v3.calls import Call
 from shiqbench_tasks.bfcl_v3.scoring import ErrorType
 
 if TYPE_CHECKING:
@@ -49,12 +50,14 @@ def record(dialogue: Dialogue, repeat: int, seed: int) -> Record:
         "prompt_tokens": dialogue.prompt_tokens,
         "tokens": dialogue.tokens,
         "context_excess": dialogue.context_excess,
-        "steps": json.dumps([[[_call_json(c) for c in step] for step in turn.steps] for turn in dialogue.turns]),
+        "steps": json.dumps(
+            [[[_call_json(c) for c in step] for step in turn.steps] for turn in dialogue.turns], default=Call.text
+        ),
         "transcript": json.dumps([_message_json(m) for m in dialogue.messages]),
     }
 
 
-def _call_json(call: Any) -> list[Any]:
+def _call_json(call: Call) -> list[Any]:
     return [call.name, list(call.args), call.kwargs]
 
 

@@ -72,11 +72,16 @@ class NativePrompt(PromptSetting):
 
     def parse(self, text: str) -> Parsed:
         """Calls in the model's format; the thoughts of a thinking model are skipped."""
-        return self._format.read(text.rpartition(_THOUGHT)[2])
+        return self._format.read(without_thought(text))
 
     def write(self, calls: Sequence[Call]) -> str:
         """Calls in the model's format."""
         return self._format.write(calls)
+
+
+def without_thought(text: str) -> str:
+    """The text after a thinking model's thoughts."""
+    return text.rpartition(_THOUGHT)[2]
 
 
 def native_identity(data_sha256: str) -> str:

@@ -1,9 +1,4 @@
-"""The leaderboard's text prompt, from the pinned wheel, and the rules of its loop.
-
-Two things differ from the official text decoder on purpose. Positional arguments are kept; the official decoder drops
-them, so even the ground truth scores only 176 of 200 with it. Arithmetic or a call inside an argument makes the message
-malformed; the official decoder passes arithmetic to ``eval``. In both, a message that cannot be read ends the turn.
-"""
+"""The leaderboard's text prompt, from the pinned wheel, and the rules of its loop."""
 
 from __future__ import annotations
 
@@ -11,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.plugin import Message, digest
-from shiqbench_tasks.bfcl_v3.calls import parse, write
+from shiqbench_tasks.bfcl_v3.calls import write
+from shiqbench_tasks.bfcl_v3.official_calls import read_officially
 from shiqbench_tasks.bfcl_v3.prompt import NO_MORE_CALLS, TURN_END, PromptSetting
 from shiqbench_tasks.bfcl_v3.simulator import official
 
@@ -35,8 +31,10 @@ class OfficialPrompt(PromptSetting):
 
     name = "official"
     no_more_calls = NO_MORE_CALLS
+    rewrites = True
 
     def __init__(self, root: Path, version: str) -> None:
+        self._version = version
         self._texts: Any = official(root).prompts
         self._system = self._system_v3 if version == "v3" else self._system_v4
 
@@ -57,8 +55,8 @@ class OfficialPrompt(PromptSetting):
         """No answer: the turn is over."""
 
     def parse(self, text: str) -> Parsed:
-        """Calls, with or without the brackets of the list or a fence of back-quotes."""
-        return read_leniently(text)
+        """Calls as the leaderboard's decoder of this version finds them."""
+        return read_officially(text, self._version)
 
     def write(self, calls: Sequence[Call]) -> str:
         """Calls in a list."""
@@ -90,6 +88,7 @@ def official_identity(data_sha256: str) -> str:
         "data": data_sha256,
         "hint": LANGUAGE_HINT,
         "responses": "a tool message for each call",
+        "read": "as by the leaderboard's decoder",
         "malformed": "ends the turn",
         "turn_end": TURN_END,
     }
@@ -99,11 +98,3 @@ def official_identity(data_sha256: str) -> str:
 def hinted(tool: ToolDocument) -> ToolDocument:
     """A tool's document with the leaderboard's remark on its language."""
     return {**tool, "description": tool["description"] + LANGUAGE_HINT}
-
-
-def read_leniently(text: str) -> Parsed:
-    """Calls as the official text decoder finds them: fences and missing brackets are accepted, words need no quotes."""
-    text = text.strip("`\n ")
-    opened = text if text.startswith("[") else f"[{text}"
-    closed = opened if opened.endswith("]") else f"{opened}]"
-    return parse(closed if "(" in text else text, words=str)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.plugin import Episode, Message
+from shiqbench.plugin import ConfigError, Episode, Message
 from shiqbench_tasks.bfcl_v3.calls import Outcome, Parsed, write
 from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits, Script, play
 from shiqbench_tasks.bfcl_v3.perturbations import Perturbation, perturb
@@ -115,6 +115,34 @@ def disagreements(recording: Recording, played: Sequence[Played]) -> list[str]:
     ]
 
 
+def check_scores(recording: Recording, played: Sequence[Played], accepted: float, folder: str) -> None:
+    """Refuse a recording that was scored in another way, or whose calls are read wrongly.
+
+    Args:
+        recording: The recording.
+        played: Its episodes, played again.
+        accepted: Largest share of a file's recorded scores that may differ from ours.
+        folder: The folder, for the error.
+
+    Raises:
+        ConfigError: More scores differ.
+    """
+    differing = set(disagreements(recording, played))
+    files: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for recorded in recording.episodes:
+        if recorded.label is not None:
+            files[recorded.model, recorded.entry.category].append(recorded.id)
+    for (model, category), ids in files.items():
+        wrong = [identity for identity in ids if identity in differing]
+        if len(wrong) > accepted * len(ids):
+            raise ConfigError(
+                f"{len(wrong)} of {len(ids)} recorded scores of {model} in {category} differ from ours: "
+                f"{', '.join(wrong[:SHOWN])}",
+                where=f"task.recorded = {folder}",
+                do="find out how it was recorded, or accept it with --set task.recorded_disagreement=1",
+            )
+
+
 def recording_facts(recording: Recording, played: Sequence[Played]) -> dict[str, Any]:
     """Facts on how much of a recording was usable, and whether its scores equal ours."""
     differing = disagreements(recording, played)
@@ -123,6 +151,10 @@ def recording_facts(recording: Recording, played: Sequence[Played]) -> dict[str,
         "with_recorded_score": sum(r.label is not None for r in recording.episodes),
         "scores_that_disagree": len(differing),
         "disagreeing": differing[:SHOWN],
+        "texts": {
+            file: {"format": form, "messages": messages, "with_calls": calls}
+            for file, (form, messages, calls) in recording.texts.items()
+        },
         "left_out": {why: {"lines": len(at), "first": at[:SHOWN]} for why, at in recording.left_out.items() if at},
         "of_other_scenarios": recording.others,
     }
@@ -134,6 +166,14 @@ def recording_notices(facts: dict[str, Any]) -> list[str]:
         f"recorded: {what['lines']} line{'s' * (what['lines'] > 1)} left out, {why}: {', '.join(what['first'])}"
         for why, what in facts["left_out"].items()
     ]
+    lines += [
+        f"recorded: {file}: calls are read as {what['format']}, {what['with_calls']} of {what['messages']} messages of "
+        "text have calls"
+        for file, what in facts["texts"].items()
+    ]
+    unscored = facts["episodes"] - facts["with_recorded_score"]
+    if unscored:
+        lines.append(f"recorded: {unscored} of {facts['episodes']} episodes have no recorded score to compare with")
     if facts["scores_that_disagree"]:
         named = ", ".join(facts["disagreeing"])
         lines.append(f"recorded: {facts['scores_that_disagree']} recorded scores differ from ours: {named}")

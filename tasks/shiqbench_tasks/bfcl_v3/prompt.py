@@ -20,7 +20,7 @@ INSTRUCTION = (
     "You carry out the user's requests by calling tools. "
     "Answer with calls in a list, [name(arg=value), ...], and with [] once nothing is left to call. Tools:"
 )
-TURN_END = "the turn is over at a message without calls"
+TURN_END = "the turn is over at a message without calls; prose may have brackets"
 DESCRIPTION_WORDS = 12
 NO_MORE_CALLS = "[]"
 _TYPES = {"string": "str", "integer": "int", "boolean": "bool", "array": "list"}
@@ -33,11 +33,13 @@ class PromptSetting(ABC):
         name: Name of the setting.
         no_more_calls: Message that ends a scripted turn.
         as_official: Whether limits and unreadable messages are treated as in the official loop.
+        rewrites: Whether texts in arguments are changed as the official executor changes them.
     """
 
     name: ClassVar[str]
     no_more_calls: ClassVar[str]
     as_official: ClassVar[bool] = True
+    rewrites: ClassVar[bool] = False
 
     @property
     def parser(self) -> str:
@@ -97,7 +99,10 @@ class Reduced(PromptSetting):
         return malformed_response(problem)
 
     def parse(self, text: str) -> Parsed:
-        """Calls in a list."""
+        """Calls in a list, read leniently: over several lines, without the list's brackets, with positional arguments.
+
+        The leaderboard's decoder ends the turn at some of these texts.
+        """
         return parse(text)
 
     def write(self, calls: Sequence[Call]) -> str:

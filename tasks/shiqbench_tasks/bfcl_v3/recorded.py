@@ -1,8 +1,8 @@
 """Recorded episodes: a folder in the leaderboard's layout, read line by line.
 
 The files are ``result/<model>/[multi_turn/]BFCL_v4_multi_turn_<category>_result.json``, and scores under ``score/`` if
-there are any. A recording contains calls but no text of the model; its score is computed by playing it again. Lines
-that cannot be used are left out, counted and listed.
+there are any. A message is a list of calls, or text in the leaderboard's or the model's own format of calls. Scores are
+computed by playing the calls again. Lines that cannot be used are left out, counted and listed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.plugin import ConfigError, digest, file_sha256
 from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, Parsed
 from shiqbench_tasks.bfcl_v3.data import load_entries, raw_answers
-from shiqbench_tasks.bfcl_v3.official_prompt import read_leniently
+from shiqbench_tasks.bfcl_v3.recorded_text import find_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
     from pathlib import Path
 
     from shiqbench_tasks.bfcl_v3.data import Entry
@@ -64,11 +64,13 @@ class Recording:
         episodes: Episodes, in the order of files and lines.
         left_out: Reason why lines could not be used -> places of these lines, ``file:line``.
         others: Number of readable episodes of categories or scenarios that were not requested.
+        texts: File -> format of its messages that are text, number of them, and number of those that make calls.
     """
 
     episodes: list[RecordedEpisode] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     others: int = 0
+    texts: dict[str, tuple[str, int, int]] = field(default_factory=dict)
 
 
 def recording_sha256(folder: Path) -> str:
@@ -101,20 +103,23 @@ def read_recording(folder: Path, root: Path, version: DataVersion, entries: Sequ
         _check_version(found[1], found[2], file, version)
         known = {entry.id for entry in load_entries(root, found[2], version)}
         labels = _labels(_score_file(file), folder, root, version, found[2], recording.left_out)
-        seen: set[str] = set()
+        rows: dict[str, list[list[Any]]] = {}
         for place, row in _rows(file, folder, recording.left_out):
-            problem = _problem(row, known, seen)
+            problem = _problem(row, known, rows)
             if problem:
                 recording.left_out[problem].append(place)
-                continue
-            seen.add(row["id"])
-            if row["id"] not in wanted:
-                recording.others += 1
-                continue
-            turns = tuple(tuple(_step(step) for step in turn) for turn in row["result"])
-            label = labels.get(row["id"], labels.get(VALID))
-            episode_id = f"{row['id']}/{number}-recorded"
-            recording.episodes.append(RecordedEpisode(episode_id, wanted[row["id"]], _model(file), turns, label))
+            else:
+                rows[row["id"]] = row["result"]
+        texts = [step for result in rows.values() for turn in result for step in turn if isinstance(step, str) and step]
+        form, read, calls = find_reader(texts, version.name)
+        if texts:
+            recording.texts[str(file.relative_to(folder))] = (form, len(texts), calls)
+        recording.others += len(rows.keys() - wanted.keys())
+        for identity in (identity for identity in rows if identity in wanted):
+            turns = tuple(tuple(_step(step, read) for step in turn) for turn in rows[identity])
+            label = labels.get(identity, labels.get(VALID))
+            episode_id = f"{identity}/{number}-recorded"
+            recording.episodes.append(RecordedEpisode(episode_id, wanted[identity], _model(file), turns, label))
     return recording
 
 
@@ -178,7 +183,7 @@ def _rows(file: Path, folder: Path, left_out: dict[str, list[str]]) -> Iterator[
                 left_out[STRANGE].append(place)
 
 
-def _problem(row: dict[str, Any], known: set[str], seen: set[str]) -> str | None:
+def _problem(row: dict[str, Any], known: set[str], seen: Container[str]) -> str | None:
     identity, result = row.get("id"), row.get("result")
     if not isinstance(identity, str) or identity not in known:
         return UNKNOWN
@@ -219,10 +224,10 @@ def _labels(
     return labels
 
 
-def _step(raw: Any) -> Parsed:
+def _step(raw: Any, read: Callable[[str], Parsed]) -> Parsed:
     """One message: ``[{name: arguments as JSON text}, ...]`` of models with tools, or text of other models."""
     if isinstance(raw, str):
-        return read_leniently(raw)
+        return read(raw)
     try:
         calls = tuple(_call(name, arguments) for item in raw for name, arguments in item.items())
     except (ValueError, TypeError, AttributeError, RecursionError) as error:

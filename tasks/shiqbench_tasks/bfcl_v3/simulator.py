@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import decimal
 import importlib
 import inspect
 import json
+import re
 import sys
 import warnings
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.plugin import AssetError
+from shiqbench_tasks.bfcl_v3.calls import Call
 from shiqbench_tasks.bfcl_v3.data import TOOL_FILES
 from shiqbench_tasks.bfcl_v3.guards import RefusedError, check_cost, in_fixed_order
 
@@ -23,11 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from shiqbench_tasks.bfcl_v3.calls import Call
     from shiqbench_tasks.bfcl_v3.data import Entry
 
 _PACKAGE = "bfcl_eval.eval_checker.multi_turn_eval"
 _STATELESS = ("MathAPI",)
+NAME_BEFORE_BRACKET = re.compile(r"\b([a-zA-Z_]\w*)\s*(?=\()")  # the official executor takes a match for a tool
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,11 @@ class ToolBox:
     Args:
         entry: The scenario.
         root: Folder of the unpacked wheel.
+        rewrites: Whether texts in arguments are changed as the official executor changes them: it looks for tools'
+            names before brackets in the text of the whole call, and writes an instance's name before them.
     """
 
-    def __init__(self, entry: Entry, root: Path) -> None:
+    def __init__(self, entry: Entry, root: Path, *, rewrites: bool = False) -> None:
         classes, tools = official(root).classes, official(root).tools
         self.instances: dict[str, Any] = {}
         for name in entry.classes:
@@ -125,19 +130,41 @@ class ToolBox:
         self._methods: dict[str, Callable[..., Any]] = {
             tool: getattr(instance, tool) for name, instance in self.instances.items() for tool in tools[name]
         }
+        self._owners = {tool: f"{entry.id}_{name}." for name in entry.classes for tool in tools[name]}
+        self._rewrites = rewrites
 
     def dispatch(self, call: Call) -> str:
         """Make one call and return the response, in the official executor's words."""
+        if call.answer is not None:
+            return call.answer
         try:
-            if call.name not in self._methods:
-                raise NameError(f"name '{call.name}' is not defined")
-            method = self._methods[call.name]
-            check_cost(call, method)
-            args, kwargs = _own_arguments(method, call)
-            with _own_precision():
-                return in_fixed_order(call.name, _response(method(*args, **kwargs)))
+            return in_fixed_order(call.name, _response(self._run(call)))
         except Exception as error:  # an exception of a simulated tool is its answer, as officially
             return f"Error during execution: {error}"
+
+    def _run(self, call: Call) -> Any:
+        """The result of a call, whose arguments may be calls."""
+        if call.name not in self._methods:
+            raise NameError(f"name '{call.name.partition('.')[0]}' is not defined")
+        method = self._methods[call.name]
+        call = Call(call.name, call.args, {key: self._argument(value) for key, value in call.kwargs.items()})
+        check_cost(call, method)
+        args, kwargs = _own_arguments(method, call)
+        with _own_precision():
+            return method(*args, **kwargs)
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, Call):
+            return self._run(value)
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._argument(item) for item in value)
+        if isinstance(value, dict):
+            return {self._argument(key): self._argument(inner) for key, inner in value.items()}
+        if self._rewrites and isinstance(value, str) and "(" in value:
+            # What is matched is the text as Python writes it, in which a line break is two characters.
+            written = NAME_BEFORE_BRACKET.sub(lambda found: self._owners.get(found[1], "") + found[1], repr(value))
+            return ast.parse(written, mode="eval").body.value  # type: ignore[attr-defined]
+        return value
 
     def reached(self, call: Call) -> Callable[..., Any] | None:
         """The method that a call would run now; None if there is no such tool or its cost is refused."""

@@ -95,8 +95,8 @@ class BfclTask(Task):
     def fetch(self) -> None:
         """Fetch the pinned wheel into the cache, and read the recording, so that a wrong one fails before training."""
         _ = self._root
-        if self.config.recorded is not None:
-            self._recording(self._training_entries())
+        if self.config.recorded is not None:  # the prompt makes no difference to scores, and may need a model
+            self._recording(self._training_entries(), prompt.REDUCED)
 
     @cached_property
     def _root(self) -> Path:
@@ -139,8 +139,7 @@ class BfclTask(Task):
         played = offline.played_scripts(entries, self._root, config, self._setting)
         facts: dict[str, Any] = {}
         if config.recorded is not None:
-            recording = self._recording(entries)
-            again = offline.played_recording(recording, self._root, self._setting)
+            recording, again = self._recording(entries, self._setting)
             facts = {"recorded": offline.recording_facts(recording, again)}
             for line in offline.recording_notices(facts["recorded"]):
                 say(line, None)
@@ -173,9 +172,12 @@ class BfclTask(Task):
         limit = self.config.scenarios
         return self._entries("train")[: limit * len(self.config.categories) if limit is not None else None]
 
-    def _recording(self, entries: Sequence[Entry]) -> Recording:
+    def _recording(self, entries: Sequence[Entry], setting: PromptSetting) -> tuple[Recording, list[Played]]:
         assert self.config.recorded is not None
-        return read_recording(Path(self.config.recorded).expanduser(), self._root, self.version, entries)
+        recording = read_recording(Path(self.config.recorded).expanduser(), self._root, self.version, entries)
+        played = offline.played_recording(recording, self._root, setting)
+        offline.check_scores(recording, played, self.config.recorded_disagreement, self.config.recorded)
+        return recording, played
 
     def facts(self) -> dict[str, Any]:
         """The data's sha256 by category, the parser of calls, and facts about the episodes that were made last."""

@@ -106,6 +106,10 @@ def train(
             "tokens": sum(t.tokens for t in trained),
             "episodes": sum(t.episodes for t in trained),
         },
+        "own_forward": {
+            precision: max((t.own_forward[precision] for t in trained), key=lambda found: found["difference"])
+            for precision in trained[0].own_forward
+        },
         "resumed_at_update": sum(t.resumed_at for t in trained),
         "save_every": training.save_every,
     }

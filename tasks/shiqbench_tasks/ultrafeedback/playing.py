@@ -42,7 +42,7 @@ def answer_all(
     # Scoring a sequence asks the engine for one token more than it has.
     room = chat.within(chat.max_context - 1)
     # All of them before the first answer, so that one that the template refuses costs no answers.
-    shortest = min(room.prompt_tokens(p.messages) for p in prompts)
+    shortest = min(room.prompt_tokens(p.asked, p.tools) for p in prompts)
     if shortest + config.max_tokens > room.max_context:
         raise ConfigError(
             f"none of {len(prompts)} prompts leaves room for {config.max_tokens} tokens in {config.max_context}",

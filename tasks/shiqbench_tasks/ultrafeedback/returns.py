@@ -70,7 +70,7 @@ def tied_pairs(prompts: Sequence[Prompt], returns: str) -> int:
 def as_episodes(prompts: Sequence[Prompt], config: UltraFeedbackConfig, how: Transformation) -> list[Episode]:
     """One episode per answer, its return on the answer; those of a prompt are a group. Ties are kept.
 
-    If a prompt has several stated comparisons, each is a group: nobody compared the answers of two of them.
+    If a prompt has several stated comparisons, each is a group: answers of two of them were never compared.
     """
     found = []
     for prompt in prompts:

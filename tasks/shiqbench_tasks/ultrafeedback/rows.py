@@ -69,7 +69,7 @@ class Row:
 
 @dataclass(frozen=True)
 class _Stated:
-    """An answer as the row states it: what stands before it in its own conversation, None for a text."""
+    """An answer as the row states it: what comes before it in its own conversation, None for a text."""
 
     before: Conversation | None
     message: Message
@@ -129,7 +129,7 @@ def _answers(
 
 
 def _answer(cell: Any) -> tuple[Conversation | None, Message]:
-    """What stands before an answer, and its message; nothing at all is an empty answer."""
+    """What comes before an answer, and its message; nothing at all is an empty answer."""
     if cell is None or cell in ("", []):
         return None, Message("assistant", "")
     if isinstance(cell, str):
@@ -160,7 +160,7 @@ def _prompt(cell: Any, stated: list[_Stated]) -> Conversation:
 
 
 def _before(given: Conversation, before: Conversation | None, *, text: bool) -> Conversation:
-    """What stands before one answer, by the prompt's column and by the answer's own conversation."""
+    """What comes before one answer, by the prompt's column and by the answer's own conversation."""
     if not before:  # a text, or the answer's message with nothing before it
         return given
     if not given or before[: len(given)] == given:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from support import ask
 
 from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import ConfigError, CorruptCellError
@@ -155,8 +154,8 @@ def test_an_evaluation_that_changed_is_noticed(results: Path) -> None:
 
 
 def test_the_command_prints_a_table_or_one_object(results: Path) -> None:
-    words = [sys.executable, "-m", "shiqbench", "front", str(results), "--task", "ultrafeedback"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    words: list[str | Path] = ["front", results, "--task", "ultrafeedback"]
+    done = ask(*words)
     assert "| shiq | 1 | 1 |" in re.sub(" +", " ", done.stdout)
-    found = json.loads(subprocess.run([*words, "--json"], capture_output=True, text=True, check=True).stdout)
+    found = json.loads(ask(*words, "--json").stdout)
     assert [f["algorithm"] for f in found["fronts"][0]["fronts"]] == ["shiq", "dpo"]

@@ -93,10 +93,10 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 sys.meta_path.insert(0, Finder())
 sys.path.insert(0, root)
 """
-LOOP = (
+HANDLER = (
     PRELUDE
     + """
-import contextlib, itertools, os
+import contextlib, copy, itertools, os
 from bfcl_eval.model_handler.local_inference.base_oss_handler import OSSHandler
 if prefix == "BFCL_v3":
     from bfcl_eval._llm_response_generation import process_multi_turn_test_case as prepare
@@ -118,6 +118,11 @@ class Scripted(OSSHandler):
             "model_responses": reply, "input_token": 0, "output_token": 0,
             "model_responses_message_for_chat_history": {"role": "assistant", "content": reply},
         }
+"""
+)
+LOOP = (
+    HANDLER
+    + """
 played = []
 for job in json.load(sys.stdin):
     category = job["id"].rsplit("_", 1)[0]
@@ -129,6 +134,47 @@ for job in json.load(sys.stdin):
         result, _ = handler.inference_multi_turn_prompting(entry, False, True)
     played.append({"messages": [[m["role"], m["content"]] for m in handler.seen], "result": result})
 json.dump(played, sys.stdout)
+"""
+)
+# The whole way of a text: the loop, its decoder and executor, then what `bfcl evaluate` does to one episode.
+JUDGE = (
+    HANDLER
+    + """
+from bfcl_eval.eval_checker import eval_runner
+from bfcl_eval.eval_checker.multi_turn_eval import multi_turn_utils
+written = []
+eval_runner.write_list_of_dicts_to_file = lambda name, rows, folder: written.append(rows)
+entries, answers = {}, {}
+for category in ("base", "miss_func", "miss_param", "long_context"):
+    name = f"{prefix}_multi_turn_{category}.json"
+    for line in open(f"{root}/bfcl_eval/data/{name}"):
+        entries[json.loads(line)["id"]] = json.loads(line)
+    for line in open(f"{root}/bfcl_eval/data/possible_answer/{name}"):
+        answers[json.loads(line)["id"]] = json.loads(line)["ground_truth"]
+prepared = {}
+def verdict(handler, identity, result, model):
+    entry, truth, category = copy.deepcopy(entries[identity]), answers[identity], identity.rsplit("_", 1)[0]
+    if prefix == "BFCL_v3":
+        rows = [{"id": identity, "result": result}], [entry], [{"ground_truth": truth}]
+        eval_runner.multi_turn_runner(handler, *rows, model, category, pathlib.Path())
+        _, *failed = written.pop()
+        return failed[0]["error"]["error_type"] if failed else None
+    found = eval_runner._evaluate_single_multi_turn_entry(handler, identity, result, truth, entry, model, category)
+    return None if found["valid"] else found["error"]["error_type"]
+judged = []
+for number, job in enumerate(json.load(sys.stdin)):
+    identity = job["id"]
+    if identity not in prepared:
+        (prepared[identity],) = prepare([copy.deepcopy(entries[identity])])
+    handler = Scripted(job["replies"])
+    handler.model_name_underline_replaced = f"s{number}"
+    with contextlib.redirect_stdout(open(os.devnull, "w")):
+        result, _ = handler.inference_multi_turn_prompting(copy.deepcopy(prepared[identity]), False, True)
+        error = verdict(handler, identity, result, f"s{number}")
+    judged.append({"error": error, "tools": [m["content"] for m in handler.seen if m["role"] == "tool"]})
+    for name in [name for name in vars(multi_turn_utils) if name.endswith("_instance")]:
+        delattr(multi_turn_utils, name)
+json.dump(judged, sys.stdout)
 """
 )
 # What `bfcl evaluate` does to a folder of results, but for its tables, which want numpy and pandas.

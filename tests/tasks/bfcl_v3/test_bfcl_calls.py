@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shiqbench_tasks.bfcl_v3.calls import MAX_CALLS, Call, Outcome, parse, write
 from shiqbench_tasks.bfcl_v3.loop import Dialogue
+from shiqbench_tasks.bfcl_v3.official_calls import read_officially
 
 from shiqbench.episodes.episode import Message
 
@@ -132,36 +133,45 @@ def test_malformed(text: str) -> None:
     assert parsed.calls == ()
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[ls(a='" + "x" * 10_000_000 + "')]",
-        "[" * 10_000 + "]" * 10_000,
-        "ls(a=" + "(" * 9_000 + "1" + ")" * 9_000 + ")",
-        "ls(a=" + "{1:" * 5_000 + "1" + "}" * 5_000,
-        "ls(a=" + "-" * 15_000 + "1)",
-        "ls(a=" + "- " * 7_000 + "1)",
-        "ls(a=" + "not " * 4_500 + "1)",
-        "ls(a=" + "9" * 15_000 + ")",
-        "ls(a=" + "9" * 15_000 + "x)",
-        "ls(a=0x" + "f" * 15_000 + ")",
-        "ls(a=1" + "+1" * 9_000 + ")",
-        "ls" + "()" * 9_000,
-        "ls" + ".a" * 9_000 + "()",
-        "[" + "'" * 19_000,
-        "[" + "'''a" * 4_000,
-        "[" + "\\" * 19_000,
-        "a" * 19_990,
-        "[" + "ls(a='" * 3_000,
-    ],
-    ids=lambda text: f"{text[:12]}...{len(text)}",
-)
+LARGE = [
+    "[ls(a='" + "x" * 10_000_000 + "')]",
+    "[" * 10_000 + "]" * 10_000,
+    "ls(a=" + "(" * 9_000 + "1" + ")" * 9_000 + ")",
+    "ls(a=" + "{1:" * 5_000 + "1" + "}" * 5_000,
+    "ls(a=" + "-" * 15_000 + "1)",
+    "ls(a=" + "- " * 7_000 + "1)",
+    "ls(a=" + "not " * 4_500 + "1)",
+    "ls(a=" + "9" * 15_000 + ")",
+    "ls(a=" + "9" * 15_000 + "x)",
+    "ls(a=0x" + "f" * 15_000 + ")",
+    "ls(a=1" + "+1" * 9_000 + ")",
+    "ls" + "()" * 9_000,
+    "ls" + ".a" * 9_000 + "()",
+    "[" + "'" * 19_000,
+    "[" + "'''a" * 4_000,
+    "[" + "\\" * 19_000,
+    "a" * 19_990,
+    "[" + "ls(a='" * 3_000,
+]
+
+
+@pytest.mark.parametrize("text", LARGE, ids=lambda text: f"{text[:12]}...{len(text)}")
 def test_large_input_is_refused_quickly(text: str) -> None:
     started = time.process_time()
     parsed = parse(text)
     assert time.process_time() - started < 1.0
     assert parsed.outcome is not Outcome.CALLS
     assert parsed.outcome is Outcome.MALFORMED or "(" not in text
+
+
+@pytest.mark.parametrize(
+    "text", [*LARGE, "a" * 99_000, "f(" * 49_000, "f() " * 24_000, "[f(a='x'), " * 9_000, "?(" * 49_000]
+)
+def test_the_official_reader_is_quick(text: str) -> None:
+    for version in ("v3", "v4"):
+        started = time.process_time()
+        read_officially(text, version)
+        assert time.process_time() - started < 2.0
 
 
 _LITERALS = st.recursive(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from official import DECODE, EVALUATE, run_official
 from shiqbench_tasks.bfcl_v3 import offline
-from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, Parsed
+from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, Parsed, write
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import load_entries
 from shiqbench_tasks.bfcl_v3.leaderboard import NAMES, official_result, write_runs
@@ -88,6 +88,7 @@ def test_the_leaderboards_tools_score_every_export_as_we_do(version: DataVersion
         assert_scored_alike(records, tmp_path / f"run-{number}", version)
 
 
+@pytest.mark.slow
 @every_version
 def test_an_export_is_read_back_with_the_same_verdicts(version: DataVersion, tmp_path: Path) -> None:
     root = fetch(version.wheel)
@@ -118,6 +119,7 @@ def rows_of(run: Path) -> dict[str, Any]:
     return {row["id"]: row for row in map(json.loads, file.read_text().splitlines())}
 
 
+@pytest.mark.slow
 def test_episodes_that_a_limit_ended_are_force_terminated_there_too(tmp_path: Path, v4_root: Path) -> None:
     """In the last turn, where all calls were right; in an earlier one; in the very first."""
     entries = load_entries(v4_root, "base", V4)
@@ -146,6 +148,7 @@ def play_until_last(dialogue: Dialogue) -> None:
         say(dialogue, REDUCED.write(calls), "[]") if calls else say(dialogue, "[]")
 
 
+@pytest.mark.slow
 def test_the_step_limit_in_the_last_turn_is_scored_where_the_official_loop_scores_it(
     tmp_path: Path, v4_root: Path
 ) -> None:
@@ -161,6 +164,7 @@ def test_the_step_limit_in_the_last_turn_is_scored_where_the_official_loop_score
     assert_scored_alike(records, tmp_path / "run-0", V4)
 
 
+@pytest.mark.slow
 def test_messages_without_calls_and_malformed_ones_change_no_score(tmp_path: Path, v4_root: Path) -> None:
     entry = load_entries(v4_root, "base", V4)[0]
     dialogue = Dialogue(entry, v4_root)
@@ -191,6 +195,7 @@ def test_positional_arguments_arrive_by_name(v4_root: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @every_version
 def test_nothing_that_ran_no_tool_here_runs_there(version: DataVersion, tmp_path: Path) -> None:
     """The official checker evaluates text: names of Python's own, and code in names, must not reach it."""
@@ -222,6 +227,23 @@ def test_nothing_that_ran_no_tool_here_runs_there(version: DataVersion, tmp_path
     assert not trace.exists()
 
 
+@every_version
+def test_odd_calls_under_the_official_prompt_are_scored_alike(version: DataVersion, tmp_path: Path) -> None:
+    root = fetch(version.wheel)
+    entry = next(e for e in load_entries(root, "base", version) if "GorillaFileSystem" in e.classes)
+    dialogue = Dialogue(entry, root, setting=OfficialPrompt(root, version.name))
+    odd = "[GorillaFileSystem.ls(), ls(a=1e999), ls(**{'a': 1}), run(), cat(file_name=ls(a=1)), ls()(), f(a={'b': {}})]"
+    say(dialogue, odd)
+    assert len(dialogue.turns[0].responses) == 7
+    for calls in entry.ground_truth:
+        say(dialogue, *([write(calls)] if calls else []), "Done (all of it).")
+    records = records_of([dialogue])
+    assert records[0]["valid"]
+    assert records[0]["parseable_messages"] == records[0]["assistant_messages"]
+    export(records, tmp_path, version)
+    assert_scored_alike(records, tmp_path / "run-0", version)
+
+
 def test_what_the_official_tools_see_otherwise_is_named(tmp_path: Path, v4_root: Path) -> None:
     entry = next(e for e in load_entries(v4_root, "base", V4) if "GorillaFileSystem" in e.classes)
     dialogue = say(Dialogue(entry, v4_root), "[echo(content='then pwd ()')]", *["[]"] * len(entry.users))
@@ -238,6 +260,7 @@ def test_a_tuple_that_changes_the_score_is_named(tmp_path: Path, v4_root: Path) 
     assert "may be scored differently" in notices[0]
 
 
+@pytest.mark.slow
 def test_an_episode_that_crashed_is_an_error_for_the_leaderboard(tmp_path: Path, v4_root: Path) -> None:
     entries = load_entries(v4_root, "base", V4)[:2]
     crashed = Dialogue(entries[0], v4_root)

@@ -50,8 +50,8 @@ GOOD = {
 }
 SILENT = {
     "hermes": ["", "All done.", '{"name": "ls", "arguments": {}}', "[ls()]", "</tool_call>"],
-    "llama3_json": ["", "All done.", "[ls()]", "<|python_tag|>"],
-    "pythonic": ["", "All done.", "ls()", "I call [ls()]", '{"name": "ls", "parameters": {}}'],
+    "llama3_json": ["", "All done.", "[ls()]", "<|python_tag|>", "Use {braces}.", "The set {1, 2} is fine."],
+    "pythonic": ["", "All done.", "ls()", "I call [ls()]", '{"name": "ls", "parameters": {}}', "[Note] The file(s)."],
 }
 BROKEN = {
     "hermes": [
@@ -64,7 +64,6 @@ BROKEN = {
     ],
     "llama3_json": [
         "{",
-        "Use {braces}.",
         '{"name": "ls"}',
         '{"parameters": {}}',
         '{"name": "ls", "parameters": {}}; {"name": "ls"}',

@@ -87,6 +87,7 @@ def test_episode_reward_is_the_official_one() -> None:
         assert episode.total_reward == float(episode.meta["valid"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reward", ["turn", "episode"])
 def test_centring_by_the_data_set(reward: str) -> None:
     plain, centred = _episodes(reward=reward), _episodes(reward=reward, centre="dataset")
@@ -99,6 +100,7 @@ def test_centring_by_the_data_set(reward: str) -> None:
     assert fmean(e.total_reward for e in centred) == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_every_call_may_cost(episodes: list[Episode]) -> None:
     for free, costly in zip(episodes, _episodes(call_penalty=0.01), strict=True):
         calls = 0
@@ -110,6 +112,7 @@ def test_every_call_may_cost(episodes: list[Episode]) -> None:
         assert costly.total_reward == pytest.approx(costly.meta["return"])
 
 
+@pytest.mark.slow
 def test_centre_is_spread_evenly_over_counted_turns() -> None:
     for before, after in zip(_episodes(), _episodes(centre="dataset"), strict=True):
         shifts = {
@@ -127,6 +130,7 @@ def test_centring_by_group() -> None:
     assert all(fmean(values) == pytest.approx(0, abs=1e-12) for values in sums.values())
 
 
+@pytest.mark.slow
 def test_the_same_in_another_process_with_another_hash_seed(episodes: list[Episode]) -> None:
     mine = digest([[m.role + m.content + str(m.reward) for m in e.messages] for e in episodes])
     for seed in ("1", "2"):

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from official import LOOP, run_official
 from shiqbench_tasks.bfcl_v3 import native, official_prompt
-from shiqbench_tasks.bfcl_v3.calls import Call, Outcome, write
+from shiqbench_tasks.bfcl_v3.calls import Call, write
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import load_entries
 from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits, play
 from shiqbench_tasks.bfcl_v3.native import NativePrompt
-from shiqbench_tasks.bfcl_v3.official_prompt import OfficialPrompt, read_leniently
+from shiqbench_tasks.bfcl_v3.official_prompt import OfficialPrompt
 from shiqbench_tasks.bfcl_v3.task import BfclTask
 from shiqbench_tasks.bfcl_v3.versions import CATEGORIES, VERSIONS
 from templates import HERMES, LLAMA3_JSON, PYTHONIC, UNKNOWN
@@ -56,6 +56,7 @@ def _replies(entry: Entry) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS.values(), ids=lambda v: v.name)
 def test_the_official_loop_has_the_same_conversation(version: DataVersion, tmp_path: Path) -> None:
     """System prompt, withheld tools and their announcement, responses, ends of turns, 20 steps a turn."""
@@ -80,28 +81,6 @@ def test_the_official_prompt_is_long_and_holds_every_document(bfcl_root: Path, e
     lengths = [len(setting.opening(e)[0].content) for e in entries]
     assert 20_000 < sum(lengths) / len(lengths) < 45_000
     assert all(f"'name': '{t['name']}'" in setting.opening(entries[0])[0].content for t in entries[0].tools)
-
-
-@pytest.mark.parametrize(
-    ("text", "calls"),
-    [
-        ("[ls(a=True)]", [Call("ls", kwargs={"a": True})]),
-        ("ls(a=True)", [Call("ls", kwargs={"a": True})]),
-        ("```[ls(), pwd()]```", [Call("ls"), Call("pwd")]),
-        ("[ls(), pwd()", [Call("ls"), Call("pwd")]),
-        ("[f(a=word, b=[true, x])]", [Call("f", kwargs={"a": "word", "b": ["true", "x"]})]),
-        ("f(1, a=2)", [Call("f", (1,), {"a": 2})]),
-    ],
-)
-def test_text_is_forgiven_what_the_official_decoder_forgives(text: str, calls: list[Call]) -> None:
-    assert list(read_leniently(text).calls) == calls
-
-
-@pytest.mark.parametrize(
-    "text", ["[f(a=__import__('os').getcwd())]", "[f(a=1+1)]", "[f(a=g(b=1))]", "[f(a=(lambda: 1))]"]
-)
-def test_what_the_official_decoder_would_run_is_malformed(text: str) -> None:
-    assert read_leniently(text).outcome is Outcome.MALFORMED
 
 
 def _renderer(folder: Path, template: str) -> Renderer:
@@ -145,6 +124,7 @@ def test_a_parser_without_native_is_refused() -> None:
     assert BfclConfig(prompt="native", parser="hermes").setting()["parser"] == "hermes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [HERMES, LLAMA3_JSON, PYTHONIC], ids=["hermes", "llama3_json", "pythonic"])
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_ground_truth_is_perfect_under_native(bfcl_root: Path, tmp_path: Path, template: str, category: str) -> None:
@@ -153,6 +133,7 @@ def test_ground_truth_is_perfect_under_native(bfcl_root: Path, tmp_path: Path, t
         assert play(Dialogue(entry, bfcl_root, setting=setting), entry.ground_truth).verdict().valid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_ground_truth_is_perfect_under_the_official_prompt(bfcl_root: Path, category: str) -> None:
     setting = OfficialPrompt(bfcl_root, "v3")

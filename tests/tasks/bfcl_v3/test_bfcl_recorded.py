@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from official import official_verdicts, our_verdicts
 from shiqbench_tasks.bfcl_v3 import offline
+from shiqbench_tasks.bfcl_v3.calls import write
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
-from shiqbench_tasks.bfcl_v3.data import load_entries, raw_answers
+from shiqbench_tasks.bfcl_v3.data import load_entries, raw_answers, split_entries
+from shiqbench_tasks.bfcl_v3.formats import FORMATS
 from shiqbench_tasks.bfcl_v3.prompt import REDUCED
 from shiqbench_tasks.bfcl_v3.recorded import Recording, read_recording, recording_sha256
 from shiqbench_tasks.bfcl_v3.scoring import ErrorType
@@ -21,12 +23,16 @@ from support import SHARED
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.progress import Display
+from shiqbench.base.wheels import fetch
 from shiqbench.episodes.episode import StopReason
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
 from shiqbench.running.runner import run_plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shiqbench_tasks.bfcl_v3.calls import Call
     from shiqbench_tasks.bfcl_v3.data import Entry
     from shiqbench_tasks.bfcl_v3.rewards import Played
 
@@ -242,11 +248,93 @@ def test_what_was_left_out_is_said(
     rows = [{"id": e.id, "result": _truth(e)} for e in v4_base]
     scores = [{"accuracy": 0.0}, *(_failure(e, "multi_turn:force_terminated") for e in v4_base)]
     folder = _write(tmp_path, [*rows, '{"id": "multi'], scores)
-    BfclTask(BfclConfig(data_version="v4", behaviours=("recorded",), recorded=str(folder))).episodes("train")
+    config = BfclConfig(data_version="v4", behaviours=("recorded",), recorded=str(folder), recorded_disagreement=1)
+    BfclTask(config).episodes("train")
     said = capsys.readouterr().err
     assert "recorded: 1 line left out, line is not JSON, probably cut off: result/some_model/" in said
     assert "_result.json:201" in said
     assert "recorded: 120 recorded scores differ from ours: multi_turn_base_" in said
+
+
+WRITERS: dict[str, Callable[[Sequence[Call]], str]] = {
+    "official": lambda calls: write(tuple(calls)),
+    **{name: form.write for name, form in FORMATS.items()},
+    "hermes after a thought": lambda calls: f"<think>[pwd()]</think>{FORMATS['hermes'].write(calls)}",
+    "llama3_json after a tag": lambda calls: f"<|python_tag|>{FORMATS['llama3_json'].write(calls)}",
+}
+
+
+@pytest.mark.parametrize("style", WRITERS)
+def test_calls_in_a_models_own_format_are_read(
+    style: str, v4_root: Path, v4_base: tuple[Entry, ...], tmp_path: Path
+) -> None:
+    texts = {
+        e.id: [[WRITERS[style](calls), "Done (all of it)."] if calls else ["Done."] for calls in e.ground_truth]
+        for e in v4_base
+    }
+    rows = [{"id": identity, "result": result} for identity, result in texts.items()]
+    recording = read_recording(_write(tmp_path, rows, [{"accuracy": 1.0}]), v4_root, V4, v4_base)
+    played = offline.played_recording(recording, v4_root, REDUCED)
+    assert sum(p.verdict.valid for p in played) == 200
+    offline.check_scores(recording, played, 0.0, "folder")
+    ((form, messages, calls),) = recording.texts.values()
+    expected = style.partition(" ")[0]
+    assert form == ("official" if expected == "pythonic" else expected)  # the same text
+    assert (messages, calls) == (
+        sum(len(turn) for result in texts.values() for turn in result),
+        sum(bool(calls) for e in v4_base for calls in e.ground_truth),
+    )
+
+
+def test_a_recording_whose_calls_cannot_be_read_is_said(
+    v4_base: tuple[Entry, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"id": e.id, "result": [["<call name=ls/>"] for _ in e.users]} for e in v4_base]
+    config = BfclConfig(data_version="v4", behaviours=("recorded",), recorded=str(_write(tmp_path, rows)))
+    BfclTask(config).episodes("train")
+    said = capsys.readouterr().err
+    assert (
+        "BFCL_v4_multi_turn_base_result.json: calls are read as official, 0 of 734 messages of text have calls" in said
+    )
+    assert "recorded: 120 of 120 episodes have no recorded score to compare with" in said
+
+
+@pytest.mark.parametrize(("wrong", "refused"), [(6, False), (7, True)])
+def test_a_recording_that_disagrees_too_often_is_refused_before_training(
+    wrong: int, refused: bool, v4_base: tuple[Entry, ...], tmp_path: Path
+) -> None:
+    """More than 5 % of the 120 training episodes."""
+    entries = split_entries(fetch(V4.wheel), ("base",), "train", V4)
+    rows = [{"id": e.id, "result": _truth(e)} for e in v4_base]
+    scores = [{"accuracy": 0.5}, *(_failure(e, "multi_turn:instance_state_mismatch") for e in entries[:wrong])]
+    folder = str(_write(tmp_path, rows, scores))
+    config = BfclConfig(data_version="v4", behaviours=("recorded",), recorded=folder)
+    if not refused:
+        BfclTask(config).fetch()
+        return
+    with pytest.raises(ConfigError, match=r"7 of 120 recorded scores of some_model in base differ .*disagreement=1"):
+        BfclTask(config).fetch()
+    BfclTask(config.model_copy(update={"recorded_disagreement": 0.06})).fetch()
+
+
+def test_one_bad_model_is_not_hidden_by_good_ones(v4_root: Path, v4_base: tuple[Entry, ...], tmp_path: Path) -> None:
+    rows = [{"id": e.id, "result": _truth(e)} for e in v4_base]
+    _write(tmp_path, rows, [{"accuracy": 1.0}])
+    few = tmp_path / "result" / "other_model" / "BFCL_v4_multi_turn_base_result.json"
+    few.parent.mkdir()
+    few.write_text(json.dumps(rows[0]))
+    score = tmp_path / "score" / "other_model" / "BFCL_v4_multi_turn_base_score.json"
+    score.parent.mkdir()
+    score.write_text(json.dumps(_failure(v4_base[0], "multi_turn:force_terminated")))
+    recording = read_recording(tmp_path, v4_root, V4, v4_base)
+    played = offline.played_recording(recording, v4_root, REDUCED)
+    with pytest.raises(ConfigError, match="1 of 1 recorded scores of other_model in base"):
+        offline.check_scores(recording, played, 0.05, "folder")
+
+
+def test_accepted_disagreement_needs_a_recording() -> None:
+    with pytest.raises(ValueError, match="recorded_disagreement cannot be honoured"):
+        BfclConfig(recorded_disagreement=1)
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:

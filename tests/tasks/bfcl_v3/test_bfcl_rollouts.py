@@ -148,6 +148,7 @@ def test_a_second_time_no_engine_starts(
     assert [e.messages for e in mixed if e.behaviour == "rollout"] == [e.messages for e in first]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -348,6 +349,7 @@ def test_an_algorithm_that_needs_completions_of_the_reference_gets_them_from_rol
     check_needs(plan_of('task.behaviours=["ground_truth","rollout"]', algo="qrpo").cell)
 
 
+@pytest.mark.slow
 def test_qrpo_trains_on_them(
     tiny_model: Path, truth: dict[str, str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def _valid(verdicts: list[Verdict]) -> int:
     return sum(v.valid for v in verdicts)
 
 
+@pytest.mark.slow
 @every_category
 def test_ground_truth_is_perfect_twice_and_after_bad_policies(version: DataVersion, category: str) -> None:
     root = fetch(version.wheel)
@@ -71,6 +72,7 @@ def test_ground_truth_is_perfect_twice_and_after_bad_policies(version: DataVersi
     assert sum(v.right_turns for v in verdicts) == sum(v.counted_turns for v in verdicts) == counted
 
 
+@pytest.mark.slow
 @every_category
 def test_doing_nothing_earns_nothing(version: DataVersion, category: str) -> None:
     root = fetch(version.wheel)
@@ -79,6 +81,7 @@ def test_doing_nothing_earns_nothing(version: DataVersion, category: str) -> Non
     assert {v.error_type for v in verdicts} == {ErrorType.EMPTY_TURN}
 
 
+@pytest.mark.slow
 def test_playing_and_scoring_all_ground_truth_is_fast(bfcl_root: Path) -> None:
     entries = [e for category in CATEGORIES for e in load_entries(bfcl_root, category)]
     scoring._ground_truth.cache_clear()  # the answers' own execution is part of it

@@ -159,7 +159,7 @@ def broken(kind: str) -> None:
     elif kind == "sharing":
         make, made = ToolBox.__init__, dict[str, ToolBox]()
 
-        def share(self: ToolBox, entry: Entry, root: Path) -> None:
+        def share(self: ToolBox, entry: Entry, root: Path, *, rewrites: bool = False) -> None:
             make(self, entry, root)
             vars(self).update(vars(made.setdefault(entry.id, self)))
 

@@ -92,6 +92,7 @@ def test_shiq_claims_an_optimum() -> None:
     assert "shiq" in CLAIMING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reward", ["sparse", "dense"])
 @pytest.mark.parametrize("name", CLAIMING)
 def test_what_claims_an_optimum_finds_it_with_the_defaults(name: str, reward: str) -> None:
@@ -106,6 +107,7 @@ def test_what_claims_an_optimum_finds_it_with_the_defaults(name: str, reward: st
     assert (regrets(trainer) < 1e-3).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"mdp": "bandit"}, {"mdp": "chain"}, {"mdp": "random"}, {"mdp": "tree"}])
 def test_trained_logits_carry_the_value_function(settings: dict[str, Any]) -> None:
     for switches in ({}, {"multi_step": False}):
@@ -156,10 +158,12 @@ def test_the_order_of_the_forms_after_as_many_steps(reward: str) -> None:
     assert all(later > 1.01 * earlier for earlier, later in pairwise(found)), found
 
 
+@pytest.mark.slow
 def test_neither_shift_nor_multi_step_is_worse_than_the_reference_first() -> None:
     assert descended("sparse", "neither") > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reward", "left"), [("sparse", 0.25), ("dense", 0.15)])
 def test_without_the_gradient_through_the_value_descent_stalls(reward: str, left: float) -> None:
     task = mdp_task(mdp="tree", horizon=4, reward=reward)
@@ -169,6 +173,7 @@ def test_without_the_gradient_through_the_value_descent_stalls(reward: str, left
     assert float(regrets(trained(task, form("shiq"), updates=150, **settings)).mean()) < 0.01
 
 
+@pytest.mark.slow
 def test_random_transitions_bias_the_full_gradient_and_stop_future_removes_it() -> None:
     task = mdp_task(mdp="tree", horizon=3, noise=1.0, seeds=8, reward="dense")
     biased, unbiased = (regrets(trained(task, form(n))) for n in ("shiq", "stop_future"))
@@ -185,6 +190,7 @@ def unseen_mass(offset: float) -> float:
     return trained(task, shiq(), updates=400).evaluation()["unseen_mass"]
 
 
+@pytest.mark.slow
 def test_unseen_arms_keep_q_zero_so_the_offset_of_the_reward_matters() -> None:
     masses = [unseen_mass(c) for c in (-2.0, 0.0, 2.0)]
     assert masses == pytest.approx([0.993, 0.722, 0.045], abs=5e-4)

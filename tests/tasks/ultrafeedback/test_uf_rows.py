@@ -325,7 +325,7 @@ def test_rewards_of_messages_make_them_actions_and_are_the_returns() -> None:
     total = sum(e.total_reward for e in episodes(data, centre="dataset", scale="deviation"))
     assert total == pytest.approx(0)
     assert {e.total_reward for e in episodes(data, centre="group")} == {2.0, -2.0}
-    # Whoever is only asked, or only judges, sees texts.
+    # A model that is asked, or that judges, gets no actions and no rewards.
     assert not any(m.action or m.reward for p in pairs(everything(data), "rating") for m in p.prompt)
     with pytest.raises(ConfigError, match="a message's reward, which returns=preference does not use"):
         from_rows(found, returns="preference")

@@ -55,19 +55,24 @@ def task_and_model(
 @pytest.mark.parametrize(
     ("rows", "template", "settings", "what"),
     [
-        (calling, CHATML, {}, "does not show tools, which the data offer .*task.columns.tools"),
-        (calling, SHOWS_CALLS, {}, "does not show tools, which the data offer"),
-        (calling, TOOLS + CHATML, {}, "does not show tool calls"),
-        (calling, CHATML, {"columns": {"tools": ""}}, "does not show tool calls"),
-        (thinking, CHATML, {}, "does not show the thought of an answer"),
-        (thinking, TOOLS + CHATML, {}, "does not show the thought of an answer"),
+        (
+            calling,
+            CHATML,
+            {},
+            "the model's chat template does not show tools, which the data offer .*task.columns.tools",
+        ),
+        (calling, SHOWS_CALLS, {}, "the model's chat template does not show tools, which the data offer"),
+        (calling, TOOLS + CHATML, {}, "would not see the tool calls of an assistant message"),
+        (calling, CHATML, {"columns": {"tools": ""}}, "would not see the tool calls of an assistant message"),
+        (thinking, CHATML, {}, "the model's chat template does not show the thought of an answer"),
+        (thinking, TOOLS + CHATML, {}, "the model's chat template does not show the thought of an answer"),
     ],
 )
 def test_a_template_that_leaves_out_a_part_of_the_data_is_refused(
     tmp_path: Path, rows: Any, template: str, settings: dict[str, Any], what: str
 ) -> None:
     task, model = task_and_model(tmp_path, rows(60), template, **settings)
-    with pytest.raises(ConfigError, match=f"the model's chat template {what}"):
+    with pytest.raises(ConfigError, match=what):
         task.use_model(model)
 
 
@@ -107,6 +112,22 @@ def test_a_model_is_asked_with_the_tools_and_calls_that_it_is_trained_with(tmp_p
     for prompt, ids in zip(asked, engine.prompts, strict=True):
         trained = renderer.render(by_prompt[prompt.id]).sequences[0]
         assert list(trained.ids[: trained.actions[0]]) == ids
+
+
+def test_rewarded_tool_calls_are_actions_up_to_the_end_of_their_turn(tmp_path: Path) -> None:
+    found = calling(60)
+    for row in found:
+        for who in ("chosen", "rejected"):
+            row[who][1]["reward"] = 0.5
+    task, model = task_and_model(tmp_path, found, TOOLS + SHOWS_CALLS)
+    task.use_model(model)
+    rendered = model.renderer.render(task.episodes("train")[0])
+    (sequence,) = rendered.sequences
+    acted = model.renderer.decode([sequence.ids[i] for i in sequence.actions])
+    call, answer, rest = acted.split("<|im_end|>")
+    assert call == '<call>{"name": "weather", "arguments": {"city": "Rome", "unit": null}}</call>'
+    assert (answer[:5], rest) == ("good ", "")
+    assert [r for r in rendered.rewards if r] == [0.5, 7.5]
 
 
 def test_what_was_read_is_said_once_by_a_run_and_by_show_data(

@@ -15,6 +15,7 @@ class Gsm8kConfig(TaskConfig):
     """Where the data are, and which of them are learned from."""
 
     setting_fields: ClassVar[tuple[str, ...]] = ("data", "instruction")
+    place_fields: ClassVar[tuple[str, ...]] = ("data",)  # digests name the content, so a moved file is the same
 
     data: str = Field(default="", description="folder that holds example_model_solutions.jsonl")
     instruction: str = Field(
