@@ -8,6 +8,7 @@ computed by playing the calls again. Lines that cannot be used are left out, cou
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ def recording_sha256(folder: Path) -> str:
         ConfigError: There are no result files.
     """
     files = [f for result in _results(folder) for f in (result, _score_file(result)) if f.is_file()]
-    return digest({str(f.relative_to(folder)): file_sha256(f) for f in files})
+    return digest({_name(f, folder): file_sha256(f) for f in files})
 
 
 def read_recording(folder: Path, root: Path, version: DataVersion, entries: Sequence[Entry]) -> Recording:
@@ -113,7 +114,7 @@ def read_recording(folder: Path, root: Path, version: DataVersion, entries: Sequ
         texts = [step for result in rows.values() for turn in result for step in turn if isinstance(step, str) and step]
         form, read, calls = find_reader(texts, version.name)
         if texts:
-            recording.texts[str(file.relative_to(folder))] = (form, len(texts), calls)
+            recording.texts[_name(file, folder)] = (form, len(texts), calls)
         recording.others += len(rows.keys() - wanted.keys())
         for identity in (identity for identity in rows if identity in wanted):
             turns = tuple(tuple(_step(step, read) for step in turn) for turn in rows[identity])
@@ -134,6 +135,11 @@ def _results(folder: Path) -> list[Path]:
             do="give a folder that contains result/<model>/",
         )
     return files
+
+
+def _name(file: Path, folder: Path) -> str:
+    """Name of a file of a recording; the scores of a folder ``result`` are next to that folder."""
+    return os.path.relpath(file, folder)
 
 
 def _score_file(result: Path) -> Path:
@@ -171,7 +177,7 @@ def _rows(file: Path, folder: Path, left_out: dict[str, list[str]]) -> Iterator[
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            place = f"{file.relative_to(folder)}:{number}"
+            place = f"{_name(file, folder)}:{number}"
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):

@@ -124,6 +124,17 @@ def test_disagreement_with_a_recorded_score_is_counted(
     assert facts["disagreeing"] == [f"{v4_base[1].id}/0-recorded"]
 
 
+def test_a_result_folder_finds_the_scores_next_to_it(v4_root: Path, v4_base: tuple[Entry, ...], tmp_path: Path) -> None:
+    scores = [{"accuracy": 0.0}, _failure(v4_base[0], "multi_turn:instance_state_mismatch")]
+    folder = _write(tmp_path, [{"id": v4_base[0].id, "result": _truth(v4_base[0])}], scores) / "result"
+    before = recording_sha256(folder)
+    recording = read_recording(folder, v4_root, V4, v4_base)
+    played = offline.played_recording(recording, v4_root, REDUCED)
+    assert offline.recording_facts(recording, played)["scores_that_disagree"] == 1
+    next((tmp_path / "score").rglob("*.json")).write_text("{}")
+    assert recording_sha256(folder) != before
+
+
 def test_a_turn_without_a_closing_message_is_judged_all_the_same(
     v4_root: Path, v4_base: tuple[Entry, ...], tmp_path: Path
 ) -> None:
