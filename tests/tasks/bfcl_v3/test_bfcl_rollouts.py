@@ -103,8 +103,9 @@ def cache(bfcl_root: Path, own_cache: Path) -> Path:
 def made(model: StartModel, **config: Any) -> tuple[list[Episode], dict[str, Any]]:
     task = BfclTask(BfclConfig(**{**SMALL, **config}))
     task.use_model(model)
-    found = task.episodes("train")
-    return found, task.facts()["data"]
+    found, facts = task.episodes("train"), task.facts()
+    assert facts["sampled_tokens"] == facts["data"]["rollout"]["tokens"] > 0  # they count as a part of the budget
+    return found, facts["data"]
 
 
 def test_every_scenario_is_sampled_and_what_is_trained_is_what_was_sampled(
