@@ -86,6 +86,7 @@ class Scores:
         of: Column with the total that the score is a part of; None counts 1 per record.
         share: True if the metric is a share of trials, between 0 and 1.
         without: Column -> value; records with this value enter no score.
+        least: Least possible value of a metric that is no share, such as 0 for a regret; None if there is none.
     """
 
     unit: str
@@ -93,6 +94,7 @@ class Scores:
     of: str | None = None
     share: bool = False
     without: Mapping[str, str] = field(default_factory=dict)
+    least: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ recipe, so they separate blocks or rows.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from shiqbench.base.digest import short
-from shiqbench.base.errors import ConfigError
+from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.base.suggest import did_you_mean
 from shiqbench.report.estimates import against, over_seeds
 from shiqbench.report.notes import notes_of
@@ -50,7 +51,7 @@ def make_blocks(
             where="--baseline",
             do=f"one of {', '.join(sorted(algorithms))}",
         )
-    blocks = [_block(found, known) for found in by_setting.values()]
+    blocks = [_block(found, known, book) for found in by_setting.values()]
     blocks.sort(key=lambda b: (b.task, b.split != "test", b.split, b.engine, b.setting))
     for block in blocks:
         if baseline is not None:
@@ -59,7 +60,7 @@ def make_blocks(
     return blocks
 
 
-def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask]) -> Block:
+def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask], book: ScoreBook) -> Block:
     first, setting = evaluations[0], evaluations[0].setting
     of_recipe: dict[str, list[EvaluationEntry]] = defaultdict(list)
     for each in evaluations:
@@ -74,8 +75,9 @@ def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask
         for found, label in zip(some, labels([g[0].cell.recipe.value for g in some]), strict=True):
             start = found[0].cell.start or found[0].cell.model
             said = f"the start {label}".strip() if is_start else label
-            rows.append(Row(found[0].cell.algorithm, said, start, found, over_seeds(found), is_start))
-    rows.sort(key=lambda r: (-r.estimate.value if higher else r.estimate.value, r.name))
+            estimate = over_seeds(found, task.scores.get(metric), book)
+            rows.append(Row(found[0].cell.algorithm, said, start, found, estimate, is_start))
+    rows.sort(key=lambda r: (not math.isfinite(v := r.estimate.value), -v if higher else v, r.name))
     return Block(
         task=setting.value["task"],
         split=str((setting.value.get("eval") or {}).get("split", "")),
@@ -100,6 +102,10 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
     for row in block.rows:
         if row is theirs[0]:
             continue
-        row.difference = against(row.evaluations, theirs[0].evaluations, known.scores.get(block.metric), book)
+        why = "they share no scored example"
+        try:
+            row.difference = against(row.evaluations, theirs[0].evaluations, known.scores.get(block.metric), book)
+        except CorruptCellError as error:
+            why = str(error)
         if row.difference is None:
-            block.notes.append(f"{row.name} is not compared with {baseline}: they share no seed")
+            block.notes.append(f"{row.name} is not compared with {baseline}: {why}")

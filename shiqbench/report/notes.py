@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
+
+from shiqbench.report.estimates import THESE
+from shiqbench.stats.two_way import LEAST_SEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from shiqbench.report.estimates import Estimate
     from shiqbench.report.known import KnownTask
     from shiqbench.report.rows import Block, Row
     from shiqbench.store.index import Index, Unfinished
 
 ALIKE = 0.05  # budgets in tokens that differ by less are equal: training ends with a whole batch
+MANY = 50  # examples from which on the intervals hold what they say, whatever the scores are
 MOST_LINES = 5  # failures that are listed one by one
 
 
@@ -23,6 +29,7 @@ def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
         which = "" if len(reduced) == len(block.rows) else f" ({_names(reduced)})"
         found.append(f"REDUCED setting, not comparable with the official one{which}")
     found += _budgets(block.rows)
+    found += _left_out(block)
     found += _seeds(block.rows)
     found += _intervals(block)
     found += list(
@@ -30,6 +37,22 @@ def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
     )
     trained_on = {r.evaluations[0].folder.split("/")[0] for r in block.rows}
     return found + missing(u for u in index.unfinished if u.folder.split("/")[0] in trained_on)
+
+
+def _left_out(block: Block) -> list[str]:
+    found = []
+    for r in block.rows:
+        if r.difference is not None and r.difference.left_out:
+            out = [f"{unit} ({why})" for unit, why in r.difference.left_out.items()]
+            total = len(out) + (r.difference.units or 0)
+            found.append(
+                f"{r.name} less {block.baseline}: {len(out)} of {total} examples left out on both sides: {_first(out)}"
+            )
+    return found
+
+
+def _first(words: list[str]) -> str:
+    return ", ".join(words[:MOST_LINES]) + (f" and {len(words) - MOST_LINES} more" if len(words) > MOST_LINES else "")
 
 
 def _budgets(rows: Iterable[Row]) -> list[str]:
@@ -72,15 +95,35 @@ def brief_seeds(seeds: list[int]) -> str:
 
 
 def _intervals(block: Block) -> list[str]:
-    hows = Counter(r.estimate.how for r in block.rows)
-    found = ["95 % intervals: " + "; ".join(hows)]
-    differences = [r.difference for r in block.rows if r.difference is not None]
+    found = [f"95 % intervals: {_hows((r.name, r.estimate) for r in block.rows)}"]
+    differences = [(r.name, r.difference.estimate) for r in block.rows if r.difference is not None]
     if differences:
-        by_unit = any(d.units is not None for d in differences)
-        paired = "seed by seed and example by example" if by_unit else "seed by seed"
-        over = "; ".join(dict.fromkeys(d.estimate.how for d in differences))
-        found.append(f"differences are paired {paired}, their intervals: {over}; p: exact sign test, unadjusted")
+        found.append(
+            f"differences are paired example by example, their intervals: {_hows(differences)}; p is of the same "
+            "variance: below .05 where the interval leaves out 0; not adjusted for the number of rows"
+        )
+    if THESE in " ".join(found):
+        found.append(f"{THESE}: an interval holds other seeds from {LEAST_SEEDS} seeds on")
+    if any(r.estimate.df is not None and (r.estimate.examples or 0) < MANY for r in block.rows):
+        found.append(f"fewer than {MANY} examples: 95 % intervals hold the truth in 83 to 99 of 100 simulated cases")
+    if once := [r for r in block.rows if r.trained and "cell" in r.evaluations[0].cell.recipe.value["model"]]:
+        found.append(f"one training of the start serves all seeds ({_names(once)}): no interval holds its luck")
     return found
+
+
+def _hows(estimates: Iterable[tuple[str, Estimate]]) -> str:
+    """What the intervals are over, with their degrees of freedom and, if that differs, with the rows."""
+    rows = list(estimates)
+    by_how: dict[str, list[str]] = {}
+    for name, estimate in rows:
+        by_how.setdefault(estimate.how, []).append(name)
+    said = []
+    for how, names in by_how.items():
+        freedoms = sorted(e.df for _, e in rows if e.how == how and e.df is not None and math.isfinite(e.df))
+        ends = list(dict.fromkeys(f"{df:.3g}" for df in (freedoms[:1] + freedoms[-1:])))
+        about = [f"df {' to '.join(ends)}"] * bool(ends) + [", ".join(names)] * (len(by_how) > 1)
+        said.append(how + (f" ({'; '.join(about)})" if about else ""))
+    return "; ".join(said)
 
 
 def missing(unfinished: Iterable[Unfinished]) -> list[str]:

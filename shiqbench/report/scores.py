@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.store.index.reading import checked_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -18,21 +19,26 @@ if TYPE_CHECKING:
     from shiqbench.store.index import EvaluationEntry
 
 
+NOT_FINITE = "no finite score"
+
+
 @dataclass(frozen=True)
 class UnitScores:
-    """Scores of one row: a line per seed, a column per unit.
+    """Scores of one row: a line per seed, a column per unit that every seed has scored.
 
     Attributes:
         value: Sum of the scores of a unit's records.
         of: The whole that the score is a part of; a seed's metric is the sum of ``value`` over the sum of ``of``.
+        left_out: Unit -> the reason why it is not here: in some evaluation, one of its records has no score.
     """
 
     value: pd.DataFrame
     of: pd.DataFrame
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
-    def means(self) -> pd.DataFrame:
-        """The scores, scaled so that their mean over units is the metric of the seed."""
-        return self.value.div(self.of.sum(axis=1) / self.of.shape[1], axis=0)
+    def per_unit(self) -> pd.Series:
+        """The mean over seeds of each unit's own metric."""
+        return (self.value / self.of).mean(axis=0)
 
 
 class ScoreBook:
@@ -44,10 +50,10 @@ class ScoreBook:
 
     def __init__(self, results: Path) -> None:
         self._results = results
-        self._read: dict[str, pd.DataFrame] = {}
+        self._read: dict[tuple[str, str], pd.DataFrame] = {}
 
     def of(self, evaluations: Sequence[EvaluationEntry], how: Scores) -> UnitScores:
-        """Read the scores of a row.
+        """Read the scores of a row, of the units that all its evaluations have scored.
 
         Args:
             evaluations: Evaluations, one per seed.
@@ -67,20 +73,44 @@ class ScoreBook:
                     where=str(self._results / evaluation.folder),
                     do="delete one of the two and run it again",
                 )
-        seeds = [e.cell.seed for e in evaluations]
-        return UnitScores(
-            *(pd.DataFrame([f[name] for f in frames], index=pd.Index(seeds, name="seed")) for name in ("value", "of"))
-        )
+        why = pd.concat([f["why"] for f in frames], axis=1).max(axis=1)
+        # What no evaluation has scored, such as a prompt that is too long for the model, is no example.
+        scored = pd.concat([f["scored"] for f in frames], axis=1).any(axis=1) | (why == NOT_FINITE)
+        seeds = pd.Index([e.cell.seed for e in evaluations], name="seed")
+        value, of = (pd.DataFrame([f.loc[why == "", name] for f in frames]).set_axis(seeds) for name in ("value", "of"))
+        return UnitScores(value, of, {str(unit): reason for unit, reason in why[scored].items() if reason})
+
+    def both(
+        self, mine: Sequence[EvaluationEntry], theirs: Sequence[EvaluationEntry], how: Scores
+    ) -> tuple[UnitScores, UnitScores] | None:
+        """Read the scores of two rows, of the units that all evaluations of both have scored.
+
+        Returns:
+            The scores of each row; None if the two rows have different units.
+
+        Raises:
+            ConfigError: Two seeds of one row have different units.
+            CorruptCellError: Records differ from what was written.
+        """
+        if not self._one(mine[0].folder, how).index.equals(self._one(theirs[0].folder, how).index):
+            return None
+        found, n = self.of([*mine, *theirs], how), len(mine)
+        one, other = (UnitScores(found.value[at], found.of[at], found.left_out) for at in (slice(n), slice(n, None)))
+        return one, other
 
     def _one(self, folder: str, how: Scores) -> pd.DataFrame:
-        """``value`` and ``of`` by unit."""
-        if folder not in self._read:
+        """By unit: ``value``, ``of``, ``scored`` (whether a record has a score), ``why`` (a record has none)."""
+        if (folder, how.value) not in self._read:
             names = [how.unit, how.value, *([how.of] if how.of else []), *how.without]
             records = checked_frame(self._results / folder, list(dict.fromkeys(names)))
-            for column, value in how.without.items():
-                records = records[records[column] != value]
             frame = records[[how.unit]].assign(
                 value=records[how.value].astype(float), of=records[how.of].astype(float) if how.of else 1.0
             )
-            self._read[folder] = frame.groupby(how.unit)[["value", "of"]].sum().sort_index()
-        return self._read[folder]
+            finite = frame[["value", "of"]].abs().max(axis=1, skipna=False) < math.inf
+            frame["why"] = finite.map({True: "", False: NOT_FINITE})
+            for column, value in how.without.items():
+                frame.loc[records[column] == value, "why"] = f"{column}={value}"
+            frame["scored"] = frame["why"] == ""
+            totals = {"value": "sum", "of": "sum", "why": "max", "scored": "any"}
+            self._read[folder, how.value] = frame.groupby(how.unit).agg(totals).sort_index()
+        return self._read[folder, how.value]
