@@ -89,6 +89,7 @@ class Scores:
         only: Column -> value; records with another value belong to other metrics.
         key: If ``value`` is a column of JSON objects, the entry that is the score: a number, or a list of numbers, of
             whose count their sum is a part.
+        least: Least possible value of a metric that is no share, such as 0 for a regret; None if there is none.
     """
 
     unit: str
@@ -98,6 +99,7 @@ class Scores:
     without: Mapping[str, str] = field(default_factory=dict)
     only: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
+    least: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from shiqbench.base.digest import short
-from shiqbench.base.errors import ConfigError
+from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.base.suggest import did_you_mean
 from shiqbench.report.estimates import against, over_seeds
 from shiqbench.report.notes import notes_of
@@ -51,7 +51,7 @@ def make_blocks(
             where="--baseline",
             do=f"one of {', '.join(sorted(algorithms))}",
         )
-    blocks = [_block(found, known) for found in by_setting.values()]
+    blocks = [_block(found, known, book) for found in by_setting.values()]
     blocks.sort(key=lambda b: (b.task, b.split != "test", b.split, b.engine, b.setting))
     for block in blocks:
         if baseline is not None:
@@ -60,7 +60,7 @@ def make_blocks(
     return blocks
 
 
-def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask]) -> Block:
+def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask], book: ScoreBook) -> Block:
     first, setting = evaluations[0], evaluations[0].setting
     of_recipe: dict[str, list[EvaluationEntry]] = defaultdict(list)
     for each in evaluations:
@@ -68,6 +68,7 @@ def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask
     groups = [sorted(found, key=lambda e: (e.cell.seed is not None, e.cell.seed)) for found in of_recipe.values()]
     task, metric = known[setting.value["task"]], first.primary["name"]
     higher = bool(first.primary["higher_is_better"])
+    how = book.usable(evaluations, task.scores_of(metric))
     started_from = {short(g[0].cell.recipe.value["model"].get("cell", "")) for g in groups}
     rows = []
     for is_start in (True, False):
@@ -75,7 +76,7 @@ def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask
         for found, label in zip(some, labels([g[0].cell.recipe.value for g in some]), strict=True):
             start = found[0].cell.start or found[0].cell.model
             said = f"the start {label}".strip() if is_start else label
-            rows.append(Row(found[0].cell.algorithm, said, start, found, over_seeds(found), is_start))
+            rows.append(Row(found[0].cell.algorithm, said, start, found, over_seeds(found, how, book), is_start))
     rows.sort(key=lambda r: (not math.isfinite(v := r.estimate.value), -v if higher else v, r.name))
     return Block(
         task=setting.value["task"],
@@ -98,15 +99,17 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
         block.notes.append(f"not compared with {baseline}: {why}")
         return
     block.baseline = baseline
-    how = known.scores_of(block.metric)
-    if how is not None and not all(book.gives(e, how) for r in block.rows for e in r.evaluations):
+    columns = known.scores_of(block.metric)
+    how = book.usable([e for r in block.rows for e in r.evaluations], columns)
+    if how is not columns:
         block.notes.append(f"compared by seed only: {block.metric} is not the mean of scores that the records hold")
-        how = None
     for row in block.rows:
         if row is theirs[0]:
             continue
-        row.difference = against(row.evaluations, theirs[0].evaluations, how, book)
+        why = "they share no scored example"
+        try:
+            row.difference = against(row.evaluations, theirs[0].evaluations, how, book)
+        except CorruptCellError as error:
+            why = str(error)
         if row.difference is None:
-            seeds, others = set(row.seeds), set(theirs[0].seeds)
-            lacking = "scored example" if not seeds or not others or seeds & others else "seed"
-            block.notes.append(f"{row.name} is not compared with {baseline}: they share no {lacking}")
+            block.notes.append(f"{row.name} is not compared with {baseline}: {why}")

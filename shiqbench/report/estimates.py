@@ -1,22 +1,28 @@
 """A row's value over its seeds, and its difference from a baseline, each with a 95 % interval.
 
-Two things vary: the training, which several seeds repeat, and the examples, which all seeds share. An evaluation's own
-interval is over its examples (Wilson's for a share, Student's for a mean). With several seeds, Student's t over the
-seeds' values is joined to it. An interval over seeds only has no width if training is exact. An interval over examples
-only ignores that one seed may be lucky. A percentile bootstrap over few seeds is too short (over three seeds it
-contains the truth about 75 times in 100), so none is used.
+Two things vary: the training, which several seeds repeat, and the examples, which all seeds share. One variance holds
+both, for a row, for a difference and for its p-value: see :mod:`shiqbench.stats.two_way`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from statistics import fmean
+from statistics import fmean, variance
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shiqbench.stats.intervals import difference, joined, sign_test, student
+from shiqbench.base.errors import CorruptCellError
+from shiqbench.stats.intervals import joined, student
+from shiqbench.stats.two_way import (
+    LEAST_EXAMPLES,
+    LEAST_SEEDS,
+    interval_of_difference,
+    interval_of_mean,
+    interval_of_share,
+    pseudo_values,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,11 +30,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from shiqbench.plugin.task import Scores
-    from shiqbench.report.scores import ScoreBook
+    from shiqbench.report.scores import ScoreBook, UnitScores
     from shiqbench.store.index import EvaluationEntry
 
-ONE_SEED = "over examples, one seed"
 SAME = 1e-12  # scores that differ by less are equal
+THESE = "these weights"
+FEW = f"no interval: fewer than {LEAST_EXAMPLES} examples"
 
 
 @dataclass(frozen=True)
@@ -40,12 +47,16 @@ class Estimate:
         low: Lower end of the interval; None if there is too little data for one.
         high: Upper end of the interval; None like ``low``.
         how: Text that says what the interval is over.
+        df: Degrees of freedom of the interval's t; None without an interval, or if it is not made by a t.
+        examples: Number of examples; None if they are not known.
     """
 
     value: float
     low: float | None
     high: float | None
     how: str
+    df: float | None = None
+    examples: int | None = None
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
@@ -63,116 +74,141 @@ class Difference:
     """The difference of a row from the baseline.
 
     Attributes:
-        estimate: Mean difference over seeds of the mean over examples.
-        seeds: Number of pairs of seeds.
-        units: Number of examples, which both share; None if only seeds are compared.
-        better: Number of examples (or seeds, if only these are compared) where the mean over seeds is better.
+        estimate: Value of the row less value of the baseline, on the examples that both have.
+        seeds: Number of evaluations of the row.
+        baseline_seeds: Number of evaluations of the baseline.
+        units: Number of examples, which both share; None if the task does not name its single scores.
+        better: Number of examples where the mean over seeds is better; None like ``units``.
         worse: Number of those where it is worse.
-        p: p-value of the exact two-sided sign test.
+        p: p-value by the variance of the interval: below 0.05 if the interval leaves out 0; None without an interval.
         left_out: Example -> the reason why it is left out on both sides.
     """
 
     estimate: Estimate
     seeds: int
-    units: int | None
-    better: int
-    worse: int
-    p: float
+    baseline_seeds: int
+    units: int | None = None
+    better: int | None = None
+    worse: int | None = None
+    p: float | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def over_seeds(evaluations: Sequence[EvaluationEntry]) -> Estimate:
+def over_seeds(evaluations: Sequence[EvaluationEntry], how: Scores | None, book: ScoreBook) -> Estimate:
     """Estimate the value of a row.
 
     Args:
         evaluations: Evaluations, one per seed.
+        how: Columns of the single scores; None if the task does not name them.
+        book: Reads the single scores.
     """
-    values = [float(e.primary["value"]) for e in evaluations]
-    value, (low, high) = fmean(values), _over_examples(evaluations)
+    value = fmean(float(e.primary["value"]) for e in evaluations)
     if not math.isfinite(value):
         return Estimate(value, None, None, "no interval: a value is not finite")
-    if len(values) == 1:
-        return Estimate(value, low, high, ONE_SEED)
-    return Estimate(value, *joined(value, (low, high), student(values)), _over(len(values)))
-
-
-def _over_examples(evaluations: Sequence[EvaluationEntry]) -> tuple[float, float]:
-    """Mean lower end and mean upper end of the evaluations' own intervals."""
-    return fmean(float(e.primary["low"]) for e in evaluations), fmean(float(e.primary["high"]) for e in evaluations)
-
-
-def _over(seeds: int) -> str:
-    return ONE_SEED if seeds == 1 else f"over examples and {seeds} seeds"
-
-
-def _over_seeds(seeds: int) -> str:
-    return f"over {seeds} seeds" if seeds > 1 else "none with one seed and no score per example"
+    if how is None:
+        return _without_scores(value, evaluations)
+    try:
+        units = book.of(evaluations, how)
+    except CorruptCellError as error:
+        return Estimate(value, None, None, f"no interval: {error.what}")
+    n = units.value.shape[1]
+    if n < LEAST_EXAMPLES:
+        return Estimate(value, None, None, FEW, examples=n)
+    scores, (a, b) = _pseudo_values(units), (units.value.to_numpy(), units.of.to_numpy())
+    value = float(scores.mean()) if units.left_out else value
+    found = interval_of_share(a, b) if how.share else interval_of_mean(scores)
+    least = -math.inf if how.least is None else how.least
+    out = f", {len(units.left_out)} examples left out: not scored in every seed" if units.left_out else ""
+    said = _over(n, [_seeds(evaluations)], [scores]) + out
+    return Estimate(value, max(least, float(found.low)), float(found.high), said, float(found.df), n)
 
 
 def against(
     row: Sequence[EvaluationEntry], baseline: Sequence[EvaluationEntry], how: Scores | None, book: ScoreBook
 ) -> Difference | None:
-    """Subtract the baseline from a row, seed by seed and example by example; None without a common seed or example.
+    """Subtract the baseline from a row, example by example; None if they have no common example.
 
-    An algorithm that trains nothing has no seed; it is paired with every seed.
+    Every seed of both counts: seeds of two rows are not paired.
 
     Args:
         row: Evaluations of the row, one per seed.
         baseline: Evaluations of the baseline, one per seed.
         how: Columns of the single scores; None if the task does not name them: then only seeds are compared.
         book: Reads the single scores.
+
+    Raises:
+        CorruptCellError: Records differ from what was written.
     """
-    pairs = _pairs(row, baseline)
     if how is None:
-        pairs = [(a, b) for a, b in pairs if math.isfinite(a.primary["value"] - b.primary["value"])]
-    if not pairs:
+        return _of_values(row, baseline)
+    both = book.both(row, baseline, how)
+    if both is None or both[0].value.empty:
         return None
-    mine, theirs = [a for a, _ in pairs], [b for _, b in pairs]
-    by_seed = [float(a.primary["value"]) - float(b.primary["value"]) for a, b in pairs]
-    value, intervals = fmean(by_seed), [student(by_seed)] if len(pairs) > 1 else []
-    signs, units, said = by_seed, None, _over_seeds(len(pairs))
-    left_out: Mapping[str, str] = {}
-    if how is not None:
-        both = book.both(mine, theirs, how)
-        if both is None or both[0].value.empty:
-            return None
-        one, other = (side.means() for side in both)
-        left_out = both[0].left_out
-        if left_out:
-            by_seed = (one.to_numpy().mean(axis=1) - other.to_numpy().mean(axis=1)).tolist()
-            value, intervals = fmean(by_seed), [student(by_seed)] if len(pairs) > 1 else []
-        a, b = one.to_numpy().mean(axis=0), other.to_numpy().mean(axis=0)
-        signs, units, said = (a - b).tolist(), len(a), _over(len(pairs))
-        if how.share:
-            intervals.append(difference(_share(mine), _share(theirs), _correlation(a, b)))
-        elif units > 1:
-            intervals.append(student(signs))
-    low, high = joined(value, *intervals) if intervals else (None, None)
-    higher = 1 if row[0].primary["higher_is_better"] else -1
-    better, worse = (sum(higher * side * d > SAME for d in signs) for side in (1, -1))
-    return Difference(
-        Estimate(value, low, high, said), len(pairs), units, better, worse, sign_test(better, worse), left_out
-    )
+    a, b = (_pseudo_values(side) for side in both)
+    value, n, (mine, theirs) = float(a.mean() - b.mean()), a.shape[1], both
+    signs = (mine.per_unit() - theirs.per_unit()).to_numpy() * (1 if row[0].primary["higher_is_better"] else -1)
+    counts = int((signs > SAME).sum()), int((signs < -SAME).sum())
+    if n < LEAST_EXAMPLES:
+        found = Estimate(value, None, None, FEW, examples=n)
+        return Difference(found, len(row), len(baseline), n, *counts, None, mine.left_out)
+    trials = float(np.mean([mine.of.to_numpy().mean(), theirs.of.to_numpy().mean()])) if how.share else 0.0
+    interval, p = interval_of_difference(a, b, trials)
+    said = _over(n, [_seeds(row), _seeds(baseline)], [a, b])
+    found = Estimate(value, float(interval.low), float(interval.high), said, float(interval.df), n)
+    return Difference(found, len(row), len(baseline), n, *counts, float(p), mine.left_out)
 
 
-def _share(evaluations: Sequence[EvaluationEntry]) -> tuple[float, float, float]:
-    """Value, low and high over examples."""
-    return fmean(float(e.primary["value"]) for e in evaluations), *_over_examples(evaluations)
+def _pseudo_values(units: UnitScores) -> NDArray[np.float64]:
+    return pseudo_values(units.value.to_numpy(), units.of.to_numpy())
 
 
-def _pairs(
-    row: Sequence[EvaluationEntry], baseline: Sequence[EvaluationEntry]
-) -> list[tuple[EvaluationEntry, EvaluationEntry]]:
-    of_baseline = {e.cell.seed: e for e in baseline}
-    if None in of_baseline:
-        return [(e, of_baseline[None]) for e in row]
-    if [e.cell.seed for e in row] == [None]:
-        return [(row[0], e) for e in baseline]
-    return [(e, of_baseline[e.cell.seed]) for e in row if e.cell.seed in of_baseline]
+def _seeds(evaluations: Sequence[EvaluationEntry]) -> int:
+    """Number of seeds; 0 if nothing is trained."""
+    return sum(e.cell.seed is not None for e in evaluations)
 
 
-def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Correlation of two rows' scores over examples; 0 if one row has equal scores for all of them."""
-    if len(a) < 2 or a.std() == 0 or b.std() == 0:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
+def _over(examples: int, seeds: Sequence[int], scores: Sequence[NDArray[np.float64]]) -> str:
+    """What an interval is over: the seeds of each side that trains, if there are enough of them and they differ."""
+    equal = [k > 1 and float(np.ptp(s, axis=0).max()) <= SAME * max(1.0, float(np.abs(s).max()))
+             for k, s in zip(seeds, scores, strict=True)]  # fmt: skip
+    varied = [k for k, same in zip(seeds, equal, strict=True) if k >= LEAST_SEEDS and not same]
+    few = [k for k, same in zip(seeds, equal, strict=True) if 0 < k < LEAST_SEEDS and not same]
+    said = f"over {examples} examples"
+    if varied:
+        said += f" and {' against '.join(map(str, dict.fromkeys(varied)))} seeds"
+    if few:
+        numbers = " and ".join(f"{k} seed{'s' * (k > 1)}" for k in dict.fromkeys(few))
+        said += f", {THESE} ({numbers})" if not varied else f", the weights of {numbers} as they are"
+    if any(equal):
+        said += f", {' and '.join(str(k) for k, same in zip(seeds, equal, strict=True) if same)} equal seeds count once"
+    return said
+
+
+def _without_scores(value: float, evaluations: Sequence[EvaluationEntry]) -> Estimate:
+    """From the evaluations' own intervals; with enough seeds, t over their values is joined, which is cautious."""
+    low, high = (fmean(float(e.primary[end]) for e in evaluations) for end in ("low", "high"))
+    k = len(evaluations)
+    if k < LEAST_SEEDS:
+        return Estimate(value, low, high, "over examples" + (f", {THESE}" if _seeds(evaluations) else ""))
+    low, high = joined(value, (low, high), student([float(e.primary["value"]) for e in evaluations]))
+    return Estimate(value, low, high, f"over examples and {k} seeds, cautious: the task names no single scores")
+
+
+def _of_values(row: Sequence[EvaluationEntry], baseline: Sequence[EvaluationEntry]) -> Difference | None:
+    """Compare the seeds' values only: Welch's t."""
+    from scipy.special import stdtr, stdtrit
+
+    sides = [[float(e.primary["value"]) for e in side] for side in (row, baseline)]
+    value = fmean(sides[0]) - fmean(sides[1])
+    if not math.isfinite(value):
+        return None
+    few = any(0 < _seeds(side) < LEAST_SEEDS for side in (row, baseline))
+    parts = [(variance(v) / len(v), len(v) - 1) for v in sides if len(v) >= LEAST_SEEDS]
+    total = sum(part for part, _ in parts)
+    if few or not total:
+        said = "no interval: the task names no single scores, and there are too few different seeds"
+        return Difference(Estimate(value, None, None, said), len(row), len(baseline))
+    df = total**2 / sum(part**2 / freedom for part, freedom in parts)
+    half, p = float(stdtrit(df, 0.975)) * math.sqrt(total), 2 * float(stdtr(df, -abs(value) / math.sqrt(total)))
+    said = f"over {' against '.join(str(len(v)) for v in sides)} seeds, not over examples"
+    return Difference(Estimate(value, value - half, value + half, said, df), len(row), len(baseline), p=p)

@@ -9,12 +9,15 @@ from shiqbench.base.digest import digest, short
 from shiqbench.report.estimates import over_seeds
 from shiqbench.report.known import known_tasks
 from shiqbench.report.make import compare
+from shiqbench.report.scores import ScoreBook
 from shiqbench.report.tables import curve_table
 from shiqbench.store.index import read_index
 
 if TYPE_CHECKING:
     from shiqbench.planning.plan import RunPlan
+    from shiqbench.report.estimates import Estimate
     from shiqbench.report.rows import Report
+    from shiqbench.store.index import EvaluationEntry
 
 
 def report_of_run(plan: RunPlan) -> Report:
@@ -23,7 +26,13 @@ def report_of_run(plan: RunPlan) -> Report:
     index = read_index(results, cell.task.name)
     names = {short(digest(p.setting)): p.name for p in (plan, *plan.also)}
     shared = {f: e for f, e in index.evaluations.items() if short(e.setting.key) in names}
-    report = compare(replace(index, evaluations=shared), known_tasks(shared.values(), plan.found))
+    known, book = known_tasks(index.evaluations.values(), plan.found), ScoreBook(results)
+    report = compare(replace(index, evaluations=shared), known)
+
+    def estimate(of: EvaluationEntry) -> Estimate:
+        how = known[of.setting.value["task"]].scores_of(of.primary["name"])
+        return over_seeds([of], book.usable([of], how), book)
+
     report.blocks.sort(key=lambda b: list(names).index(b.setting))
     for block in report.blocks:
         block.task = names[block.setting]  # as typed, such as lm_eval:ifeval
@@ -32,10 +41,11 @@ def report_of_run(plan: RunPlan) -> Report:
                 if results / each.cell.folder == cell.folder:
                     row.own = True
                     seed = "" if cell.seed is None else f", seed {cell.seed}"
-                    block.notes.insert(0, f"this run (*): {cell.label}{seed}, {block.metric} {over_seeds([each])}")
+                    block.notes.insert(0, f"this run (*): {cell.label}{seed}, {block.metric} {estimate(each)}")
     if plan.curve is not None:
         on = plan.curve.plan
         points = {p.update: index.evaluations[str(p.folder.relative_to(results))] for p in plan.curve.points}
         title = f"{cell.label} {on.evaluation.summary()}, during its training"
-        report.curves.append(curve_table(points, on.task.table_columns(), title))
+        estimates = {update: estimate(e) for update, e in points.items()}
+        report.curves.append(curve_table(points, estimates, on.task.table_columns(), title))
     return report

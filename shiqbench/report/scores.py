@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.errors import ConfigError
+from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.store.index.reading import checked_frame
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class UnitScores:
     of: pd.DataFrame
     left_out: Mapping[str, str] = field(default_factory=dict)
 
-    def means(self) -> pd.DataFrame:
-        """The scores, scaled so that their mean over units is the metric of the seed."""
-        return self.value.div(self.of.sum(axis=1) / self.of.shape[1], axis=0)
+    def per_unit(self) -> pd.Series:
+        """The mean over seeds of each unit's own metric."""
+        return (self.value / self.of).mean(axis=0)
 
 
 class ScoreBook:
@@ -99,10 +99,18 @@ class ScoreBook:
         one, other = (UnitScores(found.value[at], found.of[at], found.left_out) for at in (slice(n), slice(n, None)))
         return one, other
 
-    def gives(self, evaluation: EvaluationEntry, how: Scores) -> bool:
-        """Whether the scores make the metric; a task whose scores are in JSON may aggregate them in any way."""
-        if how.key is None:
-            return True
+    def usable(self, evaluations: Sequence[EvaluationEntry], how: Scores | None) -> Scores | None:
+        """``how``, or None if these scores do not make the metric: scores in JSON may be aggregated in any way."""
+        if how is None or how.key is None:
+            return how
+        try:
+            return how if all(self._gives(e, how) for e in evaluations) else None
+        except CorruptCellError:
+            return how  # who reads the scores says so
+
+    def _gives(self, evaluation: EvaluationEntry, how: Scores) -> bool:
+        if not math.isfinite(evaluation.primary["value"]):
+            return True  # it says nothing about the aggregation
         total = self._one(evaluation.folder, how)[["value", "of"]].sum()
         return bool(total["of"] > 0) and math.isclose(
             total["value"] / total["of"], evaluation.primary["value"], rel_tol=1e-6, abs_tol=1e-9

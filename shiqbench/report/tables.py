@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shiqbench.report.estimates import over_seeds
 from shiqbench.report.notes import brief_seeds
 from shiqbench.report.rows import TextTable
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from shiqbench.report.estimates import Estimate
     from shiqbench.report.rows import Block, Report, Row
     from shiqbench.store.index import EvaluationEntry
 
@@ -40,7 +40,9 @@ def block_frame(block: Block) -> pd.DataFrame:
     labelled = any(r.label for r in block.rows)
     starts = len({r.start for r in block.rows}) > 1
     versus = block.baseline is not None
-    head = ["algorithm"] + ["differs in"] * labelled + ["start"] * starts + ["seeds", f"{block.metric} [95 %]"]
+    head = (
+        ["algorithm"] + ["differs in"] * labelled + ["start"] * starts + ["seeds", "examples", f"{block.metric} [95 %]"]
+    )
     head += [f"less {block.baseline} [95 %]", "better/worse/same", "p"] * versus
     spent = ["updates", "train tokens", "train s", "eval s"]
     for name, heading, _ in block.columns:
@@ -49,7 +51,7 @@ def block_frame(block: Block) -> pd.DataFrame:
     found = []
     for r in block.rows:
         cells = [r.algorithm + " *" * r.own] + [r.label] * labelled + [r.start] * starts
-        cells += [brief_seeds(r.seeds) or "-", str(r.estimate)]
+        cells += [brief_seeds(r.seeds) or "-", _number(r.estimate.examples, "d"), str(r.estimate)]
         cells += _versus(r) if versus else []
         cells += [_number(r.metric(name), spec) for name, _, spec in block.columns]
         cells += map(_whole, (r.spent("updates"), r.train_tokens, r.train_seconds, r.eval_seconds))
@@ -58,19 +60,23 @@ def block_frame(block: Block) -> pd.DataFrame:
 
 
 def curve_table(
-    points: Mapping[int, EvaluationEntry], columns: Sequence[tuple[str, str, str]], title: str
+    points: Mapping[int, EvaluationEntry],
+    estimates: Mapping[int, Estimate],
+    columns: Sequence[tuple[str, str, str]],
+    title: str,
 ) -> TextTable:
     """Table of one cell's evaluations over its training.
 
     Args:
         points: Evaluations by number of updates.
+        estimates: Their values by number of updates.
         columns: Further metrics: name, heading, format.
         title: Title of the table.
     """
     first = next(iter(points.values()))
     head = ["updates", f"{first.primary['name']} [95 %]", *(heading for _, heading, _ in columns)]
     found = [
-        [str(update), str(over_seeds([e])), *(_number(e.metrics.get(name), spec) for name, _, spec in columns)]
+        [str(update), str(estimates[update]), *(_number(e.metrics.get(name), spec) for name, _, spec in columns)]
         for update, e in points.items()
     ]
     return TextTable(title, _frame(head, found), [])
@@ -86,8 +92,10 @@ def _versus(row: Row) -> list[str]:
     d = row.difference
     if d is None:
         return ["-", "-", "-"]
-    total = d.units if d.units is not None else d.seeds
-    return [str(d.estimate), f"{d.better}/{d.worse}/{total - d.better - d.worse}", f"{d.p:.2g}"]
+    counts = "-"
+    if d.units is not None and d.better is not None and d.worse is not None:
+        counts = f"{d.better}/{d.worse}/{d.units - d.better - d.worse}"
+    return [str(d.estimate), counts, _number(d.p, ".2g")]
 
 
 def _number(value: float | None, spec: str) -> str:

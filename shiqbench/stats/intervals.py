@@ -67,23 +67,28 @@ def effective_trials(successes_per_cluster: Sequence[float], n_per_cluster: Sequ
 
 
 def clustered_wilson(
-    successes_per_cluster: Sequence[float], n_per_cluster: Sequence[float], z: float = Z_95
+    successes_per_cluster: Sequence[float], n_per_cluster: Sequence[float], level: float = 0.95
 ) -> tuple[float, float]:
     """Return the Wilson interval of a share whose trials come in clusters, such as the turns of an episode.
 
-    It is the Wilson interval on the effective number of trials, after E. L. Korn and B. I. Graubard (1998), Survey
-    Methodology 24, 193-201. With one trial per cluster it equals :func:`wilson`.
+    It is the Wilson interval on the effective number of trials, with t of (clusters - 1) degrees of freedom, after
+    E. L. Korn and B. I. Graubard (1998), Survey Methodology 24, 193-201. With one trial per cluster no variance between
+    clusters is estimated, and it equals :func:`wilson`. One cluster of several trials says nothing: [0, 1].
 
     Args:
         successes_per_cluster: Number of successes in each cluster.
         n_per_cluster: Number of trials in each cluster, in the same order; empty clusters are ignored.
-        z: Normal quantile; the default is for 95 %.
+        level: Probability that the interval holds the share.
     """
-    effective = effective_trials(successes_per_cluster, n_per_cluster)
-    if effective == 0:
+    from scipy.special import ndtri, stdtrit  # imported late: commands without such an interval do not wait for it
+
+    effective, clusters = effective_trials(successes_per_cluster, n_per_cluster), sum(n > 0 for n in n_per_cluster)
+    single = all(n <= 1 for n in n_per_cluster)
+    if effective == 0 or (clusters == 1 and not single):
         return 0.0, 1.0
     share = sum(successes_per_cluster) / sum(n_per_cluster)
-    return wilson(share * effective, effective, z)
+    q = (1 + level) / 2
+    return wilson(share * effective, effective, float(ndtri(q) if single else stdtrit(clusters - 1, q)))
 
 
 def joined(value: float, *intervals: tuple[float, float]) -> tuple[float, float]:
@@ -95,27 +100,6 @@ def joined(value: float, *intervals: tuple[float, float]) -> tuple[float, float]
     low = math.sqrt(math.fsum((value - a) ** 2 for a, _ in intervals))
     high = math.sqrt(math.fsum((b - value) ** 2 for _, b in intervals))
     return value - low, value + high
-
-
-def difference(
-    one: tuple[float, float, float], other: tuple[float, float, float], correlation: float
-) -> tuple[float, float]:
-    """Return the interval of ``one - other`` from the interval of each; these need not be symmetric.
-
-    Source: G. Y. Zou (2007), Psychological Methods 12, 399-413; for two shares of the same units it is method 10 of
-    R. G. Newcombe (1998), Statistics in Medicine 17, 2635-2650, without its continuity correction.
-
-    Args:
-        one: Value, low and high.
-        other: Value, low and high of the subtracted quantity.
-        correlation: Correlation of their scores over the units that both have.
-    """
-    (a, a_low, a_high), (b, b_low, b_high) = one, other
-
-    def reach(mine: float, theirs: float) -> float:
-        return math.sqrt(max(0.0, mine**2 - 2 * correlation * mine * theirs + theirs**2))
-
-    return a - b - reach(a - a_low, b_high - b), a - b + reach(a_high - a, b - b_low)
 
 
 def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:

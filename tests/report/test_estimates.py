@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from made_up import cell, evaluation
+from scipy import stats
 
 from shiqbench.plugin.task import Scores
 from shiqbench.report.estimates import against, over_seeds
 from shiqbench.report.scores import ScoreBook
-from shiqbench.stats.intervals import difference, joined, student, wilson
+from shiqbench.stats.intervals import student
+from shiqbench.stats.two_way import LEAST_EXAMPLES, pseudo_values
 from shiqbench.store.index import EvaluationEntry, read_index
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -26,94 +29,148 @@ def entries(results: Path, name: str) -> list[EvaluationEntry]:
     return sorted(found, key=lambda e: e.cell.seed or 0)
 
 
-def test_difference_of_shares_is_newcombes() -> None:
-    """Newcombe (1998), table II, pair (36, 12, 2, 0) of 50, method 10 without the correction of phi."""
-    a, b, c, d = 36, 12, 2, 0
-    n = a + b + c + d
-    one, other = (a + b) / n, (a + c) / n
-    phi = (a * d - b * c) / math.sqrt((a + b) * (c + d) * (a + c) * (b + d))
-    low, high = difference((one, *wilson(a + b, n)), (other, *wilson(a + c, n)), phi)
-    assert (low, high) == pytest.approx((0.0569, 0.3404), abs=2e-4)
+def scores(*values: float, examples: int = 12, seed: int = 0) -> list[list[float]]:
+    """Scores of seeds with these means, on examples of differing difficulty."""
+    noise = np.random.default_rng(seed).normal(0, 0.1, examples)
+    return [(value + noise - noise.mean()).tolist() for value in values]
 
 
-def test_joined_intervals() -> None:
-    assert joined(1.0, (0.0, 2.0)) == (0.0, 2.0)
-    assert joined(0.0, (-3.0, 0.0), (-4.0, 1.0)) == (-5.0, 1.0)
+def written(results: Path, name: str, rows: Sequence[Sequence[float]], **options: Any) -> list[EvaluationEntry]:
+    """A finished evaluation per seed."""
+    for seed, row in enumerate(rows):
+        evaluation(cell(results, name, seed), row, **options)
+    return entries(results, name)
 
 
-def test_one_seed_has_the_interval_of_its_evaluation(tmp_path: Path) -> None:
-    evaluation(cell(tmp_path, "dpo"), [0.2, 0.4], interval=(0.1, 0.7))
-    found = over_seeds(entries(tmp_path, "dpo"))
+def test_one_seed_has_students_interval_over_its_examples(tmp_path: Path) -> None:
+    (row,) = scores(0.3)
+    found = over_seeds(written(tmp_path, "dpo", [row]), MEAN, ScoreBook(tmp_path))
+    assert (found.value, found.low, found.high) == pytest.approx((0.3, *student(row)))
+    assert (found.how, found.df, found.examples) == ("over 12 examples, these weights (1 seed)", 11, 12)
+
+
+def test_what_trains_nothing_has_no_weights_that_could_be_lucky(tmp_path: Path) -> None:
+    assert over_seeds(written(tmp_path, "base", scores(0.3)), MEAN, ScoreBook(tmp_path)).how == "over 12 examples"
+
+
+def test_two_seeds_are_these_weights_and_three_are_not(tmp_path: Path) -> None:
+    book = ScoreBook(tmp_path)
+    two = over_seeds(written(tmp_path, "dpo", scores(0.2, 0.4)), MEAN, book)
+    three = over_seeds(written(tmp_path, "sft", scores(0.2, 0.3, 0.4)), MEAN, book)
+    assert (two.how, three.how) == ("over 12 examples, these weights (2 seeds)", "over 12 examples and 3 seeds")
+    assert two.low is not None
+    assert three.low is not None
+    assert 0.3 - three.low > 0.2 > 0.1 > 0.3 - two.low  # t of two degrees of freedom over three seeds: 0.25
+
+
+def test_a_regret_is_never_below_zero(tmp_path: Path) -> None:
+    rows = [[0.0] * 11 + [value] for value in (0.0, 0.9, 3.0)]
+    found = over_seeds(written(tmp_path, "dpo", rows), replace(MEAN, least=0.0), ScoreBook(tmp_path))
+    unbounded = over_seeds(entries(tmp_path, "dpo"), MEAN, ScoreBook(tmp_path))
+    assert unbounded.low is not None
+    assert unbounded.low < 0 == found.low
+    assert found.high == unbounded.high
+
+
+def test_shares_of_noisy_seeds_end_inside_zero_and_one(tmp_path: Path) -> None:
+    rows = [[1.0] * 12, [1.0] * 12, [1.0] * 8 + [0.0] * 4]
+    found = over_seeds(written(tmp_path, "dpo", rows, metric="valid", higher=True), SHARE, ScoreBook(tmp_path))
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 < found.low < found.value < found.high < 1
+
+
+def test_few_examples_have_no_interval(tmp_path: Path) -> None:
+    book, (one, other) = ScoreBook(tmp_path), scores(0.2, 0.3, examples=LEAST_EXAMPLES - 1)
+    row, base = written(tmp_path, "dpo", [one] * 3), written(tmp_path, "sft", [other] * 3)
+    found, less = over_seeds(row, MEAN, book), against(row, base, MEAN, book)
+    assert (found.low, found.high, found.how) == (None, None, "no interval: fewer than 10 examples")
+    assert less is not None
+    assert (less.estimate.low, less.p, less.better) == (None, None, 9)
+
+
+def test_equal_seeds_are_not_called_seeds(tmp_path: Path) -> None:
+    (row,), book = scores(0.3), ScoreBook(tmp_path)
+    found = over_seeds(written(tmp_path, "dpo", [row] * 3), MEAN, book)
+    assert found.how == "over 12 examples, 3 equal seeds count once"
+    assert (found.low, found.high) == pytest.approx(student(row))
+
+
+def test_damaged_records_take_the_interval_away(tmp_path: Path) -> None:
+    row = written(tmp_path, "dpo", scores(0.3))
+    records = tmp_path / row[0].folder / "records.parquet"
+    records.write_bytes(records.read_bytes()[:-1] + b"x")
+    found = over_seeds(row, MEAN, ScoreBook(tmp_path))
     assert found.value == pytest.approx(0.3)
-    assert (found.low, found.high) == (0.1, 0.7)
-    assert "one seed" in found.how
-
-
-def test_several_seeds_join_their_spread_to_the_examples(tmp_path: Path) -> None:
-    for seed, value in enumerate((0.2, 0.3, 0.4)):
-        evaluation(cell(tmp_path, "dpo", seed), [value], interval=(value - 0.1, value + 0.2))
-    found = over_seeds(entries(tmp_path, "dpo"))
-    half = student([0.2, 0.3, 0.4])[1] - 0.3
-    assert found.low == pytest.approx(0.3 - math.hypot(half, 0.1))
-    assert found.high == pytest.approx(0.3 + math.hypot(half, 0.2))
+    assert found.low is None
+    assert "another sha256" in found.how
 
 
 def test_a_row_and_itself_differ_by_nothing(tmp_path: Path) -> None:
-    for seed in range(3):
-        evaluation(cell(tmp_path, "dpo", seed), [0.1 * seed, 0.5])
-    rows = entries(tmp_path, "dpo")
-    found = against(rows, rows, MEAN, ScoreBook(tmp_path))
+    row = written(tmp_path, "dpo", scores(0.1, 0.2, 0.3))
+    found = against(row, row, MEAN, ScoreBook(tmp_path))
     assert found is not None
-    assert (found.estimate.value, found.estimate.low, found.estimate.high) == (0, 0, 0)
-    assert (found.better, found.worse, found.p, found.units) == (0, 0, 1.0, 2)
+    assert (found.estimate.value, found.better, found.worse, found.p, found.units) == (0, 0, 0, 1.0, 12)
+    assert found.estimate.low == pytest.approx(-found.estimate.high) if found.estimate.high is not None else False
 
 
-def test_seeds_are_paired_with_seeds_and_examples_with_examples(tmp_path: Path) -> None:
-    """What a hard seed and a hard example do to both cancels: the difference is exact though both vary widely."""
-    noise = np.random.default_rng(0).normal(0, 5, (3, 8))
-    for seed in range(3):
-        evaluation(cell(tmp_path, "dpo", seed), (noise[seed] - 1).tolist())
-        evaluation(cell(tmp_path, "sft", seed), noise[seed].tolist())
-    evaluation(cell(tmp_path, "sft", 7), [100.0] * 8)  # has no partner
-    found = against(entries(tmp_path, "dpo"), entries(tmp_path, "sft"), MEAN, ScoreBook(tmp_path))
+def test_hard_examples_cancel_and_every_seed_counts(tmp_path: Path) -> None:
+    """What is hard for both cancels; five seeds are compared with three though only three numbers agree."""
+    hard = np.random.default_rng(0).normal(0, 5, 12)
+    mine = written(tmp_path, "dpo", [(hard - 1 + d).tolist() for d in (-0.02, 0.0, 0.02)])
+    theirs = written(tmp_path, "sft", [(hard + d).tolist() for d in (-0.02, 0.0, 0.02, -0.01, 0.01)])
+    found = against(mine, theirs, MEAN, ScoreBook(tmp_path))
     assert found is not None
-    assert (found.seeds, found.units, found.better, found.worse) == (3, 8, 8, 0)  # a lower regret is better
-    assert found.estimate.low == pytest.approx(-1)
-    assert found.estimate.high == pytest.approx(-1)
-    assert found.p == pytest.approx(2 / 2**8)
+    assert (found.seeds, found.baseline_seeds, found.units, found.better, found.worse) == (3, 5, 12, 12, 0)
+    assert found.estimate.value == pytest.approx(-1)
+    assert found.estimate.low == pytest.approx(-1, abs=0.06)
+    assert found.estimate.how == "over 12 examples and 3 against 5 seeds"
+    assert found.p is not None
+    assert found.p < 1e-6
 
 
-def test_what_trains_nothing_is_paired_with_every_seed(tmp_path: Path) -> None:
-    evaluation(cell(tmp_path, "base"), [1.0, 1.0])
-    for seed in range(2):
-        evaluation(cell(tmp_path, "dpo", seed), [0.5, 0.3 + 0.1 * seed])
-    dpo, base = entries(tmp_path, "dpo"), entries(tmp_path, "base")
+def test_the_difference_of_rows_is_the_difference_of_their_values(tmp_path: Path) -> None:
+    mine, theirs = written(tmp_path, "dpo", scores(0.2, 0.3, 0.7)), written(tmp_path, "sft", scores(0.4, 0.1, seed=1))
+    book = ScoreBook(tmp_path)
+    found = against(mine, theirs, MEAN, book)
+    assert found is not None
+    assert found.estimate.value == pytest.approx(
+        over_seeds(mine, MEAN, book).value - over_seeds(theirs, MEAN, book).value
+    )
+    assert found.estimate.how == "over 12 examples and 3 seeds, the weights of 2 seeds as they are"
+
+
+def test_what_trains_nothing_is_compared_with_every_seed(tmp_path: Path) -> None:
+    base, dpo = written(tmp_path, "base", [[1.0] * 12]), written(tmp_path, "dpo", scores(0.3, 0.35, 0.4))
     found, turned = (against(*pair, MEAN, ScoreBook(tmp_path)) for pair in ((dpo, base), (base, dpo)))
     assert found is not None
     assert turned is not None
-    assert found.seeds == 2
-    assert found.estimate.value == pytest.approx(-0.575)
-    assert turned.estimate.value == pytest.approx(0.575)
+    assert found.estimate.value == pytest.approx(-turned.estimate.value)
     assert (turned.better, turned.worse) == (found.worse, found.better)
+    assert turned.p == pytest.approx(found.p)
+    assert found.estimate.how == "over 12 examples and 3 seeds"
 
 
-def test_without_a_common_seed_or_with_other_examples_nothing_is_compared(tmp_path: Path) -> None:
-    evaluation(cell(tmp_path, "dpo", 0), [0.5])
-    evaluation(cell(tmp_path, "sft", 1), [0.5])
-    evaluation(cell(tmp_path, "dro", 0), [0.5, 0.6])
-    book = ScoreBook(tmp_path)
-    assert against(entries(tmp_path, "dpo"), entries(tmp_path, "sft"), MEAN, book) is None
-    assert against(entries(tmp_path, "dpo"), entries(tmp_path, "dro"), MEAN, book) is None
+def test_other_examples_are_not_compared(tmp_path: Path) -> None:
+    dpo, dro = written(tmp_path, "dpo", [[0.5]]), written(tmp_path, "dro", [[0.5, 0.6]])
+    assert against(dpo, dro, MEAN, ScoreBook(tmp_path)) is None
 
 
 def test_without_scores_seeds_alone_are_compared(tmp_path: Path) -> None:
-    for seed in range(3):
-        evaluation(cell(tmp_path, "dpo", seed), [0.1 * seed])
-        evaluation(cell(tmp_path, "sft", seed), [0.1 * seed + 0.2])
-    found = against(entries(tmp_path, "dpo"), entries(tmp_path, "sft"), None, ScoreBook(tmp_path))
+    mine, theirs = [0.1, 0.2, 0.3, 0.2], [0.4, 0.45, 0.5]
+    rows = written(tmp_path, "dpo", [[v] for v in mine]), written(tmp_path, "sft", [[v] for v in theirs])
+    found = against(*rows, None, ScoreBook(tmp_path))
+    oracle = stats.ttest_ind(mine, theirs, equal_var=False)
+    ends = oracle.confidence_interval()
     assert found is not None
-    assert (found.units, found.better, found.p) == (None, 3, 0.25)
-    assert found.estimate.value == pytest.approx(-0.2)
+    assert (found.units, found.better) == (None, None)
+    assert found.p == pytest.approx(oracle.pvalue)
+    assert (found.estimate.low, found.estimate.high) == pytest.approx((ends.low, ends.high))
+    few = against(rows[0], rows[1][:2], None, ScoreBook(tmp_path))
+    assert few is not None
+    assert (few.estimate.low, few.p) == (None, None)
+    row = over_seeds(rows[0], None, ScoreBook(tmp_path))
+    assert "cautious" in row.how
 
 
 def test_one_seed_without_scores_has_no_interval_and_says_so(tmp_path: Path) -> None:
@@ -121,18 +178,16 @@ def test_one_seed_without_scores_has_no_interval_and_says_so(tmp_path: Path) -> 
         evaluation(cell(tmp_path, name), [0.1])
     found = against(entries(tmp_path, "dpo"), entries(tmp_path, "sft"), None, ScoreBook(tmp_path))
     assert found is not None
-    assert (found.estimate.low, found.estimate.how) == (None, "none with one seed and no score per example")
+    assert (found.estimate.low, found.p) == (None, None)
+    assert "too few different seeds" in found.estimate.how
 
 
 def test_two_shares_that_never_succeed_have_a_width(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"metric": "valid", "higher": True, "interval": wilson(0, 50)}
-    for name in ("dpo", "sft"):
-        for seed in range(3):
-            evaluation(cell(tmp_path, name, seed), [0.0] * 50, **options)
-    found = against(entries(tmp_path, "dpo"), entries(tmp_path, "sft"), SHARE, ScoreBook(tmp_path))
+    options: dict[str, Any] = {"metric": "valid", "higher": True}
+    dpo, sft = (written(tmp_path, name, [[0.0] * 50] * 3, **options) for name in ("dpo", "sft"))
+    found = against(dpo, sft, SHARE, ScoreBook(tmp_path))
     assert found is not None
-    assert found.estimate.low == pytest.approx(-wilson(0, 50)[1])
-    assert found.estimate.high == pytest.approx(wilson(0, 50)[1])
+    assert (found.estimate.low, found.estimate.high) == pytest.approx((-0.0547, 0.0547), abs=1e-4)
 
 
 def test_a_ratio_of_sums_is_scored_so_that_its_mean_is_the_metric(tmp_path: Path) -> None:
@@ -145,24 +200,7 @@ def test_a_ratio_of_sums_is_scored_so_that_its_mean_is_the_metric(tmp_path: Path
     rows.to_parquet(at / "records.parquet")
     mark_done(at, list(at.glob("*.*")))
     how = Scores("id", "right", "all", share=True, without={"stop": "x"})
-    means = ScoreBook(tmp_path).of(entries(tmp_path, "dpo"), how).means()
-    assert list(means.columns) == ["a", "b"]
-    assert means.to_numpy().mean() == pytest.approx(3 / 8)
-
-
-@pytest.mark.parametrize(("seed_spread", "unit_spread"), [(0.0, 1.0), (0.5, 1.0), (1.0, 0.2)])
-def test_intervals_over_seeds_and_examples_hold_the_truth(seed_spread: float, unit_spread: float) -> None:
-    """Simulated: three seeds, all on the same 40 examples; t over the seeds alone misses where examples vary."""
-    rng = np.random.default_rng(1)
-    joint = alone = 0
-    for _ in range(400):
-        noise = rng.normal(0, 1, (3, 40)) + rng.normal(0, seed_spread, (3, 1)) + rng.normal(0, unit_spread, (1, 40))
-        means, own = noise.mean(axis=1).tolist(), [student(row) for row in noise.tolist()]
-        over_examples = (float(np.mean([a for a, _ in own])), float(np.mean([b for _, b in own])))
-        low, high = joined(float(noise.mean()), over_examples, student(means))
-        joint += low <= 0 <= high
-        low, high = student(means)
-        alone += low <= 0 <= high
-    assert joint >= 0.93 * 400
-    if unit_spread > seed_spread == 0:
-        assert alone < 0.90 * 400
+    units = ScoreBook(tmp_path).of(entries(tmp_path, "dpo"), how)
+    assert list(units.value.columns) == ["a", "b"]
+    assert pseudo_values(units.value.to_numpy(), units.of.to_numpy()).mean() == pytest.approx(3 / 8)
+    assert units.per_unit().tolist() == [3 / 4, 0]

@@ -92,7 +92,8 @@ def test_what_is_no_number_is_neither_better_nor_worse(tmp_path: Path, bad: floa
 @pytest.mark.parametrize("higher", [True, False])
 def test_a_result_that_is_no_number_is_last_and_named(tmp_path: Path, *, higher: bool) -> None:
     for name, score in (("dpo", math.nan), ("sft", 0.2), ("shiq", 0.3)):
-        evaluation(cell(tmp_path, name, 0, task="toys"), [score], **{**TOYS, "higher": higher})
+        records = {"stop": ["model"]}
+        evaluation(cell(tmp_path, name, 0, task="toys"), [score], records=records, **{**TOYS, "higher": higher})
     report = reported(tmp_path, baseline=None)
     (block,) = report.blocks
     assert block.rows[-1].name == "dpo"

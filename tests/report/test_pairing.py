@@ -30,12 +30,12 @@ def compared(results: Path, one: Mapping[str, float], other: Mapping[str, float]
 
 
 def test_the_order_of_the_records_changes_nothing(tmp_path: Path) -> None:
-    other = {"a": 0.1, "b": 0.5, "c": 0.9}
-    found = compared(tmp_path, {"c": 0.8, "a": 0.0, "b": 0.4}, other)
+    other = {name: 0.1 * n for n, name in enumerate("abcdefghijkl")}
+    mine = {name: other[name] - 0.1 for name in reversed(other)}
+    found = compared(tmp_path, mine, other)
     assert found is not None
-    assert (found.units, found.better, found.worse) == (3, 3, 0)  # each is lower by 0.1
-    assert found.estimate.low == pytest.approx(-0.1)
-    assert found.estimate.high == pytest.approx(-0.1)
+    assert (found.units, found.better, found.worse) == (12, 12, 0)  # each is lower by 0.1
+    assert (found.estimate.low, found.estimate.high) == pytest.approx((-0.1, -0.1))
 
 
 @pytest.mark.parametrize("other", [{"a": 0.1, "b": 0.5}, {"a": 0.1, "b": 0.5, "d": 0.9}])

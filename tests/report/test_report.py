@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from made_up import cell, evaluation
 
-from shiqbench.base.errors import ConfigError, CorruptCellError
+from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_json
 from shiqbench.commands.app import main
 from shiqbench.report import load, make_report
@@ -30,10 +30,10 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 def results(tmp_path: Path) -> Path:
     """Two algorithms on mdp with three seeds, and the untrained policy."""
     folder = tmp_path / "results"
-    evaluation(cell(folder, "base"), [1.0, 1.0])
+    evaluation(cell(folder, "base"), [1.0, 1.0] * 6)
     for seed in range(3):
-        evaluation(cell(folder, "dpo", seed), [0.2, 0.4 + 0.01 * seed])
-        evaluation(cell(folder, "shiq", seed), [0.1, 0.02 * seed])
+        evaluation(cell(folder, "dpo", seed), [0.2, 0.4 + 0.01 * seed] * 6)
+        evaluation(cell(folder, "shiq", seed), [0.1, 0.02 * seed] * 6)
     return folder
 
 
@@ -91,12 +91,13 @@ def test_a_baseline_is_compared_row_by_row(results: Path) -> None:
     assert dpo.difference is None
     assert shiq.difference is not None
     assert shiq.difference.estimate.value == pytest.approx(0.06 - 0.305, abs=1e-9)
-    assert (shiq.difference.better, shiq.difference.worse, shiq.difference.seeds) == (2, 0, 3)
+    assert (shiq.difference.better, shiq.difference.worse, shiq.difference.seeds) == (12, 0, 3)
     assert base.difference is not None
-    assert base.difference.seeds == 3
+    assert (base.difference.seeds, base.difference.baseline_seeds) == (1, 3)
     text = squeezed(render(make_report(results, baseline="dpo"), "markdown"))
     assert "less dpo [95 %]" in text
-    assert "| 2/0/0 | 0.5 |" in text
+    assert re.search(r"\| 12/0/0 \| 0\.0\d+ \|", text)
+    assert "over 12 examples and 3 seeds (df " in text
 
 
 def test_a_baseline_that_is_not_there(results: Path) -> None:
@@ -120,11 +121,35 @@ def test_a_start_is_a_row_of_its_own_and_no_baseline_beside_a_continued_one(tmp_
     assert not [n for n in block.notes if "not compared" in n]
 
 
-def test_rows_without_a_common_seed_say_so(results: Path) -> None:
-    evaluation(cell(results, "dro", 8), [0.3, 0.3])
-    assert "dro is not compared with dpo: they share no seed" in notes(results, baseline="dpo")
+def test_rows_without_a_common_seed_are_compared_and_lack_seeds(results: Path) -> None:
+    evaluation(cell(results, "dro", 8), [0.3, 0.3] * 6)
+    (block,) = make_report(results, baseline="dpo").blocks
+    (less,) = (r.difference for r in block.rows if r.name == "dro")
+    assert less is not None
+    assert less.estimate.how == "over 12 examples and 3 seeds, the weights of 1 seed as they are"
     (said,) = re.findall(r"seeds differ: (.*)", notes(results))
     assert sorted(said.split("; ")) == ["dpo lacks 8", "dro lacks 0-2", "shiq lacks 8"]
+
+
+def test_what_an_interval_is_over_is_said_row_by_row(results: Path) -> None:
+    evaluation(cell(results, "dro", 8), [0.3, 0.2] * 6)
+    for seed in range(3):
+        evaluation(cell(results, "sft", seed), [0.5, 0.7] * 6)
+    said = notes(results, baseline="base")
+    assert re.search(r"intervals: over 12 examples and 3 seeds \(df [\d.]+ to [\d.]+; shiq, dpo\); ", said)
+    assert "over 12 examples, these weights (1 seed) (df 11; dro)" in said
+    assert "over 12 examples, 3 equal seeds count once (df 11; sft)" in said
+    assert "these weights: an interval holds other seeds from 3 seeds on" in said
+    assert "p is of the same variance: below .05 where the interval leaves out 0" in said
+    assert "serves all seeds" not in said
+
+
+def test_the_luck_of_the_start_is_said(tmp_path: Path) -> None:
+    start = cell(tmp_path, "sft", 0, config={"beta": 1})
+    digest = next(iter(read_index(tmp_path).cells.values())).digest
+    for each in (start, *(cell(tmp_path, "shiq", s, model={"cell": digest}, start="sft/x") for s in range(3))):
+        evaluation(each, [0.3, 0.4] * 6)
+    assert "one training of the start serves all seeds (shiq): no interval holds its luck" in notes(tmp_path)
 
 
 def test_reduced_settings_and_unequal_budgets_are_said(results: Path) -> None:
@@ -192,12 +217,15 @@ def test_a_damaged_evaluation_is_counted_and_gives_no_number(results: Path) -> N
     assert [len(r.seeds) for r in make_report(results).blocks[0].rows if r.name == "dpo"] == [2]
 
 
-def test_damaged_records_stop_a_comparison(results: Path) -> None:
+def test_damaged_records_take_an_interval_and_a_comparison_away(results: Path) -> None:
     at = next((results / "mdp" / "dpo").glob("*/eval/*")) / "records.parquet"
     at.write_bytes(at.read_bytes()[:-1] + b"x")
-    make_report(results)  # its numbers come from elsewhere
-    with pytest.raises(CorruptCellError, match=r"records\.parquet has another sha256"):
-        make_report(results, baseline="base")
+    report = make_report(results, baseline="base")
+    (dpo,) = (r for r in report.blocks[0].rows if r.name == "dpo")
+    assert (dpo.estimate.low, dpo.difference) == (None, None)
+    said = notes(results, baseline="base")
+    assert "no interval: records.parquet has another sha256 (dpo)" in said
+    assert "dpo is not compared with base: records.parquet has another sha256" in said
 
 
 def test_an_unknown_task_is_reported_by_what_it_left(tmp_path: Path) -> None:

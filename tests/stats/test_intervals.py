@@ -59,14 +59,16 @@ def test_negative_correlation_is_not_rewarded() -> None:
 
 
 def test_agreement_counts_clusters() -> None:
-    assert clustered_wilson([0, 0], [4, 4]) == wilson(0, 2)
-    assert clustered_wilson([4, 4], [4, 4]) == wilson(2, 2)
+    t = float(stats.t.ppf(0.975, 1))
+    assert clustered_wilson([0, 0], [4, 4]) == pytest.approx(wilson(0, 2, t))
+    assert clustered_wilson([4, 4], [4, 4]) == pytest.approx(wilson(2, 2, t))
 
 
 def test_empty_and_single_clusters() -> None:
     assert clustered_wilson([], []) == (0.0, 1.0)
     assert clustered_wilson([0, 1, 0], [0, 2, 2]) == clustered_wilson([1, 0], [2, 2])
     assert effective_trials([1], [4]) == 1
+    assert clustered_wilson([1], [4]) == (0.0, 1.0)
     with pytest.raises(ValueError, match="more successes"):
         clustered_wilson([2], [1])
 

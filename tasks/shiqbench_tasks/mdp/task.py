@@ -47,7 +47,7 @@ class MdpTask(ExactTask):
     offers: frozenset[Need] = frozenset(
         {"values", "token_q", "mismatched", "reference_returns", "behaviour_logp", "kl"}
     )
-    scores: ClassVar[Mapping[str, Scores]] = {"relative_regret": Scores("id", "relative_regret")}
+    scores: ClassVar[Mapping[str, Scores]] = {"relative_regret": Scores("id", "relative_regret", least=0.0)}
     training_curve: ClassVar[tuple[str, str] | None] = ("relative_regret", "relative regret")
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("return", "return", ".3f"),
@@ -182,10 +182,10 @@ class MdpTask(ExactTask):
         return [{"id": f"seed-{s}", "seed": s, **dict(zip(columns, row, strict=True))} for s, row in enumerate(values)]
 
     def metrics(self, records: Sequence[Record]) -> Metrics:
-        """Means over instances, and Student's t interval of the regret; it has no width if there is one instance."""
+        """Means over instances, and Student's t interval of the regret, cut at 0; one instance has no width."""
         names = [name for name in records[0] if name not in ("id", "seed")]
         values = {name: math.fsum(r[name] for r in records) / len(records) for name in names}
         regret = values["relative_regret"]
         low, high = student([r["relative_regret"] for r in records]) if len(records) > 1 else (regret, regret)
-        primary = Primary("relative_regret", regret, low, high, higher_is_better=False)
+        primary = Primary("relative_regret", regret, max(0.0, low), high, higher_is_better=False)
         return Metrics(primary, {**values, "seeds": float(len(records))})

@@ -55,6 +55,7 @@ def test_one_seed_is_compared_over_its_examples(tmp_path: Path, metric: str) -> 
     assert found.estimate.value == pytest.approx(15 / 40)
     assert found.estimate.low is not None
     assert found.estimate.low > 0
+    assert found.p is not None
     assert found.p < 0.05
 
 
