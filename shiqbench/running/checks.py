@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import digest
@@ -13,7 +14,7 @@ from shiqbench.models.vocabulary import check_vocabulary
 from shiqbench.planning.plan import ModelPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from shiqbench.episodes.generation import Completion, Sampling
@@ -36,21 +37,19 @@ def check_model(plan: RunPlan, start: StartModel, checked: set[str]) -> None:
     """
     of_model = [identity_beside_weights(start.folder), start.renderer.template.arguments]
 
-    def is_new(check: dict[str, Any]) -> bool:
+    def once(check: dict[str, Any], run: Callable[[], None]) -> None:
         key = digest({"model": of_model, **check})
-        if key in checked:
-            return False
-        checked.add(key)
-        return True
+        if key not in checked:
+            run()
+            checked.add(key)
 
-    trainings = [cell.train for cell in plan.trained if is_new({"train": cell.train.model_dump(mode="json")})]
-    is_new_model = is_new({})
-    for config in trainings or ([None] if is_new_model else []):
-        _check_weights(config, start)
+    configs: list[TrainConfig | None] = [cell.train for cell in plan.trained]
+    for config in configs or [None]:
+        once({"train": config and config.model_dump(mode="json")}, partial(_check_weights, config, start))
     evaluations = [plan, *plan.also, *([plan.curve.plan] if plan.curve else [])]
     for each in evaluations if plan.trained else []:
-        if isinstance(each, ModelPlan) and is_new(each.setting):
-            rehearse(each, start.renderer)
+        if isinstance(each, ModelPlan):
+            once(each.setting, partial(rehearse, each, start.renderer))
 
 
 def _check_weights(config: TrainConfig | None, start: StartModel) -> None:

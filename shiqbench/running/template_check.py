@@ -110,6 +110,7 @@ def _compared(renderer: Renderer, episode: Episode) -> dict[str, Finding]:
             differences = [
                 _difference(renderer, *pair, spelled=episode.id == SPECIAL) for pair in pairs(renderer, episode)
             ]
+            differences += [_mask(renderer, episode)] if part == ANSWERS else []
         except ConfigError as error:
             found[part] = Finding(part, State.WARNING, f"refused: {error.what}", error.do)
             continue
@@ -142,6 +143,21 @@ def _answers(renderer: Renderer, episode: Episode) -> list[tuple[list[int], list
         end = max((at + 1 for at, token in enumerate(own) if token == renderer.end_of_turn), default=0)
         pairs.append((list(sequence.ids), own[:end]))
     return pairs
+
+
+def _mask(renderer: Renderer, episode: Episode) -> str:
+    """Where the tokens that are trained do not go from the end of a prompt to a stop id; empty if they do."""
+    acting = [i for i, m in enumerate(episode.messages) if m.action]
+    sequences = renderer.render(episode).sequences
+    for sequence, answers in zip(sequences, [acting] if len(sequences) == 1 else [[i] for i in acting], strict=True):
+        actions = set(sequence.actions)
+        starts = [p for p in sequence.actions if p - 1 not in actions]
+        asked = [len(renderer.prompt(episode.messages[:i], episode.tools)) for i in answers]
+        if starts != asked:
+            return f"answers begin at tokens {starts}, and their prompts end at {asked}"
+        if not {sequence.ids[p] for p in actions if p + 1 not in actions} <= set(renderer.stop_ids):
+            return "the tokens that are trained do not end with a stop id"
+    return ""
 
 
 def _own_text(renderer: Renderer, episode: Episode, count: int, *, generate: bool = True) -> str:

@@ -81,10 +81,9 @@ def trainable(model: torch.nn.Module, config: TrainConfig, seed: int = 0) -> tor
         )
         model = get_peft_model(model, lora)
     elif layers is not None:
-        body = getattr(model, str(model.base_model_prefix))
         model.requires_grad_(False)
-        for index in layers:
-            body.layers[index].requires_grad_(True)
+        for layer in _stack(model)[layers[0] :]:
+            layer.requires_grad_(True)
     return model
 
 
@@ -140,6 +139,24 @@ def _top_layers(model: torch.nn.Module, count: int | None) -> list[int] | None:
     if count > total:
         raise ConfigError(f"the model has {total} layers", where=f"train.top_layers = {count}", do="lower it")
     return list(range(total - count, total))
+
+
+def _stack(model: Any) -> torch.nn.ModuleList:
+    """The layers of a model, from the lowest; families name them differently.
+
+    Raises:
+        ConfigError: No list of modules has as many entries as the model has layers.
+    """
+    total = int(model.config.num_hidden_layers)
+    lists = [m for m in body_of(model).modules() if isinstance(m, torch.nn.ModuleList)]
+    found = next((m for m in lists if len(m) == total), None)
+    if found is None:
+        raise ConfigError(
+            f"the layers of {type(model).__name__} are not in one list",
+            where="train.top_layers",
+            do="leave it out, or set train.lora_rank",
+        )
+    return found
 
 
 def kernel(model: torch.nn.Module) -> str:

@@ -131,15 +131,18 @@ def test_one_process_checks_a_model_and_an_evaluation_once(
 
         return call
 
-    for name in ("_without_weights", "rehearse"):
+    for name in ("without_weights", "rehearse"):
         monkeypatch.setattr(checks, name, counting(name))
     checked: set[str] = set()
-    for algo in ("sft", "shiq", "base"):
+    for algo in ("sft", "shiq"):
         prepare(plan(tiny_model, tmp_path / "results", algo=algo), checked)
-    assert counted == ["_without_weights", "rehearse"]
+    assert counted == ["without_weights", "rehearse"]
     prepare(plan(tiny_model, tmp_path / "results", "train.lora_rank=2"), checked)
     prepare(plan(tiny_model, tmp_path / "results", "eval.max_tokens=4"), checked)
-    assert counted[2:] == ["_without_weights", "rehearse"]
+    assert counted[2:] == ["without_weights", "rehearse"]
+    for _ in range(2):  # what was refused is refused again
+        with pytest.raises(ConfigError, match="2 layers"):
+            prepare(plan(tiny_model, tmp_path / "results", "train.top_layers=3"), checked)
 
 
 def test_a_run_that_is_refused_is_not_a_cell(tiny_model: Path, tmp_path: Path) -> None:

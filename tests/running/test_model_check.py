@@ -67,12 +67,28 @@ class LosesTheEnd(Renderer):
         return dataclasses.replace(rendered, sequences=tuple(cut))
 
 
+class ShiftsTheMask(Renderer):
+    def render(self, episode: Episode) -> Rendered:
+        rendered = super().render(episode)
+        shifted = [dataclasses.replace(s, actions=tuple(p - 1 for p in s.actions)) for s in rendered.sequences]
+        return dataclasses.replace(rendered, sequences=tuple(shifted))
+
+
+class TrainsNoEnd(Renderer):
+    def render(self, episode: Episode) -> Rendered:
+        rendered = super().render(episode)
+        without = [dataclasses.replace(s, actions=s.actions[:-1]) for s in rendered.sequences]
+        return dataclasses.replace(rendered, sequences=tuple(without))
+
+
 @pytest.mark.parametrize(
     ("renderer", "name", "text"),
     [
         (LosesTheLastToken, "prompts: several turns", "the template writes"),
         (TakesSpelledTokens, "prompts: a special token in a text", "2 ends of turn in place of 1"),
         (LosesTheEnd, "trained answers: several turns", "ends of turn"),
+        (ShiftsTheMask, "trained answers: several turns", "answers begin at tokens"),
+        (TrainsNoEnd, "trained answers: several turns", "do not end with a stop id"),
     ],
 )
 def test_a_wrong_rendering_is_found(

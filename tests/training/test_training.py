@@ -21,6 +21,7 @@ from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.training.layout import make_batch
 from shiqbench.training.loop import TrainingPlan, learning_rate, plan_training
+from shiqbench.training.policy import trainable
 from shiqbench.training.reference import ReferenceCache
 from shiqbench.training.units import make_units
 
@@ -116,6 +117,19 @@ def test_top_layers_leave_those_below_alone(tiny_model: Path, tmp_path: Path, ra
     assert all(".layers.1." in k for k in changed)
     assert any(".q_proj." in k for k in changed)
     assert any(".down_proj." in k for k in changed)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "opt"])
+def test_the_top_layer_is_found_under_any_name(family: str) -> None:
+    import transformers
+
+    of = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "bos_token_id": 0}
+    config = transformers.AutoConfig.for_model(family, **of, eos_token_id=0, pad_token_id=0)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    model = trainable(model, TrainConfig(top_layers=1, share_prefix=False))
+    names = [n for n, p in model.named_parameters() if p.requires_grad]
+    assert names
+    assert all(".2." in n for n in names)
 
 
 def test_more_top_layers_than_there_are_is_one_clear_line(tiny_model: Path, tmp_path: Path) -> None:

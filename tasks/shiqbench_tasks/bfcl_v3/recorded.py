@@ -173,7 +173,7 @@ def _check_version(recorded: str, category: str, file: Path, version: DataVersio
 
 def _rows(file: Path, folder: Path, left_out: dict[str, list[str]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Place and content of every line that is a JSON object."""
-    with file.open(encoding="utf-8", errors="replace") as lines:
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue

@@ -67,7 +67,8 @@ def test_all_jobs_end_although_a_node_is_lost(cluster: Any, tmp_path: Path) -> N
     outcomes = run(four(tmp_path / "ray"), executor="ray", address=cluster.address)
     killer.join()
     assert {o.state for o in outcomes.values()} == {JobState.DONE}
-    assert sorted(o.attempts for o in outcomes.values()) == [1, 1, 1, 2]
+    # The job on the lost node, and at most one more that is sent there before the cluster notices.
+    assert sorted(o.attempts for o in outcomes.values()) in ([1, 1, 1, 2], [1, 1, 2, 2])
     run(four(tmp_path / "local"))
     assert files(tmp_path / "ray") == files(tmp_path / "local")
     assert not list((tmp_path / "ray").glob(".probe*"))

@@ -183,6 +183,17 @@ def test_bad_lines_are_left_out_counted_and_named(v4_root: Path, v4_base: tuple[
     }
 
 
+def test_a_line_in_another_encoding_is_left_out_and_named(
+    v4_root: Path, v4_base: tuple[Entry, ...], tmp_path: Path
+) -> None:
+    rows = [{"id": e.id, "result": _truth(e)} for e in v4_base[:2]]
+    (file,) = _write(tmp_path, rows).rglob("*_result.json")
+    first, second = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(first + second.replace(b'"id"', b'"who": "Andr\xe9", "id"'))
+    recording = read_recording(tmp_path, v4_root, V4, v4_base[:2])
+    assert [place for places in recording.left_out.values() for place in places] == [f"{file.relative_to(tmp_path)}:2"]
+
+
 def test_a_cut_off_score_file_says_nothing_about_the_others(
     v4_root: Path, v4_base: tuple[Entry, ...], tmp_path: Path
 ) -> None:
