@@ -8,6 +8,7 @@ Legend: S instances, N states, A actions, E trajectories, R drawn rows.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
@@ -174,6 +175,8 @@ class _Curve:
             own, head.weight.data = head.weight.data, sampled_head
             logp_SNA = node_logits(self.model, self.config).log_softmax(-1)[None]
             head.weight.data = own
-            facts["relative_regret"] = float(solve.relative_regret(self.mdp, self.solution, logp_SNA))
+            regret = float(solve.relative_regret(self.mdp, self.solution, logp_SNA))
+            if not math.isnan(regret):  # not an instance where nothing can be gained
+                facts["relative_regret"] = regret
             facts["unseen_mass"] = float(solve.mass_outside(self.mdp, logp_SNA, self.mdp.shown_SNK))
         return facts

@@ -80,10 +80,12 @@ def expected_return(mdp: Mdp, logp_SNA: Tensor) -> Tensor:
 def relative_regret(mdp: Mdp, solution: Solution, logp_SNA: Tensor) -> Tensor:
     """``(J(pi*) - J(pi)) / (J(pi*) - J(pi_ref))``, ``[S]``: 1 at the reference, 0 at the optimum.
 
-    Computed from divergences, which lose no digits near the optimum.
+    Computed from divergences, which lose no digits near the optimum. NaN for an instance whose optimum is the
+    reference: nothing can be gained there, so there is nothing to relate a regret to.
     """
     at_reference = divergence(mdp, mdp.ref_logp_SNA, solution.logp_SNA)
-    return divergence(mdp, logp_SNA, solution.logp_SNA) / at_reference
+    regret = divergence(mdp, logp_SNA, solution.logp_SNA) / at_reference
+    return regret.where(at_reference > 0, float("nan"))
 
 
 def value_error(mdp: Mdp, solution: Solution, logit_SNA: Tensor) -> Tensor:

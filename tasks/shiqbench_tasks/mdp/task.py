@@ -179,13 +179,41 @@ class MdpTask(ExactTask):
             "value_error": solve.value_error(mdp, solution, logit_SNA),
         }
         values = torch.stack(list(columns.values()), dim=-1).tolist()
-        return [{"id": f"seed-{s}", "seed": s, **dict(zip(columns, row, strict=True))} for s, row in enumerate(values)]
+        records = [
+            {"id": f"seed-{s}", "seed": s, **dict(zip(columns, row, strict=True))} for s, row in enumerate(values)
+        ]
+        for record in records:
+            if math.isnan(record["relative_regret"]):
+                record["relative_regret"] = None
+        return records
 
     def metrics(self, records: Sequence[Record]) -> Metrics:
-        """Means over instances, and Student's t interval of the regret, cut at 0; one instance has no width."""
-        names = [name for name in records[0] if name not in ("id", "seed")]
+        """Means over instances, and Student's t interval of the regret, cut at 0; one instance has no width.
+
+        Raises:
+            ConfigError: The reference is the optimum of every instance.
+        """
+        names = [name for name in records[0] if name not in ("id", "seed", "relative_regret")]
         values = {name: math.fsum(r[name] for r in records) / len(records) for name in names}
-        regret = values["relative_regret"]
-        low, high = student([r["relative_regret"] for r in records]) if len(records) > 1 else (regret, regret)
+        regrets = [r["relative_regret"] for r in records if r["relative_regret"] is not None]
+        if not regrets:
+            raise ConfigError(
+                "nothing can be learned: the reference is the optimum of every instance",
+                where="task.mdp",
+                do="change the MDP, for example a longer task.horizon",
+            )
+        regret = math.fsum(regrets) / len(regrets)
+        low, high = student(regrets) if len(regrets) > 1 else (regret, regret)
         primary = Primary("relative_regret", regret, max(0.0, low), high, higher_is_better=False)
-        return Metrics(primary, {**values, "seeds": float(len(records))})
+        counts = {"seeds": float(len(records)), "seeds_without_gain": float(len(records) - len(regrets))}
+        return Metrics(primary, {"relative_regret": regret, **values, **counts})
+
+    def notes(self, metrics: Mapping[str, float]) -> list[str]:
+        """How many instances have no relative regret."""
+        without = metrics.get("seeds_without_gain", 0)
+        if not without:
+            return []
+        return [
+            f"in {without:.0f} of {metrics['seeds']:.0f} instances the reference is the optimum: they have no relative "
+            "regret and are in no mean of it"
+        ]

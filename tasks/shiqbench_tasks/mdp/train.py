@@ -183,7 +183,7 @@ class TableTrainer:
         logp_SNA = self.tables.sampled_logit(self.algorithm.sampling_q_weight).log_softmax(-1)
         regret_S = solve.relative_regret(self.mdp, self.solution, logp_SNA)
         unseen_S = solve.mass_outside(self.mdp, logp_SNA, self.mdp.shown_SNK)
-        return {"relative_regret": float(regret_S.mean()), "unseen_mass": float(unseen_S.mean())}
+        return {"relative_regret": float(regret_S.nanmean()), "unseen_mass": float(unseen_S.mean())}
 
     def final(self) -> dict[str, Tensor]:
         """Every table, and ``sampled``, the logits of the policy that is sampled."""

@@ -178,9 +178,9 @@ def test_repeats_have_their_own_seeds_and_do_not_narrow_the_interval(
     assert [r["repeat"] for r in records] == [0] * 10 + [1] * 10 + [2] * 10
     assert len(set(thrice.seeds)) == len(thrice.seeds)
     assert repeated["valid"] == single["valid"]
-    assert repeated["valid_high"] - repeated["valid_low"] == pytest.approx(
-        single["valid_high"] - single["valid_low"], abs=0.05
-    )
+    # One trial a scenario is Wilson's interval; several are clusters, with t in place of z.
+    width, alone = (m["valid_high"] - m["valid_low"] for m in (repeated, single))
+    assert alone <= width < 1.2 * alone
 
 
 class SometimesTruthful(ScriptedChat):

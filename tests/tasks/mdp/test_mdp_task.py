@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,12 @@ def test_a_sample_and_random_transitions_run_whole(tmp_path: Path) -> None:
     assert manifest["data"]["data"] == "sample"
     assert manifest["data"]["trajectories"] == 50
     assert manifest["budget"]["episodes"] == 4 * 4 * 50
+    # In some of these grids no path of five steps ends at the goal, so nothing can be gained there.
+    metrics = grid.metrics
+    assert 0 < metrics["seeds_without_gain"] < metrics["seeds"]
+    assert math.isfinite(metrics["relative_regret"])
+    records = pd.read_parquet(Path(grid.evaluation["path"]) / "records.parquet")
+    assert records["relative_regret"].isna().sum() == metrics["seeds_without_gain"]
 
 
 def test_metrics_are_means_and_agree_with_each_other(tmp_path: Path) -> None:
