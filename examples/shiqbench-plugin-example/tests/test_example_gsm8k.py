@@ -95,9 +95,9 @@ def test_the_interval_counts_problems_not_repeats(data: Path) -> None:
     single, double = task(data).metrics(once), task(data).metrics(once * 2)
     assert single.primary.value == pytest.approx(3 / 11)
     assert single.metrics["answered"] == pytest.approx(10 / 11)
-    assert (double.primary.low, double.primary.high) == pytest.approx(
-        (single.primary.low, single.primary.high), abs=0.02
-    )
+    # One trial a problem is Wilson's interval; several are clusters, with t in place of z: wider, never narrower.
+    assert single.primary.low - 0.05 < double.primary.low <= single.primary.low
+    assert single.primary.high <= double.primary.high < single.primary.high + 0.05
     assert double.metrics["problems"] == 11
 
 
