@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.base.errors import ConfigError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import torch
@@ -39,3 +43,33 @@ def causal_model(folder: Path, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
     return load(AutoModelForCausalLM, folder, dtype)
+
+
+def without_weights(folder: Path) -> Any:
+    """The causal language model of a folder, whose tensors have a shape and no values.
+
+    Raises:
+        ConfigError: The folder contains no causal language model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with refusing(folder), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+
+
+@contextmanager
+def refusing(folder: Path) -> Iterator[None]:
+    """Turn what transformers raises for a folder that it cannot load into one line.
+
+    Raises:
+        ConfigError: The folder contains no such model.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot load the model: {error}",
+            where=str(folder),
+            do="give a folder in the transformers format",
+        ) from error

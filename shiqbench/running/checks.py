@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import digest
-from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.generation import ChatGenerator
 from shiqbench.models.identity import identity_beside_weights
+from shiqbench.models.loading import without_weights
 from shiqbench.models.vocabulary import check_vocabulary
 from shiqbench.planning.plan import ModelPlan
 
@@ -63,22 +63,6 @@ def _check_weights(config: TrainConfig | None, start: StartModel) -> None:
     if config is not None:
         with torch.random.fork_rng(devices=[]):
             trainable(model, config)
-
-
-def without_weights(folder: Path) -> Any:
-    """The model of a folder, whose tensors have a shape and no values."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cannot load the model: {error}",
-            where=str(folder),
-            do="give a folder in the transformers format",
-        ) from error
 
 
 class _AskedError(BaseException):

@@ -14,10 +14,10 @@ from shiqbench.base.findings import Finding, State
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.generation import ChatGenerator, Sampling
 from shiqbench.episodes.rendering import Renderer, TokenSequence
+from shiqbench.models.loading import without_weights
 from shiqbench.models.vocabulary import check_vocabulary
 from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.registry import registry
-from shiqbench.running.checks import without_weights
 from shiqbench.running.template_check import probes, template_findings
 from shiqbench.training.own_forward import check_policy, tolerance
 from shiqbench.training.policy import Policy, linear_names, pretrained, row_statistics, trainable

@@ -11,7 +11,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from shiqbench.base.errors import ConfigError
-from shiqbench.models.loading import causal_model
+from shiqbench.models.loading import causal_model, refusing
 from shiqbench.training.heads import heads_for
 from shiqbench.training.logits import body_of, logits
 from shiqbench.training.prefix_sharing import distinct_tokens, enable, merge
@@ -34,14 +34,8 @@ def pretrained(folder: Path) -> torch.nn.Module:
     Raises:
         ConfigError: The folder contains no causal language model.
     """
-    try:
+    with refusing(folder):
         model: torch.nn.Module = causal_model(folder, torch.float32)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cannot load the model: {error}",
-            where=str(folder),
-            do="give a folder in the transformers format",
-        ) from error
     return model
 
 

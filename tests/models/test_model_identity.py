@@ -96,7 +96,7 @@ def test_a_file_that_can_decide_a_number_is_in_it(folder: Path, name: str) -> No
         (folder / name).write_text(text)
         found.append((model_identity(folder), identity_beside_weights(folder)))
     assert len({whole for whole, _ in found}) == 3
-    assert len({beside for _, beside in found}) == (1 if name.endswith(".safetensors") else 3)
+    assert len({without for _, without in found}) == (1 if name.endswith(".safetensors") else 3)
 
 
 def test_what_nothing_reads_is_not_in_it(folder: Path) -> None:
