@@ -15,6 +15,13 @@ import pytest
 HERE = Path(__file__).parent
 SHARED = HERE.parent.parent / "shared" / "data"
 TOY = HERE / "toy" / "plugin.py"
+SIZES = {  # of a tiny model, for configurations of transformers
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 
 
 def ask(

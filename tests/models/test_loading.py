@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from support import SIZES
 
 from shiqbench.engines.transformers import TransformersEngine
 from shiqbench.models.loading import causal_model, load
 
-SIZES = {
-    "hidden_size": 32,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
+CAPPED = {
+    **SIZES,
     "head_dim": 8,
     "query_pre_attn_scalar": 8,
     "initializer_range": 0.5,
@@ -32,7 +29,7 @@ def capped(folder: Path, family: str) -> Path:
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        config = AutoConfig.for_model(family, attn_logit_softcapping=0.5, **SIZES)
+        config = AutoConfig.for_model(family, attn_logit_softcapping=0.5, **CAPPED)
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
 

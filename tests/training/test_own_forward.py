@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support import SIZES as SMALL
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.rendering import TokenSequence
@@ -17,14 +18,7 @@ from shiqbench.training import prefix_sharing
 from shiqbench.training.own_forward import check_policy, largest_difference, sample, tolerance
 from shiqbench.training.policy import Policy, load_model
 
-SIZES = {
-    "hidden_size": 32,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "initializer_range": 0.2,
-}
+SIZES: dict[str, Any] = {**SMALL, "initializer_range": 0.2}
 GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.2}
 GEMMA = {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 8, **SIZES}
 MIXED = ["sliding_attention", "full_attention"]
