@@ -149,16 +149,15 @@ def sections(algorithm: AlgorithmSpec, task: TaskSpec, preset: str, typed: Mappi
             where="--set",
             do="set one of them, and the other to null",
         )
-    if task.own_policy and start.algorithm != "none":
-        raise ConfigError(
-            f"start.algorithm = {start.algorithm} cannot be honoured: {task.name} brings its own policy",
-            where="--set",
-            do="leave it out",
-        )
-    if task.own_policy and found.model.template:
-        raise ConfigError(
-            f"model.template cannot be honoured: {task.name} brings its own policy", where="--set", do="leave it out"
-        )
+    of_model = {
+        f"start.algorithm = {start.algorithm}": start.algorithm != "none",
+        "model.template": found.model.template,
+    }
+    for name, given in of_model.items():
+        if task.own_policy and given:
+            raise ConfigError(
+                f"{name} cannot be honoured: {task.name} brings its own policy", where="--set", do="leave it out"
+            )
     validate(TrainConfig, start.train, "start.train")
     ignored = [k for k in typed if k.startswith("start.") and k != "start.algorithm"]
     if start.algorithm == "none" and ignored:
