@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from shiqbench.base.digest import digest
@@ -79,25 +80,17 @@ def _evaluate(
     else:
         assert isinstance(plan, ModelPlan)
         identity = digest({"evaluation": plan.eval_recipe(cell, update), "weights": sha256})
+        journaled = partial(JournaledGenerator, path=folder / JOURNAL, identity=identity)
         loaded = weights or cell.model.folder()
-        engines: list[JournaledGenerator] = []
-        compared: dict[str, Any] = {}
-
-        def journaled(engine: Generator) -> JournaledGenerator:
-            engines.append(JournaledGenerator(engine, folder / JOURNAL, identity))
-            return engines[-1]
 
         def finish(records: list[Record], renderer: Renderer) -> list[Record]:
-            if update is None:  # the engine still has these weights
-                compared["own_forward"] = check_engine(engines[-1], loaded, plan.evaluation)
             return plan.task.complete_records(records, _context(plan, cell, loaded, holder, renderer))
 
-        records, facts = _generate(plan, loaded, holder, journaled, progress, finish)
-        facts |= compared
+        records, facts = _generate(plan, loaded, holder, journaled, progress, finish, compare=update is None)
     plan.check_data(cell)
     facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
     result = plan.task.metrics(records)
-    check_finite(records, result, plan.name)
+    check_numbers(records, result, plan.name)
     config_file, manifest_file = folder / "config.json", folder / "manifest.json"
     records_file, metrics_file = folder / "records.parquet", folder / "metrics.json"
     write_json(config_file, plan.eval_recipe(cell, update))
@@ -121,8 +114,13 @@ def _generate(
     journaled: Callable[[Generator], JournaledGenerator],
     progress: Callable[[int, int], None],
     finish: Callable[[list[Record], Renderer], list[Record]],
+    *,
+    compare: bool = False,
 ) -> tuple[list[Record], dict[str, Any]]:
-    """Records of a language model's evaluation, and facts for its manifest."""
+    """Records of a language model's evaluation, and facts for its manifest.
+
+    With ``compare``, the engine is compared with the model's own forward pass while it still has these weights.
+    """
     renderer = holder.renderer(weights, plan.cell.model.template)
     failures: list[str] = []
     while True:
@@ -133,6 +131,7 @@ def _generate(
             chat = ChatGenerator(engine, renderer, plan.evaluation.max_context)
             records = plan.task.evaluate(chat, plan.evaluation, progress)
             generated = time.perf_counter()
+            own_forward = {"own_forward": check_engine(engine, weights, plan.evaluation)} if compare else {}
             records = finish(records, renderer)
             break
         except EngineError as error:
@@ -143,6 +142,7 @@ def _generate(
     facts = {
         "engine": engine.describe(),
         **renderer.facts(),
+        **own_forward,
         "answers": dict(chat.counts),
         "task": plan.task.facts(),
         "machine_failures": failures,
@@ -181,7 +181,7 @@ def _context(
     return EvaluationContext(renderer, reference, logprobs, base)
 
 
-def check_finite(records: Sequence[Record], result: Metrics, task: str) -> None:
+def check_numbers(records: Sequence[Record], result: Metrics, task: str) -> None:
     """Refuse NaN and infinity: no comparison could use them.
 
     Args:

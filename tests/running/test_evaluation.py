@@ -16,7 +16,7 @@ from shiqbench.episodes.journal import JournaledGenerator
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.plugin.config import EvalConfig
 from shiqbench.plugin.task import Metrics, Primary
-from shiqbench.running.evaluation import _generate, check_finite
+from shiqbench.running.evaluation import _generate, check_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -121,11 +121,11 @@ def test_what_is_no_number_is_refused_by_name(
     record: dict[str, Any], primary: tuple[float, float, float], metrics: dict[str, float], said: str
 ) -> None:
     with pytest.raises(PluginError, match=said):
-        check_finite([{"id": "b", "wins": 1.0}, record], Metrics(Primary("wins", *primary), metrics), "theirs")
+        check_numbers([{"id": "b", "wins": 1.0}, record], Metrics(Primary("wins", *primary), metrics), "theirs")
 
 
 def test_missing_numbers_are_allowed_and_many_bad_ones_are_counted() -> None:
     good = Metrics(Primary("wins", 0.5, 0.1, 0.9), {"wins": 0.5})
-    check_finite([{"id": "a", "wins": None, "name": "nan", "count": 3}], good, "theirs")
+    check_numbers([{"id": "a", "wins": None, "name": "nan", "count": 3}], good, "theirs")
     with pytest.raises(PluginError, match=r"of e4 is nan, and 5 more \(task theirs\)"):
-        check_finite([{"id": f"e{i}", "wins": math.nan} for i in range(10)], good, "theirs")
+        check_numbers([{"id": f"e{i}", "wins": math.nan} for i in range(10)], good, "theirs")
