@@ -116,7 +116,7 @@ class Block:
         baseline: Algorithm whose row the others are compared with.
         notes: Notes below the table, one line each.
         withheld: The reason why no row is called better; empty if there is none.
-        smallest: The smallest difference that the table can find; None without comparable examples.
+        smallest: The smallest difference that the table can find; None if there is nothing to compute it from.
     """
 
     task: str

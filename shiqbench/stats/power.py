@@ -71,6 +71,14 @@ def components(one: Array, other: Array, trials: float = 0.0) -> Components:
     return Components(seeds, examples, rest, max(1, len(sides)), 2 / trials**2 if trials else 0.0, float(common))
 
 
+def unrelated(one: Array, trials: float = 0.0) -> Components:
+    """Estimate the components of two rows of which each is like this one, and which share nothing."""
+    none = np.zeros((1, one.shape[-1]))
+    c = components(one, none, trials)
+    seeds = None if c.seeds is None else 2 * c.seeds
+    return Components(seeds, 2 * c.examples, 2 * c.rest, 2, c.shares, _common(one))
+
+
 def _common(side: Array) -> float:
     k = side.shape[-2]
     return 1.0 if k == 1 else max(0.0, (float(left_over_seeds(side)) - 1 / k) / (1 - 1 / k))
