@@ -55,8 +55,7 @@ class Smallest:
             found += f", of {THESE}"
         ways = [count(self.seeds_needed, "seed")] * (self.seeds_needed is not None)
         ways += [count(self.examples_needed, "example")] * (self.examples_needed is not None)
-        more = f"is found with {' or '.join(ways)}" if ways else "needs more seeds and more examples"
-        return f"{found}; {number(self.wished)} {more}"
+        return f"{found}; {' or '.join(ways) or 'only more seeds and more examples'} find {number(self.wished)}"
 
     def as_json(self) -> dict[str, Any]:
         """The numbers, with power and level."""
