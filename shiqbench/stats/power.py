@@ -156,11 +156,13 @@ def examples_needed(c: Components, wished: float, seeds: int, level: float = 0.0
     With three seeds and a low level, very many examples find less than some: seeds then rule the degrees of freedom.
     So the search goes up by steps.
     """
-    low = LEAST_EXAMPLES
-    while low <= MOST_EXAMPLES:
-        counts = range(low, 2 * low + 1)
-        at = bisect_left(counts, True, key=lambda n: detectable(c, seeds, n, level) <= wished)
-        if at < len(counts):
-            return counts[at]
-        low *= 2
-    return None
+
+    def finds(n: int) -> bool:
+        return detectable(c, seeds, n, level) <= wished
+
+    low = most = LEAST_EXAMPLES
+    while not finds(most):
+        low, most = most, 2 * most
+        if most > MOST_EXAMPLES:
+            return None
+    return low + bisect_left(range(low, most), True, key=finds)

@@ -166,4 +166,4 @@ def test_what_neither_seeds_nor_examples_find() -> None:
     found = smallest(Components(1.0, 1.0, 0.0), 3, 50)
     assert found is not None
     found = replace(found, seeds_needed=None, examples_needed=None)
-    assert found.text().endswith("; only more seeds and more examples find 0.5")
+    assert found.text().endswith("; only more seeds and more examples find 2.000")
