@@ -31,6 +31,7 @@ POWER = 0.8
 POINTS = 1024  # then the power is good to 0.003
 MOST_SEEDS = 100  # more are never advised
 MOST_EXAMPLES = 100_000  # as above
+_TINY = 1e-24  # what rounding leaves of the variance of equal seeds
 
 
 class Components(NamedTuple):
@@ -68,7 +69,8 @@ def components(one: Array, other: Array, trials: float = 0.0) -> Components:
     examples = n * (float(over_examples(one, other)) - left)
     seeds = sum(float(p.seeds - p.rest) * p.k for p in sides) if sides else None
     common = np.mean([_common(side) for side in (one, other)])
-    return Components(seeds, examples, rest, max(1, len(sides)), 2 / trials**2 if trials else 0.0, float(common))
+    varying = sum(float(p.seeds + p.rest) > _TINY for p in sides)
+    return Components(seeds, examples, rest, max(1, varying), 2 / trials**2 if trials else 0.0, float(common))
 
 
 def unrelated(one: Array, trials: float = 0.0) -> Components:

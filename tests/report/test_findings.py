@@ -103,8 +103,8 @@ def test_without_a_baseline_it_is_that_of_the_two_best_rows(results: Path) -> No
     (note,) = (n for n in block.notes if n.startswith("smallest difference"))
     assert "between the two best rows, shiq and dpo, that" in note
     assert "two-sided at 5 %):" in note
-    alone = block_of(made(results.parent / "alone", {"sft": 0.0}, seeds=3), None)
-    assert not any("smallest" in n for n in alone.notes)
+    one_row = block_of(made(results.parent / "one", {"sft": 0.0}, seeds=3), None)
+    assert not any("smallest" in n for n in one_row.notes)
 
 
 @pytest.mark.parametrize(("seeds", "said"), [(1, "1 seed"), (2, "2 seeds")])
