@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shiqbench.base.errors import CorruptCellError
-from shiqbench.stats.intervals import joined, student
+from shiqbench.stats.intervals import LEAST_EXAMPLES, joined, student
 from shiqbench.stats.two_way import (
-    LEAST_EXAMPLES,
     LEAST_SEEDS,
     interval_of_difference,
     interval_of_mean,
@@ -186,11 +185,16 @@ def _over(examples: int, seeds: Sequence[int], scores: Sequence[NDArray[np.float
 
 def _without_scores(value: float, evaluations: Sequence[EvaluationEntry]) -> Estimate:
     """From the evaluations' own intervals; with enough seeds, t over their values is joined, which is cautious."""
-    low, high = (fmean(float(e.primary[end]) for e in evaluations) for end in ("low", "high"))
-    k = len(evaluations)
+    k, values = len(evaluations), [float(e.primary["value"]) for e in evaluations]
+    ends = [(e.primary["low"], e.primary["high"]) for e in evaluations]
+    if any(end is None for interval in ends for end in interval):
+        return Estimate(value, None, None, "no interval: the evaluations give none")
+    low, high = (fmean(found) for found in zip(*ends, strict=True))
+    if k > 1 and max(values) - min(values) <= SAME * max(1.0, abs(value)):
+        return Estimate(value, low, high, f"over examples, {k} equal seeds count once")
     if k < LEAST_SEEDS:
         return Estimate(value, low, high, "over examples" + (f", {THESE}" if _seeds(evaluations) else ""))
-    low, high = joined(value, (low, high), student([float(e.primary["value"]) for e in evaluations]))
+    low, high = joined(value, (low, high), student(values))
     return Estimate(value, low, high, f"over examples and {k} seeds, cautious: the task names no single scores")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError, CorruptCellError
@@ -100,11 +100,16 @@ class ScoreBook:
         return one, other
 
     def usable(self, evaluations: Sequence[EvaluationEntry], how: Scores | None) -> Scores | None:
-        """``how``, or None if these scores do not make the metric: scores in JSON may be aggregated in any way."""
+        """``how``, or None if these scores do not make the metric: scores in JSON may be aggregated in any way.
+
+        With a key, whether they are a share follows from them.
+        """
         if how is None or how.key is None:
             return how
         try:
-            return how if all(self._gives(e, how) for e in evaluations) else None
+            if not all(self._gives(e, how) for e in evaluations):
+                return None
+            return replace(how, share=all(self._one(e.folder, how)["trials"].all() for e in evaluations))
         except CorruptCellError:
             return how  # who reads the scores says so
 
@@ -117,7 +122,12 @@ class ScoreBook:
         )
 
     def _one(self, folder: str, how: Scores) -> pd.DataFrame:
-        """By unit: ``value``, ``of``, ``scored`` (whether a record has a score), ``why`` (a record has none)."""
+        """By unit: ``value``, ``of``, ``scored`` (whether a record has a score), ``why`` (a record has none).
+
+        With a key also ``trials``: whether all entries are 0 or 1.
+        """
+        import pandas as pd
+
         known = folder, how.value, how.key
         if known not in self._read:
             names = [how.unit, how.value, *([how.of] if how.of else []), *how.without, *how.only]
@@ -125,8 +135,8 @@ class ScoreBook:
             for column, value in how.only.items():
                 records = records[records[column] == value]
             if how.key is not None:
-                pairs = [_entry(json.loads(text).get(how.key)) for text in records[how.value]]
-                frame = records[[how.unit]].assign(value=[v for v, _ in pairs], of=[n for _, n in pairs])
+                entries = [_entry(json.loads(text).get(how.key)) for text in records[how.value]]
+                frame = pd.DataFrame(entries, records.index, ["value", "of", "trials"]).join(records[how.unit])
             else:
                 frame = records[[how.unit]].assign(
                     value=records[how.value].astype(float), of=records[how.of].astype(float) if how.of else 1.0
@@ -137,13 +147,14 @@ class ScoreBook:
                 frame.loc[records[column] == value, "why"] = f"{column}={value}"
             frame["scored"] = frame["why"] == ""
             totals = {"value": "sum", "of": "sum", "why": "max", "scored": "any"}
+            totals |= {"trials": "all"} if how.key is not None else {}
             self._read[known] = frame.groupby(how.unit).agg(totals).sort_index()
         return self._read[known]
 
 
-def _entry(value: Any) -> tuple[float, float]:
-    """Score and whole of an entry; NaN if it is no number."""
+def _entry(value: Any) -> tuple[float, float, bool]:
+    """Score and whole of an entry, and whether it consists of zeros and ones; NaN if it is no number."""
     found = value if isinstance(value, list) else [value]
     if not all(isinstance(v, bool | int | float) for v in found):
-        return math.nan, 1.0
-    return float(sum(found)), float(len(found))
+        return math.nan, 1.0, True
+    return float(sum(found)), float(len(found)), all(v in (0, 1) for v in found)

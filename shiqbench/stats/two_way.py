@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from shiqbench.stats.intervals import Z_95
 
 LEAST_SEEDS = 3  # with fewer, an interval is for these weights: t of one degree of freedom is 12.7, and covers badly
-LEAST_EXAMPLES = 10  # the fewest that were simulated
 
 Array = NDArray[np.float64]
 
