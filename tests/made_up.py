@@ -31,13 +31,17 @@ def cell(
     budget: dict[str, int] | None = None,
     start: str | None = None,
     facts: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a finished cell and return its folder; ``base`` trains nothing. ``facts`` are more of its manifest."""
+    """Write a finished cell and return its folder; ``base`` trains nothing. ``facts`` are more of its manifest.
+
+    ``config`` are the algorithm's settings, ``settings`` the task's.
+    """
     trains = name != "base"
     recipe = {
         "schema": 1,
         "algorithm": {"name": name, "version": "1", "config": config or {}},
-        "task": {"name": task, "version": "1", "config": {}, "data": data or {}},
+        "task": {"name": task, "version": "1", "config": settings or {}, "data": data or {}},
         "model": model or UNTRAINED,
         "train": {"lr": 1e-3} if trains else None,
         "seed": seed if trains else None,

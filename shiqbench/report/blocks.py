@@ -40,10 +40,10 @@ def make_blocks(
     Raises:
         ConfigError: No finished cell has the baseline algorithm.
     """
-    by_setting: dict[str, list[EvaluationEntry]] = defaultdict(list)
+    by_setting: dict[tuple[str, str, bool], list[EvaluationEntry]] = defaultdict(list)
     for each in index.evaluations.values():
-        if each.update is None:
-            by_setting[each.setting.key].append(each)
+        if each.update is None:  # another version of a task may have another primary metric
+            by_setting[each.setting.key, each.primary["name"], each.primary["higher_is_better"]].append(each)
     algorithms = {e.cell.algorithm for found in by_setting.values() for e in found}
     if baseline is not None and baseline not in algorithms:
         raise ConfigError(
@@ -52,7 +52,7 @@ def make_blocks(
             do=f"one of {', '.join(sorted(algorithms))}",
         )
     blocks = [_block(found, known, book) for found in by_setting.values()]
-    blocks.sort(key=lambda b: (b.task, b.split != "test", b.split, b.engine, b.setting))
+    blocks.sort(key=lambda b: (b.task, b.split != "test", b.split, b.engine, b.setting, b.metric))
     for block in blocks:
         if baseline is not None:
             _compare(block, baseline, known[block.task], book)
@@ -99,6 +99,8 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
         block.notes.append(f"not compared with {baseline}: {why}")
         return
     block.baseline = baseline
+    if len(block.rows) == 1:
+        block.notes.append(f"nothing is compared: {baseline} is the only row")
     columns = known.scores_of(block.metric)
     how = book.usable([e for r in block.rows for e in r.evaluations], columns)
     if how is not columns:

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import short
+from shiqbench.base.errors import CorruptCellError
 from shiqbench.report.estimates import over_seeds
 from shiqbench.report.figures import COLOURS, save_svg
 from shiqbench.report.scores import ScoreBook
@@ -60,10 +61,7 @@ def draw_curves(index: Index, blocks: Sequence[Block], known: Mapping[str, Known
         folder: Folder for the figures.
 
     Returns:
-        The files of the figures.
-
-    Raises:
-        CorruptCellError: A train.jsonl differs from what was written.
+        The files of the figures. A cell whose train.jsonl is missing or damaged is in a note of its block instead.
     """
     drawn = []
     for setting, curves in _of_checkpoints(index, known).items():
@@ -133,7 +131,11 @@ def _of_training(results: Path, block: Block, key: str) -> list[Line]:
     for row in block.rows:
         for e in row.evaluations:
             if e.cell.seconds is not None:
-                lines = checked_file(results / e.cell.folder, "train.jsonl").decode().splitlines()
+                try:
+                    lines = checked_file(results / e.cell.folder, "train.jsonl").decode().splitlines()
+                except CorruptCellError as error:
+                    block.notes.append(f"{row.name} seed {e.cell.seed} is in no figure of training: {error.what}")
+                    continue
                 logged = [json.loads(line) for line in lines]
                 found.append((e.cell, [(line["update"], line[key]) for line in logged if key in line]))
     return [line for line, _ in _curves([(cell, points) for cell, points in found if points])]

@@ -47,8 +47,8 @@ class KnownTask:
         """Notes on these metrics."""
         if self.spec is None:
             return [
-                f"{self.name} is not installed here, so only its primary metric is shown, and rows are compared by seed "
-                "only; --plugin FILE, or installing its package, brings back the rest"
+                f"{self.name} is not installed here, so only its primary metric is shown, and rows are compared by "
+                "seed only; --plugin FILE, or installing its package, brings back the rest"
             ]
         task = self._task(setting)
         if task is None:
@@ -57,7 +57,7 @@ class KnownTask:
             ]
         try:
             return task.notes(metrics)
-        except Exception as error:  # noqa: BLE001 - metrics of another version lack what its code reads
+        except Exception as error:
             return [f"{self.name} has no notes on these metrics: {type(error).__name__}: {error}"]
 
     def _task(self, setting: Mapping[str, Any]) -> TaskBase | None:
