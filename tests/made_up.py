@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from shiqbench.base.digest import digest, short
-from shiqbench.base.files import write_json
+from shiqbench.base.files import write_json, write_text
 from shiqbench.store.cell import mark_done
 
 if TYPE_CHECKING:
@@ -29,8 +30,12 @@ def cell(
     budget: dict[str, int] | None = None,
     start: str | None = None,
     facts: dict[str, Any] | None = None,
+    log: Sequence[Mapping[str, float]] = (),
 ) -> Path:
-    """Write a finished cell and return its folder; ``base`` trains nothing. ``facts`` are more of its manifest."""
+    """Write a finished cell and return its folder; ``base`` trains nothing.
+
+    ``facts`` are more of its manifest, ``log`` the lines of its ``train.jsonl``.
+    """
     trains = name != "base"
     recipe = {
         "schema": 1,
@@ -45,7 +50,9 @@ def cell(
     write_json(folder / "config.json", recipe)
     spent = {"seconds": 2.0, "budget": budget or {"updates": 10, "tokens": 1000}} if trains else {}
     write_json(folder / "manifest.json", {"model": "some model", "start": start, **spent, **(facts or {})})
-    mark_done(folder, list(folder.glob("*.json")))
+    if log:
+        write_text(folder / "train.jsonl", "".join(json.dumps(line) + "\n" for line in log))
+    mark_done(folder, list(folder.glob("*.json*")))
     return folder
 
 
