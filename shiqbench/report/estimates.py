@@ -118,7 +118,7 @@ def over_seeds(evaluations: Sequence[EvaluationEntry], how: Scores | None, book:
     found = interval_of_share(a, b) if how.share else interval_of_mean(scores)
     least = -math.inf if how.least is None else how.least
     out = f", {len(units.left_out)} examples left out: not scored in every seed" if units.left_out else ""
-    said = _over(n, [_seeds(evaluations)], [scores]) + out
+    said = said_over(n, [_seeds(evaluations)], [scores]) + out
     return Estimate(value, max(least, float(found.low)), float(found.high), said, float(found.df), n)
 
 
@@ -152,7 +152,7 @@ def against(
         return Difference(found, len(row), len(baseline), n, *counts, None, mine.left_out)
     trials = float(np.mean([mine.of.to_numpy().mean(), theirs.of.to_numpy().mean()])) if how.share else 0.0
     interval, p = interval_of_difference(a, b, trials)
-    said = _over(n, [_seeds(row), _seeds(baseline)], [a, b])
+    said = said_over(n, [_seeds(row), _seeds(baseline)], [a, b])
     found = Estimate(value, float(interval.low), float(interval.high), said, float(interval.df), n)
     return Difference(found, len(row), len(baseline), n, *counts, float(p), mine.left_out)
 
@@ -166,7 +166,7 @@ def _seeds(evaluations: Sequence[EvaluationEntry]) -> int:
     return sum(e.cell.seed is not None for e in evaluations)
 
 
-def _over(examples: int, seeds: Sequence[int], scores: Sequence[NDArray[np.float64]]) -> str:
+def said_over(examples: int, seeds: Sequence[int], scores: Sequence[NDArray[np.float64]]) -> str:
     """What an interval is over: the seeds of each side that trains, if there are enough of them and they differ."""
     equal = [k > 1 and float(np.ptp(s, axis=0).max()) <= SAME * max(1.0, float(np.abs(s).max()))
              for k, s in zip(seeds, scores, strict=True)]  # fmt: skip

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_text
 from shiqbench.plugin.registry import registry
+from shiqbench.report.areas import area_table
 from shiqbench.report.blocks import make_blocks
+from shiqbench.report.curves import of_checkpoints
 from shiqbench.report.formats import render
 from shiqbench.report.known import known_tasks
+from shiqbench.report.logs import LogBook
 from shiqbench.report.notes import missing
 from shiqbench.report.rows import Report
 from shiqbench.report.scores import ScoreBook
@@ -29,6 +32,7 @@ def make_report(
     task: str | None = None,
     baseline: str | None = None,
     figures: Path | None = None,
+    axis: str = "updates",
     plugins: tuple[Path, ...] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -39,6 +43,7 @@ def make_report(
         task: Compare only cells that were trained on this task.
         baseline: Algorithm to compare the others with, seed by seed and example by example.
         figures: Folder for learning curves; None draws none.
+        axis: What learning curves and their areas are over: ``updates``, ``tokens`` or ``seconds``.
         plugins: Local plugin files.
         progress: Receives (number read, number to read).
 
@@ -55,11 +60,22 @@ def make_report(
         )
     known = known_tasks(index.evaluations.values(), registry(plugins))
     report = compare(index, known, baseline)
-    if figures is not None:
-        from shiqbench.report.curves import draw_curves
-
-        report.figures.extend(draw_curves(index, report.blocks, known, figures))
+    _add_curves(report, known, axis, figures)
     return report
+
+
+def _add_curves(report: Report, known: Mapping[str, KnownTask], axis: str, figures: Path | None) -> None:
+    """Add areas under curves, and figures; trainings whose log cannot be read are named."""
+    book, logs = ScoreBook(report.index.results), LogBook(report.index.results)
+    curves = of_checkpoints(list(report.index.evaluations.values()), known, book, logs, axis)
+    report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
+    if figures is not None:
+        from shiqbench.report.curve_figures import draw_curves
+
+        drawn, notes = draw_curves(curves, report.blocks, known, logs, figures, axis)
+        report.figures.extend(drawn)
+        report.notes.extend(notes)
+    report.notes.extend(f"not in the learning curves: {folder}: {why}" for folder, why in logs.unread.items())
 
 
 def compare(index: Index, known: Mapping[str, KnownTask], baseline: str | None = None) -> Report:
