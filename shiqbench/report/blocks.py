@@ -14,6 +14,7 @@ from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.base.suggest import did_you_mean
 from shiqbench.report.estimates import against, over_seeds
+from shiqbench.report.findings import find
 from shiqbench.report.notes import notes_of
 from shiqbench.report.rows import Block, Row
 from shiqbench.store.labels import labels
@@ -21,6 +22,7 @@ from shiqbench.store.labels import labels
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from shiqbench.plugin.task import Scores
     from shiqbench.report.known import KnownTask
     from shiqbench.report.scores import ScoreBook
     from shiqbench.store.index import EvaluationEntry, Index
@@ -56,6 +58,7 @@ def make_blocks(
     for block in blocks:
         if baseline is not None:
             _compare(block, baseline, known[block.task], book)
+        find(block, _usable(block, known[block.task], book), book)
         block.notes += notes_of(block, index, known[block.task])
     return blocks
 
@@ -101,9 +104,8 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
     block.baseline = baseline
     if len(block.rows) == 1:
         block.notes.append(f"nothing is compared: {baseline} is the only row")
-    columns = known.scores_of(block.metric)
-    how = book.usable([e for r in block.rows for e in r.evaluations], columns)
-    if how is not columns:
+    how = _usable(block, known, book)
+    if how is not known.scores_of(block.metric):
         block.notes.append(f"compared by seed only: {block.metric} is not the mean of scores that the records hold")
     for row in block.rows:
         if row is theirs[0]:
@@ -115,3 +117,7 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
             why = str(error)
         if row.difference is None:
             block.notes.append(f"{row.name} is not compared with {baseline}: {why}")
+
+
+def _usable(block: Block, known: KnownTask, book: ScoreBook) -> Scores | None:
+    return book.usable([e for r in block.rows for e in r.evaluations], known.scores_of(block.metric))

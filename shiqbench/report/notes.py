@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from shiqbench.report.estimates import THESE
+from shiqbench.report.findings import finding_notes
 from shiqbench.stats.two_way import LEAST_SEEDS
 
 if TYPE_CHECKING:
@@ -159,8 +160,9 @@ def _intervals(block: Block) -> list[str]:
     if differences:
         found.append(
             f"differences are paired example by example, their intervals: {_hows(differences)}; p is of the same "
-            "variance: below .05 where the interval leaves out 0; not adjusted for the number of rows"
+            "variance: below .05 where the interval leaves out 0"
         )
+    found += finding_notes(block)
     if THESE in " ".join(found):
         found.append(f"{THESE}: an interval holds other seeds from {LEAST_SEEDS} seeds on")
     if any(r.estimate.df is not None and (r.estimate.examples or 0) < MANY for r in block.rows):

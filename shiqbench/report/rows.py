@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from shiqbench.report.estimates import Difference, Estimate
+    from shiqbench.report.smallest import Smallest
     from shiqbench.store.index import EvaluationEntry, Index
 
 
@@ -29,6 +30,7 @@ class Row:
         is_start: Whether other rows of its block start from it.
         difference: Difference from the baseline; None for the baseline itself, without a baseline, or without a pair.
         own: Whether it contains the cell that was just run; tables mark it with a star.
+        mark: ``+`` if it is better than the baseline at 5 % after correction, ``-`` if it is worse; else empty.
     """
 
     algorithm: str
@@ -39,6 +41,7 @@ class Row:
     is_start: bool = False
     difference: Difference | None = None
     own: bool = False
+    mark: str = ""
 
     @property
     def name(self) -> str:
@@ -112,6 +115,8 @@ class Block:
         rows: Rows, best first.
         baseline: Algorithm whose row the others are compared with.
         notes: Notes below the table, one line each.
+        withheld: The reason why no row is called better; empty if there is none.
+        smallest: The smallest difference that the table can find; None without comparable examples.
     """
 
     task: str
@@ -125,6 +130,8 @@ class Block:
     rows: list[Row]
     baseline: str | None = None
     notes: list[str] = field(default_factory=list)
+    withheld: str = ""
+    smallest: Smallest | None = None
 
     @property
     def title(self) -> str:

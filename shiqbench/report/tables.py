@@ -43,7 +43,7 @@ def block_frame(block: Block) -> pd.DataFrame:
     head = (
         ["algorithm"] + ["differs in"] * labelled + ["start"] * starts + ["seeds", "examples", f"{block.metric} [95 %]"]
     )
-    head += [f"less {block.baseline} [95 %]", "better/worse/same", "p"] * versus
+    head += [f"less {block.baseline} [95 %]", "better/worse/same", "p", "p (Holm)"] * versus
     spent = ["updates", "train tokens", "train s", "eval s"]
     for name, heading, _ in block.columns:
         head.append(f"{heading} ({name})" if heading in (*head, *spent) else heading)
@@ -91,11 +91,11 @@ def _frame(head: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
 def _versus(row: Row) -> list[str]:
     d = row.difference
     if d is None:
-        return ["-", "-", "-"]
+        return ["-", "-", "-", "-"]
     counts = "-"
     if d.units is not None and d.better is not None and d.worse is not None:
         counts = f"{d.better}/{d.worse}/{d.units - d.better - d.worse}"
-    return [str(d.estimate), counts, _number(d.p, ".2g")]
+    return [str(d.estimate), counts, _number(d.p, ".2g"), f"{_number(d.p_holm, '.2g')} {row.mark}".rstrip()]
 
 
 def _number(value: float | None, spec: str) -> str:
