@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shiqbench.plugin import Algorithm, AlgorithmConfig, ConfigError, Episode, Message
-from shiqbench_tasks.mdp.config import SAMPLE
 from shiqbench_tasks.mdp.solve import occupancy
 
 if TYPE_CHECKING:
@@ -79,7 +78,8 @@ def make_data(mdp: Mdp, solution: Solution, config: MdpConfig, seed: int) -> Tra
     logp_SNA = behaviour_logp(mdp, solution, config)
     if config.exact:
         return every_trajectory(mdp, logp_SNA)
-    return sample(mdp, logp_SNA, config.episodes or SAMPLE, random_stream(seed, "data"))
+    assert config.episodes is not None
+    return sample(mdp, logp_SNA, config.episodes, random_stream(seed, "data"))
 
 
 def every_trajectory(mdp: Mdp, logp_SNA: Tensor) -> Trajectories:
