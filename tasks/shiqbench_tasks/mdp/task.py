@@ -56,6 +56,7 @@ class MdpTask(ExactTask):
         ("kl_to_reference", "KL to ref", ".3f"),
         ("kl_to_optimum", "KL to pi*", ".2g"),
         ("value_error", "value error", ".2g"),
+        ("coverage", "coverage", ".2f"),
     )
     config: MdpConfig
 
@@ -165,6 +166,7 @@ class MdpTask(ExactTask):
 
         mdp, solution = self.mdp, self.solve()
         tensors = {} if weights is None else load_file(weights / WEIGHTS)
+        covered = {"coverage": tensors.pop("coverage")} if "coverage" in tensors else {}
         if tensors and self.config.policy == "transformer":
             from shiqbench_tasks.mdp import transformer
 
@@ -179,6 +181,7 @@ class MdpTask(ExactTask):
             "kl_to_reference": solve.divergence(mdp, logp_SNA, mdp.ref_logp_SNA),
             "kl_to_optimum": solve.divergence(mdp, logp_SNA, solution.logp_SNA),
             "value_error": solve.value_error(mdp, solution, logit_SNA),
+            **covered,
         }
         values = torch.stack(list(columns.values()), dim=-1).tolist()
         records = [
