@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from shiqbench.report.aggregate.scores import Aggregate
     from shiqbench.report.estimates import Difference, Estimate
     from shiqbench.store.index import EvaluationEntry, Index
 
@@ -152,6 +153,7 @@ class Report:
         notes: Notes on tasks without any result.
         figures: Files of the figures; empty if no figures were asked for.
         curves: Learning curves as tables.
+        aggregate: Normalised scores over tasks; None if there is one task.
     """
 
     index: Index
@@ -159,3 +161,4 @@ class Report:
     notes: list[str]
     figures: list[Path] = field(default_factory=list)
     curves: list[TextTable] = field(default_factory=list)
+    aggregate: Aggregate | None = None
