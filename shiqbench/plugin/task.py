@@ -98,6 +98,8 @@ class Scores:
         key: If ``value`` is a column of JSON objects, the entry that is the score: a number, or a list of numbers, of
             whose count their sum is a part.
         least: Least possible value of a metric that is no share, such as 0 for a regret; None if there is none.
+        top: Value of the metric that counts as 1 where scores of several tasks are normalised, such as 0 for a regret;
+            a share has 1. None: an aggregate over tasks leaves the metric out.
     """
 
     unit: str
@@ -108,6 +110,11 @@ class Scores:
     only: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
     least: float | None = None
+    top: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.share and self.top is None:
+            object.__setattr__(self, "top", 1.0)
 
 
 @dataclass(frozen=True)

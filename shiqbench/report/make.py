@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_text
 from shiqbench.plugin.registry import registry
+from shiqbench.report.aggregate.scores import aggregate
 from shiqbench.report.areas import area_table
 from shiqbench.report.blocks import make_blocks
 from shiqbench.report.curves import of_checkpoints
@@ -61,6 +62,10 @@ def make_report(
     known = known_tasks(index.evaluations.values(), registry(plugins))
     report = compare(index, known, baseline)
     _add_curves(report, known, axis, figures)
+    if figures is not None and report.aggregate is not None and report.aggregate.names:
+        from shiqbench.report.aggregate.figures import draw_aggregate
+
+        report.figures.extend(draw_aggregate(report.aggregate, figures))
     return report
 
 
@@ -86,10 +91,13 @@ def compare(index: Index, known: Mapping[str, KnownTask], baseline: str | None =
         known: Known facts about each evaluated task.
         baseline: Algorithm to compare the others with.
     """
-    blocks = make_blocks(index, known, ScoreBook(index.results), baseline)
+    book = ScoreBook(index.results)
+    blocks = make_blocks(index, known, book, baseline)
+    over_tasks = aggregate(blocks, known, book, baseline)
+    none = ["no aggregate over tasks: " + "; ".join(over_tasks.left_out)] if over_tasks and not over_tasks.names else []
     with_results = {e.folder.split("/")[0] for e in index.evaluations.values()}
     orphans = missing(u for u in index.unfinished if u.folder.split("/")[0] not in with_results)
-    return Report(index, blocks, orphans)
+    return Report(index, blocks, orphans + none, aggregate=over_tasks)
 
 
 def write_report(report: Report, form: str, output: Path) -> None:

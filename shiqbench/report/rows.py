@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from shiqbench.report.aggregate.scores import Aggregate
     from shiqbench.report.estimates import Difference, Estimate
     from shiqbench.report.smallest import Smallest
     from shiqbench.store.index import EvaluationEntry, Index
@@ -159,6 +160,7 @@ class Report:
         notes: Notes on tasks without any result.
         figures: Files of the figures; empty if no figures were asked for.
         curves: Learning curves as tables.
+        aggregate: Normalised scores over tasks; None if there is one task.
     """
 
     index: Index
@@ -166,3 +168,4 @@ class Report:
     notes: list[str]
     figures: list[Path] = field(default_factory=list)
     curves: list[TextTable] = field(default_factory=list)
+    aggregate: Aggregate | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shiqbench.report.aggregate.tables import aggregate_tables
 from shiqbench.report.notes import brief_seeds
 from shiqbench.report.rows import TextTable
 
@@ -20,8 +21,9 @@ OVERVIEW = "Overview of primary metrics"
 
 
 def text_tables(report: Report) -> list[TextTable]:
-    """The tables of all blocks and learning curves; with several blocks an overview comes first."""
+    """The tables of all blocks and learning curves; with several, an overview and aggregates over tasks come first."""
     first = [TextTable(OVERVIEW, overview(report.blocks), [])] if len(report.blocks) > 1 else []
+    first += aggregate_tables(report.aggregate)
     return [*first, *(TextTable(b.title, block_frame(b), b.notes) for b in report.blocks), *report.curves]
 
 

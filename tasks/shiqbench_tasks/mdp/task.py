@@ -49,7 +49,7 @@ class MdpTask(ExactTask):
     offers: frozenset[Need] = frozenset(
         {"values", "token_q", "mismatched", "reference_returns", "behaviour_logp", "kl"}
     )
-    scores: ClassVar[Mapping[str, Scores]] = {"relative_regret": Scores("id", "relative_regret", least=0.0)}
+    scores: ClassVar[Mapping[str, Scores]] = {"relative_regret": Scores("id", "relative_regret", least=0.0, top=0.0)}
     training_curve: ClassVar[tuple[str, str] | None] = ("relative_regret", "relative regret")
     record_view: ClassVar[RecordView] = RecordView(verdict=("relative_regret", "objective", "best_objective"))
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
