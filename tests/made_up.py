@@ -37,8 +37,8 @@ def cell(
 ) -> Path:
     """Write a finished cell and return its folder; ``base`` trains nothing.
 
-    ``config`` are the algorithm's settings, ``settings`` the task's, ``facts`` are more of its manifest, and ``log`` are
-    the lines of its ``train.jsonl``.
+    ``config`` are the algorithm's settings, ``settings`` the task's, ``facts`` are more of its manifest, ``log`` the
+    lines of its ``train.jsonl``.
     """
     trains = name != "base"
     recipe = {

@@ -61,26 +61,45 @@ def make_report(
         )
     known = known_tasks(index.evaluations.values(), registry(plugins))
     report = compare(index, known, baseline)
-    _add_curves(report, known, axis, figures)
-    if figures is not None and report.aggregate is not None and report.aggregate.names:
-        from shiqbench.report.aggregate.figures import draw_aggregate
-
-        report.figures.extend(draw_aggregate(report.aggregate, figures))
+    book, logs = ScoreBook(results), LogBook(results)
+    curves = of_checkpoints(list(index.evaluations.values()), known, book, logs, axis)
+    report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
+    if figures is not None:
+        drawn, notes = draw_figures(report, known, figures, axis)
+        report.figures.extend(drawn)
+        report.notes.extend(notes)
     return report
 
 
-def _add_curves(report: Report, known: Mapping[str, KnownTask], axis: str, figures: Path | None) -> None:
-    """Add areas under curves, and figures; trainings whose log cannot be read are named."""
+def draw_figures(
+    report: Report, known: Mapping[str, KnownTask], folder: Path, axis: str = "updates"
+) -> tuple[list[Path], list[str]]:
+    """Draw the learning curves and the aggregates over tasks of a report.
+
+    Args:
+        report: The report.
+        known: Known facts about each evaluated task.
+        folder: Folder for the svg files.
+        axis: What learning curves are over: ``updates``, ``tokens`` or ``seconds``.
+
+    Returns:
+        The files, and notes about what they do not show. A training whose log cannot be read is in its block's notes.
+    """
+    from shiqbench.report.aggregate.figures import draw_aggregate
+    from shiqbench.report.curve_figures import draw_curves
+
     book, logs = ScoreBook(report.index.results), LogBook(report.index.results)
     curves = of_checkpoints(list(report.index.evaluations.values()), known, book, logs, axis)
-    report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
-    if figures is not None:
-        from shiqbench.report.curve_figures import draw_curves
-
-        drawn, notes = draw_curves(curves, report.blocks, known, logs, figures, axis)
-        report.figures.extend(drawn)
-        report.notes.extend(notes)
-    report.notes.extend(f"not in the learning curves: {folder}: {why}" for folder, why in logs.unread.items())
+    drawn, notes = draw_curves(curves, report.blocks, known, logs, folder, axis)
+    if report.aggregate is not None and report.aggregate.names:
+        drawn += draw_aggregate(report.aggregate, folder)
+    unread = dict(logs.unread)
+    for block in report.blocks:
+        for row in block.rows:
+            for at in [e.cell for e in row.evaluations if e.cell.folder in unread]:
+                why = unread.pop(at.folder)
+                block.notes.append(f"not in the learning curves: {row.name} seed {at.seed}: {why}")
+    return drawn, notes + [f"not in the learning curves: {at}: {why}" for at, why in unread.items()]
 
 
 def compare(index: Index, known: Mapping[str, KnownTask], baseline: str | None = None) -> Report:

@@ -65,7 +65,8 @@ def over(results: Path, known: dict[str, KnownTask], baseline: str | None = None
 def table(of: Report, title: str) -> dict[str, dict[str, str]]:
     """The lines of a table by algorithm, and by task where it has one."""
     (frame,) = (t.frame for t in text_tables(of) if t.title.startswith(title))
-    return {" ".join(line[c] for c in ("task", "algorithm") if c in frame): line for line in frame.to_dict("records")}
+    lines = [dict(zip(frame.columns, line, strict=True)) for line in frame.to_numpy().tolist()]
+    return {" ".join(line[c] for c in ("task", "algorithm") if c in line): line for line in lines}
 
 
 def said(of: Report) -> str:
@@ -165,7 +166,7 @@ def test_validation_and_smaller_blocks_of_a_task_are_not_used(tmp_path: Path) ->
     known = tasks(tmp_path, 2, {"sft": 0.1})
     for options in ({"split": "validation"}, {"setting": {"shots": 5}}):
         of_cell = next((tmp_path / "t1" / "sft").iterdir())
-        evaluation(of_cell, [0.9] * EXAMPLES, task="t1", metric="regret", **options)  # type: ignore[arg-type]
+        evaluation(of_cell, [0.9] * EXAMPLES, task="t1", metric="regret", **options)
     of = report(tmp_path, known)
     assert of.aggregate is not None
     assert {t.block.split for t in of.aggregate.tasks} == {""}

@@ -72,13 +72,13 @@ def _figures(
     report: Report, known: Mapping[str, KnownTask], plugins: tuple[Path, ...]
 ) -> tuple[list[Figure], list[str]]:
     """Learning curves, and the fronts of tasks that have one; and why a front cannot be drawn."""
-    from shiqbench.report.curves import draw_curves
     from shiqbench.report.front.make import front
+    from shiqbench.report.make import draw_figures
 
-    notes = []
     with TemporaryDirectory() as name:
         folder = Path(name)
-        drawn = [(p.stem, p) for p in draw_curves(report.index, report.blocks, known, folder)]
+        paths, notes = draw_figures(report, known, folder)
+        drawn = [(p.stem, p) for p in paths]
         for task in sorted({b.task for b in report.blocks}):
             spec = known[task].spec
             if spec is None or getattr(spec.load(), "front", None) is None:
