@@ -74,6 +74,8 @@ def draw_curves(index: Index, blocks: Sequence[Block], known: Mapping[str, Known
         drawn.append(folder / name)
     for block in blocks:
         measured = known[block.task].training_curve
+        if block.trials:
+            continue
         curves = _of_training(index.results, block, measured[0]) if measured is not None else []
         if measured is not None and curves:
             name = f"training-{block.task}-{block.setting}.svg"

@@ -10,6 +10,7 @@ from shiqbench.plugin.registry import registry
 from shiqbench.report.blocks import make_blocks
 from shiqbench.report.formats import render
 from shiqbench.report.known import known_tasks
+from shiqbench.report.ledger import Ledger
 from shiqbench.report.notes import missing
 from shiqbench.report.rows import Report
 from shiqbench.report.scores import ScoreBook
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from shiqbench.plugin.registry import Registry
     from shiqbench.report.known import KnownTask
     from shiqbench.store.index import Index
 
@@ -53,8 +55,9 @@ def make_report(
             where=f"{results}/{task}" if task else str(results),
             do="run something first",
         )
-    known = known_tasks(index.evaluations.values(), registry(plugins))
-    report = compare(index, known, baseline)
+    found = registry(plugins)
+    known = known_tasks(index.evaluations.values(), found)
+    report = compare(index, known, baseline, found)
     if figures is not None:
         from shiqbench.report.curves import draw_curves
 
@@ -62,18 +65,22 @@ def make_report(
     return report
 
 
-def compare(index: Index, known: Mapping[str, KnownTask], baseline: str | None = None) -> Report:
+def compare(
+    index: Index, known: Mapping[str, KnownTask], baseline: str | None = None, found: Registry | None = None
+) -> Report:
     """Make the report of an index.
 
     Args:
         index: Index of the results.
         known: Known facts about each evaluated task.
         baseline: Algorithm to compare the others with.
+        found: Registry, for the defaults of algorithms; None takes the installed plugins.
     """
-    blocks = make_blocks(index, known, ScoreBook(index.results), baseline)
+    ledger = Ledger(index, found or registry())
+    blocks = make_blocks(index, known, ScoreBook(index.results), ledger, baseline)
     with_results = {e.folder.split("/")[0] for e in index.evaluations.values()}
     orphans = missing(u for u in index.unfinished if u.folder.split("/")[0] not in with_results)
-    return Report(index, blocks, orphans)
+    return Report(index, blocks, [*ledger.wrong, *orphans], ledger=ledger)
 
 
 def write_report(report: Report, form: str, output: Path) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-VERSION = 2  # of the database; a database with another version is replaced
+VERSION = 3  # of the database; a database with another version is replaced
 ERROR = "error.json"
 
 
