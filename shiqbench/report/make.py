@@ -12,6 +12,7 @@ from shiqbench.report.blocks import make_blocks
 from shiqbench.report.curves import of_checkpoints
 from shiqbench.report.formats import render
 from shiqbench.report.known import known_tasks
+from shiqbench.report.ledger import Ledger
 from shiqbench.report.logs import LogBook
 from shiqbench.report.notes import missing
 from shiqbench.report.rows import Report
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from shiqbench.plugin.registry import Registry
     from shiqbench.report.known import KnownTask
     from shiqbench.store.index import Index
 
@@ -58,8 +60,9 @@ def make_report(
             where=f"{results}/{task}" if task else str(results),
             do="run something first",
         )
-    known = known_tasks(index.evaluations.values(), registry(plugins))
-    report = compare(index, known, baseline)
+    found = registry(plugins)
+    known = known_tasks(index.evaluations.values(), found)
+    report = compare(index, known, baseline, found)
     _add_curves(report, known, axis, figures)
     return report
 
@@ -67,29 +70,34 @@ def make_report(
 def _add_curves(report: Report, known: Mapping[str, KnownTask], axis: str, figures: Path | None) -> None:
     """Add areas under curves, and figures; trainings whose log cannot be read are named."""
     book, logs = ScoreBook(report.index.results), LogBook(report.index.results)
-    curves = of_checkpoints(list(report.index.evaluations.values()), known, book, logs, axis)
+    curves = of_checkpoints(report.index, known, book, logs, axis)
     report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
     if figures is not None:
         from shiqbench.report.curve_figures import draw_curves
 
-        drawn, notes = draw_curves(curves, report.blocks, known, logs, figures, axis)
+        blocks = [b for b in report.blocks if not b.trials]
+        drawn, notes = draw_curves(curves, blocks, known, logs, figures, axis)
         report.figures.extend(drawn)
         report.notes.extend(notes)
     report.notes.extend(f"not in the learning curves: {folder}: {why}" for folder, why in logs.unread.items())
 
 
-def compare(index: Index, known: Mapping[str, KnownTask], baseline: str | None = None) -> Report:
+def compare(
+    index: Index, known: Mapping[str, KnownTask], baseline: str | None = None, found: Registry | None = None
+) -> Report:
     """Make the report of an index.
 
     Args:
         index: Index of the results.
         known: Known facts about each evaluated task.
         baseline: Algorithm to compare the others with.
+        found: Registry, for the defaults of algorithms; None takes the installed plugins.
     """
-    blocks = make_blocks(index, known, ScoreBook(index.results), baseline)
+    ledger = Ledger(index, found or registry())
+    blocks = make_blocks(index, known, ScoreBook(index.results), ledger, baseline)
     with_results = {e.folder.split("/")[0] for e in index.evaluations.values()}
     orphans = missing(u for u in index.unfinished if u.folder.split("/")[0] not in with_results)
-    return Report(index, blocks, orphans)
+    return Report(index, blocks, [*ledger.wrong, *orphans], ledger=ledger)
 
 
 def write_report(report: Report, form: str, output: Path) -> None:
