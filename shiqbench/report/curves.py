@@ -12,8 +12,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from shiqbench.report.estimates import over_seeds
+from shiqbench.report.names import names_of
 from shiqbench.store.index import origins
-from shiqbench.store.labels import labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shiqbench.report.logs import LogBook
     from shiqbench.report.rows import Block
     from shiqbench.report.scores import ScoreBook
-    from shiqbench.store.index import CellEntry, EvaluationEntry
+    from shiqbench.store.index import EvaluationEntry, Index
 
 Evaluated = dict[int, "EvaluationEntry"]  # evaluations of one cell by number of updates
 
@@ -120,35 +120,35 @@ def evaluated(evaluations: Iterable[EvaluationEntry]) -> dict[str, dict[str, Eva
 
 
 def of_checkpoints(
-    evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask], book: ScoreBook, logs: LogBook, axis: str
+    index: Index, known: Mapping[str, KnownTask], book: ScoreBook, logs: LogBook, axis: str
 ) -> list[Curves]:
-    """The curves of every setting with checkpoints.
+    """The curves of every setting with checkpoints, rows in order of their names.
 
     Args:
-        evaluations: All evaluations.
+        index: Index of the results.
         known: Known facts about each task.
         book: Reads single scores.
         logs: Reads tokens and seconds.
         axis: ``updates``, ``tokens`` or ``seconds``.
     """
-    found = []
-    for cells in evaluated(evaluations).values():
+    found, names = [], names_of(index)
+    for cells in evaluated(index.evaluations.values()).values():
         every = {e.folder: e for of_cell in cells.values() for e in of_cell.values()}
         first = next(iter(every.values()))
         how = book.usable(list(every.values()), known[first.setting.value["task"]].scores_of(first.primary["name"]))
-        placed = []
+        rows: dict[str, list[tuple[list[Point], Evaluated]]] = defaultdict(list)
         for of_cell in cells.values():
             cell = next(e.cell for u, e in of_cell.items() if u > 0)
             xs = logs.at(cell, axis, list(of_cell))
             if xs is not None:
                 points = [Point(u, x, e.primary["value"]) for x, (u, e) in zip(xs, of_cell.items(), strict=True)]
-                placed.append((cell, points, of_cell))
-        lines = [
-            Line(algorithm, label, [p for _, p, _ in group], _intervals(some, how, book), some)
-            for algorithm, label, group in _rows(placed)
-            for some in [[of_cell for *_, of_cell in group]]
-        ]
-        found.append(Curves(first, how, lines))
+                rows[cell.recipe.key].append((points, of_cell))
+        lines = []
+        for key, group in rows.items():
+            seeds, of_seeds = [points for points, _ in group], [of_cell for _, of_cell in group]
+            algorithm = of_seeds[0][max(of_seeds[0])].cell.algorithm
+            lines.append(Line(algorithm, names[key].label, seeds, _intervals(of_seeds, how, book), of_seeds))
+        found.append(Curves(first, how, sorted(lines, key=lambda line: line.name)))
     return found
 
 
@@ -171,26 +171,15 @@ def of_training(block: Block, quantity: str, logs: LogBook, axis: str) -> list[L
         logs: Reads the logs.
         axis: ``updates``, ``tokens`` or ``seconds``.
     """
-    found: list[_Placed] = []
+    found = []
     for row in block.rows:
-        for e in row.evaluations:
-            log = logs.of(e.cell) if e.cell.seconds is not None else None
-            if log is None or quantity not in log.values:
-                continue
-            xs, values = log.at(axis, log.updates.tolist()).tolist(), log.values[quantity].tolist()
-            points = map(Point, log.updates.tolist(), xs, values)
-            found.append((e.cell, [p for p in points if not math.isnan(p.value)], {}))
-    return [Line(algorithm, label, [p for _, p, _ in group]) for algorithm, label, group in _rows(found)]
-
-
-_Placed = tuple["CellEntry", list[Point], Evaluated]
-
-
-def _rows(found: Sequence[_Placed]) -> list[tuple[str, str, list[_Placed]]]:
-    """One row per recipe: algorithm, label, and its cells."""
-    by_recipe: dict[str, list[_Placed]] = defaultdict(list)
-    for each in found:
-        by_recipe[each[0].recipe.key].append(each)
-    groups = list(by_recipe.values())
-    said = labels([g[0][0].recipe.value for g in groups])
-    return [(g[0][0].algorithm, label, g) for g, label in zip(groups, said, strict=True)]
+        read = [log for e in row.evaluations if e.cell.seconds is not None and (log := logs.of(e.cell)) is not None]
+        seeds = [
+            [Point(*p) for p in zip(log.updates.tolist(), log.at(axis, log.updates.tolist()), values, strict=True)]
+            for log in read
+            if (values := log.values.get(quantity)) is not None
+        ]
+        curves = [points for seed in seeds if (points := [p for p in seed if not math.isnan(p.value)])]
+        if curves:
+            found.append(Line(row.algorithm, row.label, curves))
+    return found

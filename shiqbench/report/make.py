@@ -13,6 +13,7 @@ from shiqbench.report.blocks import make_blocks
 from shiqbench.report.curves import of_checkpoints
 from shiqbench.report.formats import render
 from shiqbench.report.known import known_tasks
+from shiqbench.report.ledger import Ledger
 from shiqbench.report.logs import LogBook
 from shiqbench.report.notes import missing
 from shiqbench.report.rows import Report
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from shiqbench.plugin.registry import Registry
     from shiqbench.report.known import KnownTask
     from shiqbench.store.index import Index
 
@@ -59,10 +61,11 @@ def make_report(
             where=f"{results}/{task}" if task else str(results),
             do="run something first",
         )
-    known = known_tasks(index.evaluations.values(), registry(plugins))
-    report = compare(index, known, baseline)
+    found = registry(plugins)
+    known = known_tasks(index.evaluations.values(), found)
+    report = compare(index, known, baseline, found)
     book, logs = ScoreBook(results), LogBook(results)
-    curves = of_checkpoints(list(index.evaluations.values()), known, book, logs, axis)
+    curves = of_checkpoints(index, known, book, logs, axis)
     report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
     if figures is not None:
         drawn, notes = draw_figures(report, known, figures, axis)
@@ -89,8 +92,8 @@ def draw_figures(
     from shiqbench.report.curve_figures import draw_curves
 
     book, logs = ScoreBook(report.index.results), LogBook(report.index.results)
-    curves = of_checkpoints(list(report.index.evaluations.values()), known, book, logs, axis)
-    drawn, notes = draw_curves(curves, report.blocks, known, logs, folder, axis)
+    curves = of_checkpoints(report.index, known, book, logs, axis)
+    drawn, notes = draw_curves(curves, [b for b in report.blocks if not b.trials], known, logs, folder, axis)
     if report.aggregate is not None and report.aggregate.names:
         drawn += draw_aggregate(report.aggregate, folder)
     unread = dict(logs.unread)
@@ -102,21 +105,24 @@ def draw_figures(
     return drawn, notes + [f"not in the learning curves: {at}: {why}" for at, why in unread.items()]
 
 
-def compare(index: Index, known: Mapping[str, KnownTask], baseline: str | None = None) -> Report:
+def compare(
+    index: Index, known: Mapping[str, KnownTask], baseline: str | None = None, found: Registry | None = None
+) -> Report:
     """Make the report of an index.
 
     Args:
         index: Index of the results.
         known: Known facts about each evaluated task.
         baseline: Algorithm to compare the others with.
+        found: Registry, for the defaults of algorithms; None takes the installed plugins.
     """
-    book = ScoreBook(index.results)
-    blocks = make_blocks(index, known, book, baseline)
-    over_tasks = aggregate(blocks, known, book, baseline)
+    book, ledger = ScoreBook(index.results), Ledger(index, found or registry())
+    blocks = make_blocks(index, known, book, ledger, baseline)
+    over_tasks = aggregate([b for b in blocks if not b.trials], known, book, baseline)
     none = ["no aggregate over tasks: " + "; ".join(over_tasks.left_out)] if over_tasks and not over_tasks.names else []
     with_results = {e.folder.split("/")[0] for e in index.evaluations.values()}
     orphans = missing(u for u in index.unfinished if u.folder.split("/")[0] not in with_results)
-    return Report(index, blocks, orphans + none, aggregate=over_tasks)
+    return Report(index, blocks, [*ledger.wrong, *orphans, *none], aggregate=over_tasks, ledger=ledger)
 
 
 def write_report(report: Report, form: str, output: Path) -> None:

@@ -27,8 +27,8 @@ HOW = Scores("id", "wins")
 
 def table(results: Path, how: Scores | None = HOW, axis: str = "updates") -> TextTable | None:
     known = {"toys": KnownTask("toys", scores={"wins": how} if how else {})}
-    book, entries = ScoreBook(results), list(read_index(results).evaluations.values())
-    (curves,) = of_checkpoints(entries, known, book, LogBook(results), axis)
+    book = ScoreBook(results)
+    (curves,) = of_checkpoints(read_index(results), known, book, LogBook(results), axis)
     return area_table(curves, axis, book)
 
 

@@ -31,8 +31,7 @@ TOYS: dict[str, Any] = {"task": "toys", "metric": "wins"}
 def curves_of(results: Path, how: Scores | None = None, axis: str = "updates") -> list[Line]:
     """The lines of the only setting with checkpoints."""
     known = {"toys": KnownTask("toys", scores={"wins": how} if how else {})}
-    entries = list(read_index(results).evaluations.values())
-    (found,) = of_checkpoints(entries, known, ScoreBook(results), LogBook(results), axis)
+    (found,) = of_checkpoints(read_index(results), known, ScoreBook(results), LogBook(results), axis)
     return found.lines
 
 

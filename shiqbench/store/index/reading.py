@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -164,7 +165,19 @@ def _of_cell(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": manifest.get("seconds"),
         "budget": {k: budget[k] for k in ("updates", "tokens") if k in budget},
         "pass_tokens": _pass_tokens(manifest),
+        "parameters": manifest.get("parameters"),
+        "trained_parameters": manifest.get("trained_parameters"),
+        "hardware": _hardware(manifest.get("hardware") or {}),
+        "version": manifest.get("shiqbench", ""),
     }
+
+
+def _hardware(facts: Mapping[str, Any]) -> str:
+    """The graphics processors, or else the processor with its cores; empty if the manifest does not tell."""
+    counts = Counter(facts.get("gpus") or ())
+    if counts:
+        return ", ".join(f"{n} x {name}" for name, n in counts.items())
+    return f"{facts['cpu']}, {facts['cores']} cores" if "cpu" in facts and "cores" in facts else ""
 
 
 def _pass_tokens(manifest: Mapping[str, Any]) -> dict[str, int]:
