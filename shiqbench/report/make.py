@@ -68,41 +68,48 @@ def make_report(
     curves = of_checkpoints(index, known, book, logs, axis)
     report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
     if figures is not None:
-        drawn, notes = draw_figures(report, known, figures, axis)
+        drawn, notes = draw_figures(report, known, logs, figures, axis)
         report.figures.extend(drawn)
         report.notes.extend(notes)
+    name_unread(report, logs)
     return report
 
 
 def draw_figures(
-    report: Report, known: Mapping[str, KnownTask], folder: Path, axis: str = "updates"
+    report: Report, known: Mapping[str, KnownTask], logs: LogBook, folder: Path, axis: str = "updates"
 ) -> tuple[list[Path], list[str]]:
     """Draw the learning curves and the aggregates over tasks of a report.
 
     Args:
         report: The report.
         known: Known facts about each evaluated task.
+        logs: Reads the logs of training, and keeps which cannot be read.
         folder: Folder for the svg files.
         axis: What learning curves are over: ``updates``, ``tokens`` or ``seconds``.
 
     Returns:
-        The files, and notes about what they do not show. A training whose log cannot be read is in its block's notes.
+        The files, and notes about what they do not show.
     """
     from shiqbench.report.aggregate.figures import draw_aggregate
     from shiqbench.report.curve_figures import draw_curves
 
-    book, logs = ScoreBook(report.index.results), LogBook(report.index.results)
+    book = ScoreBook(report.index.results)
     curves = of_checkpoints(report.index, known, book, logs, axis)
     drawn, notes = draw_curves(curves, [b for b in report.blocks if not b.trials], known, logs, folder, axis)
     if report.aggregate is not None and report.aggregate.names:
         drawn += draw_aggregate(report.aggregate, folder)
+    return drawn, notes
+
+
+def name_unread(report: Report, logs: LogBook) -> None:
+    """Name each training whose log cannot be read in the notes of its table, or of the report if it has none."""
     unread = dict(logs.unread)
     for block in report.blocks:
         for row in block.rows:
             for at in [e.cell for e in row.evaluations if e.cell.folder in unread]:
                 why = unread.pop(at.folder)
                 block.notes.append(f"not in the learning curves: {row.name} seed {at.seed}: {why}")
-    return drawn, notes + [f"not in the learning curves: {at}: {why}" for at, why in unread.items()]
+    report.notes.extend(f"not in the learning curves: {at}: {why}" for at, why in unread.items())
 
 
 def compare(

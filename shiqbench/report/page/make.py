@@ -73,11 +73,14 @@ def _figures(
 ) -> tuple[list[Figure], list[str]]:
     """Learning curves, and the fronts of tasks that have one; and why a front cannot be drawn."""
     from shiqbench.report.front.make import front
-    from shiqbench.report.make import draw_figures
+    from shiqbench.report.logs import LogBook
+    from shiqbench.report.make import draw_figures, name_unread
 
     with TemporaryDirectory() as name:
         folder = Path(name)
-        paths, notes = draw_figures(report, known, folder)
+        logs = LogBook(report.index.results)
+        paths, notes = draw_figures(report, known, logs, folder)
+        name_unread(report, logs)
         drawn = [(p.stem, p) for p in paths]
         for task in sorted({b.task for b in report.blocks}):
             spec = known[task].spec
