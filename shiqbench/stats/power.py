@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from shiqbench.stats.two_way import LEAST_EXAMPLES, LEAST_SEEDS, Parts, combined, left_over_seeds, over_examples, parts
+from shiqbench.stats.intervals import LEAST_EXAMPLES
+from shiqbench.stats.two_way import LEAST_SEEDS, Parts, combined, left_over_seeds, over_examples, parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

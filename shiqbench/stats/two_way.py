@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from shiqbench.stats.intervals import Z_95
 
 LEAST_SEEDS = 3  # with fewer, an interval is for these weights: t of one degree of freedom is 12.7, and covers badly
-LEAST_EXAMPLES = 10  # the fewest that were simulated
 
 Array = NDArray[np.float64]
 
@@ -134,7 +133,7 @@ def combined(examples: Array, n: int, *sides: Parts) -> Variance:
 def interval_of_mean(scores: Array) -> Interval:
     """Return Student's interval of the mean of a row's pseudo-values."""
     value, spread = scores.mean((-2, -1)), variance(scores)
-    half = _quantile(spread.df) * np.sqrt(spread.value)
+    half = quantile(spread.df) * np.sqrt(spread.value)
     return Interval(value - half, value + half, spread.df)
 
 
@@ -156,7 +155,7 @@ def interval_of_share(value: Array, of: Array) -> Interval:
     least = inside / (trials - 1)
     effective = np.divide(trials * least, np.maximum(spread.value, least), out=np.full_like(share, n), where=inside > 0)
     df = np.where((of.max((-2, -1)) <= 1) & (of.shape[-2] == 1), np.inf, spread.df)
-    q = _quantile(df)
+    q = quantile(df)
     scale = 1 + q**2 / effective
     centre = (share + q**2 / (2 * effective)) / scale
     half = q * np.sqrt(inside / effective + q**2 / (4 * effective**2)) / scale
@@ -183,7 +182,7 @@ def interval_of_difference(one: Array, other: Array, trials: float | Array = 0.0
     if shares:
         left = (left_over_seeds(one) + left_over_seeds(other)) / 2
         centre, value = found * n / (n + 2), (n**2 * value + 2 * left / np.square(trials)) / (n + 2) ** 2
-    half = _quantile(spread.df) * np.sqrt(value)
+    half = quantile(spread.df) * np.sqrt(value)
     low, high = np.minimum(centre - half, found), np.maximum(centre + half, found)
     if shares:
         low, high = np.maximum(low, -1.0), np.minimum(high, 1.0)
@@ -202,7 +201,8 @@ def left_over_seeds(scores: Array) -> Array:
     return found
 
 
-def _quantile(df: Array) -> Array:
+def quantile(df: Array) -> Array:
+    """Return the 97.5 % point of Student's t; with infinite degrees of freedom that of the normal distribution."""
     from scipy.special import stdtrit
 
     finite = np.isfinite(df)
