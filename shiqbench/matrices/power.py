@@ -80,15 +80,15 @@ def _outlook(
     name: str, key: str, plans: Sequence[tuple[RunPlan, int]], finished: Sequence[EvaluationEntry], book: ScoreBook
 ) -> Outlook:
     plan = plans[0][0]
-    of_setting: dict[str, list[EvaluationEntry]] = defaultdict(list)
+    of_setting: dict[tuple[str, str], list[EvaluationEntry]] = defaultdict(list)
     for each in finished:
         if each.setting.value["task"] == plan.setting["task"]:
-            of_setting[each.setting.key].append(each)
+            of_setting[each.setting.key, each.primary["name"]].append(each)
     if not of_setting:
         why = "no finished evaluation of this task in the results folder; run one cell first"
         return Outlook(name, short(key), None, why)
-    same = key in of_setting
-    found = of_setting[key] if same else max(of_setting.values(), key=len)
+    same = [e for (setting, _), e in of_setting.items() if setting == key]
+    found = max(same or of_setting.values(), key=len)
     metric = found[0].primary["name"]
     try:
         how = book.usable(found, known_tasks(found, plan.found)[plan.setting["task"]].scores_of(metric))

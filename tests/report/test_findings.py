@@ -85,6 +85,16 @@ def test_nothing_is_marked_where_better_is_withheld(results: Path) -> None:
     assert "better" not in note
 
 
+def test_unequal_budgets_leave_every_row_without_a_mark(results: Path) -> None:
+    scores = list(np.random.default_rng(2).normal(size=40))
+    for seed in range(3):
+        evaluation(cell(results, "longer", seed, budget={"updates": 50, "tokens": 5000}), scores)
+    block = block_of(results)
+    assert block.withheld
+    assert {r.mark for r in block.rows} == {""}
+    assert any(n.endswith(f"; no row is marked: {block.withheld}") for n in block.notes)
+
+
 def test_the_note_says_what_the_table_can_find(results: Path) -> None:
     block = block_of(results)
     found = block.smallest
