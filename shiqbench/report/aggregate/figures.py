@@ -67,8 +67,11 @@ def _ranks(of: Aggregate, test: Ranks, path: Path) -> None:
     drawn = Figure(figsize=(7.2, 1.2 + 0.25 * len(of.names)), layout="constrained")
     plane: Any = drawn.subplots()
     names = pd.Index(list(of.names))
+    colours = (list(COLOURS) * (len(names) // len(COLOURS) + 1))[: len(names)]
     means = dict(zip(of.names, of.ranks.mean(axis=1).tolist(), strict=True))
-    critical_difference_diagram(means, pd.DataFrame(test.pairs, index=names, columns=names), ax=plane)
+    critical_difference_diagram(
+        means, pd.DataFrame(test.pairs, index=names, columns=names), ax=plane, color_palette=colours
+    )
     title = f"Mean rank over {len(of.tasks)} tasks, 1 is the best; joined rows do not differ (Nemenyi, 5 %)"
     plane.set_title(title, loc="left", fontsize=10)
     save_svg(drawn, path)

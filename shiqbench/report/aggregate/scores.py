@@ -17,7 +17,7 @@ import numpy as np
 
 from shiqbench.base.errors import CorruptCellError
 from shiqbench.report.estimates import SAME, short_number
-from shiqbench.stats.ranks import ranks, tested
+from shiqbench.stats.ranks import rank_test, ranks
 from shiqbench.stats.two_way import LEAST_EXAMPLES, Variance, pseudo_values, variance
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Aggregate:
     @cached_property
     def test(self) -> Ranks | None:
         """The test of ranks; None with too few rows or tasks."""
-        return tested(self.means)
+        return rank_test(self.means)
 
     def trained(self, name: str) -> bool:
         """Whether a row is trained in every task."""

@@ -65,7 +65,8 @@ def over(results: Path, known: dict[str, KnownTask], baseline: str | None = None
 def table(of: Report, title: str) -> dict[str, dict[str, str]]:
     """The lines of a table by algorithm, and by task where it has one."""
     (frame,) = (t.frame for t in text_tables(of) if t.title.startswith(title))
-    return {" ".join(line[c] for c in ("task", "algorithm") if c in frame): line for line in frame.to_dict("records")}
+    lines = [dict(zip(frame.columns, line, strict=True)) for line in frame.to_numpy().tolist()]
+    return {" ".join(line[c] for c in ("task", "algorithm") if c in line): line for line in lines}
 
 
 def said(of: Report) -> str:
@@ -138,7 +139,7 @@ def test_one_task_says_nothing_over_tasks(tmp_path: Path) -> None:
         ("no top", "u wins: its task names no top of the metric, which would be 1"),
         ("no base", "u wins: no untrained rows, and one would be 0"),
         ("at the top", "u wins: the untrained row is at the top already (1.000)"),
-        ("not the mean", "u wins: its task names no top of the metric, which would be 1"),
+        ("no scores", "u wins: its task names no top of the metric, which would be 1"),
     ],
 )
 def test_a_task_that_cannot_be_normalised_is_named(tmp_path: Path, spoilt: str, why: str) -> None:
@@ -146,7 +147,7 @@ def test_a_task_that_cannot_be_normalised_is_named(tmp_path: Path, spoilt: str, 
     if spoilt != "no base":
         wins(tmp_path, "u", "base", 0, EXAMPLES if spoilt == "at the top" else 3)
     wins(tmp_path, "u", "sft", 0, 9)
-    scores = {"no top": {"wins": ENDLESS}, "not the mean": {}}.get(spoilt, {"wins": HIGHER})
+    scores = {"no top": {"wins": ENDLESS}, "no scores": {}}.get(spoilt, {"wins": HIGHER})
     of = report(tmp_path, {**known, "u": KnownTask("u", scores=scores)})
     assert of.aggregate is not None
     assert [t.block.task for t in of.aggregate.tasks] == ["t0", "t1"]
@@ -163,9 +164,9 @@ def test_fewer_than_two_tasks_that_can_be_normalised_are_a_note(tmp_path: Path) 
 
 def test_validation_and_smaller_blocks_of_a_task_are_not_used(tmp_path: Path) -> None:
     known = tasks(tmp_path, 2, {"sft": 0.1})
-    for options in ({"split": "validation"}, {"setting": {"shots": 5}}):
-        of_cell = next((tmp_path / "t1" / "sft").iterdir())
-        evaluation(of_cell, [0.9] * EXAMPLES, task="t1", metric="regret", **options)  # type: ignore[arg-type]
+    of_cell, scores = next((tmp_path / "t1" / "sft").iterdir()), [0.9] * EXAMPLES
+    evaluation(of_cell, scores, task="t1", metric="regret", split="validation")
+    evaluation(of_cell, scores, task="t1", metric="regret", setting={"shots": 5})
     of = report(tmp_path, known)
     assert of.aggregate is not None
     assert {t.block.split for t in of.aggregate.tasks} == {""}
