@@ -18,12 +18,13 @@ from shiqbench.stats.aggregate import (
     iqm,
     mean,
     median,
+    normalised,
     of_runs,
     optimality_gap,
     probability_of_improvement,
     profile,
 )
-from shiqbench.stats.two_way import Variance
+from shiqbench.stats.two_way import Variance, variance
 
 
 def numbers(*shape: int, seed: int = 0) -> Array:
@@ -108,6 +109,14 @@ def test_equal_tasks_add_their_degrees_of_freedom() -> None:
     assert interval_of_mean(np.ones((3, 2)), of_runs(np.ones((3, 2)))).df == 2
 
 
+def test_normalised_scores_are_0_at_the_base_and_1_at_the_top() -> None:
+    base = numbers(1, 20) + 5
+    assert normalised(base, base, 0.0).mean() == pytest.approx(0)
+    assert normalised(0 * base, base, 0.0) == pytest.approx(np.ones((1, 20)))
+    runs = numbers(3, 20, seed=1)
+    assert normalised(runs, base, 9.0).mean(-1) == pytest.approx(1 - (9 - runs.mean(-1)) / (9 - base.mean()))
+
+
 def test_equal_seeds_give_equal_resamples_and_each_task_keeps_its_runs() -> None:
     scores = np.array([[0.0, 10.0], [1.0, 11.0]])
     once = bootstrap(lambda s: s, scores, resamples=50)
@@ -163,3 +172,18 @@ def test_intervals_cover(tasks: int, seeds: int, examples: float) -> None:
     for name in ("wins", "wins .9", "profile"):
         assert found[name] >= 0.92, name
     assert found["percentile"] < (0.7 if examples else 0.91 if seeds == 3 else 1.0)
+
+
+@pytest.mark.parametrize(("tasks", "seeds", "examples"), [(2, 1, 50), (2, 3, 50), (4, 3, 20), (4, 5, 200), (10, 3, 50)])
+def test_the_mean_of_normalised_scores_covers_over_examples_seeds_and_the_base(
+    tasks: int, seeds: int, examples: int
+) -> None:
+    rng, runs = np.random.default_rng(2), 1000
+    spreads = rng.uniform(0.05, 0.3, (tasks, 1, 1))
+    hard = spreads * rng.normal(size=(runs, tasks, 1, examples))
+    base = 0.2 + hard + spreads * rng.normal(size=(runs, tasks, 1, examples))
+    luck = (0.05 if seeds > 1 else 0.0) * rng.normal(size=(runs, tasks, seeds, 1))  # one seed is for its weights
+    scores = normalised(0.6 + hard + luck + spreads * rng.normal(size=(runs, tasks, seeds, examples)), base, 1.0)
+    found = np.swapaxes(scores.mean(-1), 1, 2)
+    interval = interval_of_mean(found, variance(scores))
+    assert 0.93 <= np.mean((interval.low <= 0.5) & (interval.high >= 0.5)) <= 0.98

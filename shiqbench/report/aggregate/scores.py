@@ -1,8 +1,6 @@
 """Normalised scores over tasks, and what is left out of them.
 
-Each task has one block. Its untrained row has the normalised score 0, the metric's top (``Scores.top``) has 1. With the
-top T, a seed's normalised score is 1 - (T - value) / (T - base's value), by example the residuals of this ratio: so the
-variance also holds what the base's value varies by over the same examples.
+Each task has one block. Its untrained row has the normalised score 0, the metric's top (``Scores.top``) has 1.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ import numpy as np
 
 from shiqbench.base.errors import CorruptCellError
 from shiqbench.report.estimates import SAME, short_number
+from shiqbench.stats.aggregate import normalised
 from shiqbench.stats.ranks import rank_test, ranks
 from shiqbench.stats.two_way import LEAST_EXAMPLES, Variance, pseudo_values, variance
 
@@ -149,7 +148,7 @@ def aggregate(
     for found in of_task.values():
         first, *others = sorted(found, key=lambda b: -len(b.rows))
         left_out += [f"{b.title}: another block of this task has more rows" for b in others]
-        task = _normalised(first, known[first.task].scores_of(first.metric), book)
+        task = _task_scores(first, known[first.task].scores_of(first.metric), book)
         if isinstance(task, str):
             left_out.append(f"{first.task} {first.metric}: {task}")
         else:
@@ -168,7 +167,7 @@ def aggregate(
     return Aggregate(tasks, names, chosen, left_out, scores)
 
 
-def _normalised(block: Block, how: Scores | None, book: ScoreBook) -> TaskScores | str:
+def _task_scores(block: Block, how: Scores | None, book: ScoreBook) -> TaskScores | str:
     """The normalised scores of a block, or the reason why there are none."""
     if how is None or how.top is None:
         return "its task names no top of the metric, which would be 1"
@@ -191,10 +190,8 @@ def _normalised(block: Block, how: Scores | None, book: ScoreBook) -> TaskScores
             continue
         if both is None or both[0].value.empty:
             continue
-        (a, of), (b, of_base) = ((side.value.to_numpy(), side.of.to_numpy()) for side in both)
-        lacks = how.top - pseudo_values(a, of)
-        base_lacks = np.broadcast_to(how.top - pseudo_values(b, of_base), lacks.shape)
-        rows[row.name] = Normalised(1 - pseudo_values(lacks, base_lacks), row.trained)
+        mine, base = (pseudo_values(side.value.to_numpy(), side.of.to_numpy()) for side in both)
+        rows[row.name] = Normalised(normalised(mine, base, how.top), row.trained)
     return TaskScores(block, zero, how.top, rows)
 
 
