@@ -209,6 +209,26 @@ def test_a_baseline_with_two_rows_is_not_compared_over_tasks(tmp_path: Path) -> 
     assert not [t for t in text_tables(of) if t.title.startswith("Prob")]
 
 
+def test_rows_of_one_name_are_told_apart_by_their_start(tmp_path: Path) -> None:
+    known = tasks(tmp_path, 2, {"sft": 0.1})
+    for task in known:
+        for number, gain in ((1, 0.2), (2, 0.6)):
+            start = {"model": {"cell": str(number) * 64}, "start": f"sft/{number}"}
+            regret(tmp_path, task, "dpo", 0, 1 - gain, **start)
+    lines = table(report(tmp_path, known), "Aggregate")
+    assert [lines[f"dpo from sft/{n}"]["median"] for n in (1, 2)] == ["0.200", "0.600"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_row_that_is_not_finite_is_no_row_over_tasks(tmp_path: Path, bad: float) -> None:
+    known = tasks(tmp_path, 2, {"sft": 0.1})
+    regret(tmp_path, "t0", "dpo", 0, 0.5)
+    evaluation(cell(tmp_path, "dpo", task="t1"), [0.5] * (EXAMPLES - 1) + [bad], task="t1", metric="regret")
+    of = report(tmp_path, known)
+    assert list(table(of, "Aggregate")) == ["sft", "base"]
+    assert "dpo: not in t1 regret" in said(of)
+
+
 def test_ranks_are_tested_from_three_rows_and_five_tasks_on(tmp_path: Path) -> None:
     known = tasks(tmp_path, 4, {"sft": 0.1, "shiq": 0.5})
     assert "ranks are not tested: that needs 3 rows that differ and 5 tasks" in said(report(tmp_path, known))

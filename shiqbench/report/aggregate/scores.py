@@ -6,7 +6,7 @@ Each task has one block. Its untrained row has the normalised score 0, the metri
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -37,12 +37,12 @@ class Normalised:
     """The normalised scores of a row in one task.
 
     Attributes:
+        row: The row.
         scores: By seed and example: pseudo-values, whose mean over examples is the seed's normalised score.
-        trained: Whether anything was trained.
     """
 
+    row: Row
     scores: Array
-    trained: bool
 
     @property
     def of_seeds(self) -> list[float]:
@@ -62,7 +62,7 @@ class TaskScores:
         block: The task's block.
         zero: Value of the untrained row.
         top: Value of the metric that counts as 1.
-        rows: Normalised scores by name of the row.
+        rows: Normalised scores by name of the row, which names the start too where rows have one name.
     """
 
     block: Block
@@ -74,10 +74,6 @@ class TaskScores:
     def name(self) -> str:
         """Task and metric."""
         return f"{self.block.task} {self.block.metric}"
-
-    def row(self, name: str) -> Row:
-        """The row of the block with this name."""
-        return next(r for r in self.block.rows if r.name == name)
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class Aggregate:
 
     def trained(self, name: str) -> bool:
         """Whether a row is trained in every task."""
-        return all(t.rows[name].trained for t in self.tasks)
+        return all(t.rows[name].row.trained for t in self.tasks)
 
     def spread(self, name: str) -> Variance | None:
         """Variance of the mean of each task, over seeds and examples; None if a task has too few examples."""
@@ -179,19 +175,20 @@ def _task_scores(block: Block, how: Scores | None, book: ScoreBook) -> TaskScore
     zero = bases[0].estimate.value
     if not math.isfinite(zero) or (how.top - zero) * (1 if block.higher_is_better else -1) <= SAME:
         return f"the untrained row is at the top already ({short_number(zero)})"
-    rows = {}
+    rows, count = {}, Counter(r.name for r in block.rows)
     for row in block.rows:
+        name = row.name if count[row.name] == 1 else f"{row.name} from {row.start}"
         if row is bases[0]:
-            rows[row.name] = Normalised(np.zeros((1, row.estimate.examples or 1)), trained=False)
+            rows[name] = Normalised(row, np.zeros((1, row.estimate.examples or 1)))
             continue
         try:
             both = book.both(row.evaluations, bases[0].evaluations, how)
         except CorruptCellError:
             continue
-        if both is None or both[0].value.empty:
+        if both is None or both[0].value.empty or not math.isfinite(row.estimate.value):
             continue
         mine, base = (pseudo_values(side.value.to_numpy(), side.of.to_numpy()) for side in both)
-        rows[row.name] = Normalised(normalised(mine, base, how.top), row.trained)
+        rows[name] = Normalised(row, normalised(mine, base, how.top))
     return TaskScores(block, zero, how.top, rows)
 
 
@@ -207,8 +204,8 @@ def _baseline(
     """The name of the baseline's row, which is not the start if it was continued."""
     if baseline is None:
         return None
-    named = [n for n in names if tasks[0].row(n).algorithm == baseline]
-    chosen = [n for n in named if not any(t.row(n).is_start for t in tasks)] or named
+    named = [n for n in names if tasks[0].rows[n].row.algorithm == baseline]
+    chosen = [n for n in named if not any(t.rows[n].row.is_start for t in tasks)] or named
     if len(chosen) == 1:
         return chosen[0]
     left_out.append(f"probability of improvement over {baseline}: it has {len(chosen) or 'no'} rows in all tasks")
