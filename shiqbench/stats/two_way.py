@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from shiqbench.stats.intervals import Z_95
 
 LEAST_SEEDS = 3  # with fewer, an interval is for these weights: t of one degree of freedom is 12.7, and covers badly
-LEAST_EXAMPLES = 10  # the fewest that were simulated
 
 Array = NDArray[np.float64]
 
@@ -69,6 +68,20 @@ def pseudo_values(value: Array, of: Array) -> Array:
     return found
 
 
+class Parts(NamedTuple):
+    """What one row adds to the variance of a mean.
+
+    Attributes:
+        seeds: The mean square of seeds, over the number of scores.
+        rest: The mean square of the rest, over the number of scores.
+        k: Number of seeds.
+    """
+
+    seeds: Array
+    rest: Array
+    k: int
+
+
 def variance(*sides: Array) -> Variance:
     """Return the variance of the mean of one row, or of the difference of the means of two rows.
 
@@ -77,18 +90,38 @@ def variance(*sides: Array) -> Variance:
     Args:
         sides: Pseudo-values of one row or of two rows with the same examples; they may have other numbers of seeds.
     """
-    n = sides[0].shape[-1]
-    means = sides[0].mean(-2) - sum(side.mean(-2) for side in sides[1:])
-    examples = means.var(-1, ddof=1) / n
+    return combined(over_examples(*sides), sides[0].shape[-1], *map(parts, sides))
+
+
+def over_examples(*sides: Array) -> Array:
+    """Return the variance of the mean over examples of a row, or of the paired difference of two rows."""
+    found: Array = (sides[0].mean(-2) - sum(side.mean(-2) for side in sides[1:])).var(-1, ddof=1) / sides[0].shape[-1]
+    return found
+
+
+def parts(side: Array) -> Parts:
+    """Return the parts of a row of at least two seeds; a row of one seed has none, so they are 0."""
+    k, n = side.shape[-2:]
+    of_seed = side.mean(-1, keepdims=True)
+    if k == 1:
+        return Parts(0 * of_seed[..., 0, 0], 0 * of_seed[..., 0, 0], 1)
+    residuals = side - of_seed - side.mean(-2, keepdims=True) + side.mean((-2, -1), keepdims=True)
+    rest = (residuals**2).sum((-2, -1)) / ((k - 1) * (n - 1) * n * k)
+    return Parts(of_seed[..., 0].var(-1, ddof=1) / k, rest, k)
+
+
+def combined(examples: Array, n: int, *sides: Parts) -> Variance:
+    """Return the variance that these parts make.
+
+    Args:
+        examples: The variance of the mean over examples.
+        n: Number of examples.
+        sides: Parts of each row; those of fewer than three seeds do not count.
+    """
     seeds, rest, squares, least = 0.0 * examples, 0.0 * examples, examples**2 / (n - 1), n - 1
-    for side in sides:
-        k = side.shape[-2]
+    for s, r, k in sides:
         if k < LEAST_SEEDS:
             continue
-        of_seed = side.mean(-1, keepdims=True)
-        residuals = side - of_seed - side.mean(-2, keepdims=True) + side.mean((-2, -1), keepdims=True)
-        s = of_seed[..., 0].var(-1, ddof=1) / k
-        r = (residuals**2).sum((-2, -1)) / ((k - 1) * (n - 1) * n * k)
         seeds, rest = seeds + s, rest + r
         squares = squares + s**2 / (k - 1) + r**2 / ((k - 1) * (n - 1))
         least = min(least, k - 1)
@@ -147,7 +180,7 @@ def interval_of_difference(one: Array, other: Array, trials: float | Array = 0.0
     found, spread, n = one.mean((-2, -1)) - other.mean((-2, -1)), variance(one, other), one.shape[-1]
     centre, value, shares = found, spread.value, bool(np.all(trials))
     if shares:
-        left = (_left_over_seeds(one) + _left_over_seeds(other)) / 2
+        left = (left_over_seeds(one) + left_over_seeds(other)) / 2
         centre, value = found * n / (n + 2), (n**2 * value + 2 * left / np.square(trials)) / (n + 2) ** 2
     half = quantile(spread.df) * np.sqrt(value)
     low, high = np.minimum(centre - half, found), np.maximum(centre + half, found)
@@ -161,8 +194,8 @@ def interval_of_difference(one: Array, other: Array, trials: float | Array = 0.0
 _TINY = 1e-12
 
 
-def _left_over_seeds(scores: Array) -> Array:
-    """The part of an example's variance that is left in its mean over seeds: 1 / K if seeds are independent."""
+def left_over_seeds(scores: Array) -> Array:
+    """Return the part of an example's variance that is left in its mean over seeds: 1 / K if these are independent."""
     of_seed, of_mean = scores.var(-1).mean(-1), scores.mean(-2).var(-1)
     found: Array = np.divide(of_mean, of_seed, out=np.ones_like(of_seed), where=of_seed > _TINY)
     return found

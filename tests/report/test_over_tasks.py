@@ -129,7 +129,7 @@ def test_every_task_shows_values_ranks_examples_and_seeds(tmp_path: Path) -> Non
 def test_one_task_says_nothing_over_tasks(tmp_path: Path) -> None:
     of = report(tmp_path, tasks(tmp_path, 1, {"sft": 0.1}))
     assert of.aggregate is None
-    assert [t.title[:2] for t in text_tables(of)] == ["t0"]
+    assert [t.title[:2] for t in text_tables(of)] == ["t0", "Le"]
     assert of.notes == []
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from shiqbench.base.errors import CorruptCellError
 from shiqbench.report.estimates import SAME, short_number
 from shiqbench.stats.aggregate import normalised
+from shiqbench.stats.intervals import LEAST_EXAMPLES
 from shiqbench.stats.ranks import rank_test, ranks
-from shiqbench.stats.two_way import LEAST_EXAMPLES, Variance, pseudo_values, variance
+from shiqbench.stats.two_way import Variance, pseudo_values, variance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -19,8 +19,9 @@ from shiqbench.stats.aggregate import (
     optimality_gap,
     probability_of_improvement,
 )
+from shiqbench.stats.intervals import LEAST_EXAMPLES
 from shiqbench.stats.ranks import LEAST_ALGORITHMS, LEAST_TASKS
-from shiqbench.stats.two_way import LEAST_EXAMPLES, LEAST_SEEDS
+from shiqbench.stats.two_way import LEAST_SEEDS
 from shiqbench.stats.two_way import interval_of_mean as interval_in_a_task
 
 if TYPE_CHECKING:
