@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiqbench.stats.intervals import Z_95
-from shiqbench.stats.two_way import LEAST_SEEDS, Interval, Variance, quantile
+from shiqbench.stats.two_way import LEAST_SEEDS, Interval, Variance, pseudo_values, quantile
 
 Array = NDArray[np.float64]
 Statistic = Callable[..., Array]
@@ -81,6 +81,20 @@ def profile(scores: Array, thresholds: Array) -> tuple[Array, Array, Array]:
     low = np.where(above == 0, 0.0, betaincinv(np.maximum(above, 1), n - above + 1, 0.025))
     high = np.where(above == n, 1.0, betaincinv(above + 1, np.maximum(n - above, 1), 0.975))
     return above / n, low, high
+
+
+def normalised(scores: Array, base: Array, top: float) -> Array:
+    """Return normalised scores by run and example, whose mean over examples is 0 for the base and 1 for the top.
+
+    A run has 1 - (top - score) / (top - base), and its examples the residuals of this ratio: so the variance over
+    examples also holds that of the base's mean.
+
+    Args:
+        scores: Pseudo-values of a row; axes runs, examples.
+        base: Pseudo-values of the base for the same examples; one run, or as many.
+        top: Value of a score that counts as 1.
+    """
+    return np.asarray(1 - pseudo_values(top - scores, np.broadcast_to(top - base, scores.shape)))
 
 
 def of_runs(scores: Array) -> Variance:

@@ -42,7 +42,7 @@ def ranks(scores: Array) -> Array:
     return np.asarray(rankdata(-scores, axis=0))
 
 
-def tested(scores: Array) -> Ranks | None:
+def rank_test(scores: Array) -> Ranks | None:
     """Return Friedman's and Nemenyi's tests; None with fewer than three algorithms or five tasks.
 
     Args:

@@ -1,14 +1,12 @@
 """Normalised scores over tasks, and what is left out of them.
 
-Each task has one block. Its untrained row has the normalised score 0, the metric's top (``Scores.top``) has 1. With the
-top T, a seed's normalised score is 1 - (T - value) / (T - base's value), by example the residuals of this ratio: so the
-variance also holds what the base's value varies by over the same examples.
+Each task has one block. Its untrained row has the normalised score 0, the metric's top (``Scores.top``) has 1.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,8 +15,9 @@ import numpy as np
 
 from shiqbench.base.errors import CorruptCellError
 from shiqbench.report.estimates import SAME, short_number
+from shiqbench.stats.aggregate import normalised
 from shiqbench.stats.intervals import LEAST_EXAMPLES
-from shiqbench.stats.ranks import ranks, tested
+from shiqbench.stats.ranks import rank_test, ranks
 from shiqbench.stats.two_way import Variance, pseudo_values, variance
 
 if TYPE_CHECKING:
@@ -39,12 +38,12 @@ class Normalised:
     """The normalised scores of a row in one task.
 
     Attributes:
+        row: The row.
         scores: By seed and example: pseudo-values, whose mean over examples is the seed's normalised score.
-        trained: Whether anything was trained.
     """
 
+    row: Row
     scores: Array
-    trained: bool
 
     @property
     def of_seeds(self) -> list[float]:
@@ -64,7 +63,7 @@ class TaskScores:
         block: The task's block.
         zero: Value of the untrained row.
         top: Value of the metric that counts as 1.
-        rows: Normalised scores by name of the row.
+        rows: Normalised scores by name of the row, which names the start too where rows have one name.
     """
 
     block: Block
@@ -76,10 +75,6 @@ class TaskScores:
     def name(self) -> str:
         """Task and metric."""
         return f"{self.block.task} {self.block.metric}"
-
-    def row(self, name: str) -> Row:
-        """The row of the block with this name."""
-        return next(r for r in self.block.rows if r.name == name)
 
 
 @dataclass(frozen=True)
@@ -114,11 +109,11 @@ class Aggregate:
     @cached_property
     def test(self) -> Ranks | None:
         """The test of ranks; None with too few rows or tasks."""
-        return tested(self.means)
+        return rank_test(self.means)
 
     def trained(self, name: str) -> bool:
         """Whether a row is trained in every task."""
-        return all(t.rows[name].trained for t in self.tasks)
+        return all(t.rows[name].row.trained for t in self.tasks)
 
     def spread(self, name: str) -> Variance | None:
         """Variance of the mean of each task, over seeds and examples; None if a task has too few examples."""
@@ -150,7 +145,7 @@ def aggregate(
     for found in of_task.values():
         first, *others = sorted(found, key=lambda b: -len(b.rows))
         left_out += [f"{b.title}: another block of this task has more rows" for b in others]
-        task = _normalised(first, known[first.task].scores_of(first.metric), book)
+        task = _task_scores(first, known[first.task].scores_of(first.metric), book)
         if isinstance(task, str):
             left_out.append(f"{first.task} {first.metric}: {task}")
         else:
@@ -169,7 +164,7 @@ def aggregate(
     return Aggregate(tasks, names, chosen, left_out, scores)
 
 
-def _normalised(block: Block, how: Scores | None, book: ScoreBook) -> TaskScores | str:
+def _task_scores(block: Block, how: Scores | None, book: ScoreBook) -> TaskScores | str:
     """The normalised scores of a block, or the reason why there are none."""
     if how is None or how.top is None:
         return "its task names no top of the metric, which would be 1"
@@ -181,21 +176,20 @@ def _normalised(block: Block, how: Scores | None, book: ScoreBook) -> TaskScores
     zero = bases[0].estimate.value
     if not math.isfinite(zero) or (how.top - zero) * (1 if block.higher_is_better else -1) <= SAME:
         return f"the untrained row is at the top already ({short_number(zero)})"
-    rows = {}
+    rows, count = {}, Counter(r.name for r in block.rows)
     for row in block.rows:
+        name = row.name if count[row.name] == 1 else f"{row.name} from {row.start}"
         if row is bases[0]:
-            rows[row.name] = Normalised(np.zeros((1, row.estimate.examples or 1)), trained=False)
+            rows[name] = Normalised(row, np.zeros((1, row.estimate.examples or 1)))
             continue
         try:
             both = book.both(row.evaluations, bases[0].evaluations, how)
         except CorruptCellError:
             continue
-        if both is None or both[0].value.empty:
+        if both is None or both[0].value.empty or not math.isfinite(row.estimate.value):
             continue
-        (a, of), (b, of_base) = ((side.value.to_numpy(), side.of.to_numpy()) for side in both)
-        lacks = how.top - pseudo_values(a, of)
-        base_lacks = np.broadcast_to(how.top - pseudo_values(b, of_base), lacks.shape)
-        rows[row.name] = Normalised(1 - pseudo_values(lacks, base_lacks), row.trained)
+        mine, base = (pseudo_values(side.value.to_numpy(), side.of.to_numpy()) for side in both)
+        rows[name] = Normalised(row, normalised(mine, base, how.top))
     return TaskScores(block, zero, how.top, rows)
 
 
@@ -211,8 +205,8 @@ def _baseline(
     """The name of the baseline's row, which is not the start if it was continued."""
     if baseline is None:
         return None
-    named = [n for n in names if tasks[0].row(n).algorithm == baseline]
-    chosen = [n for n in named if not any(t.row(n).is_start for t in tasks)] or named
+    named = [n for n in names if tasks[0].rows[n].row.algorithm == baseline]
+    chosen = [n for n in named if not any(t.rows[n].row.is_start for t in tasks)] or named
     if len(chosen) == 1:
         return chosen[0]
     left_out.append(f"probability of improvement over {baseline}: it has {len(chosen) or 'no'} rows in all tasks")

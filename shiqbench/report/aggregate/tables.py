@@ -48,12 +48,10 @@ def _per_task(of: Aggregate) -> TextTable:
     lines = []
     for number, task in enumerate(of.tasks):
         rank = {name: f"{r:g}" for name, r in zip(of.names, of.ranks[:, number], strict=True)}
-        for row in task.block.rows:
-            if row.name in task.rows:
-                scores = task.rows[row.name]
-                values = [str(row.estimate), str(_in_task(scores)), rank.get(row.name, "-")]
-                counts = [str(scores.scores.shape[-1]), brief_seeds(row.seeds) or "-"]
-                lines.append([task.name, row.name, *values, *counts])
+        for name, found in task.rows.items():
+            values = [str(found.row.estimate), str(_in_task(found)), rank.get(name, "-")]
+            counts = [str(found.scores.shape[-1]), brief_seeds(found.row.seeds) or "-"]
+            lines.append([task.name, name, *values, *counts])
     notes = ["ranks are among the rows that all tasks have"] if "-" in {line[4] for line in lines} else []
     return _table("Per task", head, lines, notes)
 
@@ -116,7 +114,7 @@ def _bootstrapped(of: Aggregate, name: str, statistic: Statistic) -> Estimate:
 
 def _in_task(of: Normalised) -> Estimate:
     scores: Array = of.scores
-    enough = of.trained and scores.shape[-1] >= LEAST_EXAMPLES
+    enough = of.row.trained and scores.shape[-1] >= LEAST_EXAMPLES
     return _estimate(float(scores.mean()), interval_in_a_task(scores) if enough else None)
 
 

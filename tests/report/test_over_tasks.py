@@ -139,7 +139,7 @@ def test_one_task_says_nothing_over_tasks(tmp_path: Path) -> None:
         ("no top", "u wins: its task names no top of the metric, which would be 1"),
         ("no base", "u wins: no untrained rows, and one would be 0"),
         ("at the top", "u wins: the untrained row is at the top already (1.000)"),
-        ("not the mean", "u wins: its task names no top of the metric, which would be 1"),
+        ("no scores", "u wins: its task names no top of the metric, which would be 1"),
     ],
 )
 def test_a_task_that_cannot_be_normalised_is_named(tmp_path: Path, spoilt: str, why: str) -> None:
@@ -147,7 +147,7 @@ def test_a_task_that_cannot_be_normalised_is_named(tmp_path: Path, spoilt: str, 
     if spoilt != "no base":
         wins(tmp_path, "u", "base", 0, EXAMPLES if spoilt == "at the top" else 3)
     wins(tmp_path, "u", "sft", 0, 9)
-    scores = {"no top": {"wins": ENDLESS}, "not the mean": {}}.get(spoilt, {"wins": HIGHER})
+    scores = {"no top": {"wins": ENDLESS}, "no scores": {}}.get(spoilt, {"wins": HIGHER})
     of = report(tmp_path, {**known, "u": KnownTask("u", scores=scores)})
     assert of.aggregate is not None
     assert [t.block.task for t in of.aggregate.tasks] == ["t0", "t1"]
@@ -164,9 +164,9 @@ def test_fewer_than_two_tasks_that_can_be_normalised_are_a_note(tmp_path: Path) 
 
 def test_validation_and_smaller_blocks_of_a_task_are_not_used(tmp_path: Path) -> None:
     known = tasks(tmp_path, 2, {"sft": 0.1})
-    for options in ({"split": "validation"}, {"setting": {"shots": 5}}):
-        of_cell = next((tmp_path / "t1" / "sft").iterdir())
-        evaluation(of_cell, [0.9] * EXAMPLES, task="t1", metric="regret", **options)
+    of_cell, scores = next((tmp_path / "t1" / "sft").iterdir()), [0.9] * EXAMPLES
+    evaluation(of_cell, scores, task="t1", metric="regret", split="validation")
+    evaluation(of_cell, scores, task="t1", metric="regret", setting={"shots": 5})
     of = report(tmp_path, known)
     assert of.aggregate is not None
     assert {t.block.split for t in of.aggregate.tasks} == {""}
@@ -207,6 +207,26 @@ def test_a_baseline_with_two_rows_is_not_compared_over_tasks(tmp_path: Path) -> 
     of = report(tmp_path, known, "sft")
     assert "probability of improvement over sft: it has 2 rows in all tasks" in said(of)
     assert not [t for t in text_tables(of) if t.title.startswith("Prob")]
+
+
+def test_rows_of_one_name_are_told_apart_by_their_start(tmp_path: Path) -> None:
+    known = tasks(tmp_path, 2, {"sft": 0.1})
+    for task in known:
+        for number, gain in ((1, 0.2), (2, 0.6)):
+            start = {"model": {"cell": str(number) * 64}, "start": f"sft/{number}"}
+            regret(tmp_path, task, "dpo", 0, 1 - gain, **start)
+    lines = table(report(tmp_path, known), "Aggregate")
+    assert [lines[f"dpo from sft/{n}"]["median"] for n in (1, 2)] == ["0.200", "0.600"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_row_that_is_not_finite_is_no_row_over_tasks(tmp_path: Path, bad: float) -> None:
+    known = tasks(tmp_path, 2, {"sft": 0.1})
+    regret(tmp_path, "t0", "dpo", 0, 0.5)
+    evaluation(cell(tmp_path, "dpo", task="t1"), [0.5] * (EXAMPLES - 1) + [bad], task="t1", metric="regret")
+    of = report(tmp_path, known)
+    assert list(table(of, "Aggregate")) == ["sft", "base"]
+    assert "dpo: not in t1 regret" in said(of)
 
 
 def test_ranks_are_tested_from_three_rows_and_five_tasks_on(tmp_path: Path) -> None:
