@@ -33,7 +33,8 @@ import sys
 from shiqbench.commands.app import main
 results, out, forms = sys.argv[1:]
 for form in forms.split():
-    options = ["--format", form, "--output", f"{out}/{form}", "--figures", f"{out}/figures"]
+    options = ["--format", form, "--output", f"{out}/{form}"]
+    options += ["--figures", f"{out}/figures"] if form == "markdown" else []
     try:
         main(["report", results, "--baseline", "sft", *options])
     except SystemExit as left:
