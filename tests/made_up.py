@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from shiqbench.base.digest import digest, short
-from shiqbench.base.files import write_json
+from shiqbench.base.files import write_json, write_text
 from shiqbench.plugin.task import Primary
 from shiqbench.store.cell import mark_done
 
@@ -32,10 +33,12 @@ def cell(
     start: str | None = None,
     facts: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
+    log: Sequence[Mapping[str, float]] = (),
 ) -> Path:
-    """Write a finished cell and return its folder; ``base`` trains nothing. ``facts`` are more of its manifest.
+    """Write a finished cell and return its folder; ``base`` trains nothing.
 
-    ``config`` are the algorithm's settings, ``settings`` the task's.
+    ``config`` are the algorithm's settings, ``settings`` the task's, ``facts`` are more of its manifest, ``log`` the
+    lines of its ``train.jsonl``.
     """
     trains = name != "base"
     recipe = {
@@ -51,7 +54,9 @@ def cell(
     write_json(folder / "config.json", recipe)
     spent = {"seconds": 2.0, "budget": budget or {"updates": 10, "tokens": 1000}} if trains else {}
     write_json(folder / "manifest.json", {"model": "some model", "start": start, **spent, **(facts or {})})
-    mark_done(folder, list(folder.glob("*.json")))
+    if log:
+        write_text(folder / "train.jsonl", "".join(json.dumps(line) + "\n" for line in log))
+    mark_done(folder, list(folder.glob("*.json*")))
     return folder
 
 

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from shiqbench.plugin.record_view import RecordView
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
@@ -96,6 +98,8 @@ class Scores:
         key: If ``value`` is a column of JSON objects, the entry that is the score: a number, or a list of numbers, of
             whose count their sum is a part.
         least: Least possible value of a metric that is no share, such as 0 for a regret; None if there is none.
+        top: Value of the metric that counts as 1 where scores of several tasks are normalised, such as 0 for a regret;
+            a share has 1. None: an aggregate over tasks leaves the metric out.
     """
 
     unit: str
@@ -106,6 +110,11 @@ class Scores:
     only: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
     least: float | None = None
+    top: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.share and self.top is None:
+            object.__setattr__(self, "top", 1.0)
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,8 @@ class TaskBase(ABC):
     """Name of a primary metric -> the columns that make it; without an entry, cells are compared only by seed."""
     training_curve: ClassVar[tuple[str, str] | None] = None
     """Key of ``train.jsonl`` that reports draw over training, and its name for readers."""
+    record_view: ClassVar[RecordView] = RecordView()
+    """How a page shows its records; by default every column by its name."""
     formats: ClassVar[tuple[str, ...]] = ()
     """Formats in which ``shiqbench export`` can write its records; :meth:`export` writes them."""
 

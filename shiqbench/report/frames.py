@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import short
+from shiqbench.plugin.registry import registry
+from shiqbench.report.ledger import Ledger
 from shiqbench.store.index import read_index
 from shiqbench.store.labels import labels
 
@@ -40,6 +42,14 @@ class Frames:
 
         found = [(e.folder, name, v) for e in self.index.evaluations.values() for name, v in e.metrics.items()]
         return pd.DataFrame(found, columns=["evaluation", "metric", "value"])
+
+    def ledger(self, plugins: tuple[Path, ...] = ()) -> pd.DataFrame:
+        """What each finished cell cost and how it was tuned, see :meth:`shiqbench.report.ledger.Ledger.frame`.
+
+        Args:
+            plugins: Local plugin files, whose algorithms and tasks tell their defaults.
+        """
+        return Ledger(self.index, registry(plugins)).frame()
 
 
 def load(results: str | Path = "results", task: str | None = None) -> Frames:

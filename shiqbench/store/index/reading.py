@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -164,6 +165,10 @@ def _of_cell(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": manifest.get("seconds"),
         "budget": {k: budget[k] for k in ("updates", "tokens", "episodes") if k in budget} | _offered(manifest),
         "pass_tokens": _pass_tokens(manifest),
+        "parameters": manifest.get("parameters"),
+        "trained_parameters": manifest.get("trained_parameters"),
+        "hardware": _hardware(manifest.get("hardware") or {}),
+        "version": manifest.get("shiqbench", ""),
     }
 
 
@@ -171,6 +176,14 @@ def _offered(manifest: Mapping[str, Any]) -> dict[str, int]:
     """Number of episodes that the training could use; a task with its own policy may not tell it."""
     behaviours = (manifest.get("data") or {}).get("behaviours")
     return {"offered": sum(b["used"] for b in behaviours.values())} if behaviours else {}
+
+
+def _hardware(facts: Mapping[str, Any]) -> str:
+    """The graphics processors, or else the processor with its cores; empty if the manifest does not tell."""
+    counts = Counter(facts.get("gpus") or ())
+    if counts:
+        return ", ".join(f"{n} x {name}" for name, n in counts.items())
+    return f"{facts['cpu']}, {facts['cores']} cores" if "cpu" in facts and "cores" in facts else ""
 
 
 def _pass_tokens(manifest: Mapping[str, Any]) -> dict[str, int]:

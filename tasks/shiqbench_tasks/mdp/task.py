@@ -23,6 +23,7 @@ from shiqbench.plugin import (
     Need,
     Primary,
     Record,
+    RecordView,
     Scores,
     TaskConfig,
     student,
@@ -48,14 +49,16 @@ class MdpTask(ExactTask):
     offers: frozenset[Need] = frozenset(
         {"values", "token_q", "mismatched", "reference_returns", "behaviour_logp", "kl"}
     )
-    scores: ClassVar[Mapping[str, Scores]] = {"relative_regret": Scores("id", "relative_regret", least=0.0)}
+    scores: ClassVar[Mapping[str, Scores]] = {"relative_regret": Scores("id", "relative_regret", least=0.0, top=0.0)}
     training_curve: ClassVar[tuple[str, str] | None] = ("relative_regret", "relative regret")
+    record_view: ClassVar[RecordView] = RecordView(verdict=("relative_regret", "objective", "best_objective"))
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("objective", "objective", ".3f"),
         ("return", "return", ".3f"),
         ("kl_to_reference", "KL to ref", ".3f"),
         ("kl_to_optimum", "KL to pi*", ".2g"),
         ("value_error", "value error", ".2g"),
+        ("coverage", "coverage", ".2f"),
     )
     config: MdpConfig
 
@@ -165,6 +168,7 @@ class MdpTask(ExactTask):
 
         mdp, solution = self.mdp, self.solve()
         tensors = {} if weights is None else load_file(weights / WEIGHTS)
+        covered = {"coverage": tensors.pop("coverage")} if "coverage" in tensors else {}
         if tensors and self.config.policy == "transformer":
             from shiqbench_tasks.mdp import transformer
 
@@ -179,6 +183,7 @@ class MdpTask(ExactTask):
             "kl_to_reference": solve.divergence(mdp, logp_SNA, mdp.ref_logp_SNA),
             "kl_to_optimum": solve.divergence(mdp, logp_SNA, solution.logp_SNA),
             "value_error": solve.value_error(mdp, solution, logit_SNA),
+            **covered,
         }
         values = torch.stack(list(columns.values()), dim=-1).tolist()
         records = [

@@ -122,7 +122,7 @@ def test_half_a_policy_lies_between(by_first_words: dict[str, Entry]) -> None:
 
 def test_primary_is_what_the_configuration_says(by_first_words: dict[str, Entry]) -> None:
     task = BfclTask(BfclConfig(primary="valid"))
-    records, metrics = _evaluate(ScriptedChat(_truthful(by_first_words)), task, examples=3)
+    records, metrics = _evaluate(ScriptedChat(_truthful(by_first_words)), task, examples=10)
     primary = task.metrics(records).primary
     assert (primary.name, primary.value, primary.low, primary.high) == (
         "valid", 1.0, metrics["valid_low"], metrics["valid_high"]
@@ -375,7 +375,7 @@ def test_progress_counts_up_to_all_examples(by_first_words: dict[str, Entry]) ->
 
 def test_no_records_give_no_numbers_out_of_nothing() -> None:
     primary = BfclTask(BfclConfig()).metrics([]).primary
-    assert (primary.value, primary.low, primary.high) == (0.0, 0.0, 1.0)
+    assert (primary.value, primary.low, primary.high) == (0.0, None, None)
 
 
 def test_columns_are_metrics() -> None:
