@@ -33,7 +33,7 @@ COLUMNS = ("id", "reward", "base_reward", "win_base", "win_chosen", "k1", "k3", 
 HEAD = (
     "| algorithm | seeds | reward [95 %, prompts] | [95 %, seeds] | gained over base [95 %, prompts] "
     "| prompts better / worse than base | wins base [95 %] | wins chosen | KL k3, nats an answer [95 %] | KL k1 "
-    "| tokens | distinct-2 | updates | training s |"
+    "| tokens | unique bigrams | updates | training s |"
 )
 
 
@@ -94,7 +94,7 @@ def row(name: str, plans: Sequence[RunPlan], cells: Sequence[CellPlan], updates:
         mean(list(prompts.k3)) if trained else "-",
         f"{prompts.k1.mean():.3f}" if trained else "-",
         f"{prompts.tokens.mean():.0f}",
-        f"{sum(m['distinct_2'] for m in metrics) / len(metrics):.2f}",
+        f"{sum(m['unique_bigrams'] for m in metrics) / len(metrics):.2f}",
         updates,
         seconds,
     ]

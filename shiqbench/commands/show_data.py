@@ -74,8 +74,11 @@ def training_data(
     start = StartModel(_weights(text, results), opener=open_engine, template=section.model.template)
     task.fetch()
     task.use_model(start)
+    held_out: dict[str, int] = {}
+    for split in ("validation", "test"):
+        held_out[split] = len({e.group for e in task.episodes(split)})
     offered: list[Episode] = task.episodes("train")
-    told: Statistics = {"task": task_name, "preset": preset, "model": text}
+    told: Statistics = {"task": task_name, "preset": preset, "model": text, "held_out_groups": held_out}
     used, units, limit = offered, None, None
     if algorithm_spec.trains:
         algorithm = algorithm_spec.load()(section.algo)
@@ -148,7 +151,12 @@ def as_tables(found: Statistics) -> list[RenderableType]:
     from rich.text import Text
 
     who = [found["task"], f"preset {found['preset']}", f"tokens of {found['model']}"]
-    head = [", ".join(who), _counts(found)]
+    held_out = ", ".join(f"{split} {groups} groups" for split, groups in found["held_out_groups"].items())
+    head = [
+        ", ".join(who),
+        _counts(found),
+        f"held out: {held_out} (a group is an example; eval.examples may take fewer)",
+    ]
     if "max_tokens" in found:
         over = found["episodes_too_long"]
         refused = f"; {over} episodes are longer, training will refuse them" if over else ""

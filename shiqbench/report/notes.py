@@ -30,6 +30,7 @@ def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
         found.append(f"REDUCED setting: smaller or easier than the task's full one, not comparable with it{which}")
     found += _not_finite(block)
     found += _left_out(block)
+    found += _seen(block.rows)
     found += _seeds(block.rows)
     found += _intervals(block)
     found += _of_task(block, known)
@@ -71,6 +72,16 @@ def _of_task(block: Block, known: KnownTask) -> list[str]:
         for note in known.notes(block.values, r.evaluations[0].metrics):
             by_note.setdefault(note, []).append(r)
     return [f"{n} ({_names(rows)})" if len(rows) < len(block.rows) else n for n, rows in by_note.items()]
+
+
+def _seen(rows: Iterable[Row]) -> list[str]:
+    """Rows whose training ended before it had used all its data."""
+    found = []
+    for r in rows:
+        used, offered = r.spent("episodes"), r.spent("offered")
+        if used is not None and offered is not None and used < offered:
+            found.append(f"{r.name} {used:.0f} of {offered:.0f}")
+    return [f"trained on a part of the data, episodes at most: {', '.join(found)}"] if found else []
 
 
 def _schemas(rows: Iterable[Row]) -> list[str]:

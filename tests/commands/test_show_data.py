@@ -32,6 +32,7 @@ def toy(tiny_model: Path, algo: str | None = None, *assignments: str) -> dict[st
 def test_what_the_toy_task_holds(tiny_model: Path) -> None:
     found = toy(tiny_model)
     assert (found["episodes"], found["used"], found["groups"], found["groups_with_mixed_returns"]) == (24, 24, 8, 8)
+    assert found["held_out_groups"] == {"validation": 8, "test": 8}
     assert found["return"] == {"mean": 0.5, "median": 0.5, "min": 0.0, "max": 1.0}
     assert {name: (b["episodes"], b["return"]["mean"]) for name, b in found["behaviours"].items()} == {
         "bad": (8, 0.5),

@@ -164,6 +164,24 @@ def another_objective(results: Path) -> None:
         evaluation(of, SCORES)
 
 
+def a_part_of_the_data(results: Path) -> None:
+    spent = {"updates": 10, "tokens": 1000}
+    facts = {"data": {"behaviours": {"good": {"used": 60}, "bad": {"used": 34}}}}
+    for name, episodes in (("sft", 8), ("dpo", 94)):
+        evaluation(cell(results, name, budget={**spent, "episodes": episodes}, facts=facts), SCORES)
+
+
+def seeds_that_are_equal(results: Path) -> None:
+    for name in ("sft", "dpo"):
+        for seed in range(3):
+            evaluation(cell(results, name, seed, task="theirs"), SCORES, task="theirs", metric="wins")
+
+
+def a_note_on_one_row(results: Path) -> None:
+    rows(results, "sft", metrics={"seeds": 12.0, "seeds_without_gain": 2.0})
+    rows(results, "dpo", metrics={"seeds": 12.0, "seeds_without_gain": 0.0})
+
+
 def metrics_of_another_version(results: Path) -> None:
     for name in ("sft", "dpo"):
         of = cell(results, name, task="ultrafeedback")
@@ -198,6 +216,9 @@ def metrics_of_another_version(results: Path) -> None:
         (cells_of_two_schemas, "cells of different versions of shiqbench, by their schema (1: sft; 2: dpo)"),
         (another_objective, "another objective than the measured one: sft (algo.beta = 0.1, task.beta = 0.5)"),
         (one_algorithm, "not in the learning curves: sft seed 0: train.jsonl is missing"),
+        (a_part_of_the_data, "trained on a part of the data, episodes at most: sft 8 of 94"),
+        (seeds_that_are_equal, "over examples, 3 equal seeds count once"),
+        (a_note_on_one_row, "they have no relative regret and are in no mean of it (sft)"),
         (metrics_of_another_version, "ultrafeedback has no notes on these metrics"),
     ],
 )

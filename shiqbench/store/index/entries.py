@@ -39,7 +39,7 @@ class CellEntry:
         model: Model as the user typed it.
         start: Label of the cell from which training starts.
         seconds: Training time; None without training.
-        budget: ``updates`` and ``tokens`` of the training.
+        budget: ``updates``, ``tokens`` and ``episodes`` of the training; ``offered`` episodes that it could use.
         pass_tokens: Tokens of the training by kind of pass: policy, mismatched, reference, rollouts.
         parameters: Number of the model's parameters; None if the manifest does not tell.
         trained_parameters: Number of those that are trained; None like ``parameters``.

@@ -163,13 +163,19 @@ def _of_cell(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "model": manifest["model"],
         "start": manifest.get("start"),
         "seconds": manifest.get("seconds"),
-        "budget": {k: budget[k] for k in ("updates", "tokens") if k in budget},
+        "budget": {k: budget[k] for k in ("updates", "tokens", "episodes") if k in budget} | _offered(manifest),
         "pass_tokens": _pass_tokens(manifest),
         "parameters": manifest.get("parameters"),
         "trained_parameters": manifest.get("trained_parameters"),
         "hardware": _hardware(manifest.get("hardware") or {}),
         "version": manifest.get("shiqbench", ""),
     }
+
+
+def _offered(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Number of episodes that the training could use; a task with its own policy may not tell it."""
+    behaviours = (manifest.get("data") or {}).get("behaviours")
+    return {"offered": sum(b["used"] for b in behaviours.values())} if behaviours else {}
 
 
 def _hardware(facts: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,8 @@ def summarise(records: Sequence[Record]) -> dict[str, float]:
 def _over_repeats(records: Sequence[Record], repeats: Sequence[int]) -> dict[str, float]:
     """Metrics of k repeats in addition to the mean: its interval over repeats, pass@k and pass^k.
 
+    Smaller numbers of tries, 1, 2, 4, ..., are in ``pass_at_1``, ``pass_all_1``, ...
+
     The interval over scenarios shows how the mean would change with other scenarios. The interval over repeats shows
     how it would change with other seeds on the same scenarios: Student's, on the means of the repeats. Sets of repeats
     with a crash are in neither pass@k nor pass^k; ``pass_sets`` counts the others.
@@ -127,14 +130,32 @@ def _over_repeats(records: Sequence[Record], repeats: Sequence[int]) -> dict[str
         valid[r["scenario"], r["category"]].append(bool(r["valid"]))
     whole_sets = {key: found for key, found in valid.items() if len(found) == len(repeats)}
     values["pass_sets"] = float(len(whole_sets))
-    for metric, passed in (("pass_at_k", any), ("pass_all_k", all)):
-        successes: dict[int, float] = defaultdict(float)
-        trials: dict[int, float] = defaultdict(float)
-        for (scenario, _), found in whole_sets.items():
-            successes[scenario] += passed(found)
-            trials[scenario] += 1
-        values |= _share(metric, list(successes.values()), list(trials.values()))
+    n, smaller = len(repeats), [2**i for i in range(10) if 2**i < len(repeats)]
+    for k, name in [*((k, str(k)) for k in smaller), (n, "k")]:
+        for metric, passed in ((f"pass_at_{name}", pass_at), (f"pass_all_{name}", pass_all)):
+            successes: dict[int, float] = defaultdict(float)
+            trials: dict[int, float] = defaultdict(float)
+            for (scenario, _), found in whole_sets.items():
+                successes[scenario] += passed(n, sum(found), k)
+                trials[scenario] += 1
+            values |= _share(metric, list(successes.values()), list(trials.values()))
     return values
+
+
+def pass_at(n: int, right: int, k: int) -> float:
+    """Unbiased estimate, from ``n`` repeats, of the chance that one of k is right.
+
+    Source: M. Chen et al. (2021), arXiv 2107.03374, equation 1.
+    """
+    return 1 - math.comb(n - right, k) / math.comb(n, k)
+
+
+def pass_all(n: int, right: int, k: int) -> float:
+    """Unbiased estimate, from ``n`` repeats, of the chance that all of k are right.
+
+    Source: S. Yao et al. (2024), arXiv 2406.12045, section 4.
+    """
+    return math.comb(right, k) / math.comb(n, k)
 
 
 def _number(row: Record, key: str) -> float:

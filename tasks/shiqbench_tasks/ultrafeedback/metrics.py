@@ -36,7 +36,7 @@ def summarise(records: Sequence[Record]) -> dict[str, float]:
         "words_per_answer": fmean(len(r["answer"].split()) for r in answered),
         "empty_answers": float(sum(not r["answer"].strip() for r in answered)),
         "distinct_1": distinct([r["answer"] for r in answered], 1),
-        "distinct_2": distinct([r["answer"] for r in answered], 2),
+        "unique_bigrams": distinct([r["answer"] for r in answered], 2),
         "length_correlation": correlation([r["tokens"] for r in answered], [r["reward"] for r in answered]),
         "prompts": float(len({r["id"] for r in answered})),
         **{f"stop_{stop}": float(stops[stop]) for stop in StopReason if stop != StopReason.STEP_LIMIT},
@@ -95,7 +95,11 @@ def _reward_model(records: Sequence[Record]) -> dict[str, float]:
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
-    """Different word n-grams over all word n-grams of all texts; 0 where there is none. It falls with the length."""
+    """Different word n-grams over all word n-grams of all texts; 0 where there is none.
+
+    It falls with the length and with the number of texts. For n = 1 it is the distinct-1 of J. Li et al. (2016), arXiv
+    1510.03055; their distinct-2 divides by words, so bigrams have another name here.
+    """
     grams = [tuple(words[i : i + n]) for words in map(str.split, texts) for i in range(len(words) - n + 1)]
     return len(set(grams)) / len(grams) if grams else 0.0
 

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin import StartModel
     from shiqbench_tasks.ultrafeedback.data import Data, Prompt
 
+FAR = 1.0  # nats a token; farther away, k3 has a heavy tail
 STANDING = tuple(f"held_out_{f.name}" for f in fields(HeldOut))
 
 
@@ -73,7 +74,7 @@ class UltraFeedbackTask(Task):
         ("win_chosen", "wins chosen", ".2f"),
         ("kl_k3", "KL nats", ".3g"),
         ("tokens_per_answer", "tokens", ".0f"),
-        ("distinct_2", "distinct-2", ".2f"),
+        ("unique_bigrams", "unique bigrams", ".2f"),
         ("reward_accuracy", "reward model's accuracy", ".3f"),
         ("reward_accuracy_low", "low", ".3f"),
         ("reward_accuracy_high", "high", ".3f"),
@@ -262,12 +263,22 @@ class UltraFeedbackTask(Task):
         )
         if metrics["reward_meaningless"]:
             worth += "; no better than chance: every reward and win rate here is MEANINGLESS"
+        elif low <= longer:
+            worth += "; not shown to be better than preferring the LONGER answer: a reward here may be a length"
+        answers = sum(metrics.get(f"stop_{stop}", 0.0) for stop in StopReason if stop != StopReason.CONTEXT_LIMIT)
+        cut = metrics.get("stop_token_limit", 0.0)
+        limits = [f"{cut:.0f} of {answers:.0f} answers are cut at eval.max_tokens"] if cut else []
+        if metrics.get("kl_k3_per_token", 0.0) > FAR:
+            limits.append(
+                f"KL k3 is {metrics['kl_k3_per_token']:.2g} nats a token: above {FAR:g} its 95 % interval holds the "
+                "truth in 73 to 90 of 100 cases; kl_k1 has no such tail"
+            )
         silent = [
             f"judge: {metrics[name]:.0f} comparisons with {opponent} have no opinion and are in no win rate"
             for opponent in judging.OPPONENTS
             if metrics.get(name := f"judge_{opponent}_failed")
         ]
-        return [worth, *silent]
+        return [worth, *limits, *silent]
 
 
 def _sampled(record: Record, asked: Prompt, renderer: Renderer) -> TokenSequence:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import combinations
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import split_scenarios
 from shiqbench_tasks.bfcl_v3.guards import time_limit
 from shiqbench_tasks.bfcl_v3.loop import Dialogue
-from shiqbench_tasks.bfcl_v3.metrics import summarise
+from shiqbench_tasks.bfcl_v3.metrics import pass_all, pass_at, summarise
 from shiqbench_tasks.bfcl_v3.playing import WAVES_PER_SEED
 from shiqbench_tasks.bfcl_v3.scoring import Scorecard
 from shiqbench_tasks.bfcl_v3.task import BfclTask
@@ -121,7 +122,7 @@ def test_half_a_policy_lies_between(by_first_words: dict[str, Entry]) -> None:
 
 def test_primary_is_what_the_configuration_says(by_first_words: dict[str, Entry]) -> None:
     task = BfclTask(BfclConfig(primary="valid"))
-    records, metrics = _evaluate(ScriptedChat(_truthful(by_first_words)), task, examples=3)
+    records, metrics = _evaluate(ScriptedChat(_truthful(by_first_words)), task, examples=10)
     primary = task.metrics(records).primary
     assert (primary.name, primary.value, primary.low, primary.high) == (
         "valid", 1.0, metrics["valid_low"], metrics["valid_high"]
@@ -209,11 +210,22 @@ def test_repeats_have_a_mean_two_intervals_and_pass_at_k(by_first_words: dict[st
     assert metrics["pass_all_k"] == shares[0]
     assert metrics["pass_all_k_low"] < shares[0] < metrics["pass_all_k_high"] < metrics["pass_at_k_high"]
     assert (metrics["pass_sets"], metrics["pass_sets_left_out"]) == (50, 0)
+    assert metrics["pass_at_1"] == pytest.approx(metrics["valid"])
+    assert metrics["valid"] < metrics["pass_at_2"] < metrics["pass_at_k"]
     half = stats.t.ppf(0.975, 2) * stdev(shares) / 3**0.5
     assert metrics["valid_repeats_sd"] == pytest.approx(stdev(shares))
     assert metrics["valid_repeats_low"] == pytest.approx(max(0, fmean(shares) - half))
     assert metrics["valid_repeats_high"] == pytest.approx(min(1, fmean(shares) + half))
     assert {(r["repeat"], r["seed"]) for r in records} == {(0, 0), (1, 1), (2, 2)}
+
+
+@pytest.mark.parametrize(("n", "right"), [(4, 0), (4, 1), (5, 3), (5, 5)])
+def test_fewer_tries_are_estimated_from_every_choice_of_repeats(n: int, right: int) -> None:
+    outcomes = [i < right for i in range(n)]
+    for k in range(1, n + 1):
+        tries = list(combinations(outcomes, k))
+        assert pass_at(n, right, k) == pytest.approx(fmean(any(t) for t in tries))
+        assert pass_all(n, right, k) == pytest.approx(fmean(all(t) for t in tries))
 
 
 def test_sets_with_a_crashed_repeat_are_counted(by_first_words: dict[str, Entry]) -> None:
@@ -363,7 +375,7 @@ def test_progress_counts_up_to_all_examples(by_first_words: dict[str, Entry]) ->
 
 def test_no_records_give_no_numbers_out_of_nothing() -> None:
     primary = BfclTask(BfclConfig()).metrics([]).primary
-    assert (primary.value, primary.low, primary.high) == (0.0, 0.0, 1.0)
+    assert (primary.value, primary.low, primary.high) == (0.0, None, None)
 
 
 def test_columns_are_metrics() -> None:

@@ -77,7 +77,7 @@ def test_dpo_from_a_folder_to_metrics(data: Path, tiny_model: Path, results: Pat
     found = carry_out("dpo", data, tiny_model, results)
     values = found.metrics
     assert found.primary["name"] == "reward"
-    assert found.primary["low"] <= found.primary["value"] <= found.primary["high"]
+    assert found.primary["low"] is None  # of 8 prompts
     rows = records(found)
     assert len(rows) == values["prompts"] == 8
     assert list(rows["reward"]) == [len(a.split()) for a in rows["answer"]]
@@ -103,7 +103,7 @@ def test_the_base_is_no_distance_from_itself_and_beats_itself_half_the_time(
     data: Path, tiny_model: Path, results: Path
 ) -> None:
     values = carry_out("base", data, tiny_model, results).metrics
-    assert values["kl_k1"] == values["kl_k3"] == values["kl_k1_high"] == 0
+    assert values["kl_k1"] == values["kl_k3"] == 0
     assert values["win_base"] == 0.5
     assert values["reward_gain"] == 0
     assert "reward_per_nat" not in values
@@ -335,9 +335,36 @@ def test_a_reward_model_that_may_be_guessing_is_said_to_be_meaningless(right: in
     values = summarise([example(i, held_out_right=right) for i in range(4)])
     assert values["reward_meaningless"] == meaningless
     task = UltraFeedbackTask(UltraFeedbackConfig(data="x"))
-    (line,) = task.notes(values)
+    line = task.notes(values)[0]
     assert f"accuracy {right / 100:.3f} [" in line
     assert ("MEANINGLESS" in line) == meaningless
+
+
+@pytest.mark.parametrize(
+    ("right", "longer", "pairs", "flagged"), [(9, 9, 9, True), (90, 55, 100, False), (64, 60, 100, True)]
+)
+def test_a_reward_model_that_may_only_like_length_is_flagged(
+    right: int, longer: int, pairs: int, flagged: bool
+) -> None:
+    values = summarise(
+        [example(i, held_out_right=right, held_out_longer=longer, held_out_pairs=pairs) for i in range(4)]
+    )
+    line = UltraFeedbackTask(UltraFeedbackConfig(data="x")).notes(values)[0]
+    assert ("LONGER" in line) == flagged
+    assert "MEANINGLESS" not in line
+
+
+def test_answers_that_are_cut_and_a_far_policy_are_said() -> None:
+    said = UltraFeedbackTask(UltraFeedbackConfig(data="x")).notes
+    values = summarise([example(i, stop="token_limit" if i < 3 else "finished") for i in range(10)])
+    assert "3 of 10 answers are cut at eval.max_tokens" in said(values)
+    assert not any("KL k3" in n for n in said({**values, "kl_k3_per_token": 0.9}))
+    assert any(n.startswith("KL k3 is 1.2 nats a token: above 1") for n in said({**values, "kl_k3_per_token": 1.2}))
+
+
+def test_the_reward_per_nat_has_the_interval_of_a_ratio() -> None:
+    values = summarise([example(i, reward=1.0 + 0.1 * i, k3=2.0 + (i % 3), reference="base") for i in range(12)])
+    assert values["reward_per_nat_low"] < values["reward_per_nat"] < values["reward_per_nat_high"]
 
 
 def test_the_same_text_is_a_tie_whatever_rounding_says() -> None:
