@@ -47,7 +47,7 @@ class MdpTask(ExactTask):
     """MDPs small enough to solve exactly; the policy is a table of logits, or a tiny transformer."""
 
     offers: frozenset[Need] = frozenset(
-        {"values", "token_q", "mismatched", "reference_returns", "behaviour_logp", "kl"}
+        {"values", "token_q", "mismatched", "turns", "reference_returns", "behaviour_logp", "kl"}
     )
     scores: ClassVar[Mapping[str, Scores]] = {"relative_regret": Scores("id", "relative_regret", least=0.0, top=0.0)}
     training_curve: ClassVar[tuple[str, str] | None] = ("relative_regret", "relative regret")
