@@ -169,6 +169,8 @@ class MdpTask(ExactTask):
         mdp, solution = self.mdp, self.solve()
         tensors = {} if weights is None else load_file(weights / WEIGHTS)
         covered = {"coverage": tensors.pop("coverage")} if "coverage" in tensors else {}
+        if weights is None:  # no data were used
+            covered = {"coverage": solution.value_SN.new_zeros(len(solution.value_SN))}
         if tensors and self.config.policy == "transformer":
             from shiqbench_tasks.mdp import transformer
 
