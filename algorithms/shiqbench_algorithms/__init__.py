@@ -32,6 +32,13 @@ def shiqbench_register_algorithms() -> list[AlgorithmSpec]:
             config="shiqbench_algorithms.dpo:DpoConfig",
         ),
         AlgorithmSpec(
+            name="dmpo",
+            version="1",
+            summary="multi-turn DPO: log-ratios are discounted by turn and normalised by the number of turns",
+            target="shiqbench_algorithms.dmpo:Dmpo",
+            config="shiqbench_algorithms.dmpo:DmpoConfig",
+        ),
+        AlgorithmSpec(
             name="shiq",
             version="1",
             summary="Q-learning on the logits: off-policy, per token, multi-turn",

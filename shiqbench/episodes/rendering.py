@@ -53,12 +53,14 @@ class Rendered:
         sequences: The forward passes.
         rewards: One reward per action token.
         behaviour_logp: One log-probability per action token; None if an action message has none.
+        turns: Number of the action message of each action token, from 0; None if there is only one.
     """
 
     episode: Episode
     sequences: tuple[TokenSequence, ...]
     rewards: tuple[float, ...]
     behaviour_logp: tuple[float, ...] | None
+    turns: tuple[int, ...] | None = None
 
     @property
     def tokens(self) -> int:
@@ -199,7 +201,10 @@ class Renderer:
                 sequences, owners = [TokenSequence(tuple(ids), tuple(positions))], [owner[p] for p in positions]
             else:
                 sequences, owners = self._per_turn(episode, acting)
-        return Rendered(episode, tuple(sequences), _rewards(episode, owners), _behaviour_logp(episode, acting, owners))
+        turns = tuple(acting.index(owner) for owner in owners)
+        return Rendered(
+            episode, tuple(sequences), _rewards(episode, owners), _behaviour_logp(episode, acting, owners), turns
+        )
 
     def _per_turn(self, episode: Episode, acting: list[int]) -> tuple[list[TokenSequence], list[int]]:
         """Return one sequence per assistant turn, for templates that rewrite history."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=AlgorithmConfig, covariant=True)  # an algorithm only reads its configuration
 Unit = Literal["episode", "pair", "group"]
-Need = Literal["values", "token_q", "mismatched", "best", "reference_returns", "behaviour_logp", "kl"]
+Need = Literal["values", "token_q", "mismatched", "best", "turns", "reference_returns", "behaviour_logp", "kl"]
 
 
 @dataclass(frozen=True)

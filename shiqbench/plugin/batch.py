@@ -61,6 +61,7 @@ class Batch:
         mismatched_E: Mean log-ratio of the update's completions on each other's prompts, the same for every row
             of an update, without gradient; present if ``mismatched`` is needed.
         best_E: True where no episode of the row's group has a higher return; present if ``best`` is needed.
+        turn_EA: Number of the model's message that each action token is in, from 0; present if ``turns`` is needed.
         reference_return_EK: Returns of K completions of the row's prompt that the reference sampled, NaN
             where there are fewer; present if ``reference_returns`` is needed.
         progress: Share of the training budget that is spent before this update, from 0 to less than 1: updates done
@@ -81,6 +82,7 @@ class Batch:
     kl_EA: Tensor | None = None
     mismatched_E: Tensor | None = None
     best_E: Tensor | None = None
+    turn_EA: Tensor | None = None
     reference_return_EK: Tensor | None = None
     progress: float = 0.0
 

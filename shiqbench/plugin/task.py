@@ -270,7 +270,7 @@ class Task(TaskBase):
 
     def provides(self) -> frozenset[Need]:
         """The needs that its data meet, and those that every language model in training meets."""
-        return self.offers | {"values", "token_q", "mismatched", "best"}
+        return self.offers | {"values", "token_q", "mismatched", "best", "turns"}
 
     def use_model(self, model: StartModel) -> None:
         """Take note of the model. Called before anything is written, and again before the episodes are made.

@@ -27,6 +27,7 @@ FIELDS: dict[str, str] = {
     "token_q": "token_q",
     "mismatched": "mismatched_E",
     "best": "best_E",
+    "turns": "turn_EA",
     "reference_returns": "reference_return_EK",
     "behaviour_logp": "behaviour_logp_EA",
     "kl": "kl_EA",
@@ -115,6 +116,8 @@ def _needed(
             found[name] = -rand(rows, columns).exp()
         elif name == "mismatched_E":
             found[name] = here * rand(1).exp().expand(rows)
+        elif name == "turn_EA":
+            found[name] = (rand(rows, columns) > 0).cumsum(-1)
         elif name == "best_E":
             found[name] = torch.arange(rows) % 2 == 0
         elif name == "token_q":

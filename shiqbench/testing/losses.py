@@ -163,7 +163,7 @@ def _moves(report: ContractReport, algorithm: AnyAlgorithm, field: str, seed: in
             return x
         if x.dtype == torch.bool:
             return ~x
-        return x + 3 * torch.rand(x.shape, dtype=torch.float64, generator=generator).to(x)
+        return x + (3 * torch.rand(x.shape, dtype=torch.float64, generator=generator)).to(x)
 
     before, after = loss_of(report, algorithm, batch), loss_of(report, algorithm, changed(batch, move))
     return not torch.equal(before.numerator_U, after.numerator_U)

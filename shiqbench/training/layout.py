@@ -71,6 +71,7 @@ def make_batch(
         token_q=token_q,
         mismatched_E=like.new_full((len(members),), mismatched) if mismatched is not None else None,
         best_E=torch.tensor(best, device=like.device) if len(best) == len(members) else None,
+        turn_EA=pad([torch.tensor(r.turns or (0,) * r.actions) for _, r in members]),
         reference_return_EK=_reference_returns([r for _, r in members], like),
         progress=progress,
     )

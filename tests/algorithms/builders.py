@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from shiqbench_algorithms.copg import Copg, CopgConfig
+from shiqbench_algorithms.dmpo import Dmpo, DmpoConfig
 from shiqbench_algorithms.dpo import Dpo, DpoConfig
 from shiqbench_algorithms.dqo import Dqo, DqoConfig
 from shiqbench_algorithms.dro import Dro, DroConfig
@@ -37,6 +38,8 @@ SIX = (7, 3, 5, 1, 2, 4)
 FAMILY: dict[str, Any] = {
     "sft": Sft(SftConfig()),
     "dpo": Dpo(DpoConfig(beta=0.3)),
+    "dmpo": Dmpo(DmpoConfig(beta=0.3, gamma=0.7)),
+    "dmpo whole": Dmpo(DmpoConfig(beta=0.3, gamma=1)),
     "shiq": Shiq(ShiqConfig(beta=0.3)),
     "ipo": Ipo(IpoConfig(beta=0.3)),
     "ipo sums": Ipo(IpoConfig(beta=0.3, length_average=False)),
@@ -118,6 +121,7 @@ def full(algorithm: Any, **settings: Any) -> Batch:
         kl_EA=rand().abs().requires_grad_(),
         mismatched_E=torch.full((e,), 0.17, dtype=torch.float64),
         best_E=best,
+        turn_EA=torch.arange(b.valid_EA.shape[1]).expand(e, -1) // 2,  # a turn has two tokens, the last may have one
         reference_return_EK=references,
     )
 

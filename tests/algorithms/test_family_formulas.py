@@ -32,6 +32,16 @@ def dpo(unit: list[Row], c: Any) -> tuple[float, float]:
     return -math.log(sigmoid(c.beta * (unit[0].h - unit[1].h))), 1
 
 
+def dmpo(unit: list[Row], c: Any) -> tuple[float, float]:
+    def discounted(x: Row) -> float:
+        """The mean over turns, by weight gamma^k, of the log-ratio of all turns up to k."""
+        turns = [sum(x.rho[k : k + 2]) for k in range(0, x.n, 2)]
+        total = sum(c.gamma**k * sum(turns[: k + 1]) for k in range(len(turns)))
+        return float(total / sum(c.gamma**k for k in range(len(turns))))
+
+    return -math.log(sigmoid(c.beta * (discounted(unit[0]) - discounted(unit[1])))), 1
+
+
 def shiq(unit: list[Row], c: Any) -> tuple[float, float]:
     (x,) = unit
     total = 0.0
@@ -132,7 +142,8 @@ def ilql(unit: list[Row], c: Any) -> tuple[float, float]:
 
 
 FORMULAS: dict[str, Formula] = {
-    f.__name__: f for f in (sft, dpo, shiq, ipo, kto, dro, copg, rebel, qrpo, reinforce, tbrm, reval, oreo, dqo, ilql)
+    f.__name__: f
+    for f in (sft, dpo, dmpo, shiq, ipo, kto, dro, copg, rebel, qrpo, reinforce, tbrm, reval, oreo, dqo, ilql)
 }
 
 
@@ -157,6 +168,8 @@ def test_the_loss_is_its_formula(name: str) -> None:
 # What each loss is before training, in terms of the rewards alone (h = 0 and v = v_ref there).
 AT_REFERENCE: dict[str, Callable[[list[Row], Any], float]] = {
     "dpo": lambda u, c: math.log(2),
+    "dmpo": lambda u, c: math.log(2),
+    "dmpo whole": lambda u, c: math.log(2),
     "ipo": lambda u, c: 1 / (4 * c.beta**2),
     "ipo sums": lambda u, c: 1 / (4 * c.beta**2),
     "shiq": lambda u, c: sum(sum(u[0].r[t:]) ** 2 for t in range(u[0].n)) / u[0].n,

@@ -136,6 +136,7 @@ FIELDS = {
     "token_q": "token_q",
     "mismatched": "mismatched_E",
     "best": "best_E",
+    "turns": "turn_EA",
     "reference_returns": "reference_return_EK",
     "behaviour_logp": "behaviour_logp_EA",
     "kl": "kl_EA",
@@ -143,6 +144,8 @@ FIELDS = {
 NEEDS = {
     "kto": {"mismatched"},
     "kto best": {"mismatched", "best"},
+    "dmpo": {"turns"},
+    "dmpo whole": {"turns"},
     "dro": {"values"},
     "qrpo": {"reference_returns"},
     "qrpo inclusive": {"reference_returns"},
@@ -178,7 +181,7 @@ def test_claims_units_and_what_is_sampled() -> None:
     assert type(shiq)(type(shiq.config)(beta=0.3, gamma=0.9)).temperature == 0.3  # of the discounted objective
     sizes = {name: a.group_size for name, a in FAMILY.items() if a.unit == "group"}
     assert sizes == {"copg": 2, "copg of 3": 3, "rebel": 2, "reinforce": 2, "reinforce of 3": 3}
-    assert {n for n, a in FAMILY.items() if a.unit == "pair"} == {"dpo", "ipo", "ipo sums"}
+    assert {n for n, a in FAMILY.items() if a.unit == "pair"} == {"dpo", "dmpo", "dmpo whole", "ipo", "ipo sums"}
     ilql = FAMILY["ilql"]
     assert (ilql.sampling_q_weight, ilql.target_rate) == (1.0, 0.005)
     assert {n for n, a in FAMILY.items() if a.sampling_q_weight or a.target_rate} == {"ilql"}

@@ -46,6 +46,7 @@ def test_action_tokens_are_content_and_end_of_turn(renderer: Renderer) -> None:
     rendered = renderer.render(TWO_TURNS)
     assert action_text(renderer, TWO_TURNS) == ["yes<|im_end|>no<|im_end|>"]
     assert rendered.rewards == (0.0, 0.0, 0.0, 0.25, 0.0, 0.0, -0.5)
+    assert rendered.turns == (0, 0, 0, 0, 1, 1, 1)
     assert sum(rendered.rewards) == TWO_TURNS.total_reward
 
 

@@ -36,6 +36,11 @@ def batch(rows: list[Rendered], dtype: torch.dtype = torch.float64, heads: bool 
     return make_batch([EpisodeUnit((i,)) for i in range(len(rows))], rows, found, found, z)
 
 
+def test_turns_of_the_tokens() -> None:
+    talk = replace(row(3), turns=(0, 0, 1))
+    assert batch([row(2), talk]).turn_EA.tolist() == [[0, 0, 0], [0, 0, 1]]
+
+
 def test_rows_are_left_aligned_in_the_dtype_of_the_policy() -> None:
     found = batch([row(2), row(3)])
     assert found.valid_EA.tolist() == [[True, True, False], [True, True, True]]

@@ -156,7 +156,7 @@ def _render(data_set: data.Trajectories, s: int, actions: int, completions: list
         chosen, rewards, logp = (tuple(x[:n]) for x in row)
         episode = Episode(f"{s}/{e}", str(s), "offline", (), meta={REFERENCE_RETURNS: completions})
         sequence = TokenSequence((actions, *chosen), tuple(range(1, n + 1)))
-        found.append(Rendered(episode, (sequence,), rewards, logp))
+        found.append(Rendered(episode, (sequence,), rewards, logp, tuple(range(n))))
     return found
 
 

@@ -165,6 +165,7 @@ class Tables:
             value_EA=None if self.value_SN is None else rows.look_up(self.value_SN, rows.state_RH),
             token_q=self._token_q(rows),
             kl_EA=rows.look_up(self._kl(lse_SN), rows.state_RH) if "kl" in self.needs else None,
+            turn_EA=torch.arange(logit_RH.shape[1]).expand_as(logit_RH),
             reference_return_EK=self._completions(rows, completions_SK),
             progress=progress,
         )

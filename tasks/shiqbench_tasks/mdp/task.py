@@ -47,7 +47,7 @@ class MdpTask(ExactTask):
     """MDPs small enough to solve exactly; the policy is a table of logits, or a tiny transformer."""
 
     offers: frozenset[Need] = frozenset(
-        {"values", "token_q", "mismatched", "reference_returns", "behaviour_logp", "kl"}
+        {"values", "token_q", "mismatched", "turns", "reference_returns", "behaviour_logp", "kl"}
     )
     scores: ClassVar[Mapping[str, Scores]] = {"relative_regret": Scores("id", "relative_regret", least=0.0, top=0.0)}
     training_curve: ClassVar[tuple[str, str] | None] = ("relative_regret", "relative regret")
@@ -169,6 +169,8 @@ class MdpTask(ExactTask):
         mdp, solution = self.mdp, self.solve()
         tensors = {} if weights is None else load_file(weights / WEIGHTS)
         covered = {"coverage": tensors.pop("coverage")} if "coverage" in tensors else {}
+        if weights is None:  # no data were used
+            covered = {"coverage": solution.value_SN.new_zeros(len(solution.value_SN))}
         if tensors and self.config.policy == "transformer":
             from shiqbench_tasks.mdp import transformer
 
