@@ -28,6 +28,7 @@ def cell(
     model: dict[str, Any] | None = None,
     budget: dict[str, int] | None = None,
     start: str | None = None,
+    train: dict[str, Any] | None = None,
     facts: dict[str, Any] | None = None,
 ) -> Path:
     """Write a finished cell and return its folder; ``base`` trains nothing. ``facts`` are more of its manifest."""
@@ -37,7 +38,7 @@ def cell(
         "algorithm": {"name": name, "version": "1", "config": config or {}},
         "task": {"name": task, "version": "1", "config": {}, "data": data or {}},
         "model": model or UNTRAINED,
-        "train": {"lr": 1e-3} if trains else None,
+        "train": (train or {"lr": 1e-3}) if trains else None,
         "seed": seed if trains else None,
         "plugins": {},
     }

@@ -64,6 +64,8 @@ def make_blocks(
         tried = [e for e in found if ledger.is_trial(e)]
         compared = {e.cell.recipe.key for e in found if e not in tried}
         rest = [e for e in found if e.cell.recipe.key in compared]
+        if tried and all(e.cell.seed is None for e in rest):
+            tried, rest = found, []
         blocks += [replace(_block(e, known, book, names), trials=e is tried) for e in (rest, tried) if e]
     blocks.sort(key=lambda b: (b.task, b.trials, b.split != "test", b.split, b.engine, b.setting))
     for block in blocks:
