@@ -62,7 +62,7 @@ def make_blocks(
     blocks = []
     for found in by_setting.values():
         tried = [e for e in found if ledger.is_trial(e)]
-        compared = {e.cell.recipe.key for e in found if e not in tried}
+        compared = {e.cell.recipe.key for e in found if not ledger.is_trial(e)}
         rest = [e for e in found if e.cell.recipe.key in compared]
         if tried and all(e.cell.seed is None for e in rest):
             tried, rest = found, []

@@ -54,7 +54,7 @@ def test_more_trials_withhold_better(tmp_path: Path) -> None:
     trials = [({"algo.beta": b}, cell(tmp_path, "dpo", 9, config={"beta": b})) for b in (0.1, 0.2, 0.3, 0.4)]
     tuned(tmp_path, "dpo", trials, best=1)
     block = two_rows(tmp_path, config={"beta": 0.2})
-    assert "UNEQUAL tuning: dpo 4 trials, sft none" in block.above
+    assert "UNEQUAL tuning: dpo: 4 trials; sft: none" in block.above
     assert block.withheld == "tuning of the rows differ"
 
 
