@@ -26,8 +26,8 @@ class Frames:
         evaluations: One row per evaluation: ``evaluation`` (folder), ``cell`` (folder), ``task`` (evaluated),
             ``split``, ``engine``, ``setting``, ``algorithm``, ``differs_in``, ``row`` (equal for the seeds of one
             recipe), ``seed``, ``start``, ``update`` (of a checkpoint; NA for final weights), ``metric``, ``value``,
-            ``low``, ``high``, ``higher_is_better``, ``reduced``, ``updates``, ``tokens``, ``train_seconds``,
-            ``eval_seconds``.
+            ``low``, ``high`` (NaN without an interval), ``higher_is_better``, ``reduced``, ``updates``, ``tokens``,
+            ``train_seconds``, ``eval_seconds``.
         unfinished: One row per folder without a result: ``folder``, ``cause``, ``what``.
         index: Index that the frames are made from.
     """
@@ -76,7 +76,7 @@ def load(results: str | Path = "results", task: str | None = None) -> Frames:
         )  # fmt: skip
         for name, value in zip(_COLUMNS, row, strict=True):
             columns[name].append(value)
-    whole = dict.fromkeys(("seed", "update", "updates", "tokens"), "Int64")
+    whole = dict.fromkeys(("seed", "update", "updates", "tokens"), "Int64") | dict.fromkeys(("low", "high"), "float64")
     evaluations = pd.DataFrame(columns).astype(whole)
     unfinished = [(u.folder, u.cause, u.what) for u in index.unfinished]
     return Frames(evaluations, pd.DataFrame(unfinished, columns=["folder", "cause", "what"]), index)

@@ -32,13 +32,13 @@ def names_of(index: Index) -> dict[str, Name]:
     Recipes are told apart within the task that they train on; if a setting evaluates those of several tasks, the task
     is part of the label. What a table's own setting tells of the task is not.
     """
-    final = [e for e in index.evaluations.values() if e.update is None]
-    started_from = {short(e.cell.recipe.value["model"].get("cell", "")) for e in final}
-    is_start = {e.cell.recipe.key: e.cell.folder.rpartition("/")[2] in started_from for e in final}
+    every = list(index.evaluations.values())
+    started_from = {short(e.cell.recipe.value["model"].get("cell", "")) for e in every}
+    is_start = {e.cell.recipe.key: e.cell.folder.rpartition("/")[2] in started_from for e in every}
     tasks_of: dict[str, set[str]] = defaultdict(set)
     settings: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     groups: dict[tuple[str, bool], dict[str, Text]] = defaultdict(dict)
-    for e in final:
+    for e in every:
         recipe = e.cell.recipe
         task = recipe.value["task"]["name"]
         tasks_of[e.setting.key].add(task)
