@@ -31,6 +31,7 @@ def cell(
     model: dict[str, Any] | None = None,
     budget: dict[str, int] | None = None,
     start: str | None = None,
+    train: dict[str, Any] | None = None,
     facts: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
     log: Sequence[Mapping[str, float]] = (),
@@ -46,7 +47,7 @@ def cell(
         "algorithm": {"name": name, "version": "1", "config": config or {}},
         "task": {"name": task, "version": "1", "config": settings or {}, "data": data or {}},
         "model": model or UNTRAINED,
-        "train": {"lr": 1e-3} if trains else None,
+        "train": (train or {"lr": 1e-3}) if trains else None,
         "seed": seed if trains else None,
         "plugins": {},
     }

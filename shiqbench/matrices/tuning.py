@@ -1,4 +1,7 @@
-"""Tuning: every algorithm gets the same number of trials on validation; the best one runs with every seed."""
+"""Tuning: every algorithm gets the same number of trials on validation; the best one runs with every seed.
+
+A task names the settings of its validation (``TaskConfig.validation``).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from shiqbench.matrices.cells import PlannedFamily
     from shiqbench.matrices.families import Combination, Expansion, Family
     from shiqbench.matrices.schema import Settings
+    from shiqbench.plugin.specs import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,15 @@ def trials(expansion: Expansion) -> tuple[list[Trials], list[str]]:
     for algorithm, task, model in expansion.combinations():
         if not expansion.found.algorithm(algorithm).trains:
             continue
+        if lacking := _lacks(expansion.found.task(task)):
+            wrong.append(
+                ConfigError(
+                    f"{task} has no validation to tune on: its evaluation has no setting {lacking}",
+                    where=expansion.where,
+                    do=f"run {task} in a matrix without [tuning], or name other examples in its TaskConfig.validation",
+                )
+            )
+            continue
         of_algorithm = expansion.file.algorithms.get(algorithm)
         grid = {**tuning.grid, **(of_algorithm.tuning if of_algorithm else {})}
         if not grid:
@@ -78,9 +91,16 @@ def trials(expansion: Expansion) -> tuple[list[Trials], list[str]]:
     return found, sorted(untuned)
 
 
+def _lacks(task: TaskSpec) -> str:
+    """The setting of the task's validation that its evaluation does not have; empty if it has all."""
+    evaluation = task.load_sections()[1].model_fields
+    names = (k for k in task.load_config().validation if k.startswith("eval."))
+    return next((k for k in names if k.partition(".")[2] not in evaluation), "")
+
+
 def _trial(expansion: Expansion, algorithm: str, task: str, model: str | None, settings: Settings) -> Family:
     assert expansion.file.tuning is not None
-    chosen = {**settings, "eval.split": "validation"}
+    chosen = {**settings, **expansion.found.task(task).load_config().validation}
     family = expansion.family(algorithm, task, model, chosen, tuple(settings))[0]
     request = replace(family.request, also=(), eval_every=None)
     return replace(family, request=request, seeds=(expansion.file.tuning.seed,))

@@ -50,6 +50,8 @@ class TaskConfig(Section):
     setting_fields: ClassVar[tuple[str, ...]] = ()
     judging_fields: ClassVar[tuple[str, ...]] = ()
     """The setting fields that decide only how answers are judged; another choice does not train anything again."""
+    validation: ClassVar[dict[str, Any]] = {"eval.split": "validation"}
+    """The settings of an evaluation on which choices are made, such as those of tuning."""
 
     def setting(self) -> dict[str, Any]:
         """The fields that all compared cells must share."""

@@ -64,8 +64,10 @@ def make_blocks(
     blocks = []
     for found in by_setting.values():
         tried = [e for e in found if ledger.is_trial(e)]
-        compared = {e.cell.recipe.key for e in found if e not in tried}
+        compared = {e.cell.recipe.key for e in found if not ledger.is_trial(e)}
         rest = [e for e in found if e.cell.recipe.key in compared]
+        if tried and all(e.cell.seed is None for e in rest):
+            tried, rest = found, []
         blocks += [replace(_block(e, known, book, names), trials=e is tried) for e in (rest, tried) if e]
     blocks.sort(key=lambda b: (b.task, b.trials, b.split != "test", b.split, b.engine, b.setting, b.metric))
     for block in blocks:

@@ -7,10 +7,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import short
-from shiqbench.base.errors import ShiqbenchError
-from shiqbench.planning.settings import sections
+from shiqbench.report.defaults import Defaults, settings_of
 from shiqbench.report.rows import TextTable
-from shiqbench.store.labels import brief, flatten
+from shiqbench.store.labels import brief
 from shiqbench.store.tuned import read_tuned
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from shiqbench.store.tuned import Tuned
 
 KINDS = ("policy", "mismatched", "reference", "rollouts")  # of tokens, by pass
-BUDGET = ("train.updates", "train.tokens")  # no hyper-parameters: the ledger has columns for them
 MOST = 4  # settings that are listed one by one
 FORMULA = (
     "FLOPs: (4 N + 2 T) x tokens of the policy's passes + 2 N x tokens of passes without gradient (mismatched, "
@@ -42,12 +40,11 @@ class Ledger:
     """
 
     def __init__(self, index: Index, found: Registry) -> None:
-        self._index, self._found = index, found
+        self._index = index
         self._tuned, self.wrong = read_tuned(index.results)
         self._trials = {cell for each in self._tuned for cell in each.trials}
         self._chosen: dict[str, list[Tuned]] = {}
-        self._by_hand: dict[str, dict[str, Any] | None] = {}
-        self._usual: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self._defaults = Defaults(found)
 
     def is_trial(self, evaluation: EvaluationEntry) -> bool:
         """Whether this is the evaluation of a trial of tuning, on validation or, for exact tasks, on its instances."""
@@ -63,7 +60,7 @@ class Ledger:
         if cell.seed is None:
             return "-"
         chosen = {k: v for each in self._choices(cell) for k, v in each.chosen.items()}
-        by_hand = self._set_by_hand(cell)
+        by_hand = self._defaults.differing(cell.recipe)
         said = [f"tuned: {_listed(chosen)}"] if chosen else []
         if by_hand is None:
             return "; ".join([*said, "others unknown" if chosen else "unknown"])
@@ -91,38 +88,8 @@ class Ledger:
         if any(c.recipe.key == cell.recipe.key for c in best):
             return True
         same_model = recipe["model"] == best[0].recipe.value["model"] if best else tuned.model in (None, cell.model)
-        mine = _settings(recipe)
+        mine = settings_of(recipe)
         return same_model and all(k in mine and mine[k] == v for k, v in tuned.chosen.items())
-
-    def _set_by_hand(self, cell: CellEntry) -> dict[str, Any] | None:
-        """The settings of algorithm and training that differ from the nearest preset; None if it cannot be known."""
-        key = cell.recipe.key
-        if key not in self._by_hand:
-            mine = _settings({**cell.recipe.value, "task": {"config": {}}})
-            differing = [
-                {k: v for k, v in mine.items() if k not in BUDGET and (k not in usual or usual[k] != v)}
-                for usual in self._presets(cell.recipe.value)
-            ]
-            self._by_hand[key] = min(differing, key=len, default=None)
-        return self._by_hand[key]
-
-    def _presets(self, recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The usual settings of an algorithm on a task, one entry per preset."""
-        of, on = recipe["algorithm"], recipe["task"]
-        if (of["name"], on["name"]) not in self._usual:
-            self._usual[of["name"], on["name"]] = list(self._known_presets(of, on))
-        return self._usual[of["name"], on["name"]]
-
-    def _known_presets(self, of: Mapping[str, Any], on: Mapping[str, Any]) -> list[dict[str, Any]]:
-        try:
-            algorithm, task = self._found.algorithm(of["name"]), self._found.task(on["name"])
-            made = [sections(algorithm, task, preset, {}) for preset in task.presets]
-        except ShiqbenchError:  # not installed here, or no longer valid
-            return []
-        if (algorithm.version, task.version) != (of.get("version"), on.get("version")):
-            return []  # other versions have other defaults
-        both = ((s.algo.model_dump(mode="json"), s.train.model_dump(mode="json")) for s in made)
-        return [flatten({"algo": algo, "train": train}) for algo, train in both]
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per finished cell; None is what is not known."""
@@ -202,7 +169,7 @@ def ledger_tables(report: Report) -> list[TextTable]:
     columns = _columns(ledger, list(rows.values()))
     columns["engine"] = [", ".join(engines[key]) for key in rows]
     equal = {head: found[0] for head, found in columns.items() if head not in KEPT and len(set(found)) == 1}
-    same = [f"in all rows: {', '.join(f'{head} {value}' for head, value in equal.items())}"] if equal else []
+    same = [f"in all rows: {'; '.join(f'{head}: {value}' for head, value in equal.items())}"] if equal else []
     frame = pd.DataFrame({head: found for head, found in columns.items() if head not in equal})
     known = any(value != "-" for value in columns["FLOPs"])
     return [TextTable("Ledger: what training cost", frame, [*same, *[FORMULA] * known])]
@@ -237,11 +204,6 @@ def _columns(ledger: Ledger, rows: Sequence[Row]) -> dict[str, list[str]]:
         "start": each(lambda c: c.start or c.model),
         "shiqbench": each(lambda c: c.version),
     }
-
-
-def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    parts = {"algo": recipe["algorithm"]["config"], "train": recipe["train"] or {}, "task": recipe["task"]["config"]}
-    return flatten({name: part for name, part in parts.items() if part})
 
 
 def _listed(settings: Mapping[str, Any]) -> str:

@@ -24,8 +24,9 @@ OVERVIEW = "Overview of primary metrics"
 def text_tables(report: Report) -> list[TextTable]:
     """The tables of all blocks and learning curves, and the ledger; overview and aggregates over tasks come first."""
     shown = [b for b in report.blocks if not b.trials]
-    found = [TextTable(OVERVIEW, overview(shown), [])] if len(shown) > 1 else []
-    found += aggregate_tables(report.aggregate)
+    unequal = [f"{head}: {b.withheld}" for b, head in zip(shown, _heads(shown), strict=True) if b.withheld]
+    found = [TextTable(OVERVIEW, overview(shown), [], unequal)] if len(shown) > 1 else []
+    found += [t._replace(above=[*t.above, *unequal]) for t in aggregate_tables(report.aggregate)]
     found += [TextTable(b.title, block_frame(b), b.notes, b.above) for b in report.blocks]
     found += ledger_tables(report)
     return [*found, *report.curves]
@@ -34,13 +35,21 @@ def text_tables(report: Report) -> list[TextTable]:
 def overview(blocks: Sequence[Block]) -> pd.DataFrame:
     """Table of algorithm x task: the primary metric of every block."""
     names = list(dict.fromkeys(r.name for b in blocks for r in sorted(b.rows, key=lambda r: r.name)))
-    several = {b.task for b in blocks if sum(o.task == b.task for o in blocks) > 1}
-    heads = [f"{b.task} {b.metric}" + (f" ({b.split}, {b.setting[:6]})" if b.task in several else "") for b in blocks]
     found = []
     for name in names:
         values = [[str(r.estimate) for r in b.rows if r.name == name] for b in blocks]
         found.append([name, *("; ".join(v) or "-" for v in values)])
-    return _frame(["algorithm", *heads], found)
+    return _frame(["algorithm", *_heads(blocks)], found)
+
+
+def _heads(blocks: Sequence[Block]) -> list[str]:
+    """A heading per block: the task and its metric, and what tells two blocks of one task apart."""
+    found = []
+    for b in blocks:
+        several = sum(o.task == b.task for o in blocks) > 1
+        told = ", ".join(filter(None, (b.split, b.setting[:6])))
+        found.append(f"{b.task} {b.metric}" + (f" ({told})" if several else ""))
+    return found
 
 
 def block_frame(block: Block) -> pd.DataFrame:

@@ -51,10 +51,11 @@ def _but_engine(block: Block) -> dict[str, object]:
 
 
 def _tuning(rows: Sequence[Row], ledger: Ledger) -> list[str]:
-    trials = {r.name: ledger.trials(r.evaluations[0].cell) for r in rows}
-    if len(set(trials.values())) < 2:
-        return []
-    return ["UNEQUAL tuning: " + ", ".join(f"{name} {f'{n} trials' if n else 'none'}" for name, n in trials.items())]
+    def trials(r: Row) -> str:
+        found = ledger.trials(r.evaluations[0].cell)
+        return f"{found} trials" if found else "none"
+
+    return [f"UNEQUAL tuning: {_grouped(rows, trials)}"] if len({trials(r) for r in rows}) > 1 else []
 
 
 def _budgets(rows: Sequence[Row]) -> list[str]:

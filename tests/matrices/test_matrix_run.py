@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from shiqbench_tasks.mdp.config import MdpConfig
 from support import ask
 
 import shiqbench
@@ -14,6 +16,7 @@ from shiqbench.base.errors import ConfigError, RunError
 from shiqbench.matrices.job import JobState, Outcome
 from shiqbench.matrices.plan import make_matrix
 from shiqbench.matrices.run import carry_out
+from shiqbench.plugin.config import TaskConfig
 
 SMALL: dict[str, Any] = {
     "matrix": {"algorithms": ["base", "shiq"], "tasks": ["mdp"], "seeds": [0], "preset": "smoke"},
@@ -121,3 +124,37 @@ def test_a_grid_that_is_too_small_or_swept_too_is_refused(tmp_path: Path) -> Non
         toy_grid(tmp_path, tuning={"trials": 4})
     with pytest.raises(ConfigError, match=r"both swept and tuned"):
         toy_grid(tmp_path, algorithms=OF_DPO).final_stage({("dpo", "toy", None): {"algo.beta": 0.1}})
+
+
+@pytest.mark.slow
+def test_a_task_that_is_exact_is_tuned_on_other_instances(tmp_path: Path) -> None:
+    """The trials see none of the instances that the report is about."""
+    file = {
+        "matrix": {"algorithms": ["sft", "dpo"], "tasks": ["mdp"], "seeds": [0, 1], "preset": "smoke"},
+        "budget": {"updates": 2},
+        "tuning": {"trials": 2},
+        "algorithms": {"dpo": {"tuning": {"train.lr": [0.01, 0.1]}}},
+    }
+    shiqbench.matrix(file, results=tmp_path)
+    frames = shiqbench.report.load(tmp_path)
+    ledger = frames.ledger()
+    of_dpo = ledger[(ledger["algorithm"] == "dpo") & ~ledger["is_trial"]]
+    assert of_dpo["tuning_trials"].tolist() == [2, 2]
+    assert set(of_dpo["hyper_parameters"]) <= {"tuned: lr=0.01", "tuned: lr=0.1"}
+    test, trials = shiqbench.report.make_report(tmp_path).blocks
+    assert (test.trials, trials.trials) == (False, True)
+    assert test.withheld.startswith("tuning")
+    seen = [
+        set(pd.read_parquet(tmp_path / b.rows[0].evaluations[0].folder / "records.parquet")["id"])
+        for b in (test, trials)
+    ]
+    assert seen[0] & seen[1] == set()
+
+
+def test_a_task_without_validation_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MdpConfig, "validation", TaskConfig.validation)
+    file = {**SMALL, "tuning": {"trials": 2, "grid": {"train.lr": [0.1, 0.2]}}}
+    with pytest.raises(
+        ConfigError, match=r"mdp has no validation to tune on: .* no setting eval\.split \(.*\); run mdp"
+    ):
+        make_matrix(file, results=tmp_path)

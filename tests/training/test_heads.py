@@ -177,6 +177,7 @@ def test_a_whole_run(tiny_model: Path, tmp_path: Path, own_cache: Path, algo: st
     assert (spent["mismatched"] > 0) is (algo == "contrast")
     assert (spent["reference"] > 0) is (reference["computed"] + reference["cached"] > 0)
     assert spent["rollouts"] == 0
+    assert manifest["trained_parameters"] == manifest["parameters"] > 0
     if algo == "contrast":
         assert lines[0]["z"] == pytest.approx(0, abs=1e-4)
         assert abs(lines[-1]["z"]) > 1e-2

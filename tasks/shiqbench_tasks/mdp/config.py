@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from shiqbench.plugin import ConfigError, Section, TaskConfig
 
@@ -15,6 +15,7 @@ MOST_STATES = 50_000  # per instance; a tree with 3 actions can be 10 steps deep
 SAMPLE = 512  # sampled episodes per instance if no number is given
 GRID_SAMPLE = 4096  # a grid has 250 states: 512 episodes show the best move of few of them
 GRID = 5  # cells per side
+FIRST_OF_VALIDATION = 1_000_000  # seed of the first instance of validation
 DEFAULTS: dict[str, dict[str, int | None]] = {
     "bandit": {"actions": 10, "horizon": 1, "states": None},
     "chain": {"actions": 2, "horizon": 8, "states": 5},
@@ -54,8 +55,10 @@ class MdpConfig(TaskConfig):
         "reference",
         "logit_offset",
         "seeds",
+        "instances",
         "policy",
     )
+    validation: ClassVar[dict[str, Any]] = {"task.instances": "validation"}
 
     mdp: Kind = "tree"
     actions: int | None = Field(
@@ -91,6 +94,9 @@ class MdpConfig(TaskConfig):
         description="number of instances; tables: default 20, at least 2, trained together; transformers: default 1, "
         "trained one after another",
     )
+    instances: Literal["test", "validation"] = Field(
+        default="test", description="validation: as many others, on which settings are chosen"
+    )
     policy: Literal["table", "transformer"] = Field(
         default="table", description="a table of logits, or a tiny transformer that writes a tree's actions as tokens"
     )
@@ -120,6 +126,12 @@ class MdpConfig(TaskConfig):
             defaults = {**defaults, "actions": len(values["arm_rewards"])}
         speaks = {"reference": "transformer", "seeds": 1} if values.get("policy") == "transformer" else {}
         return {**speaks, **values, **{k: v for k, v in defaults.items() if values.get(k) is None}}
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a field that was added later and has its default, so that digests of earlier cells stay."""
+        values: dict[str, Any] = handler(self)
+        return {k: v for k, v in values.items() if (k, v) != ("instances", "test")}
 
     @model_validator(mode="after")
     def _honoured(self) -> MdpConfig:
@@ -162,6 +174,10 @@ class MdpConfig(TaskConfig):
             raise _unmet(f"task.reference = {self.reference}", f"the policy is a {self.policy}")
         if not speaks and self.seeds < 2:
             raise _unmet(f"task.seeds = {self.seeds}", "the interval over tables needs at least two instances")
+
+    def seed_of(self, instance: int) -> int:
+        """The seed of an instance; those of validation are far from all others."""
+        return instance + (FIRST_OF_VALIDATION if self.instances == "validation" else 0)
 
     @property
     def sizes(self) -> Sizes:

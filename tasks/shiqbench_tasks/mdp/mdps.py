@@ -94,9 +94,9 @@ class _Places(NamedTuple):
 
 
 def build(config: MdpConfig) -> Mdp:
-    """Build the instances of a configuration, with seeds 0 to ``config.seeds - 1``."""
+    """Build the instances of a configuration."""
     layers = _layers(config)
-    parts = [_instance(config, layers, seed) for seed in range(config.seeds)]
+    parts = [_instance(config, layers, config.seed_of(s)) for s in range(config.seeds)]
     successors, chances, reward_SNA, ref_logit_SNA, shown_SNK = (
         torch.from_numpy(np.stack(arrays)) for arrays in zip(*parts, strict=True)
     )

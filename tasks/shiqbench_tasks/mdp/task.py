@@ -188,8 +188,10 @@ class MdpTask(ExactTask):
             **covered,
         }
         values = torch.stack(list(columns.values()), dim=-1).tolist()
+        seeds = [self.config.seed_of(s) for s in range(len(values))]
         records = [
-            {"id": f"seed-{s}", "seed": s, **dict(zip(columns, row, strict=True))} for s, row in enumerate(values)
+            {"id": f"seed-{s}", "seed": s, **dict(zip(columns, row, strict=True))}
+            for s, row in zip(seeds, values, strict=True)
         ]
         for record in records:
             if math.isnan(record["relative_regret"]):

@@ -48,7 +48,7 @@ def transformer(config: MdpConfig, instance: int) -> Any:
     with torch.random.fork_rng():
         model = LlamaForCausalLM(shape)
         model.set_output_embeddings(torch.nn.Linear(HIDDEN, actions, bias=False))
-    stream = data.random_stream(instance, "transformer")
+    stream = data.random_stream(config.seed_of(instance), "transformer")
     with torch.no_grad():
         for name, weight in sorted(model.named_parameters()):
             if weight.dim() > 1:  # norms stay at one

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from mdp_support import KINDS, mdp_task
+from shiqbench_tasks.mdp.config import MdpConfig
 from shiqbench_tasks.mdp.mdps import Mdp
 
 
@@ -117,3 +118,22 @@ def test_numbers_without_an_exact_solution_are_refused() -> None:
         replace(mdp, ref_logit_SNA=mdp.ref_logit_SNA - torch.inf)
     with pytest.raises(ValueError, match="sum to one"):
         replace(mdp, chances=mdp.chances * 0.9)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"mdp": "tree"}, {"mdp": "random", "reference": "random"}, {"policy": "transformer", "horizon": 3}]
+)
+def test_validation_has_other_instances_of_the_same_kind(settings: dict[str, Any]) -> None:
+    test, validation = instances(**settings), instances(**settings, instances="validation")
+    assert validation.reward_SNA.shape == test.reward_SNA.shape
+    pays = test.reward_SNA != 0
+    assert not torch.isclose(test.reward_SNA, validation.reward_SNA)[pays].any()
+    if "reference" in settings or "policy" in settings:
+        assert not torch.isclose(test.ref_logit_SNA, validation.ref_logit_SNA).any()
+
+
+def test_the_choice_of_instances_is_a_setting_that_moves_no_earlier_digest() -> None:
+    kept, chosen = MdpConfig(instances="test"), MdpConfig(instances="validation")
+    assert kept.deciding() == MdpConfig().deciding()
+    assert "instances" not in {**MdpConfig().deciding(), **MdpConfig().setting()}
+    assert chosen.setting() == {**kept.setting(), "instances": "validation"}
