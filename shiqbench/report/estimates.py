@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shiqbench.base.errors import CorruptCellError
+from shiqbench.report.numbers import in_column
 from shiqbench.stats.intervals import joined, student
 from shiqbench.stats.two_way import (
     LEAST_EXAMPLES,
@@ -59,14 +60,7 @@ class Estimate:
     examples: int | None = None
 
     def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return short_number(self.value)
-        return f"{short_number(self.value)} [{short_number(self.low)}, {short_number(self.high)}]"
-
-
-def short_number(value: float) -> str:
-    """Three decimals, or two significant digits if the number is nonzero and below 0.001 in size."""
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.1e}"
+        return in_column([(self.value, self.low, self.high)])[0]
 
 
 @dataclass(frozen=True)

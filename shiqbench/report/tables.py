@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shiqbench.report.cells import showable, unique
 from shiqbench.report.notes import brief_seeds
+from shiqbench.report.numbers import in_column
 from shiqbench.report.rows import TextTable
 
 if TYPE_CHECKING:
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
 
 def text_tables(report: Report) -> list[TextTable]:
     """The tables of all blocks and learning curves; with several blocks an overview comes first."""
-    first = [TextTable("Overview of primary metrics", overview(report.blocks), [])] if len(report.blocks) > 1 else []
-    return [*first, *(TextTable(b.title, block_frame(b), b.notes) for b in report.blocks), *report.curves]
+    found = [TextTable("Overview of primary metrics", overview(report.blocks), [])] if len(report.blocks) > 1 else []
+    found += [TextTable(b.title, block_frame(b), b.notes) for b in report.blocks]
+    found += report.curves
+    return [t._replace(frame=showable(t.frame)) for t in found]
 
 
 def overview(blocks: Sequence[Block]) -> pd.DataFrame:
@@ -28,10 +32,8 @@ def overview(blocks: Sequence[Block]) -> pd.DataFrame:
     names = list(dict.fromkeys(r.name for b in blocks for r in sorted(b.rows, key=lambda r: r.name)))
     several = {b.task for b in blocks if sum(o.task == b.task for o in blocks) > 1}
     heads = [f"{b.task} {b.metric}" + (f" ({b.split}, {b.setting[:6]})" if b.task in several else "") for b in blocks]
-    found = []
-    for name in names:
-        values = [[str(r.estimate) for r in b.rows if r.name == name] for b in blocks]
-        found.append([name, *("; ".join(v) or "-" for v in values)])
+    texts = [list(zip((r.name for r in b.rows), _estimates([r.estimate for r in b.rows]), strict=True)) for b in blocks]
+    found = [[name, *("; ".join(t for n, t in column if n == name) or "-" for column in texts)] for name in names]
     return _frame(["algorithm", *heads], found)
 
 
@@ -48,11 +50,13 @@ def block_frame(block: Block) -> pd.DataFrame:
     for name, heading, _ in block.columns:
         head.append(f"{heading} ({name})" if heading in (*head, *spent) else heading)
     head += spent
+    values = _estimates([r.estimate for r in block.rows])
+    differences = _estimates([r.difference.estimate if r.difference else None for r in block.rows])
     found = []
-    for r in block.rows:
+    for r, value, difference in zip(block.rows, values, differences, strict=True):
         cells = [r.algorithm + " *" * r.own] + [r.label] * labelled + [r.start] * starts
-        cells += [brief_seeds(r.seeds) or "-", _number(r.estimate.examples, "d"), str(r.estimate)]
-        cells += _versus(r) if versus else []
+        cells += [brief_seeds(r.seeds) or "-", _number(r.estimate.examples, "d"), value]
+        cells += [difference, *_versus(r)] if versus else []
         cells += [_number(r.metric(name), spec) for name, _, spec in block.columns]
         cells += map(_whole, (r.spent("updates"), r.train_tokens, r.train_seconds, r.eval_seconds))
         found.append(cells)
@@ -75,27 +79,34 @@ def curve_table(
     """
     first = next(iter(points.values()))
     head = ["updates", f"{first.primary['name']} [95 %]", *(heading for _, heading, _ in columns)]
+    values = _estimates([estimates[update] for update in points])
     found = [
-        [str(update), str(estimates[update]), *(_number(e.metrics.get(name), spec) for name, _, spec in columns)]
-        for update, e in points.items()
+        [str(update), value, *(_number(e.metrics.get(name), spec) for name, _, spec in columns)]
+        for (update, e), value in zip(points.items(), values, strict=True)
     ]
     return TextTable(title, _frame(head, found), [])
+
+
+def _estimates(estimates: Sequence[Estimate | None]) -> list[str]:
+    """Estimates of one column, with a dash where there is none."""
+    texts = iter(in_column([(e.value, e.low, e.high) for e in estimates if e is not None]))
+    return ["-" if e is None else next(texts) for e in estimates]
 
 
 def _frame(head: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(rows, columns=pd.Index(head))
+    return pd.DataFrame(rows, columns=pd.Index(unique(head)))
 
 
 def _versus(row: Row) -> list[str]:
     d = row.difference
     if d is None:
-        return ["-", "-", "-"]
+        return ["-", "-"]
     counts = "-"
     if d.units is not None and d.better is not None and d.worse is not None:
         counts = f"{d.better}/{d.worse}/{d.units - d.better - d.worse}"
-    return [str(d.estimate), counts, _number(d.p, ".2g")]
+    return [counts, _number(d.p, ".2g")]
 
 
 def _number(value: float | None, spec: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.report.figures import COLOURS, MARKERS, save_svg
-from shiqbench.report.formats import markdown_table
+from shiqbench.report.formats.markdown import markdown_table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""A report as markdown, CSV, LaTeX or JSON."""
+"""A report as data, with all digits: CSV with a line per row, JSON of everything."""
 
 from __future__ import annotations
 
@@ -8,56 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.report.notes import brief_seeds
-from shiqbench.report.tables import text_tables
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from shiqbench.report.rows import Block, Report, Row
-
-
-def render(report: Report, form: str) -> str:
-    """A report in one of the formats: ``markdown``, ``csv``, ``latex`` or ``json``."""
-    return FORMATS[form](report)
-
-
-def markdown(report: Report) -> str:
-    """The report in markdown, for a page or a terminal."""
-    parts = [
-        "\n".join([f"## {title}", "", markdown_table(frame), *[""] * bool(notes), *(f"- {n}" for n in notes)])
-        for title, frame, notes in text_tables(report)
-    ]
-    return "\n\n".join(parts + [f"- {n}" for n in report.notes]) + "\n"
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """A markdown table with padded columns, so that the raw text is readable too."""
-    rows = [[c.replace("|", "\\|") for c in row] for row in (frame.columns, *frame.to_numpy())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
-    return "\n".join("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows)
-
-
-def latex(report: Report) -> str:
-    r"""LaTeX tables for ``\usepackage{booktabs}``, each with its notes below."""
-    parts = ["% needs \\usepackage{booktabs}"]
-    for title, frame, notes in text_tables(report):
-        styled = frame.rename(columns=_escaped).map(_escaped).style.hide(axis="index")
-        below = ["\\par\\smallskip\\footnotesize", *(_escaped(n) + "." + r"\\" for n in notes)] if notes else []
-        above = ["\\begin{table}", f"\\caption{{{_escaped(title)}.}}", "\\centering"]
-        parts.append("\n".join([*above, styled.to_latex(hrules=True).rstrip(), *below, "\\end{table}"]))
-    return "\n\n".join(parts + [f"% {n}" for n in report.notes]) + "\n"
-
-
-_ESCAPES = {c: "\\" + c for c in "&%$#_{}"} | {
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
-}
-
-
-def _escaped(text: str) -> str:
-    return "".join(_ESCAPES.get(c, c) for c in text)
 
 
 def as_csv(report: Report) -> str:
@@ -154,6 +107,3 @@ def _metrics(row: Row) -> dict[str, float]:
     names = [name for name in row.evaluations[0].metrics if not name.endswith(("_low", "_high"))]
     found = {name: row.metric(name) for name in names}
     return {name: value for name, value in found.items() if value is not None}
-
-
-FORMATS = {"markdown": markdown, "csv": as_csv, "latex": latex, "json": as_json}
