@@ -98,12 +98,19 @@ def report(
     baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
     task: Annotated[str | None, typer.Option(help="Only use cells that were trained on this task.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder to write learning curves to, as svg files.")] = None,
+    columns: Annotated[
+        int | None,
+        typer.Option(min=1, max=2, help="With latex: columns of a page of the paper, 1 (if left out) or 2."),
+    ] = None,
     plugin: PluginFiles = None,
 ) -> None:
     """Compare finished cells. There is one table with intervals for each setting."""
     from shiqbench.report.formats import render
     from shiqbench.report.make import make_report, write_report
 
+    if columns is not None and form is not Form.LATEX:
+        raise ConfigError("--columns needs --format latex", where="--columns", do="leave it out, or use --format latex")
+    options = {} if columns is None else {"columns": columns}
     made = make_report(
         results,
         task=task,
@@ -115,9 +122,9 @@ def report(
     if output is None and form is Form.MARKDOWN:
         show_markdown(render(made, form))
     elif output is None:
-        typer.echo(render(made, form), nl=False)
+        typer.echo(render(made, form, **options), nl=False)
     else:
-        write_report(made, form, output)
+        write_report(made, form, output, **options)
         typer.echo(f"report: {output}", err=True)
     for path in made.figures:
         typer.echo(f"figure: {path}", err=True)

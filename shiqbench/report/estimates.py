@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shiqbench.base.errors import CorruptCellError
+from shiqbench.base.words import counted
 from shiqbench.report.numbers import in_column
 from shiqbench.stats.intervals import joined, student
 from shiqbench.stats.two_way import (
@@ -112,7 +113,7 @@ def over_seeds(evaluations: Sequence[EvaluationEntry], how: Scores | None, book:
     value = float(scores.mean()) if units.left_out else value
     found = interval_of_share(a, b) if how.share else interval_of_mean(scores)
     least = -math.inf if how.least is None else how.least
-    out = f", {len(units.left_out)} examples left out: not scored in every seed" if units.left_out else ""
+    out = f", {counted(len(units.left_out), 'example')} left out: not scored in every seed" if units.left_out else ""
     said = _over(n, [_seeds(evaluations)], [scores]) + out
     return Estimate(value, max(least, float(found.low)), float(found.high), said, float(found.df), n)
 
@@ -171,7 +172,7 @@ def _over(examples: int, seeds: Sequence[int], scores: Sequence[NDArray[np.float
     if varied:
         said += f" and {' against '.join(map(str, dict.fromkeys(varied)))} seeds"
     if few:
-        numbers = " and ".join(f"{k} seed{'s' * (k > 1)}" for k in dict.fromkeys(few))
+        numbers = " and ".join(counted(k, "seed") for k in dict.fromkeys(few))
         said += f", {THESE} ({numbers})" if not varied else f", the weights of {numbers} as they are"
     if any(equal):
         said += f", {' and '.join(str(k) for k, same in zip(seeds, equal, strict=True) if same)} equal seeds count once"

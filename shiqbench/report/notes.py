@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from shiqbench.base.words import counted
 from shiqbench.report.estimates import THESE
 from shiqbench.stats.two_way import LEAST_SEEDS
 
@@ -34,11 +35,18 @@ def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
     found += _budgets(block.rows)
     found += _seeds(block.rows)
     found += _intervals(block)
-    found += list(
-        dict.fromkeys(n for r in block.rows for e in r.evaluations[:1] for n in known.notes(block.values, e.metrics))
-    )
+    found += _of_task(block, known)
     trained_on = {r.evaluations[0].folder.split("/")[0] for r in block.rows}
     return found + missing(u for u in index.unfinished if u.folder.split("/")[0] in trained_on)
+
+
+def _of_task(block: Block, known: KnownTask) -> list[str]:
+    """What the task says about its numbers, with the rows if it does not say it of all."""
+    about: dict[str, list[Row]] = {}
+    for row in block.rows:
+        for note in dict.fromkeys(known.notes(block.values, row.evaluations[0].metrics)):
+            about.setdefault(note, []).append(row)
+    return [n if len(rows) == len(block.rows) else f"{n} ({_names(rows)})" for n, rows in about.items()]
 
 
 def _not_finite(block: Block) -> list[str]:
@@ -83,7 +91,7 @@ def _budgets(rows: Iterable[Row]) -> list[str]:
     by_budget: dict[str, list[str]] = {}
     for r in trained:
         kinds = ", ".join(f"{kind} {tokens:.3g}" for kind, tokens in r.pass_tokens.items())
-        said = f"{r.spent('updates') or 0:g} updates, {r.train_tokens:.3g} tokens"
+        said = f"{counted(r.spent('updates') or 0, 'update')}, {r.train_tokens:.3g} tokens"
         said += f" ({kinds})" if len(r.pass_tokens) > 1 else ""
         said += f", {r.train_seconds:.3g} s" if "seconds" in unequal else ""
         by_budget.setdefault(said, []).append(r.name)

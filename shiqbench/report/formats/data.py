@@ -7,18 +7,36 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.report.cells import one_line, unique
 from shiqbench.report.notes import brief_seeds
+from shiqbench.report.tables import text_tables
 
 if TYPE_CHECKING:
     from shiqbench.report.rows import Block, Report, Row
 
 
+METRIC = "metrics."  # before a metric's name in CSV, so that it never is a name of ours
+
+
 def as_csv(report: Report) -> str:
-    """CSV with one line per row of every block, and all digits."""
+    """CSV with one line per row of every block, and all digits; nothing where a number is not finite or missing."""
     import pandas as pd
 
-    rows = [flat(block, row) for block in report.blocks for row in block.rows]
-    return pd.DataFrame(rows, dtype=object).to_csv(index=False)  # dtype object keeps whole numbers whole
+    rows = [
+        {
+            name: one_line(value) if isinstance(value, str) else _finite(value)
+            for name, value in flat(block, row).items()
+        }
+        for block in report.blocks
+        for row in block.rows
+    ]
+    names = dict.fromkeys(name for row in rows for name in row)
+    ordered = sorted(
+        names, key=lambda name: name.startswith(METRIC)
+    )  # a metric that is missing in a row stays in place
+    frame = pd.DataFrame(rows, columns=pd.Index(ordered), dtype=object)  # dtype object keeps whole numbers whole
+    frame.columns = pd.Index(unique(ordered))
+    return frame.to_csv(index=False)
 
 
 def as_json(report: Report) -> str:
@@ -34,14 +52,26 @@ def as_json(report: Report) -> str:
             "higher_is_better": b.higher_is_better,
             "baseline": b.baseline,
             "rows": [
-                {**_numbers(r), "cells": [e.cell.folder for e in r.evaluations], "metrics": _metrics(r)} for r in b.rows
+                {**of_row(r), "cells": [e.cell.folder for e in r.evaluations], "metrics": _metrics(r)} for r in b.rows
             ],
             "notes": b.notes,
         }
         for b in report.blocks
     ]
     unfinished = [{"folder": u.folder, "cause": u.cause, "what": u.what} for u in report.index.unfinished]
-    whole = {"results": str(report.index.results), "blocks": blocks, "unfinished": unfinished, "notes": report.notes}
+    of_blocks = {b.title for b in report.blocks}
+    tables = [
+        {"title": t.title, **t.frame.to_dict(orient="split", index=False), "notes": list(t.notes)}
+        for t in text_tables(report)
+        if t.title not in of_blocks
+    ]
+    whole = {
+        "results": str(report.index.results),
+        "blocks": blocks,
+        "tables": tables,
+        "unfinished": unfinished,
+        "notes": report.notes,
+    }
     return json.dumps(_finite(whole), indent=2, allow_nan=False) + "\n"
 
 
@@ -61,13 +91,16 @@ def flat(block: Block, row: Row) -> dict[str, Any]:
         **of_block,
         "metric": block.metric,
         "higher_is_better": block.higher_is_better,
-        **_numbers(row),
+        **of_row(row),
         "baseline": block.baseline or "",
         "notes": "; ".join(block.notes),
+        "cells": " ".join(e.cell.folder for e in row.evaluations),
+        **{METRIC + name: value for name, value in _metrics(row).items()},
     }
 
 
-def _numbers(row: Row) -> dict[str, Any]:
+def of_row(row: Row) -> dict[str, Any]:
+    """The numbers of a row by name; docs/report.md says what each is."""
     e, d = row.estimate, row.difference
     return {
         "algorithm": row.algorithm,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shiqbench.report.rows import Block, Report, TextTable
 
 ROOM = {1: 345.0, 2: 240.0}  # pt: the text of article at 10 pt; a column of the usual two-column classes
-_HEIGHT = 480.0  # pt: the text of article is 550 high, with a caption above the table
+_HEIGHT = 440.0  # pt: the text of article is 550 high, with a caption and headings above the rows
 _NOTES_SCALE, _NOTES_LINE = 0.86, 9.5  # footnotesize
 _LONGEST_LABEL = 60
 _MOST_FLOATS = 12  # that wait for a page; LaTeX keeps up to 52, in small classes up to 18

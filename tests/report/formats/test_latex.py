@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from wide_report import wide
 
-from shiqbench.report.formats import render
 from shiqbench.report.formats.latex import latex
 from shiqbench.report.formats.latex_fit import Column, aligned
 from shiqbench.report.formats.latex_text import NEEDS_T1, escaped
@@ -56,7 +55,7 @@ def test_a_wide_table_fits(tmp_path: Path, columns: int, rows: int) -> None:
     report = wide(rows)
     log, text = compile_pdf(tmp_path, latex(report, columns), CLASSES[columns])
     assert faults(log) == []
-    for said in ("copg", "1.23 · 106", "train", "(c) start=sft", "metrics.json."):
+    for said in ("shiq", "1.23 · 106", "train", "(a) beta=0.0125", "metrics.json."):
         assert said in text.replace("\n", " ")
 
 
@@ -132,7 +131,3 @@ def test_only_the_corrected_test_makes_the_best_row_bold() -> None:
     assert r"\textbf{shiq}" in latex(report)
     report.blocks[0].higher_is_better = False
     assert r"\textbf" not in latex(report)
-
-
-def test_the_option_is_of_latex_only(tmp_path: Path) -> None:
-    assert "at most 240 pt" in render(wide(), "latex", columns=2)
