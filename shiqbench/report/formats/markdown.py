@@ -24,7 +24,7 @@ _BEGINNINGS = (
     r"\\(?=[!-/:-@\[-`{-~])",  # an escape
     r"<(?=[A-Za-z/!?])",  # a tag
     r"&(?=#?\w+;)",  # an entity
-    r"\[(?=[^\[\]]*\][(\[])",  # a link
+    r"\[(?=[^\[\]]*\][(\[:])",  # a link
 )
 
 
@@ -54,4 +54,4 @@ def escaped(text: str) -> str:
 
 def _item(note: str) -> str:
     """A note as an item of a list; its first characters begin no list or heading of their own."""
-    return "- " + re.sub(r"^(\d*)(?=[-+*#>=.)]+( |$))(.)", r"\1\\\3", escaped(note.strip(" ")))
+    return "- " + re.sub(r"^(\d*)(?=>|[-+*#=_.)][-+*#=_ ]*( |$))(.)", r"\1\\\3", escaped(note.strip(" ")))
