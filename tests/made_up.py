@@ -85,7 +85,9 @@ def evaluation(
     write_json(folder / "manifest.json", {"seconds": {"total": 1.0}, "reduced": reduced})
     primary = {"name": metric, "value": value, "low": low, "high": high, "higher_is_better": higher}
     measured = {"primary": primary, "metrics": {metric: value, "return": 1 - value, **(metrics or {})}}
-    (folder / "metrics.json").write_text(json.dumps(measured))  # write_json refuses NaN, which older results hold
+    (folder / "metrics.json").write_text(
+        json.dumps(measured, sort_keys=True)
+    )  # write_json refuses NaN, which older results hold
     columns = {"id": [f"x{i}" for i in range(len(scores))], metric: scores, **(records or {})}
     pd.DataFrame(columns).to_parquet(folder / "records.parquet")
     mark_done(folder, list(folder.glob("*.*")))
