@@ -50,7 +50,20 @@ def _row(i: int, label: str) -> Row:
 def _evaluation(algorithm: str, seed: int, value: float) -> EvaluationEntry:
     budget = {"updates": 1000, "tokens": 1_234_567}
     text = Text("0", '{"model": {}}')
-    cell = CellEntry(f"ultrafeedback/{algorithm}/{seed}", text, seed, "m", None, 4321.0, budget, {"policy": 1_234_567})
+    cell = CellEntry(
+        f"ultrafeedback/{algorithm}/{seed}",
+        text,
+        seed,
+        "m",
+        None,
+        4321.0,
+        budget,
+        {"policy": 1_234_567},
+        None,
+        None,
+        "",
+        "",
+    )
     primary = {"name": "mean_reward", "value": value, "low": value, "high": value, "higher_is_better": True}
     metrics = {"mean_reward": value, "gold": value / 3, "kl": 12.345, "length": 213.0}
     return EvaluationEntry(f"{cell.folder}/eval/0", cell, text, None, primary, metrics, 61.0, False)

@@ -51,9 +51,14 @@ def as_json(report: Report) -> str:
             "metric": b.metric,
             "higher_is_better": b.higher_is_better,
             "baseline": b.baseline,
+            "smallest_difference": b.smallest.as_json() if b.smallest else None,
             "rows": [
-                {**of_row(r), "cells": [e.cell.folder for e in r.evaluations], "metrics": _metrics(r)} for r in b.rows
+                {**of_row(b, r), "cells": [e.cell.folder for e in r.evaluations], "metrics": _metrics(r)}
+                for r in b.rows
             ],
+            "above": b.above,
+            "withheld": b.withheld,
+            "tuning_trials": b.trials,
             "notes": b.notes,
         }
         for b in report.blocks
@@ -65,13 +70,9 @@ def as_json(report: Report) -> str:
         for t in text_tables(report)
         if t.title not in of_blocks
     ]
-    whole = {
-        "results": str(report.index.results),
-        "blocks": blocks,
-        "tables": tables,
-        "unfinished": unfinished,
-        "notes": report.notes,
-    }
+    ledger = report.ledger.rows() if report.ledger is not None else []
+    whole = {"results": str(report.index.results), "blocks": blocks, "tables": tables, "ledger": ledger}
+    whole |= {"unfinished": unfinished, "notes": report.notes}
     return json.dumps(_finite(whole), indent=2, allow_nan=False) + "\n"
 
 
@@ -91,15 +92,18 @@ def flat(block: Block, row: Row) -> dict[str, Any]:
         **of_block,
         "metric": block.metric,
         "higher_is_better": block.higher_is_better,
-        **of_row(row),
+        **of_row(block, row),
         "baseline": block.baseline or "",
+        "above": "; ".join(block.above),
+        "withheld": block.withheld,
+        "tuning_trials": block.trials,
         "notes": "; ".join(block.notes),
         "cells": " ".join(e.cell.folder for e in row.evaluations),
         **{METRIC + name: value for name, value in _metrics(row).items()},
     }
 
 
-def of_row(row: Row) -> dict[str, Any]:
+def of_row(block: Block, row: Row) -> dict[str, Any]:
     """The numbers of a row by name; docs/report.md says what each is."""
     e, d = row.estimate, row.difference
     return {
@@ -120,8 +124,10 @@ def of_row(row: Row) -> dict[str, Any]:
         "difference_interval": d.estimate.how if d else None,
         "difference_df": d.estimate.df if d else None,
         "p": d.p if d else None,
-        "better": d.better if d else None,
-        "worse": d.worse if d else None,
+        "p_holm": d.p_holm if d else None,
+        "mark": row.mark,
+        "better": d.better if d and not block.withheld else None,
+        "worse": d.worse if d and not block.withheld else None,
         "compared_seeds": d.seeds if d else None,
         "baseline_seeds": d.baseline_seeds if d else None,
         "compared_examples": d.units if d else None,

@@ -21,7 +21,7 @@ _HEIGHT = 440.0  # pt: the text of article is 550 high, with a caption and headi
 _NOTES_SCALE, _NOTES_LINE = 0.86, 9.5  # footnotesize
 _LONGEST_LABEL = 60
 _MOST_FLOATS = 12  # that wait for a page; LaTeX keeps up to 52, in small classes up to 18
-_LAST = ("better/worse/same",)  # a paper needs the p-value first
+_LAST = ("better/worse/same", "higher/lower/same")  # a paper needs the p-value first
 
 
 def latex(report: Report, columns: int = 1) -> str:
@@ -72,6 +72,7 @@ def _table(table: TextTable, label: str, room: float, best: int | None) -> Itera
                 rf"\caption{{{title}.}}",
                 rf"\label{{{name}}}\par\smallskip",
                 rf"\{part.size.command}\setlength{{\tabcolsep}}{{{part.size.space:g}pt}}",
+                *_above(table, room),
                 *_tabular(part, rows, best),
                 *([r"\par\smallskip\raggedright\footnotesize", *notes] if below and notes else []),
                 r"\end{table}",
@@ -82,6 +83,12 @@ def _table(table: TextTable, label: str, room: float, best: int | None) -> Itera
             yield "\n".join(
                 [r"\begingroup\raggedright\footnotesize\setlength{\parindent}{0pt}", first, *notes, r"\endgroup"]
             )
+
+
+def _above(table: TextTable, room: float) -> Iterator[str]:
+    for line in table.above:
+        text = broken(one_line(line), room)
+        yield rf"\parbox{{{room:g}pt}}{{\raggedright\footnotesize\bfseries {text}.}}\par\smallskip"
 
 
 def _rows_that_fit(part: Part) -> Iterator[tuple[Part, list[int]]]:
@@ -99,7 +106,7 @@ def _rows_that_fit(part: Part) -> Iterator[tuple[Part, list[int]]]:
 def _best(block: Block) -> int | None:
     """The first row, if the test that is corrected for the number of rows finds that it is better than the baseline."""
     first = block.rows[0]
-    if first.difference is None or not getattr(first, "mark", ""):
+    if first.difference is None or not first.mark:
         return None
     return 0 if (first.difference.estimate.value > 0) is block.higher_is_better else None
 

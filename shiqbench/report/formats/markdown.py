@@ -30,10 +30,10 @@ _BEGINNINGS = (
 
 def markdown(report: Report) -> str:
     """The report in markdown."""
-    parts = [
-        "\n".join([f"## {escaped(title)}", "", markdown_table(frame), *[""] * bool(notes), *map(_item, notes)])
-        for title, frame, notes in text_tables(report)
-    ]
+    parts = []
+    for title, frame, notes, above in text_tables(report):
+        lines = [f"## {escaped(title)}", "", *(f"**{escaped(line)}**\n" for line in above), markdown_table(frame)]
+        parts.append("\n".join([*lines, *[""] * bool(notes), *map(_item, notes)]))
     return "\n\n".join([*parts, *map(_item, report.notes)]) + "\n"
 
 

@@ -71,5 +71,5 @@ def test_the_docs_list_every_column() -> None:
     ]
     report = wide(2)
     block, row = report.blocks[0], report.blocks[0].rows[0]
-    assert set(of_row(row)) <= set(said)
+    assert set(of_row(block, row)) <= set(said)
     assert {n for n in said if n != "metrics.NAME"} == {n for n in flat(block, row) if not n.startswith("metrics.")}

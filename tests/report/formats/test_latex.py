@@ -127,7 +127,7 @@ def test_only_the_corrected_test_makes_the_best_row_bold() -> None:
     report = wide()
     assert r"\textbf" not in latex(report)
     best = report.blocks[0].rows[0]
-    best.__dict__["mark"] = "*"
+    best.mark = "*"
     assert r"\textbf{shiq}" in latex(report)
     report.blocks[0].higher_is_better = False
     assert r"\textbf" not in latex(report)
