@@ -34,7 +34,7 @@ def test_two_columns_never_have_one_name(further: list[tuple[str, str, str]], me
     (table,) = text_tables(report)
     names = list(table.frame.columns)
     assert len(set(names)) == len(names)
-    assert len(names) == 12 + len(further)
+    assert len(names) == 13 + len(further)
     assert all(name == " ".join(name.split()) and one_line(name) == name for name in names)
     (head, *_) = csv.reader(io.StringIO(render(report, "csv")))
     assert len(set(head)) == len(head)

@@ -290,7 +290,7 @@ def test_two_columns_never_have_one_name(results: Path) -> None:
 
 def test_latex_is_booktabs_with_escapes(results: Path) -> None:
     text = render(replace(make_report(results), ledger=None), "latex")
-    for part in ("\\toprule", "\\midrule", "\\bottomrule", "relative\\_regret {[}95 \\%]", "\\footnotesize"):
+    for part in ("\\toprule", "\\midrule", "\\bottomrule", "relative\\_regret", "{[}95 \\%]", "\\footnotesize"):
         assert part in text
     assert not re.search(r"(?<!\\)_", text.replace("$", ""))
     assert text.count("\\begin{tabular}{@{}") == text.count("\\begin{table}[tb]")
