@@ -100,7 +100,9 @@ def evaluation(
     write_json(folder / "manifest.json", {"seconds": {"total": 1.0}, "reduced": reduced})
     made = primary or Primary(metric, value, low, high, higher)
     values = {made.name: made.value, "return": 1 - value, **(metrics or {})}
-    write_json(folder / "metrics.json", {"primary": asdict(made), "metrics": values})
+    measured = {"primary": asdict(made), "metrics": values}
+    text = json.dumps(measured, sort_keys=True)  # write_json refuses NaN, which older results hold
+    (folder / "metrics.json").write_text(text)
     columns = dict(records or {}) if primary else {"id": names, metric: scores, **(records or {})}
     pd.DataFrame(columns).to_parquet(folder / "records.parquet")
     mark_done(folder, list(folder.glob("*.*")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -72,8 +73,25 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write readable JSON completely or not at all."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    """Write readable JSON completely or not at all.
+
+    Raises:
+        ConfigError: A number is NaN or infinite, which JSON does not know; the message names its key.
+    """
+    if (found := not_finite(value)) is not None:
+        raise ConfigError(
+            f"{found} is not finite, and JSON has only finite numbers", where=str(path), do="write null or text instead"
+        )
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def not_finite(value: Any, key: str = "") -> str | None:
+    """Return the path of keys to the first number that is NaN or infinite, with that number; None without one."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{key or 'the value'}={value}"
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    found = (not_finite(part, f"{key}.{name}" if key else str(name)) for name, part in parts)
+    return next((f for f in found if f is not None), None)
 
 
 def read_text(path: Path) -> str:

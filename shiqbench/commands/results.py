@@ -111,6 +111,10 @@ def report(
     baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
     task: Annotated[str | None, typer.Option(help="Only use cells that were trained on this task.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder to write learning curves to, as svg files.")] = None,
+    columns: Annotated[
+        int | None,
+        typer.Option(min=1, max=2, help="With latex: columns of a page of the paper, 1 (if left out) or 2."),
+    ] = None,
     axis: Annotated[Axis, typer.Option("--x", help="What learning curves and their areas are over.")] = Axis.UPDATES,
     records: Annotated[
         float, typer.Option(min=0, help="html: most MB of records that the page holds; what is left out is named.")
@@ -126,6 +130,9 @@ def report(
     from shiqbench.report.formats import render
     from shiqbench.report.make import make_report, write_report
 
+    if columns is not None and form is not Form.LATEX:
+        raise ConfigError("--columns needs --format latex", where="--columns", do="leave it out, or use --format latex")
+    options = {} if columns is None else {"columns": columns}
     made = make_report(
         results,
         task=task,
@@ -148,9 +155,9 @@ def report(
     elif output is None and form is Form.MARKDOWN:
         show_markdown(render(made, form))
     elif output is None:
-        typer.echo(render(made, form), nl=False)
+        typer.echo(render(made, form, **options), nl=False)
     else:
-        write_report(made, form, output)
+        write_report(made, form, output, **options)
         typer.echo(f"report: {output}", err=True)
     for path in made.figures:
         typer.echo(f"figure: {path}", err=True)

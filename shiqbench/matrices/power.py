@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import ShiqbenchError
-from shiqbench.report.estimates import against, as_if_unrelated, short_number
+from shiqbench.report.estimates import against, as_if_unrelated
 from shiqbench.report.known import known_tasks
+from shiqbench.report.numbers import short_number
 from shiqbench.report.scores import ScoreBook
 from shiqbench.report.smallest import smallest
 from shiqbench.stats.power import pooled

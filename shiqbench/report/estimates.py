@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shiqbench.base.errors import CorruptCellError
+from shiqbench.base.words import counted
+from shiqbench.report.numbers import in_column
 from shiqbench.stats.intervals import LEAST_EXAMPLES, joined, student
 from shiqbench.stats.power import components, unrelated
 from shiqbench.stats.two_way import (
@@ -60,14 +62,7 @@ class Estimate:
     examples: int | None = None
 
     def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return short_number(self.value)
-        return f"{short_number(self.value)} [{short_number(self.low)}, {short_number(self.high)}]"
-
-
-def short_number(value: float) -> str:
-    """Three decimals, or two significant digits if the number is nonzero and below 0.001 in size."""
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.1e}"
+        return in_column([(self.value, self.low, self.high)])[0]
 
 
 @dataclass(frozen=True)
@@ -125,7 +120,7 @@ def over_seeds(evaluations: Sequence[EvaluationEntry], how: Scores | None, book:
     value = float(scores.mean()) if units.left_out else value
     found = interval_of_share(a, b) if how.share else interval_of_mean(scores)
     least = -math.inf if how.least is None else how.least
-    out = f", {len(units.left_out)} examples left out: not scored in every seed" if units.left_out else ""
+    out = f", {counted(len(units.left_out), 'example')} left out: not scored in every seed" if units.left_out else ""
     said = said_over(n, [_seeds(evaluations)], [scores]) + out
     return Estimate(value, max(least, float(found.low)), float(found.high), said, float(found.df), n)
 
@@ -206,7 +201,7 @@ def said_over(examples: int, seeds: Sequence[int], scores: Sequence[NDArray[np.f
     if varied:
         said += f" and {' against '.join(map(str, dict.fromkeys(varied)))} seeds"
     if few:
-        numbers = " and ".join(f"{k} seed{'s' * (k > 1)}" for k in dict.fromkeys(few))
+        numbers = " and ".join(counted(k, "seed") for k in dict.fromkeys(few))
         said += f", {THESE} ({numbers})" if not varied else f", the weights of {numbers} as they are"
     if any(equal):
         said += f", {' and '.join(str(k) for k, same in zip(seeds, equal, strict=True) if same)} equal seeds count once"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_text
@@ -132,6 +132,6 @@ def compare(
     return Report(index, blocks, [*ledger.wrong, *orphans, *none], aggregate=over_tasks, ledger=ledger)
 
 
-def write_report(report: Report, form: str, output: Path) -> None:
-    """Write the report to a file, completely or not at all."""
-    write_text(output, render(report, form))
+def write_report(report: Report, form: str, output: Path, **options: Any) -> None:
+    """Write the report to a file, completely or not at all; the options are those of the format."""
+    write_text(output, render(report, form, **options))

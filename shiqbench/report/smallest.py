@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shiqbench.report.estimates import SAME, THESE, short_number
+from shiqbench.report.estimates import SAME, THESE
+from shiqbench.report.numbers import short_number
 from shiqbench.stats.power import POWER, detectable, examples_needed, pooled, seeds_needed
 from shiqbench.stats.two_way import LEAST_SEEDS
 

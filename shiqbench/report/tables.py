@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shiqbench.report.aggregate.tables import aggregate_tables
+from shiqbench.report.cells import showable, unique
 from shiqbench.report.ledger import ledger_tables
 from shiqbench.report.notes import brief_seeds
+from shiqbench.report.numbers import in_column
 from shiqbench.report.rows import TextTable
 
 if TYPE_CHECKING:
@@ -29,16 +31,15 @@ def text_tables(report: Report) -> list[TextTable]:
     found += [t._replace(above=[*t.above, *unequal]) for t in aggregate_tables(report.aggregate)]
     found += [TextTable(b.title, block_frame(b), b.notes, b.above) for b in report.blocks]
     found += ledger_tables(report)
-    return [*found, *report.curves]
+    found += report.curves
+    return [t._replace(frame=showable(t.frame)) for t in found]
 
 
 def overview(blocks: Sequence[Block]) -> pd.DataFrame:
     """Table of algorithm x task: the primary metric of every block."""
     names = list(dict.fromkeys(r.name for b in blocks for r in sorted(b.rows, key=lambda r: r.name)))
-    found = []
-    for name in names:
-        values = [[str(r.estimate) for r in b.rows if r.name == name] for b in blocks]
-        found.append([name, *("; ".join(v) or "-" for v in values)])
+    texts = [list(zip((r.name for r in b.rows), _estimates([r.estimate for r in b.rows]), strict=True)) for b in blocks]
+    found = [[name, *("; ".join(t for n, t in column if n == name) or "-" for column in texts)] for name in names]
     return _frame(["algorithm", *_heads(blocks)], found)
 
 
@@ -65,11 +66,13 @@ def block_frame(block: Block) -> pd.DataFrame:
     for name, heading, _ in block.columns:
         head.append(f"{heading} ({name})" if heading in (*head, *spent) else heading)
     head += spent
+    values = _estimates([r.estimate for r in block.rows])
+    differences = _estimates([r.difference.estimate if r.difference else None for r in block.rows])
     found = []
-    for r in block.rows:
+    for r, value, difference in zip(block.rows, values, differences, strict=True):
         cells = [r.algorithm + " *" * r.own] + [r.label] * labelled + [r.start] * starts
-        cells += [brief_seeds(r.seeds) or "-", _number(r.estimate.examples, "d"), str(r.estimate)]
-        cells += _versus(block, r) if versus else []
+        cells += [brief_seeds(r.seeds) or "-", _number(r.estimate.examples, "d"), value]
+        cells += [difference, *_versus(block, r)] if versus else []
         cells += [_number(r.metric(name), spec) for name, _, spec in block.columns]
         cells += map(_whole, (r.spent("updates"), r.train_tokens, r.train_seconds, r.eval_seconds))
         found.append(cells)
@@ -92,17 +95,24 @@ def curve_table(
     """
     first = next(iter(points.values()))
     head = ["updates", f"{first.primary['name']} [95 %]", *(heading for _, heading, _ in columns)]
+    values = _estimates([estimates[update] for update in points])
     found = [
-        [str(update), str(estimates[update]), *(_number(e.metrics.get(name), spec) for name, _, spec in columns)]
-        for update, e in points.items()
+        [str(update), value, *(_number(e.metrics.get(name), spec) for name, _, spec in columns)]
+        for (update, e), value in zip(points.items(), values, strict=True)
     ]
     return TextTable(title, _frame(head, found), [])
+
+
+def _estimates(estimates: Sequence[Estimate | None]) -> list[str]:
+    """Estimates of one column, with a dash where there is none."""
+    texts = iter(in_column([(e.value, e.low, e.high) for e in estimates if e is not None]))
+    return ["-" if e is None else next(texts) for e in estimates]
 
 
 def _frame(head: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(rows, columns=pd.Index(head))
+    return pd.DataFrame(rows, columns=pd.Index(unique(head)))
 
 
 def _counted(block: Block) -> str:
@@ -113,12 +123,12 @@ def _counted(block: Block) -> str:
 def _versus(block: Block, row: Row) -> list[str]:
     d = row.difference
     if d is None:
-        return ["-", "-", "-", "-"]
+        return ["-", "-", "-"]
     counts = "-"
     if d.units is not None and d.better is not None and d.worse is not None:
         both = (d.better, d.worse) if block.higher_is_better or not block.withheld else (d.worse, d.better)
         counts = f"{both[0]}/{both[1]}/{d.units - sum(both)}"
-    return [str(d.estimate), counts, _number(d.p, ".2g"), f"{_number(d.p_holm, '.2g')} {row.mark}".rstrip()]
+    return [counts, _number(d.p, ".2g"), f"{_number(d.p_holm, '.2g')} {row.mark}".rstrip()]
 
 
 def _number(value: float | None, spec: str) -> str:

@@ -14,8 +14,10 @@ from shiqbench.commands.common import parse_assignments
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request, RunPlan
 from shiqbench.report.formats import render
+from shiqbench.report.make import make_report
 from shiqbench.report.of_run import report_of_run
 from shiqbench.report.rows import Row
+from shiqbench.report.tables import block_frame
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +76,10 @@ def test_an_unfinished_evaluation_is_no_row_and_is_said(results: Path, tiny_mode
         done.write_text(text)
     assert len(report.blocks[0].rows) == len(before) - 1
     assert "NO RESULT: 1 of sft partial" in report.blocks[0].notes
+
+
+def test_run_and_report_show_the_same_columns_and_rows(results: Path, tiny_model: Path) -> None:
+    (of_run,) = report_of_run(plan(results, tiny_model)).blocks
+    (of_all,) = (b for b in make_report(results, plugins=(TOY,)).blocks if b.setting == of_run.setting)
+    assert list(block_frame(of_run).columns) == list(block_frame(of_all).columns)
+    assert [r.name for r in of_run.rows] == [r.name for r in of_all.rows]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shiqbench.base.errors import CorruptCellError
-from shiqbench.report.estimates import SAME, short_number
+from shiqbench.report.estimates import SAME
+from shiqbench.report.numbers import short_number
 from shiqbench.stats.aggregate import normalised
 from shiqbench.stats.intervals import LEAST_EXAMPLES
 from shiqbench.stats.ranks import rank_test, ranks

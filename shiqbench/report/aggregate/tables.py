@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shiqbench.report.estimates import THESE, Estimate, short_number
+from shiqbench.report.estimates import THESE, Estimate
 from shiqbench.report.notes import brief_seeds
+from shiqbench.report.numbers import short_number
 from shiqbench.report.rows import TextTable
 from shiqbench.stats.aggregate import (
     interval_of,

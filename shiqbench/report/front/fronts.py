@@ -9,6 +9,7 @@ import numpy as np
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.suggest import did_you_mean
+from shiqbench.base.words import counted
 from shiqbench.report.estimates import Estimate
 from shiqbench.report.front.area import FEWEST, best_points, envelope, interval, mean_gains, weights_of_resamples
 from shiqbench.report.front.members import by_prompt
@@ -120,7 +121,7 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
     for point, frame in zip(group.members, frames, strict=True):
         if not frame.index.equals(origin.index):
             raise ConfigError(
-                f"{len(frame)} prompts, but {group.origin_name} has {len(origin)} different ones",
+                f"{counted(len(frame), 'prompt')}, but {group.origin_name} has {len(origin)} different ones",
                 where=str(point.folders[0]),
                 do="evaluate both again",
             )
@@ -147,7 +148,7 @@ def make_fronts(group: Group, axes: FrontAxes, baseline: str | None = None, seed
         raise ConfigError(
             "no point has moved away from its origin", where=str(group.origin), do="train with a higher train.lr"
         )
-    how = f"over {prompts} prompts, these seeds"
+    how = f"over {counted(prompts, 'prompt')}, these seeds"
 
     def mean(values_N: Any) -> Estimate:
         low, high = student(values_N.tolist()) if prompts >= FEWEST else (None, None)
@@ -201,7 +202,7 @@ def _notes(fronts: list[Front], left_out: int) -> tuple[str, ...]:
     """Prompts that are left out, unequal sweeps, unequal reaches, and algorithms that did not move."""
     found = []
     if left_out:
-        found.append(f"{left_out} prompts left out: an evaluation has no finite value for them")
+        found.append(f"{counted(left_out, 'prompt')} left out: an evaluation has no finite value for them")
     if len({f.points for f in fronts}) > 1:
         counts = ", ".join(f"{f.algorithm} {f.points}" for f in fronts)
         found.append(f"UNEQUAL points: {counts}; a larger sweep has more to choose from")

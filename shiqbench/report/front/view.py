@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.base.words import counted
 from shiqbench.report.figures import COLOURS, MARKERS, save_svg
-from shiqbench.report.formats import markdown_table
+from shiqbench.report.formats.markdown import markdown_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,7 @@ def title(group: Group, fronts: Fronts, axes: FrontAxes) -> str:
     return (
         f"{group.setting['task']} on {evaluation['split']}, {group.setting['engine']}, setting {group.digest}: "
         f"{axes.value_name} against {axes.distance_name}; from {fronts.origin_name} with {fronts.origin}; "
-        f"gain averaged over distances up to {fronts.farthest:.3f}; {fronts.prompts} prompts, "
+        f"gain averaged over distances up to {fronts.farthest:.3f}; {counted(fronts.prompts, 'prompt')}, "
         "each front chosen on one half and measured on the other; seeds as they are"
         + ("" if fronts.origin.low is not None else ", too few for intervals")
     )

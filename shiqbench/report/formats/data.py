@@ -1,4 +1,4 @@
-"""A report as markdown, CSV, LaTeX or JSON."""
+"""A report as data, with all digits: CSV with a line per row, JSON of everything."""
 
 from __future__ import annotations
 
@@ -7,66 +7,36 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.report.cells import one_line, unique
 from shiqbench.report.notes import brief_seeds
 from shiqbench.report.tables import text_tables
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from shiqbench.report.rows import Block, Report, Row
 
 
-def render(report: Report, form: str) -> str:
-    """A report in one of the formats: ``markdown``, ``csv``, ``latex`` or ``json``."""
-    return FORMATS[form](report)
-
-
-def markdown(report: Report) -> str:
-    """The report in markdown, for a page or a terminal."""
-    parts = []
-    for title, frame, notes, above in text_tables(report):
-        lines = [f"## {title}", "", *(f"**{line}**\n" for line in above), markdown_table(frame)]
-        parts.append("\n".join([*lines, *[""] * bool(notes), *(f"- {n}" for n in notes)]))
-    return "\n\n".join(parts + [f"- {n}" for n in report.notes]) + "\n"
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """A markdown table with padded columns, so that the raw text is readable too."""
-    rows = [[c.replace("|", "\\|") for c in row] for row in (frame.columns, *frame.to_numpy())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
-    return "\n".join("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows)
-
-
-def latex(report: Report) -> str:
-    r"""LaTeX tables for ``\usepackage{booktabs}``, each with its notes below."""
-    parts = ["% needs \\usepackage{booktabs}"]
-    for title, frame, notes, over in text_tables(report):
-        styled = frame.rename(columns=_escaped).map(_escaped).style.hide(axis="index")
-        below = ["\\par\\smallskip\\footnotesize", *(_escaped(n) + "." + r"\\" for n in notes)] if notes else []
-        above = ["\\begin{table}", f"\\caption{{{_escaped(title)}.}}", "\\centering"]
-        above += [f"\\textbf{{{_escaped(line)}.}}\\par\\smallskip" for line in over]
-        parts.append("\n".join([*above, styled.to_latex(hrules=True).rstrip(), *below, "\\end{table}"]))
-    return "\n\n".join(parts + [f"% {n}" for n in report.notes]) + "\n"
-
-
-_ESCAPES = {c: "\\" + c for c in "&%$#_{}"} | {
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
-}
-
-
-def _escaped(text: str) -> str:
-    return "".join(_ESCAPES.get(c, c) for c in text)
+METRIC = "metrics."  # before a metric's name in CSV, so that it never is a name of ours
 
 
 def as_csv(report: Report) -> str:
-    """CSV with one line per row of every block, and all digits."""
+    """CSV with one line per row of every block, and all digits; nothing where a number is not finite or missing."""
     import pandas as pd
 
-    rows = [flat(block, row) for block in report.blocks for row in block.rows]
-    return pd.DataFrame(rows, dtype=object).to_csv(index=False)  # dtype object keeps whole numbers whole
+    rows = [
+        {
+            name: one_line(value) if isinstance(value, str) else _finite(value)
+            for name, value in flat(block, row).items()
+        }
+        for block in report.blocks
+        for row in block.rows
+    ]
+    names = dict.fromkeys(name for row in rows for name in row)
+    ordered = sorted(
+        names, key=lambda name: name.startswith(METRIC)
+    )  # a metric that is missing in a row stays in place
+    frame = pd.DataFrame(rows, columns=pd.Index(ordered), dtype=object)  # dtype object keeps whole numbers whole
+    frame.columns = pd.Index(unique(ordered))
+    return frame.to_csv(index=False)
 
 
 def as_json(report: Report) -> str:
@@ -83,7 +53,7 @@ def as_json(report: Report) -> str:
             "baseline": b.baseline,
             "smallest_difference": b.smallest.as_json() if b.smallest else None,
             "rows": [
-                {**_numbers(b, r), "cells": [e.cell.folder for e in r.evaluations], "metrics": _metrics(r)}
+                {**of_row(b, r), "cells": [e.cell.folder for e in r.evaluations], "metrics": _metrics(r)}
                 for r in b.rows
             ],
             "above": b.above,
@@ -94,8 +64,14 @@ def as_json(report: Report) -> str:
         for b in report.blocks
     ]
     unfinished = [{"folder": u.folder, "cause": u.cause, "what": u.what} for u in report.index.unfinished]
+    of_blocks = {b.title for b in report.blocks}
+    tables = [
+        {"title": t.title, **t.frame.to_dict(orient="split", index=False), "notes": list(t.notes)}
+        for t in text_tables(report)
+        if t.title not in of_blocks
+    ]
     ledger = report.ledger.rows() if report.ledger is not None else []
-    whole = {"results": str(report.index.results), "blocks": blocks, "ledger": ledger}
+    whole = {"results": str(report.index.results), "blocks": blocks, "tables": tables, "ledger": ledger}
     whole |= {"unfinished": unfinished, "notes": report.notes}
     return json.dumps(_finite(whole), indent=2, allow_nan=False) + "\n"
 
@@ -116,16 +92,19 @@ def flat(block: Block, row: Row) -> dict[str, Any]:
         **of_block,
         "metric": block.metric,
         "higher_is_better": block.higher_is_better,
-        **_numbers(block, row),
+        **of_row(block, row),
         "baseline": block.baseline or "",
         "above": "; ".join(block.above),
         "withheld": block.withheld,
         "tuning_trials": block.trials,
         "notes": "; ".join(block.notes),
+        "cells": " ".join(e.cell.folder for e in row.evaluations),
+        **{METRIC + name: value for name, value in _metrics(row).items()},
     }
 
 
-def _numbers(block: Block, row: Row) -> dict[str, Any]:
+def of_row(block: Block, row: Row) -> dict[str, Any]:
+    """The numbers of a row by name; docs/report.md says what each is."""
     e, d = row.estimate, row.difference
     return {
         "algorithm": row.algorithm,
@@ -167,6 +146,3 @@ def _metrics(row: Row) -> dict[str, float]:
     names = [name for name in row.evaluations[0].metrics if not name.endswith(("_low", "_high"))]
     found = {name: row.metric(name) for name in names}
     return {name: value for name, value in found.items() if value is not None}
-
-
-FORMATS = {"markdown": markdown, "csv": as_csv, "latex": latex, "json": as_json}
