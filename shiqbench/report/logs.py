@@ -10,6 +10,7 @@ import numpy as np
 from pydantic_core import from_json
 
 from shiqbench.base.errors import CorruptCellError
+from shiqbench.report.notes import MOST_LINES
 from shiqbench.store.cell import corrupt
 from shiqbench.store.index.reading import checked_file
 
@@ -44,11 +45,21 @@ class TrainingLog:
     seconds: NDArray[np.float64]
     values: Mapping[str, NDArray[np.float64]]
 
-    def at(self, axis: str, updates: Sequence[int]) -> NDArray[np.float64]:
-        """Place updates on an axis; between two logged updates, tokens and seconds grow evenly."""
-        spent = {"updates": self.updates, "tokens": self.train_tokens, "seconds": self.seconds}[axis]
-        found: NDArray[np.float64] = np.interp(updates, np.append(0, self.updates), np.append(0.0, spent))
+    def over(self, axis: str) -> NDArray[Any]:
+        """What the entries have on an axis: ``updates``, ``tokens`` (of all passes) or ``seconds``."""
+        return {"updates": self.updates, "tokens": self.train_tokens, "seconds": self.seconds}[axis]
+
+    def at(self, spent: NDArray[Any], updates: Sequence[int]) -> list[float]:
+        """What is spent after some updates; between two logged updates it grows evenly."""
+        found: list[float] = np.interp(updates, np.append(0, self.updates), np.append(0.0, spent)).tolist()
         return found
+
+    def spent(self, update: int) -> dict[str, float]:
+        """Tokens of the policy's passes and of all, and seconds, after an update."""
+        tokens, train_tokens, seconds = (
+            self.at(x, [update])[0] for x in (self.tokens, self.train_tokens, self.seconds)
+        )
+        return {"tokens": round(tokens), "train_tokens": train_tokens, "seconds": seconds}
 
 
 def read_log(results: Path, cell: CellEntry) -> TrainingLog:
@@ -114,9 +125,18 @@ class LogBook:
                 self._read[cell.folder], self.unread[cell.folder] = None, error.what
         return self._read[cell.folder]
 
+    @property
+    def notes(self) -> list[str]:
+        """A note that names the cells whose log cannot be read, if there are any."""
+        if not self.unread:
+            return []
+        said = [f"{folder}: {why}" for folder, why in self.unread.items()]
+        more = f"; and {len(said) - MOST_LINES} more" if len(said) > MOST_LINES else ""
+        return [f"in no curve of training: {'; '.join(said[:MOST_LINES])}{more}"]
+
     def at(self, cell: CellEntry, axis: str, updates: Sequence[int]) -> list[float] | None:
         """Place updates of a cell on an axis; None if that needs a log that cannot be read."""
         if axis == "updates":
             return [float(u) for u in updates]
         log = self.of(cell)
-        return None if log is None else log.at(axis, updates).tolist()
+        return None if log is None else log.at(log.over(axis), updates)

@@ -79,7 +79,7 @@ def _add_curves(report: Report, known: Mapping[str, KnownTask], axis: str, figur
         drawn, notes = draw_curves(curves, blocks, known, logs, figures, axis)
         report.figures.extend(drawn)
         report.notes.extend(notes)
-    report.notes.extend(f"not in the learning curves: {folder}: {why}" for folder, why in logs.unread.items())
+    report.notes.extend(logs.notes)
 
 
 def compare(

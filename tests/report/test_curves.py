@@ -110,7 +110,7 @@ def test_a_log_that_cannot_be_read_is_named_and_costs_no_table(checkpoints: Path
     else:
         log.write_text(log.read_text().replace("2", "3"))
     report = make_report(checkpoints, figures=checkpoints / "figures", axis="seconds")
-    (said,) = (n for n in report.notes if "learning curves" in n)
+    (said,) = (n for n in report.notes if "in no curve" in n)
     assert (
         f"toys/dpo/{log.parent.name}: train.jsonl {'is missing' if damage == 'gone' else 'has another sha256'}" in said
     )
