@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from shiqbench.plugin.record_view import RecordView
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
@@ -30,16 +32,21 @@ class Primary:
     Attributes:
         name: Metric name.
         value: Point estimate.
-        low: Lower end of its 95 % interval.
-        high: Upper end of that interval.
+        low: Lower end of its 95 % interval; None if it has none, as with fewer than ``LEAST_EXAMPLES`` examples.
+        high: Upper end of that interval; None like ``low``.
         higher_is_better: Whether a higher value is better.
     """
 
     name: str
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
     higher_is_better: bool = True
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, float], name: str, *, higher_is_better: bool = True) -> Primary:
+        """One of the metrics, with the ends of its interval, ``NAME_low`` and ``NAME_high``, if they are there."""
+        return cls(name, metrics[name], metrics.get(f"{name}_low"), metrics.get(f"{name}_high"), higher_is_better)
 
 
 @dataclass(frozen=True)
@@ -84,12 +91,15 @@ class Scores:
         unit: Column that names the example, the same in every cell; repeats of an example are summed.
         value: Column with the score.
         of: Column with the total that the score is a part of; None counts 1 per record.
-        share: True if the metric is a share of trials, between 0 and 1.
+        share: True if the metric is a share of trials, between 0 and 1. With ``key``, reports see it from the entries:
+            whether all are 0 or 1.
         without: Column -> value; records with this value enter no score.
         only: Column -> value; records with another value belong to other metrics.
         key: If ``value`` is a column of JSON objects, the entry that is the score: a number, or a list of numbers, of
             whose count their sum is a part.
         least: Least possible value of a metric that is no share, such as 0 for a regret; None if there is none.
+        top: Value of the metric that counts as 1 where scores of several tasks are normalised, such as 0 for a regret;
+            a share has 1. None: an aggregate over tasks leaves the metric out.
     """
 
     unit: str
@@ -100,6 +110,11 @@ class Scores:
     only: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
     least: float | None = None
+    top: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.share and self.top is None:
+            object.__setattr__(self, "top", 1.0)
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,8 @@ class TaskBase(ABC):
     """Name of a primary metric -> the columns that make it; without an entry, cells are compared only by seed."""
     training_curve: ClassVar[tuple[str, str] | None] = None
     """Key of ``train.jsonl`` that reports draw over training, and its name for readers."""
+    record_view: ClassVar[RecordView] = RecordView()
+    """How a page shows its records; by default every column by its name."""
     formats: ClassVar[tuple[str, ...]] = ()
     """Formats in which ``shiqbench export`` can write its records; :meth:`export` writes them."""
 

@@ -18,7 +18,8 @@ from shiqbench.report.estimates import FEW, Estimate, said_over
 from shiqbench.report.logs import AXES
 from shiqbench.report.notes import brief_seeds
 from shiqbench.report.rows import TextTable
-from shiqbench.stats.two_way import LEAST_EXAMPLES, interval_of_mean, pseudo_values
+from shiqbench.stats.intervals import LEAST_EXAMPLES
+from shiqbench.stats.two_way import interval_of_mean, pseudo_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

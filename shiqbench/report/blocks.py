@@ -15,6 +15,7 @@ from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.base.suggest import did_you_mean
 from shiqbench.report.estimates import against, over_seeds
+from shiqbench.report.findings import find
 from shiqbench.report.names import names_of
 from shiqbench.report.notes import notes_of
 from shiqbench.report.rows import Block, Row
@@ -23,6 +24,7 @@ from shiqbench.report.unequal import say_other_engines, say_what_is_unequal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from shiqbench.plugin.task import Scores
     from shiqbench.report.known import KnownTask
     from shiqbench.report.ledger import Ledger
     from shiqbench.report.names import Name
@@ -47,10 +49,10 @@ def make_blocks(
     Raises:
         ConfigError: No finished cell has the baseline algorithm.
     """
-    by_setting: dict[str, list[EvaluationEntry]] = defaultdict(list)
+    by_setting: dict[tuple[str, str, bool], list[EvaluationEntry]] = defaultdict(list)
     for each in index.evaluations.values():
-        if each.update is None:
-            by_setting[each.setting.key].append(each)
+        if each.update is None:  # another version of a task may have another primary metric
+            by_setting[each.setting.key, each.primary["name"], each.primary["higher_is_better"]].append(each)
     algorithms = {e.cell.algorithm for found in by_setting.values() for e in found}
     if baseline is not None and baseline not in algorithms:
         raise ConfigError(
@@ -65,7 +67,7 @@ def make_blocks(
         compared = {e.cell.recipe.key for e in found if e not in tried}
         rest = [e for e in found if e.cell.recipe.key in compared]
         blocks += [replace(_block(e, known, book, names), trials=e is tried) for e in (rest, tried) if e]
-    blocks.sort(key=lambda b: (b.task, b.trials, b.split != "test", b.split, b.engine, b.setting))
+    blocks.sort(key=lambda b: (b.task, b.trials, b.split != "test", b.split, b.engine, b.setting, b.metric))
     for block in blocks:
         if block.trials:
             block.notes += ledger.choices(block.rows)
@@ -73,6 +75,7 @@ def make_blocks(
             say_what_is_unequal(block, ledger)
             if baseline is not None:
                 _compare(block, baseline, known[block.task], book)
+            find(block, _usable(block, known[block.task], book), book)
         block.notes += notes_of(block, index, known[block.task])
     say_other_engines(blocks)
     return blocks
@@ -120,9 +123,10 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
         block.notes.append(f"not compared with {baseline}: {why}")
         return
     block.baseline = baseline
-    columns = known.scores_of(block.metric)
-    how = book.usable([e for r in block.rows for e in r.evaluations], columns)
-    if how is not columns:
+    if len(block.rows) == 1:
+        block.notes.append(f"nothing is compared: {baseline} is the only row")
+    how = _usable(block, known, book)
+    if how is not known.scores_of(block.metric):
         block.notes.append(f"compared by seed only: {block.metric} is not the mean of scores that the records hold")
     for row in block.rows:
         if row is theirs[0]:
@@ -134,3 +138,7 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
             why = str(error)
         if row.difference is None:
             block.notes.append(f"{row.name} is not compared with {baseline}: {why}")
+
+
+def _usable(block: Block, known: KnownTask, book: ScoreBook) -> Scores | None:
+    return book.usable([e for r in block.rows for e in r.evaluations], known.scores_of(block.metric))

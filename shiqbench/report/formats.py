@@ -81,6 +81,7 @@ def as_json(report: Report) -> str:
             "metric": b.metric,
             "higher_is_better": b.higher_is_better,
             "baseline": b.baseline,
+            "smallest_difference": b.smallest.as_json() if b.smallest else None,
             "rows": [
                 {**_numbers(b, r), "cells": [e.cell.folder for e in r.evaluations], "metrics": _metrics(r)}
                 for r in b.rows
@@ -144,6 +145,8 @@ def _numbers(block: Block, row: Row) -> dict[str, Any]:
         "difference_interval": d.estimate.how if d else None,
         "difference_df": d.estimate.df if d else None,
         "p": d.p if d else None,
+        "p_holm": d.p_holm if d else None,
+        "mark": row.mark,
         "better": d.better if d and not block.withheld else None,
         "worse": d.worse if d and not block.withheld else None,
         "compared_seeds": d.seeds if d else None,

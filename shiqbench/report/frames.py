@@ -15,7 +15,7 @@ from shiqbench.plugin.registry import registry
 from shiqbench.report.curves import evaluated
 from shiqbench.report.known import known_tasks
 from shiqbench.report.ledger import Ledger
-from shiqbench.report.logs import LogBook
+from shiqbench.report.logs import LogBook, unread_notes
 from shiqbench.report.make import compare
 from shiqbench.report.names import names_of
 from shiqbench.report.scores import ScoreBook
@@ -58,9 +58,9 @@ class Frames:
         Columns: ``evaluation``, ``cell``, ``task`` (evaluated), ``split``, ``engine``, ``setting`` (equal for
         evaluations of one table), ``algorithm``, ``differs_in``, ``name``, ``row``, ``seed``, ``start`` (or the
         model), ``update`` (of a checkpoint; NA for final weights), ``metric``, ``value``, ``low``, ``high`` (its 95 %
-        interval over examples), ``higher_is_better``, ``examples`` (that have a score; NA if the task does not name
-        its single scores), ``reduced``, ``updates``, ``tokens`` (of the policy's passes), ``train_tokens`` (of all
-        passes), ``train_seconds``, ``eval_seconds``; then a column for each setting in which rows of one task differ,
+        interval over examples; NaN without one), ``higher_is_better``, ``examples`` (that have a score; NA if the task
+        does not name its single scores), ``reduced``, ``updates``, ``tokens`` (of the policy's passes),
+        ``train_tokens`` (of all passes), ``train_seconds``, ``eval_seconds``; then a column for each setting in which rows of one task differ,
         such as ``algo.beta`` or ``train.lr``, with its values as they are (a list as text).
         """
         examples = self._examples()
@@ -173,7 +173,7 @@ class Frames:
             columns = {name: [x for _ in some for x in values.tolist()] for name, values in spent.items()}
             columns["quantity"] = [name for name in some for _ in log.updates]
             parts.append((about, columns | {"value": [x for values in some.values() for x in values.tolist()]}))
-        for note in logs.notes:
+        for note in unread_notes([f"{folder}: {why}" for folder, why in logs.unread.items()]):
             warnings.warn(note, stacklevel=2)
         return stacked(TRAINING, parts)
 
@@ -202,8 +202,9 @@ class Frames:
 
         Columns: ``task``, ``split``, ``setting``, ``algorithm``, ``differs_in``, ``name``, ``row``, ``baseline``,
         ``metric``, ``higher_is_better``, ``value`` (the row's less the baseline's), ``low``, ``high`` (its 95 %
-        interval), ``df`` (degrees of freedom), ``p`` (by the same variance), ``examples`` (that both have),
-        ``better``, ``worse`` (examples), ``seeds``, ``baseline_seeds`` (evaluations of each side).
+        interval), ``df`` (degrees of freedom), ``p`` (by the same variance), ``p_holm`` (corrected for all
+        comparisons of the table), ``examples`` (that both have), ``better``, ``worse`` (examples), ``seeds``,
+        ``baseline_seeds`` (evaluations of each side).
 
         Args:
             baseline: Name of an algorithm.
@@ -228,6 +229,7 @@ class Frames:
                 "high": d.estimate.high,
                 "df": d.estimate.df,
                 "p": d.p,
+                "p_holm": d.p_holm,
                 "examples": d.units,
                 "better": d.better,
                 "worse": d.worse,

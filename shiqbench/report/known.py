@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ShiqbenchError
+from shiqbench.plugin.record_view import RecordView
 from shiqbench.plugin.validation import validate
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ class KnownTask:
         spec: Spec of the task; None if no plugin provides it.
         scores: Columns of the single scores, by primary metric.
         training_curve: Key and name of the quantity that is drawn over training.
+        record_view: How a page shows its records.
     """
 
     name: str
     spec: TaskSpec | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
     training_curve: tuple[str, str] | None = None
+    record_view: RecordView = field(default_factory=RecordView)
 
     def scores_of(self, metric: str) -> Scores | None:
         """The columns that make a primary metric; None if cells can be compared only by seed."""
@@ -45,12 +48,20 @@ class KnownTask:
 
     def notes(self, setting: Mapping[str, Any], metrics: Mapping[str, float]) -> list[str]:
         """Notes on these metrics."""
+        if self.spec is None:
+            return [
+                f"{self.name} is not installed here, so only its primary metric is shown, and rows are compared by "
+                "seed only; --plugin FILE, or installing its package, brings back the rest"
+            ]
         task = self._task(setting)
-        return (
-            task.notes(metrics)
-            if task is not None
-            else [f"{self.name} is not installed here: only its primary metric is shown"]
-        )
+        if task is None:
+            return [
+                f"this version of {self.name} does not accept the recorded settings: only its primary metric is shown"
+            ]
+        try:
+            return task.notes(metrics)
+        except Exception as error:
+            return [f"{self.name} has no notes on these metrics: {type(error).__name__}: {error}"]
 
     def _task(self, setting: Mapping[str, Any]) -> TaskBase | None:
         """The task with its recorded settings; None if this version no longer accepts them."""
@@ -74,5 +85,5 @@ def known_tasks(evaluations: Iterable[EvaluationEntry], found: Registry) -> dict
         except ShiqbenchError:
             known[name] = KnownTask(name)
             continue
-        known[name] = KnownTask(name, spec, task.scores, task.training_curve)
+        known[name] = KnownTask(name, spec, task.scores, task.training_curve, task.record_view)
     return known

@@ -125,18 +125,15 @@ class LogBook:
                 self._read[cell.folder], self.unread[cell.folder] = None, error.what
         return self._read[cell.folder]
 
-    @property
-    def notes(self) -> list[str]:
-        """A note that names the cells whose log cannot be read, if there are any."""
-        if not self.unread:
-            return []
-        said = [f"{folder}: {why}" for folder, why in self.unread.items()]
-        more = f"; and {len(said) - MOST_LINES} more" if len(said) > MOST_LINES else ""
-        return [f"in no curve of training: {'; '.join(said[:MOST_LINES])}{more}"]
-
     def at(self, cell: CellEntry, axis: str, updates: Sequence[int]) -> list[float] | None:
         """Place updates of a cell on an axis; None if that needs a log that cannot be read."""
         if axis == "updates":
             return [float(u) for u in updates]
         log = self.of(cell)
         return None if log is None else log.at(log.over(axis), updates)
+
+
+def unread_notes(said: Sequence[str]) -> list[str]:
+    """One note about the cells whose log cannot be read: the first of them in full; none if there are none."""
+    more = f"; and {len(said) - MOST_LINES} more" if len(said) > MOST_LINES else ""
+    return [f"not in the learning curves: {'; '.join(said[:MOST_LINES])}{more}"] if said else []

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_text
 from shiqbench.plugin.registry import registry
+from shiqbench.report.aggregate.scores import aggregate
 from shiqbench.report.areas import area_table
 from shiqbench.report.blocks import make_blocks
 from shiqbench.report.curves import of_checkpoints
 from shiqbench.report.formats import render
 from shiqbench.report.known import known_tasks
 from shiqbench.report.ledger import Ledger
-from shiqbench.report.logs import LogBook
+from shiqbench.report.logs import LogBook, unread_notes
 from shiqbench.report.notes import missing
 from shiqbench.report.rows import Report
 from shiqbench.report.scores import ScoreBook
@@ -63,23 +64,50 @@ def make_report(
     found = registry(plugins)
     known = known_tasks(index.evaluations.values(), found)
     report = compare(index, known, baseline, found)
-    _add_curves(report, known, axis, figures)
+    book, logs = ScoreBook(results), LogBook(results)
+    curves = of_checkpoints(index, known, book, logs, axis)
+    report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
+    if figures is not None:
+        drawn, notes = draw_figures(report, known, logs, figures, axis)
+        report.figures.extend(drawn)
+        report.notes.extend(notes)
+    name_unread(report, logs)
     return report
 
 
-def _add_curves(report: Report, known: Mapping[str, KnownTask], axis: str, figures: Path | None) -> None:
-    """Add areas under curves, and figures; trainings whose log cannot be read are named."""
-    book, logs = ScoreBook(report.index.results), LogBook(report.index.results)
-    curves = of_checkpoints(report.index, known, book, logs, axis)
-    report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
-    if figures is not None:
-        from shiqbench.report.curve_figures import draw_curves
+def draw_figures(
+    report: Report, known: Mapping[str, KnownTask], logs: LogBook, folder: Path, axis: str = "updates"
+) -> tuple[list[Path], list[str]]:
+    """Draw the learning curves and the aggregates over tasks of a report.
 
-        blocks = [b for b in report.blocks if not b.trials]
-        drawn, notes = draw_curves(curves, blocks, known, logs, figures, axis)
-        report.figures.extend(drawn)
-        report.notes.extend(notes)
-    report.notes.extend(logs.notes)
+    Args:
+        report: The report.
+        known: Known facts about each evaluated task.
+        logs: Reads the logs of training, and keeps which cannot be read.
+        folder: Folder for the svg files.
+        axis: What learning curves are over: ``updates``, ``tokens`` or ``seconds``.
+
+    Returns:
+        The files, and notes about what they do not show.
+    """
+    from shiqbench.report.aggregate.figures import draw_aggregate
+    from shiqbench.report.curve_figures import draw_curves
+
+    book = ScoreBook(report.index.results)
+    curves = of_checkpoints(report.index, known, book, logs, axis)
+    drawn, notes = draw_curves(curves, [b for b in report.blocks if not b.trials], known, logs, folder, axis)
+    if report.aggregate is not None and report.aggregate.names:
+        drawn += draw_aggregate(report.aggregate, folder)
+    return drawn, notes
+
+
+def name_unread(report: Report, logs: LogBook) -> None:
+    """Name each training whose log cannot be read in the notes of its table, or of the report if it has none."""
+    unread = dict(logs.unread)
+    for block in report.blocks:
+        here = [(r, e.cell) for r in block.rows for e in r.evaluations if e.cell.folder in unread]
+        block.notes += unread_notes([f"{r.name} seed {cell.seed}: {unread.pop(cell.folder)}" for r, cell in here])
+    report.notes.extend(unread_notes([f"{folder}: {why}" for folder, why in unread.items()]))
 
 
 def compare(
@@ -93,11 +121,13 @@ def compare(
         baseline: Algorithm to compare the others with.
         found: Registry, for the defaults of algorithms; None takes the installed plugins.
     """
-    ledger = Ledger(index, found or registry())
-    blocks = make_blocks(index, known, ScoreBook(index.results), ledger, baseline)
+    book, ledger = ScoreBook(index.results), Ledger(index, found or registry())
+    blocks = make_blocks(index, known, book, ledger, baseline)
+    over_tasks = aggregate([b for b in blocks if not b.trials], known, book, baseline)
+    none = ["no aggregate over tasks: " + "; ".join(over_tasks.left_out)] if over_tasks and not over_tasks.names else []
     with_results = {e.folder.split("/")[0] for e in index.evaluations.values()}
     orphans = missing(u for u in index.unfinished if u.folder.split("/")[0] not in with_results)
-    return Report(index, blocks, [*ledger.wrong, *orphans], ledger=ledger)
+    return Report(index, blocks, [*ledger.wrong, *orphans, *none], aggregate=over_tasks, ledger=ledger)
 
 
 def write_report(report: Report, form: str, output: Path) -> None:

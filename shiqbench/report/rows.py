@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from shiqbench.report.aggregate.scores import Aggregate
     from shiqbench.report.estimates import Difference, Estimate
     from shiqbench.report.ledger import Ledger
+    from shiqbench.report.smallest import Smallest
     from shiqbench.store.index import EvaluationEntry, Index
 
 
@@ -30,6 +32,7 @@ class Row:
         is_start: Whether other rows of its block start from it.
         difference: Difference from the baseline; None for the baseline itself, without a baseline, or without a pair.
         own: Whether it contains the cell that was just run; tables mark it with a star.
+        mark: ``+`` if it is better than the baseline at 5 % after correction, ``-`` if it is worse; else empty.
     """
 
     algorithm: str
@@ -40,6 +43,7 @@ class Row:
     is_start: bool = False
     difference: Difference | None = None
     own: bool = False
+    mark: str = ""
 
     @property
     def name(self) -> str:
@@ -121,6 +125,7 @@ class Block:
         above: What the reader must know before the numbers, one line each: what is UNEQUAL among the rows.
         withheld: The reason why no row is called better; empty if there is none.
         trials: Whether the rows are trials of tuning.
+        smallest: The smallest difference that the table can find; None without comparable examples.
     """
 
     task: str
@@ -137,6 +142,7 @@ class Block:
     above: list[str] = field(default_factory=list)
     withheld: str = ""
     trials: bool = False
+    smallest: Smallest | None = None
 
     @property
     def title(self) -> str:
@@ -166,6 +172,7 @@ class Report:
         notes: Notes on tasks without any result.
         figures: Files of the figures; empty if no figures were asked for.
         curves: Learning curves as tables.
+        aggregate: Normalised scores over tasks; None if there is one task.
         ledger: What each cell cost, and how it was tuned; None in the report of one run.
     """
 
@@ -174,4 +181,5 @@ class Report:
     notes: list[str]
     figures: list[Path] = field(default_factory=list)
     curves: list[TextTable] = field(default_factory=list)
+    aggregate: Aggregate | None = None
     ledger: Ledger | None = None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from shiqbench.base.digest import canonical_json
-from shiqbench.base.errors import ConfigError, CorruptCellError
+from shiqbench.base.errors import CorruptCellError
 from shiqbench.store.cell import corrupt
 from shiqbench.store.index.kept import derived
 from shiqbench.store.index.reading import checked_columns
@@ -51,12 +51,16 @@ class UnitScores:
 
 
 class _Sums(NamedTuple):
-    """Scores of one evaluation: the sums of each unit, and why a unit lacks some (position -> why, any scored)."""
+    """Scores of one evaluation: the sums of each unit, and why a unit lacks some (position -> why, any scored).
+
+    ``trials``: whether all entries are 0 or 1.
+    """
 
     units: pd.Index
     value: NDArray[np.float64]
     of: NDArray[np.float64]
     flaws: Mapping[int, tuple[str, bool]]
+    trials: bool
 
 
 class ScoreBook:
@@ -78,8 +82,7 @@ class ScoreBook:
             how: Columns of the scores.
 
         Raises:
-            ConfigError: Two seeds have different units.
-            CorruptCellError: Records differ from what was written.
+            CorruptCellError: Records differ from what was written, or two seeds have different units.
         """
         import pandas as pd
 
@@ -87,10 +90,8 @@ class ScoreBook:
         units = found[0].units
         for evaluation, sums in zip(evaluations, found, strict=True):
             if not sums.units.equals(units):
-                raise ConfigError(
-                    f"its examples differ from those of {evaluations[0].folder}",
-                    where=str(self._results / evaluation.folder),
-                    do="delete one of the two and run it again",
+                raise corrupt(
+                    self._results / evaluation.folder, f"its examples differ from those of {evaluations[0].folder}"
                 )
         flawed = sorted({at for sums in found for at in sums.flaws})
         why = {at: max(sums.flaws[at][0] for sums in found if at in sums.flaws) for at in flawed}
@@ -115,8 +116,7 @@ class ScoreBook:
             The scores of each row; None if the two rows have different units.
 
         Raises:
-            ConfigError: Two seeds of one row have different units.
-            CorruptCellError: Records differ from what was written.
+            CorruptCellError: Records differ from what was written, or two seeds of one row have different units.
         """
         if not self._one(mine[0].folder, how).units.equals(self._one(theirs[0].folder, how).units):
             return None
@@ -127,6 +127,7 @@ class ScoreBook:
     def usable(self, evaluations: Sequence[EvaluationEntry], how: Scores | None) -> Scores | None:
         """``how``, or None if these scores do not make the metric: scores in JSON may be aggregated in any way.
 
+        With a key, whether they are a share follows from them.
         It reads the scores of all these evaluations together, which is faster than one by one.
         """
         if how is None:
@@ -135,7 +136,9 @@ class ScoreBook:
         if how.key is None:
             return how
         try:
-            return how if all(self._gives(e, how) for e in evaluations) else None
+            if not all(self._gives(e, how) for e in evaluations):
+                return None
+            return replace(how, share=all(self._one(e.folder, how).trials for e in evaluations))
         except CorruptCellError:
             return how  # who reads the scores says so
 
@@ -162,7 +165,7 @@ class ScoreBook:
 
 
 def _name(how: Scores) -> str:
-    return "scores 1 " + canonical_json([how.unit, how.value, how.of, dict(how.without), dict(how.only), how.key])
+    return "scores 2 " + canonical_json([how.unit, how.value, how.of, dict(how.without), dict(how.only), how.key])
 
 
 def _packed(evaluation: Path, how: Scores) -> bytes:
@@ -180,10 +183,10 @@ def _packed(evaluation: Path, how: Scores) -> bytes:
     unit, score = ([columns[name][i] for i in kept] for name in (how.unit, how.value))
     try:
         if how.key is not None:
-            pairs = [_entry(json.loads(text).get(how.key)) for text in score]
-            value, of = np.array(pairs, dtype=float).reshape(-1, 2).T
+            entries = [_entry(json.loads(text).get(how.key)) for text in score]
+            value, of, trials = np.array(entries, dtype=float).reshape(-1, 3).T
         else:
-            value = np.array(score, dtype=float)
+            value, trials = np.array(score, dtype=float), np.array([how.share])
             of = np.array([columns[how.of][i] for i in kept], dtype=float) if how.of else np.ones(len(kept))
     except (ValueError, TypeError, AttributeError) as error:
         raise corrupt(evaluation, f"its scores in column {how.value} are no numbers: {error}") from error
@@ -203,27 +206,27 @@ def _packed(evaluation: Path, how: Scores) -> bytes:
         if not reason and at in flaws:
             flaws[at] = flaws[at][0], True
     sums = [np.bincount(line, np.where(np.isnan(x), 0.0, x), len(units)) for x in (value, of)]
-    head = json.dumps([units, [(at, *flaw) for at, flaw in flaws.items()]], default=str)
+    head = json.dumps([units, [(at, *flaw) for at, flaw in flaws.items()], bool(trials.all())], default=str)
     return zlib.compress(head.encode() + b"\n" + np.concatenate(sums).tobytes(), 1)
 
 
 def _unpacked(content: bytes) -> _Sums:
     head, _, numbers = zlib.decompress(content).partition(b"\n")
-    (units, flaws), sums = _head(head), np.frombuffer(numbers)
-    return _Sums(units, sums[: len(units)], sums[len(units) :], flaws)
+    (units, flaws, trials), sums = _head(head), np.frombuffer(numbers)
+    return _Sums(units, sums[: len(units)], sums[len(units) :], flaws, trials)
 
 
 @lru_cache(maxsize=256)  # evaluations of one setting have the same units
-def _head(text: bytes) -> tuple[pd.Index, dict[int, tuple[str, bool]]]:
+def _head(text: bytes) -> tuple[pd.Index, dict[int, tuple[str, bool]], bool]:
     import pandas as pd
 
-    units, flaws = json.loads(text)
-    return pd.Index(units), {at: (why, scored) for at, why, scored in flaws}
+    units, flaws, trials = json.loads(text)
+    return pd.Index(units), {at: (why, scored) for at, why, scored in flaws}, trials
 
 
-def _entry(value: Any) -> tuple[float, float]:
-    """Score and whole of an entry; NaN if it is no number."""
+def _entry(value: Any) -> tuple[float, float, bool]:
+    """Score and whole of an entry, and whether it consists of zeros and ones; NaN if it is no number."""
     found = value if isinstance(value, list) else [value]
     if not all(isinstance(v, bool | int | float) for v in found):
-        return math.nan, 1.0
-    return float(sum(found)), float(len(found))
+        return math.nan, 1.0, True
+    return float(sum(found)), float(len(found)), all(v in (0, 1) for v in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shiqbench.report.aggregate.tables import aggregate_tables
 from shiqbench.report.ledger import ledger_tables
 from shiqbench.report.notes import brief_seeds
 from shiqbench.report.rows import TextTable
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
     from shiqbench.report.rows import Block, Report, Row
     from shiqbench.store.index import EvaluationEntry
 
+OVERVIEW = "Overview of primary metrics"
+
 
 def text_tables(report: Report) -> list[TextTable]:
-    """The tables of all blocks and learning curves, and the ledger; with several blocks an overview comes first."""
+    """The tables of all blocks and learning curves, and the ledger; overview and aggregates over tasks come first."""
     shown = [b for b in report.blocks if not b.trials]
-    found = [TextTable("Overview of primary metrics", overview(shown), [])] if len(shown) > 1 else []
+    found = [TextTable(OVERVIEW, overview(shown), [])] if len(shown) > 1 else []
+    found += aggregate_tables(report.aggregate)
     found += [TextTable(b.title, block_frame(b), b.notes, b.above) for b in report.blocks]
     found += ledger_tables(report)
     return [*found, *report.curves]
@@ -47,7 +51,7 @@ def block_frame(block: Block) -> pd.DataFrame:
     head = (
         ["algorithm"] + ["differs in"] * labelled + ["start"] * starts + ["seeds", "examples", f"{block.metric} [95 %]"]
     )
-    head += [f"less {block.baseline} [95 %]", _counted(block), "p"] * versus
+    head += [f"less {block.baseline} [95 %]", _counted(block), "p", "p (Holm)"] * versus
     spent = ["updates", "train tokens", "train s", "eval s"]
     for name, heading, _ in block.columns:
         head.append(f"{heading} ({name})" if heading in (*head, *spent) else heading)
@@ -100,12 +104,12 @@ def _counted(block: Block) -> str:
 def _versus(block: Block, row: Row) -> list[str]:
     d = row.difference
     if d is None:
-        return ["-", "-", "-"]
+        return ["-", "-", "-", "-"]
     counts = "-"
     if d.units is not None and d.better is not None and d.worse is not None:
         both = (d.better, d.worse) if block.higher_is_better or not block.withheld else (d.worse, d.better)
         counts = f"{both[0]}/{both[1]}/{d.units - sum(both)}"
-    return [str(d.estimate), counts, _number(d.p, ".2g")]
+    return [str(d.estimate), counts, _number(d.p, ".2g"), f"{_number(d.p_holm, '.2g')} {row.mark}".rstrip()]
 
 
 def _number(value: float | None, spec: str) -> str:

@@ -29,10 +29,10 @@ CURVE = (
 )  # fmt: skip
 DIFFERENCES = (
     "task", "split", "setting", *_ROW[:-1], "baseline", "metric", "higher_is_better", "value", "low", "high", "df", "p",
-    "examples", "better", "worse", "seeds", "baseline_seeds",
+    "p_holm", "examples", "better", "worse", "seeds", "baseline_seeds",
 )  # fmt: skip
 WHOLE = ("seed", "update", "updates", "tokens", "examples", "seeds", "baseline_seeds", "better", "worse")
-REAL = ("value", "low", "high", "df", "p", "of", "train_tokens", "train_seconds", "eval_seconds", "seconds")
+REAL = ("value", "low", "high", "df", "p", "p_holm", "of", "train_tokens", "train_seconds", "eval_seconds", "seconds")
 
 
 def frame(

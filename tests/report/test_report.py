@@ -165,7 +165,7 @@ def test_reduced_settings_and_unequal_budgets_are_said(results: Path) -> None:
     said = notes(results)
     assert "UNEQUAL budgets (updates, tokens): " in above(results)
     assert "copg: 12 updates, 990 tokens" in above(results)
-    assert "REDUCED setting, not comparable with the official one (copg)" in said
+    assert "REDUCED setting: smaller or easier than the task's full one, not comparable with it (copg)" in said
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 
 from shiqbench.base.digest import canonical_json
 from shiqbench.base.errors import CorruptCellError
-from shiqbench.store.cell import DONE, corrupt
+from shiqbench.store.cell import DONE, SCHEMA, corrupt
 from shiqbench.store.index.entries import Unfinished
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PART = 2000  # number of folders that are read together
 CONFIG, MANIFEST, METRICS, RECORDS = "config.json", "manifest.json", "metrics.json", "records.parquet"
+PRIMARY = ("name", "value", "low", "high", "higher_is_better")
 NOT_SETTING = ("schema", "train", "update")  # keys of an evaluation's recipe that are not part of its setting
 
 
@@ -77,6 +78,8 @@ def _read(folder: str) -> tuple[dict[str, Any], str]:
     try:
         files = from_json(_bytes(folder, DONE))["files"]
         config = from_json(_checked(folder, CONFIG, files))
+        if config.get("schema", 0) > SCHEMA:
+            raise corrupt(Path(folder), f"it has schema {config['schema']}, and this version reads up to {SCHEMA}")
         manifest = from_json(_checked(folder, MANIFEST, files))
         if METRICS not in files:
             return {"seed": config.pop("seed"), **_of_cell(manifest)}, _canonical(to_json(config))
@@ -189,8 +192,12 @@ def _pass_tokens(manifest: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _of_evaluation(manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    primary = {name: metrics["primary"][name] for name in PRIMARY}
+    numbers = {"primary": primary["value"], **metrics["metrics"]}
+    if odd := [name for name, value in numbers.items() if not isinstance(value, int | float)]:
+        raise ValueError(f"{', '.join(odd[:5])} is no number")
     return {
-        "primary": metrics["primary"],
+        "primary": primary,
         "metrics": metrics["metrics"],
         "seconds": manifest["seconds"]["total"],
         "reduced": manifest["reduced"],

@@ -18,6 +18,7 @@ from shiqbench.plugin import (
     Metrics,
     Primary,
     Record,
+    RecordView,
     Scores,
     Split,
     StartModel,
@@ -64,6 +65,13 @@ class BfclTask(Task):
         ("do_nothing", "idle", ".2f"),
         ("tokens_per_episode", "tokens", ".0f"),
         ("steps_per_episode", "steps", ".1f"),
+    )
+    record_view: ClassVar[RecordView] = RecordView(
+        conversation="transcript",
+        turns="turns",
+        calls="steps",
+        verdict=("valid", "right_turns", "counted_turns", "error_type", "first_wrong_turn", "stop", "error"),
+        omit=("token_ids",),
     )
     formats: ClassVar[tuple[str, ...]] = ("bfcl",)
     config: BfclConfig
@@ -208,7 +216,7 @@ class BfclTask(Task):
         """Shares with 95 % intervals, metrics over repeats, and the score of doing nothing."""
         values = {**summarise(records), "do_nothing": self._do_nothing(records)}
         name = self.config.primary
-        return Metrics(Primary(name, values[name], values[f"{name}_low"], values[f"{name}_high"]), values)
+        return Metrics(Primary.of(values, name), values)
 
     def notes(self, metrics: Mapping[str, float]) -> list[str]:
         """Sets of repeats that pass@k leaves out."""

@@ -18,6 +18,7 @@ from shiqbench.plugin import (
     Metrics,
     MissingDependencyError,
     Record,
+    RecordView,
     Scores,
     Split,
     Task,
@@ -46,6 +47,7 @@ class LmEvalTask(Task):
         ("answers_cut", "cut", ".0f"),
         ("answers_reduced", "cut by us", ".0f"),
     )
+    record_view: ClassVar[RecordView] = RecordView(verdict=("metrics", "target", "answer", "output"))
     config: LmEvalConfig
 
     @classmethod
@@ -53,8 +55,7 @@ class LmEvalTask(Task):
         """The records of the metric's suite and filter; a report checks that their mean is the metric."""
         suite, _, name = metric.rpartition("/")
         name, _, rule = name.partition(",")
-        share = "acc" in name or name == "exact_match"
-        return Scores("doc", "metrics", share=share, only={"suite": suite, "filter": rule or "none"}, key=name)
+        return Scores("doc", "metrics", only={"suite": suite, "filter": rule or "none"}, key=name)
 
     def __init__(self, config: TaskConfig) -> None:
         super().__init__(config)

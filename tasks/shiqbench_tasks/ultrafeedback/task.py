@@ -24,6 +24,7 @@ from shiqbench.plugin import (
     Pair,
     Primary,
     Record,
+    RecordView,
     Registry,
     Renderer,
     Scores,
@@ -84,6 +85,12 @@ class UltraFeedbackTask(Task):
     )
     front: ClassVar[FrontAxes | None] = FrontAxes(
         "id", "k3", "reward", "KL from the reference, nats an answer (k3)", "mean reward"
+    )
+    record_view: ClassVar[RecordView] = RecordView(
+        conversation="prompt",
+        answer="answer",
+        verdict=("reward", "base_reward", "chosen_reward", "judged_base", "judged_chosen"),
+        omit=("sample_ids",),
     )
     config: UltraFeedbackConfig
 
@@ -186,8 +193,6 @@ class UltraFeedbackTask(Task):
                 f"{self.config.reward_model} is trained on this split", where="eval.split=train", do="take another one"
             )
         prompts = self._prompts(config.split)[: config.examples]
-        if len(prompts) < 2:
-            raise ConfigError("one prompt has no interval", where="eval.examples", do="give two or more")
         records: list[Record] = []
         for repeat in range(config.repeats):
             before, total = len(records), len(prompts) * config.repeats
@@ -245,7 +250,7 @@ class UltraFeedbackTask(Task):
     def metrics(self, records: Sequence[Record]) -> Metrics:
         """The mean reward, and what it takes to read it."""
         values = summarise(records)
-        return Metrics(Primary("reward", values["reward"], values["reward_low"], values["reward_high"]), values)
+        return Metrics(Primary.of(values, "reward"), values)
 
     def notes(self, metrics: Mapping[str, float]) -> list[str]:
         """What the reward model is worth."""
