@@ -58,10 +58,10 @@ class Frames:
         Columns: ``evaluation``, ``cell``, ``task`` (evaluated), ``split``, ``engine``, ``setting`` (equal for
         evaluations of one table), ``algorithm``, ``differs_in``, ``name``, ``row``, ``seed``, ``start`` (or the
         model), ``update`` (of a checkpoint; NA for final weights), ``metric``, ``value``, ``low``, ``high`` (its 95 %
-        interval over examples; NaN without one), ``higher_is_better``, ``examples`` (that have a score; NA if the task
-        does not name its single scores), ``reduced``, ``updates``, ``tokens`` (of the policy's passes),
-        ``train_tokens`` (of all passes), ``train_seconds``, ``eval_seconds``; then a column for each setting in which rows of one task differ,
-        such as ``algo.beta`` or ``train.lr``, with its values as they are (a list as text).
+        interval over examples; NaN without one), ``higher_is_better``, ``examples`` (that have a score; NA if the
+        task does not name its single scores), ``reduced``, ``updates``, ``tokens`` (of the policy's passes),
+        ``train_tokens`` (of all passes), ``train_seconds``, ``eval_seconds``; then a column for each setting in which
+        rows of one task differ, such as ``algo.beta`` or ``train.lr``, with its values as they are (a list as text).
         """
         examples = self._examples()
         rows = [
