@@ -175,7 +175,7 @@ def of_training(block: Block, quantity: str, logs: LogBook, axis: str) -> list[L
     for row in block.rows:
         read = [log for e in row.evaluations if e.cell.seconds is not None and (log := logs.of(e.cell)) is not None]
         seeds = [
-            [Point(*p) for p in zip(log.updates.tolist(), log.at(axis, log.updates.tolist()), values, strict=True)]
+            [Point(*p) for p in zip(log.updates.tolist(), log.over(axis).tolist(), values.tolist(), strict=True)]
             for log in read
             if (values := log.values.get(quantity)) is not None
         ]

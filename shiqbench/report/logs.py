@@ -10,6 +10,7 @@ import numpy as np
 from pydantic_core import from_json
 
 from shiqbench.base.errors import CorruptCellError
+from shiqbench.report.notes import MOST_LINES
 from shiqbench.store.cell import corrupt
 from shiqbench.store.index.reading import checked_file
 
@@ -44,11 +45,21 @@ class TrainingLog:
     seconds: NDArray[np.float64]
     values: Mapping[str, NDArray[np.float64]]
 
-    def at(self, axis: str, updates: Sequence[int]) -> NDArray[np.float64]:
-        """Place updates on an axis; between two logged updates, tokens and seconds grow evenly."""
-        spent = {"updates": self.updates, "tokens": self.train_tokens, "seconds": self.seconds}[axis]
-        found: NDArray[np.float64] = np.interp(updates, np.append(0, self.updates), np.append(0.0, spent))
+    def over(self, axis: str) -> NDArray[Any]:
+        """What the entries have on an axis: ``updates``, ``tokens`` (of all passes) or ``seconds``."""
+        return {"updates": self.updates, "tokens": self.train_tokens, "seconds": self.seconds}[axis]
+
+    def at(self, spent: NDArray[Any], updates: Sequence[int]) -> list[float]:
+        """What is spent after some updates; between two logged updates it grows evenly."""
+        found: list[float] = np.interp(updates, np.append(0, self.updates), np.append(0.0, spent)).tolist()
         return found
+
+    def spent(self, update: int) -> dict[str, float]:
+        """Tokens of the policy's passes and of all, and seconds, after an update."""
+        tokens, train_tokens, seconds = (
+            self.at(x, [update])[0] for x in (self.tokens, self.train_tokens, self.seconds)
+        )
+        return {"tokens": round(tokens), "train_tokens": train_tokens, "seconds": seconds}
 
 
 def read_log(results: Path, cell: CellEntry) -> TrainingLog:
@@ -119,4 +130,10 @@ class LogBook:
         if axis == "updates":
             return [float(u) for u in updates]
         log = self.of(cell)
-        return None if log is None else log.at(axis, updates).tolist()
+        return None if log is None else log.at(log.over(axis), updates)
+
+
+def unread_notes(said: Sequence[str]) -> list[str]:
+    """One note about the cells whose log cannot be read: the first of them in full; none if there are none."""
+    more = f"; and {len(said) - MOST_LINES} more" if len(said) > MOST_LINES else ""
+    return [f"not in the learning curves: {'; '.join(said[:MOST_LINES])}{more}"] if said else []

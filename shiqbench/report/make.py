@@ -14,7 +14,7 @@ from shiqbench.report.curves import of_checkpoints
 from shiqbench.report.formats import render
 from shiqbench.report.known import known_tasks
 from shiqbench.report.ledger import Ledger
-from shiqbench.report.logs import LogBook
+from shiqbench.report.logs import LogBook, unread_notes
 from shiqbench.report.notes import missing
 from shiqbench.report.rows import Report
 from shiqbench.report.scores import ScoreBook
@@ -105,11 +105,9 @@ def name_unread(report: Report, logs: LogBook) -> None:
     """Name each training whose log cannot be read in the notes of its table, or of the report if it has none."""
     unread = dict(logs.unread)
     for block in report.blocks:
-        for row in block.rows:
-            for at in [e.cell for e in row.evaluations if e.cell.folder in unread]:
-                why = unread.pop(at.folder)
-                block.notes.append(f"not in the learning curves: {row.name} seed {at.seed}: {why}")
-    report.notes.extend(f"not in the learning curves: {at}: {why}" for at, why in unread.items())
+        here = [(r, e.cell) for r in block.rows for e in r.evaluations if e.cell.folder in unread]
+        block.notes += unread_notes([f"{r.name} seed {cell.seed}: {unread.pop(cell.folder)}" for r, cell in here])
+    report.notes.extend(unread_notes([f"{folder}: {why}" for folder, why in unread.items()]))
 
 
 def compare(

@@ -16,7 +16,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 def labels(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return for each recipe the settings that differ within its algorithm; seeds, models and starts have columns."""
-    flat = [_settings(r) for r in recipes]
+    flat = [settings_of(r) for r in recipes]
     names = [r["algorithm"]["name"] for r in recipes]
     values: dict[tuple[str, str], set[str]] = defaultdict(set)
     for name, mine in zip(names, flat, strict=True):
@@ -31,7 +31,8 @@ def labels(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every setting of a recipe, flat: ``algo.beta``, ``train.lr``, ``task.horizon``, ..."""
     algorithm, task = recipe["algorithm"], recipe["task"]
     return flatten(
         {
