@@ -15,7 +15,7 @@ from made_page import EXAMPLES, HOSTILE, make_results
 from made_up import cell, evaluation
 
 from shiqbench.report import make_report
-from shiqbench.report.page.make import page_of, write_page
+from shiqbench.report.page.make import page_of, report_page, write_page
 
 CHROMIUM = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
 pytestmark = [
@@ -38,8 +38,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
-    page = page_of(make_report(make_results(folder / "results"), baseline="base"))
-    write_page(page, folder / "report.html")
+    report_page(make_results(folder / "results"), folder / "report.html", baseline="base")
     return folder / "report.html"
 
 
@@ -128,7 +127,7 @@ def test_two_cells_side_by_side_with_the_words_that_differ(browser: Any, report:
         assert "A short answer." in answers.nth(1).inner_text()
         assert [texts(answers.nth(side).locator("mark")) for side in (0, 1)] == [["much longer"], ["short"]]
         assert page.locator("#record .user mark").count() == 0
-        assert f"A better on {EXAMPLES}, B better on 0" in page.locator("#state").inner_text()
+        assert f"A higher on {EXAMPLES}, B higher on 0" in page.locator("#state").inner_text()
         page.locator("#right").select_option(label="nothing")
         page.wait_for_function("document.querySelectorAll('#record .assistant').length === 1")
 
