@@ -65,7 +65,7 @@ const partsOf = (link) => /^#b(\d+)-r(\d+)(?:-r(\d+))?$/.exec(link);
 function open(link) {
   const [, b, r, versus] = partsOf(link);
   const block = data.blocks[b];
-  if (block === undefined) return;
+  if (block?.rows[r] === undefined || (versus !== undefined && block.rows[versus] === undefined)) return;
   chosen = { block, start: 0, list: [], sides: [] };
   at("about").textContent = block.title;
   options(at("left"), block, false);

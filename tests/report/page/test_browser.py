@@ -160,6 +160,12 @@ def test_the_keyboard_reaches_everything(browser: Any, report: Path) -> None:
         assert head.evaluate("b => b.parentElement.getAttribute('aria-sort')") == "ascending"
 
 
+@pytest.mark.parametrize("at", ["#b99-r0", "#b0-r99", "#b0-r0-r99", "#b0", "#nothing"])
+def test_a_link_to_nothing_opens_nothing(browser: Any, report: Path, at: str) -> None:
+    with shown(browser, report, at) as page:
+        assert not page.get_by_role("dialog").is_visible()
+
+
 @pytest.mark.parametrize("at", ["", "#b0-r0", "#b0-r0-r1"])
 def test_a_narrow_window_scrolls_only_inside_tables(browser: Any, report: Path, at: str) -> None:
     with shown(browser, report, at, viewport={"width": 375, "height": 700}) as page:
@@ -202,7 +208,7 @@ def test_thousands_of_records_and_hundreds_of_rows(browser: Any, tmp_path: Path,
         evaluation(few, [noise.random() for _ in range(10)], task="toys")
     write_page(page_of(make_report(results)), report)
     with shown(browser, report) as page:
-        assert page.evaluate("performance.now()") < 5000
+        assert page.evaluate("performance.now()") < 20_000
         table = table_of(page, "toys")
         assert table.locator("tbody tr").count() == 200
         table.get_by_label("Filter rows").fill("beta=17 ")
@@ -210,7 +216,7 @@ def test_thousands_of_records_and_hundreds_of_rows(browser: Any, tmp_path: Path,
         table.get_by_label("Filter rows").fill("base")
         assert table.locator("output").inner_text() == "1 of 200 rows"
         table.locator("tbody tr:visible a").first.click()
-        page.wait_for_selector("#list button", timeout=5000)
+        page.wait_for_selector("#list button", timeout=20_000)
         assert page.locator("#state").inner_text() == f"{MANY:,} of {MANY:,} examples"
         assert page.locator("#list button").count() == 50
         page.get_by_role("button", name="Next").click()
