@@ -81,6 +81,14 @@ def matrix(
         raise typer.Exit(code)
 
 
+class Axis(StrEnum):
+    """What learning curves are over."""
+
+    UPDATES = "updates"
+    TOKENS = "tokens"
+    SECONDS = "seconds"
+
+
 class Form(StrEnum):
     """Format of a report."""
 
@@ -99,6 +107,7 @@ def report(
     baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
     task: Annotated[str | None, typer.Option(help="Only use cells that were trained on this task.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder to write learning curves to, as svg files.")] = None,
+    axis: Annotated[Axis, typer.Option("--x", help="What learning curves and their areas are over.")] = Axis.UPDATES,
     records: Annotated[
         float, typer.Option(min=0, help="html: most MB of records that the page holds; what is left out is named.")
     ] = 100,
@@ -107,7 +116,13 @@ def report(
 ) -> None:
     """Compare finished cells. There is one table with intervals for each setting."""
     check_page(form is Form.HTML, output, show)
-    how: dict[str, Any] = {"task": task, "baseline": baseline, "plugins": tuple(plugin or ()), "progress": reading}
+    how: dict[str, Any] = {
+        "task": task,
+        "baseline": baseline,
+        "axis": axis.value,
+        "plugins": tuple(plugin or ()),
+        "progress": reading,
+    }
     if form is Form.HTML and output is not None:
         from shiqbench.report.page.make import report_page
 

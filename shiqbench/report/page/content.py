@@ -106,7 +106,7 @@ def linked(table: TextTable, blocks: Sequence[Block]) -> Table:
         [Cell(str(text), to(r, c) if text != "-" else "") for c, text in enumerate(cells)]
         for r, cells in enumerate(found)
     ]
-    return Table(table.title, head, rows, table.notes, getattr(table, "above", ()))
+    return Table(table.title, head, rows, table.notes, table.above)
 
 
 def _to_nothing(row: int, column: int) -> str:
