@@ -162,6 +162,26 @@ def diff(
 
 
 @app.command()
+def compare(
+    left: Annotated[str, typer.Argument(metavar="A", help="A cell or an evaluation: its folder or first digits.")],
+    right: Annotated[str, typer.Argument(metavar="B", help="The cell or evaluation to compare with.")],
+    examples: Annotated[
+        int | None, typer.Option(min=0, help="Number of examples to show. If left out: 10; all with --json.")
+    ] = None,
+    example: Annotated[str | None, typer.Option(help="Show only this example, in full.")] = None,
+    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    plugin: PluginFiles = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two cells or evaluations, example by example. The examples that differ most come first."""
+    from shiqbench.commands.compare import compare as make
+    from shiqbench.commands.compare import show
+
+    found = make(left, right, results, tuple(plugin or ()))
+    show(found, None if example is None else found.example(example), examples, as_json=as_json)
+
+
+@app.command()
 def clean(
     results: Results = Path("results"),
     partial: Annotated[

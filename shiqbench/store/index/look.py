@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from pydantic_core import from_json
 
 from shiqbench.base.cache import cache_dir
-from shiqbench.store.cell import DONE, is_held
+from shiqbench.store.cell import CONFIG, DONE, is_held
 from shiqbench.store.index.entries import CellEntry, EvaluationEntry, Index, Text, Unfinished
-from shiqbench.store.index.reading import CONFIG, read_all
+from shiqbench.store.index.reading import read_all, read_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +56,22 @@ def read_index(results: Path, task: str | None = None, progress: Callable[[int, 
         database.commit()
         _fill(index, database, there)
     return index
+
+
+def read_evaluation(folder: Path) -> EvaluationEntry:
+    """Read a finished evaluation and its cell, wherever they are. The folders of its entries are full paths.
+
+    Raises:
+        CorruptCellError: A file of one of the two folders does not match DONE.
+    """
+    folder = folder.resolve()
+    (of_cell, recipe), (facts, setting) = read_folder(folder.parent.parent), read_folder(folder)
+    cell = CellEntry(str(folder.parent.parent), recipe=_text(recipe), **of_cell)
+    return EvaluationEntry(str(folder), cell, _text(setting), **facts)
+
+
+def _text(text: str) -> Text:
+    return Text(hashlib.sha256(text.encode()).hexdigest(), text)
 
 
 def _walk(results: Path, task: str | None, unfinished: list[Unfinished]) -> Iterator[tuple[str, str]]:
