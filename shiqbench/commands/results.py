@@ -88,6 +88,7 @@ class Form(StrEnum):
     CSV = "csv"
     LATEX = "latex"
     JSON = "json"
+    HTML = "html"
 
 
 @app.command()
@@ -98,9 +99,17 @@ def report(
     baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
     task: Annotated[str | None, typer.Option(help="Only use cells that were trained on this task.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder to write learning curves to, as svg files.")] = None,
+    records: Annotated[
+        float, typer.Option(min=0, help="html: most MB of records that the page holds; what is left out is named.")
+    ] = 100,
+    show: Annotated[bool, typer.Option("--open", help="html: open the page in the browser.")] = False,
     plugin: PluginFiles = None,
 ) -> None:
     """Compare finished cells. There is one table with intervals for each setting."""
+    if form is Form.HTML and output is None:
+        raise ConfigError("an html page is a file", where="--format html", do="add --output report.html")
+    if show and form is not Form.HTML:
+        raise ConfigError(f"no browser shows {form}", where="--open", do="add --format html --output report.html")
     from shiqbench.report.formats import render
     from shiqbench.report.make import make_report, write_report
 
@@ -112,7 +121,14 @@ def report(
         plugins=tuple(plugin or ()),
         progress=reading,
     )
-    if output is None and form is Form.MARKDOWN:
+    if form is Form.HTML and output is not None:
+        from shiqbench.report.page.make import page_of, write_page
+
+        write_page(page_of(made, plugins=tuple(plugin or ()), largest=records), output)
+        typer.echo(f"report: {output}", err=True)
+        if show:
+            typer.launch(output.resolve().as_uri())
+    elif output is None and form is Form.MARKDOWN:
         show_markdown(render(made, form))
     elif output is None:
         typer.echo(render(made, form), nl=False)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.algorithm import Algorithm, Loss, Need, accepted
     from shiqbench.plugin.batch import Batch, EpisodeUnit, TokenQ
     from shiqbench.plugin.config import AlgorithmConfig, EvalConfig, RewardConfig, Section, TaskConfig, TrainConfig
+    from shiqbench.plugin.record_view import RecordView
     from shiqbench.plugin.registry import Registry
     from shiqbench.plugin.registry import registry as find_plugins
     from shiqbench.plugin.reward import Answered, Pair, RewardModel, held_out_accuracy
@@ -68,8 +69,8 @@ __all__ = [  # noqa: RUF022 - by subject
     # Algorithms
     "Algorithm", "Batch", "Loss", "Need", "TokenQ", "accepted", "log_sigmoid", "next_action", "suffix_sum",
     # Tasks
-    "EvaluationContext", "ExactTask", "FrontAxes", "Metrics", "Primary", "Record", "Scores", "Split", "StartModel",
-    "Task", "TaskBase",
+    "EvaluationContext", "ExactTask", "FrontAxes", "Metrics", "Primary", "Record", "RecordView", "Scores", "Split",
+    "StartModel", "Task", "TaskBase",
     # Reward models
     "Answered", "Pair", "RewardModel", "held_out_accuracy",
     # Episodes, and how they become tokens
@@ -112,6 +113,7 @@ _HOME = {
     "shiqbench.plugin.batch": ("Batch", "EpisodeUnit", "TokenQ"),
     "shiqbench.plugin.config": ("AlgorithmConfig", "EvalConfig", "RewardConfig", "Section", "TaskConfig",
         "TrainConfig"),
+    "shiqbench.plugin.record_view": ("RecordView",),
     "shiqbench.plugin.registry": ("Registry", "find_plugins"),
     "shiqbench.plugin.reward": ("Answered", "Pair", "RewardModel", "held_out_accuracy"),
     "shiqbench.plugin.specs": ("AlgorithmSpec", "EngineSpec", "RewardSpec", "TaskSpec", "hookimpl"),

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from shiqbench.plugin.record_view import RecordView
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
@@ -142,6 +144,8 @@ class TaskBase(ABC):
     """Name of a primary metric -> the columns that make it; without an entry, cells are compared only by seed."""
     training_curve: ClassVar[tuple[str, str] | None] = None
     """Key of ``train.jsonl`` that reports draw over training, and its name for readers."""
+    record_view: ClassVar[RecordView] = RecordView()
+    """How a page shows its records; by default every column by its name."""
     formats: ClassVar[tuple[str, ...]] = ()
     """Formats in which ``shiqbench export`` can write its records; :meth:`export` writes them."""
 

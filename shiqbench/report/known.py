@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ShiqbenchError
+from shiqbench.plugin.record_view import RecordView
 from shiqbench.plugin.validation import validate
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ class KnownTask:
         spec: Spec of the task; None if no plugin provides it.
         scores: Columns of the single scores, by primary metric.
         training_curve: Key and name of the quantity that is drawn over training.
+        record_view: How a page shows its records.
     """
 
     name: str
     spec: TaskSpec | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
     training_curve: tuple[str, str] | None = None
+    record_view: RecordView = field(default_factory=RecordView)
 
     def scores_of(self, metric: str) -> Scores | None:
         """The columns that make a primary metric; None if cells can be compared only by seed."""
@@ -74,5 +77,5 @@ def known_tasks(evaluations: Iterable[EvaluationEntry], found: Registry) -> dict
         except ShiqbenchError:
             known[name] = KnownTask(name)
             continue
-        known[name] = KnownTask(name, spec, task.scores, task.training_curve)
+        known[name] = KnownTask(name, spec, task.scores, task.training_curve, task.record_view)
     return known

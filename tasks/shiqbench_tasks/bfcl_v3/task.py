@@ -18,6 +18,7 @@ from shiqbench.plugin import (
     Metrics,
     Primary,
     Record,
+    RecordView,
     Scores,
     Split,
     StartModel,
@@ -64,6 +65,13 @@ class BfclTask(Task):
         ("do_nothing", "idle", ".2f"),
         ("tokens_per_episode", "tokens", ".0f"),
         ("steps_per_episode", "steps", ".1f"),
+    )
+    record_view: ClassVar[RecordView] = RecordView(
+        conversation="transcript",
+        turns="turns",
+        calls="steps",
+        verdict=("valid", "right_turns", "counted_turns", "error_type", "first_wrong_turn", "stop", "error"),
+        omit=("token_ids",),
     )
     formats: ClassVar[tuple[str, ...]] = ("bfcl",)
     config: BfclConfig

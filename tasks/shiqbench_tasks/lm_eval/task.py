@@ -18,6 +18,7 @@ from shiqbench.plugin import (
     Metrics,
     MissingDependencyError,
     Record,
+    RecordView,
     Scores,
     Split,
     Task,
@@ -46,6 +47,7 @@ class LmEvalTask(Task):
         ("answers_cut", "cut", ".0f"),
         ("answers_reduced", "cut by us", ".0f"),
     )
+    record_view: ClassVar[RecordView] = RecordView(verdict=("metrics", "target", "answer", "output"))
     config: LmEvalConfig
 
     @classmethod

@@ -23,6 +23,7 @@ from shiqbench.plugin import (
     Need,
     Primary,
     Record,
+    RecordView,
     Scores,
     TaskConfig,
     student,
@@ -49,6 +50,7 @@ class MdpTask(ExactTask):
     )
     scores: ClassVar[Mapping[str, Scores]] = {"relative_regret": Scores("id", "relative_regret", least=0.0)}
     training_curve: ClassVar[tuple[str, str] | None] = ("relative_regret", "relative regret")
+    record_view: ClassVar[RecordView] = RecordView(verdict=("relative_regret", "objective", "best_objective"))
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("return", "return", ".3f"),
         ("kl_to_reference", "KL to ref", ".3f"),

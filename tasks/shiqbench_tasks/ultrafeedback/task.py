@@ -24,6 +24,7 @@ from shiqbench.plugin import (
     Pair,
     Primary,
     Record,
+    RecordView,
     Registry,
     Renderer,
     Scores,
@@ -84,6 +85,12 @@ class UltraFeedbackTask(Task):
     )
     front: ClassVar[FrontAxes | None] = FrontAxes(
         "id", "k3", "reward", "KL from the reference, nats an answer (k3)", "mean reward"
+    )
+    record_view: ClassVar[RecordView] = RecordView(
+        conversation="prompt",
+        answer="answer",
+        verdict=("reward", "base_reward", "chosen_reward", "judged_base", "judged_chosen"),
+        omit=("sample_ids",),
     )
     config: UltraFeedbackConfig
 

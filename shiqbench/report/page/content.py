@@ -1,0 +1,168 @@
+"""What a page shows, whichever comparison it is of: summary, tables with links, figures, records."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shiqbench.report.page.records import LARGEST, Embedded, embed, in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from shiqbench.report.known import KnownTask
+    from shiqbench.report.rows import Block, TextTable
+
+LOUD = re.compile(r"[A-Z]{2,}[A-Z ]*\b")  # notes that begin like this are the main ones
+
+
+class Cell(NamedTuple):
+    """A cell of a table: its text, and what it links to, or an empty string."""
+
+    text: str
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a page.
+
+    Attributes:
+        title: Its title.
+        head: Headings of the columns.
+        rows: Its cells.
+        notes: Notes below it.
+    """
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure: its caption, and the svg."""
+
+    caption: str
+    svg: bytes
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page.
+
+    Attributes:
+        title: Its title.
+        facts: Numbers of the summary: what, how many.
+        compared: Lines that say what is compared.
+        tables: Tables in order.
+        figures: Figures in order.
+        notes: Notes on the whole.
+        examples: What the page's script reads: blocks with their rows and evaluations.
+        records: Records of the evaluations, in the order of their numbers.
+        opens: Link whose examples the page shows first; empty for none.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    compared: Sequence[Cell]
+    tables: Sequence[Table]
+    figures: Sequence[Figure] = ()
+    notes: Sequence[str] = ()
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    records: Sequence[Embedded] = ()
+    opens: str = ""
+
+    @property
+    def main_notes(self) -> list[str]:
+        """Notes that begin with words in capitals, and those on the whole; each once."""
+        of_tables = [n for t in self.tables for n in t.notes if LOUD.match(n)]
+        return list(dict.fromkeys([*self.notes, *of_tables]))
+
+
+def link(block: int, row: int, versus: int | None = None) -> str:
+    """Link to the examples of a row, or to those of two rows side by side."""
+    return f"#b{block}-r{row}" + ("" if versus is None else f"-r{versus}")
+
+
+def linked(table: TextTable, blocks: Sequence[Block]) -> Table:
+    """A text table with links from the value and the difference of each row to the examples that make them."""
+    number = next((i for i, b in enumerate(blocks) if b.title == table.title), None)
+    head = [str(c) for c in table.frame.columns]
+    to = _to_nothing if number is None else _to_examples(number, blocks[number], head)
+    rows = [
+        [Cell(str(text), to(r, c) if text != "-" else "") for c, text in enumerate(cells)]
+        for r, cells in enumerate(table.frame.to_numpy())
+    ]
+    return Table(table.title, head, rows, table.notes)
+
+
+def _to_nothing(row: int, column: int) -> str:
+    return ""
+
+
+def _to_examples(number: int, block: Block, head: Sequence[str]) -> Callable[[int, int], str]:
+    value = next((i for i, name in enumerate(head) if name.startswith(f"{block.metric} [")), -1)
+    versus = next((i for i, name in enumerate(head) if name.startswith(f"less {block.baseline} ")), -1)
+    baseline = next((i for i, r in enumerate(block.rows) if _is_baseline(block, i)), None)
+
+    def to(row: int, column: int) -> str:
+        if column == value:
+            return link(number, row)
+        return link(number, row, baseline) if column == versus and baseline is not None else ""
+
+    return to
+
+
+def _is_baseline(block: Block, number: int) -> bool:
+    row = block.rows[number]
+    return row.algorithm == block.baseline and row.difference is None and (not row.is_start or _only(block))
+
+
+def _only(block: Block) -> bool:
+    return sum(r.algorithm == block.baseline for r in block.rows) == 1
+
+
+def examples(
+    results: Path, blocks: Sequence[Block], known: Mapping[str, KnownTask], largest: float = LARGEST
+) -> tuple[dict[str, Any], list[Embedded]]:
+    """The blocks as the page's script reads them, and the records of their evaluations.
+
+    Args:
+        results: Results folder.
+        blocks: Blocks whose numbers have links.
+        known: Known facts about each task.
+        largest: MB of embedded records.
+    """
+    order = [r.evaluations[i].folder for _, r, i in in_order(blocks)]
+    task_of = {e.folder: b.task for b in blocks for r in b.rows for e in r.evaluations}
+    found = embed(results, [(f, known[task_of[f]].record_view) for f in order], largest)
+    numbers = {folder: i for i, folder in enumerate(found)}
+    told = []
+    for block in blocks:
+        task = known[block.task]
+        scores = task.scores_of(block.metric)
+        rows = [
+            {
+                "name": r.name,
+                "value": str(r.estimate),
+                "difference": None if r.difference is None else str(r.difference.estimate),
+                "evaluations": [{"seed": e.cell.seed, "records": numbers[e.folder]} for e in r.evaluations],
+            }
+            for r in block.rows
+        ]
+        told.append(
+            {
+                "title": block.title,
+                "metric": block.metric,
+                "higher": block.higher_is_better,
+                "view": asdict(task.record_view),
+                "scores": None if scores is None else asdict(scores),
+                "rows": rows,
+            }
+        )
+    facts = [{"folder": f, "count": e.count, "why": e.why} for f, e in found.items()]
+    return {"blocks": told, "records": facts}, list(found.values())

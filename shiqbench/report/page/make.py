@@ -1,0 +1,125 @@
+"""Writes a page: of a report, or of any other :class:`~shiqbench.report.page.content.Page`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import replacing
+from shiqbench.plugin.registry import registry
+from shiqbench.report.known import known_tasks
+from shiqbench.report.page.content import Cell, Figure, Page, examples, linked
+from shiqbench.report.page.records import LARGEST
+from shiqbench.report.tables import text_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shiqbench.report.known import KnownTask
+    from shiqbench.report.rows import Report
+
+SCRIPTS = ("tables.js", "words.js", "record.js", "examples.js")
+
+
+def page_of(report: Report, *, plugins: tuple[Path, ...] = (), largest: float = LARGEST) -> Page:
+    """The page of a report.
+
+    Args:
+        report: The report.
+        plugins: Local plugin files.
+        largest: MB of embedded records; 0 embeds none.
+    """
+    blocks, index = report.blocks, report.index
+    known = known_tasks(index.evaluations.values(), registry(plugins))
+    told, records = examples(index.results, blocks, known, largest)
+    left_out = [e for e in records if e.why]
+    checkpoints = sum(e.update is not None for e in index.evaluations.values())
+    notes = list(report.notes)
+    if left_out:
+        notes.append(
+            f"RECORDS of {len(left_out)} of {len(records)} evaluations are not in this page: {left_out[0].why}"
+        )
+    if checkpoints:
+        notes.append(f"Records of {checkpoints} evaluations of checkpoints are not in this page")
+    figures, missing = _figures(report, known, plugins)
+    rows = [r for b in blocks for r in b.rows]
+    facts = [
+        ("tables", f"{len(blocks):,}"),
+        ("rows", f"{len(rows):,}"),
+        ("cells", f"{len({e.cell.folder for r in rows for e in r.evaluations}):,}"),
+        ("records", f"{sum(e.count for e in records if not e.why):,}"),
+        ("unfinished", f"{len(index.unfinished):,}"),
+    ]
+    tables = [linked(t, blocks) for t in text_tables(report)]
+    at = {t.title: i for i, t in enumerate(tables)}
+    compared = [
+        Cell(
+            f"{b.title}: {len(b.rows)} rows" + (f", compared with {b.baseline}" if b.baseline else ""),
+            f"#t{at[b.title]}",
+        )
+        for b in blocks
+    ]
+    name = index.results.resolve().name
+    return Page(f"shiqbench: {name}", facts, compared, tables, figures, [*notes, *missing], told, records)
+
+
+def _figures(
+    report: Report, known: Mapping[str, KnownTask], plugins: tuple[Path, ...]
+) -> tuple[list[Figure], list[str]]:
+    """Learning curves, and the fronts of tasks that have one; and why a front cannot be drawn."""
+    from shiqbench.report.curves import draw_curves
+    from shiqbench.report.front.make import front
+
+    notes = []
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        drawn = [(p.stem, p) for p in draw_curves(report.index, report.blocks, known, folder)]
+        for task in sorted({b.task for b in report.blocks}):
+            spec = known[task].spec
+            if spec is None or getattr(spec.load(), "front", None) is None:
+                continue
+            try:
+                fronts = front(report.index.results, task, output=folder, plugins=plugins)
+            except ConfigError as error:
+                notes.append(f"No front of {task}: {error.what}")
+                continue
+            drawn += [(str(f).partition("\n")[0], f.figure) for f in fronts if f.figure is not None]
+        return [Figure(caption, path.read_bytes()) for caption, path in drawn], notes
+
+
+def write_page(page: Page, output: Path) -> None:
+    """Write a page to a file, completely or not at all."""
+    import jinja2
+    from pydantic_core import to_json
+
+    here = files("shiqbench.report.page")
+    style = (here / "page.css").read_text("utf-8")
+    script = "".join((here / name).read_text("utf-8") for name in SCRIPTS)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    text = environment.from_string((here / "page.html.j2").read_text("utf-8")).render(
+        page=page,
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        examples=to_json({**page.examples, "opens": page.opens}).decode().replace("<", "\\u003c"),
+        images=[base64.b64encode(f.svg).decode() for f in page.figures],
+    )
+    with replacing(output) as temporary, temporary.open("wb") as stream:
+        stream.write(text.encode())
+        for number, records in enumerate(page.records):
+            if not records.why:
+                stream.write(f'<script type="application/octet-stream" id="records-{number}">'.encode())
+                stream.write(records.text.encode() + b"</script>\n")
+        stream.write(b"</body>\n</html>\n")
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
