@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shiqbench.base.errors import ConfigError
-from shiqbench.base.files import read_json
+from shiqbench.base.files import read_json, write_text
 from shiqbench.commands.common import emit, show_markdown
 from shiqbench.plugin.registry import registry
 from shiqbench.report.compare import compare as compare_evaluations
@@ -98,27 +98,29 @@ def _setting(evaluation: EvaluationEntry) -> str:
     return " ".join(filter(None, said))
 
 
-def show(found: Comparison, example: Example | None, count: int | None, *, as_json: bool) -> None:
-    """Print a comparison, or one example of it.
+def show_comparison(
+    found: Comparison, example: Example | None, count: int | None, *, output: Path | None, as_json: bool
+) -> None:
+    """Print a comparison, or one example of it, or write it to a file.
 
     Args:
         found: The comparison.
         example: The only example to show; None shows those that differ most.
         count: Number of examples; None is 10, or all in JSON.
+        output: File for markdown; None prints.
         as_json: Whether to print JSON.
     """
     from shiqbench.report import compare_text as text
 
     if as_json:
         emit(text.as_json(found, found.examples[:count] if example is None else [example]))
-    elif example is None:
-        show_markdown(text.markdown(found, count))
-    elif sys.stdout.isatty():
+    elif output is None and example is not None and sys.stdout.isatty():
         from rich.console import Console
 
         show_example(found, example, Console())
     else:
-        show_markdown(text.example_markdown(found, example))
+        made = text.markdown(found, count) if example is None else text.example_markdown(found, example)
+        show_markdown(made) if output is None else write_text(output, made)
 
 
 def show_example(found: Comparison, example: Example, console: Console) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from shiqbench.store.index import EvaluationEntry
 
 MOST = 8  # differences of two settings that an error lists
+DIGITS = 12  # after the point: differences that agree so far are equal
 LONGEST_LABEL = 40  # characters; longer labels are in the table of differences only
 
 
@@ -107,6 +108,7 @@ class Comparison:
         differs: Dotted key of the recipe -> both values, for keys that both recipes have.
         in_one: Number of keys that only one of the two recipes has.
         examples: Examples; those that differ most come first, and those that are left out come last.
+        known: Known facts about the task.
         why_not: The reason why they are not compared; empty if they are.
     """
 
@@ -116,6 +118,7 @@ class Comparison:
     differs: Mapping[str, tuple[Any, Any]]
     in_one: int
     examples: Sequence[Example]
+    known: KnownTask
     why_not: str = ""
 
     @property
@@ -201,7 +204,7 @@ def compare(left: EvaluationEntry, right: EvaluationEntry, known: KnownTask, boo
     differs, keys = differing(*recipes), [flatten(r).keys() for r in recipes]
     shared = {key: values for key, values in differs.items() if key in keys[0] & keys[1]}
     examples = _examples(left, right, how, known.record_view, book)
-    return Comparison(left, right, block, shared, len(differs) - len(shared), examples, why_not)
+    return Comparison(left, right, block, shared, len(differs) - len(shared), examples, known, why_not)
 
 
 def different_settings(left: Sequence[EvaluationEntry], right: Sequence[EvaluationEntry]) -> ConfigError:
@@ -234,7 +237,7 @@ def _recipe(evaluation: EvaluationEntry) -> dict[str, Any]:
 
 
 def _names(left: EvaluationEntry, right: EvaluationEntry) -> list[str]:
-    """``A (shiq)``; if both are of one algorithm, in few words what differs."""
+    """The algorithms; if both are of one algorithm, in few words what differs."""
     both = (left, right)
     said = [e.cell.algorithm for e in both]
     if said[0] == said[1]:
@@ -243,7 +246,7 @@ def _names(left: EvaluationEntry, right: EvaluationEntry) -> list[str]:
         for name, values in (("seed", [e.cell.seed for e in both]), ("update", [e.update for e in both])):
             if values[0] != values[1]:
                 said = [f"{s} {name} {'last' if v is None else v}" for s, v in zip(said, values, strict=True)]
-    return [f"{letter} ({text})" for letter, text in zip("AB", said, strict=True)]
+    return said if said[0] != said[1] else [f"{s} {letter}" for s, letter in zip(said, "AB", strict=True)]
 
 
 def _examples(
@@ -270,7 +273,7 @@ def _examples(
 
 def _order(example: Example) -> tuple[bool, float, bool]:
     d = abs(example.difference)
-    return bool(example.why), math.inf if math.isnan(d) else -d, example.first is None
+    return bool(example.why), math.inf if math.isnan(d) else -round(d, DIGITS), example.first is None
 
 
 def _by_unit(evaluation: EvaluationEntry, unit: str, how: Scores | None) -> dict[str, list[Record]]:
@@ -287,12 +290,36 @@ def messages(record: Record, view: RecordView) -> list[Message]:
     found = []
     conversation = record.get(view.conversation or "")
     if conversation:
-        for each in json.loads(conversation):
-            role, text = (each["role"], each["content"]) if isinstance(each, dict) else each
-            found.append(Message(str(role), text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)))
+        found += _conversation(str(conversation))
     if view.answer is not None and record.get(view.answer) is not None:
         found.append(Message("assistant", str(record[view.answer])))
     if view.conversation is None and view.answer is None:
         known = {view.title, *view.verdict, *view.omit}
         found = [Message(k, v) for k, v in record.items() if isinstance(v, str) and k not in known]
     return found
+
+
+def _conversation(text: str) -> list[Message]:
+    """Messages of a JSON list; what is no such list is one message."""
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        return [Message("conversation", text)]
+    if not isinstance(parsed, list):
+        return [Message("conversation", text)]
+    return [_message(each) for each in parsed]
+
+
+def _message(value: Any) -> Message:
+    """A message from ``{"role", "content"}`` or ``[role, content]``; other keys, such as calls, follow the text."""
+    if isinstance(value, list) and len(value) == 2:
+        return Message(_text(value[0]), _text(value[1]))
+    if not isinstance(value, dict):
+        return Message("?", _text(value))
+    more = {k: v for k, v in value.items() if k not in ("role", "content", "token_ids") and v}
+    said = [_text(value.get("content")), *(f"{k}: {_text(v)}" for k, v in more.items())]
+    return Message(_text(value.get("role", "?")), "\n".join(filter(None, said)))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -44,7 +44,7 @@ def markdown(found: Comparison, count: int | None = None) -> str:
 def heading(found: Comparison) -> str:
     """The title, and what both have in common."""
     a, b = (r.name for r in found.block.rows)
-    return f"## {a} and {b}\n\n{found.block.title}"
+    return f"## A ({a}) and B ({b})\n\n{found.block.title}"
 
 
 def header(found: Comparison) -> pd.DataFrame:
@@ -58,14 +58,14 @@ def header(found: Comparison) -> pd.DataFrame:
         values = [r.metric(name) for r in rows]
         lines += [[head, *("-" if v is None else format(v, spec) for v in values)]]
     lines += [[key, *("-" if v is None else brief(v) for v in values)] for key, values in found.differs.items()]
-    return text_frame(["", "A", "B"], lines)
+    return text_frame(["what", "A", "B"], lines)
 
 
 def further(found: Comparison) -> list[str]:
     """What the table of both leaves out."""
     if not found.in_one:
         return []
-    return [f"{found.in_one} settings belong to one of the two only; `shiqbench diff` lists them"]
+    return [f"{found.in_one} settings belong to one of the two only; shiqbench diff lists them"]
 
 
 def summary(found: Comparison) -> list[str]:
@@ -74,7 +74,9 @@ def summary(found: Comparison) -> list[str]:
     if d is None:
         return [f"Not compared: {found.why_not}."]
     metric, value = found.block.metric, d.estimate.value
-    values = f"{short_number(a.estimate.value)} and {short_number(b.estimate.value)}, A less B {_signed(d)}"
+    both = [r.estimate.value for r in (a, b)]
+    values = f"{short_number(both[0])} and {short_number(both[1])}, " if all(map(math.isfinite, both)) else ""
+    values += f"A less B {_signed(d)}"
     tail = f", p = {d.p:.2g}" if d.p is not None else ""
     if d.estimate.low is None or d.p is None:
         said = [f"Nothing can be concluded: {metric} {values}; {d.estimate.how}."]
@@ -83,7 +85,7 @@ def summary(found: Comparison) -> list[str]:
     else:
         good = (value > 0) == found.block.higher_is_better
         direction = f"{'higher' if value > 0 else 'lower'}, which is {'better' if good else 'worse'}"
-        said = [f"{metric} of {a.name} is {direction}: {values}{tail}."]
+        said = [f"{metric} of A ({a.name}) is {direction}: {values}{tail}."]
     if d.units is not None and d.better is not None and d.worse is not None:
         same = d.units - d.better - d.worse
         said.append(
@@ -95,7 +97,7 @@ def summary(found: Comparison) -> list[str]:
         differ = sum(e.first is not None for e in found.scored)
         said.append(f"The texts differ in {differ} of {len(found.scored)}.")
     if any(e.cell.seed is not None for e in (found.left, found.right)):
-        said.append("Only one training seed: this is about these weights, not about the algorithms.")
+        said.append("No other training seeds are in it: this is about these weights, not about the algorithms.")
     return said
 
 
@@ -145,7 +147,7 @@ def _excerpt(example: Example) -> list[str]:
     title, first = example.first  # type: ignore[misc]
     where = f"message {first.message} ({first.role})" + (f", word {first.word}" if first.word > 1 else "")
     where = f"{title}, {where}" if title else where
-    after = f", after {code(first.before)}" if first.before.strip() else ""
+    after = f", after {code(first.before.strip())}" if first.before.strip() else ""
     sides = [
         f"  - {letter}: {'(no such message)' if text is None else code(text)}"
         for letter, text in (("A", first.left), ("B", first.right))
