@@ -127,7 +127,10 @@ def report(
         write_page(page_of(made, plugins=tuple(plugin or ()), largest=records), output)
         typer.echo(f"report: {output}", err=True)
         if show:
-            typer.launch(output.resolve().as_uri())
+            import webbrowser
+
+            if not webbrowser.open(output.resolve().as_uri()):
+                typer.echo(f"no browser is found here; open {output} yourself", err=True)
     elif output is None and form is Form.MARKDOWN:
         show_markdown(render(made, form))
     elif output is None:

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from shiqbench.report.rows import Block, Report, Row
     from shiqbench.store.index import EvaluationEntry
 
+OVERVIEW = "Overview of primary metrics"
+
 
 def text_tables(report: Report) -> list[TextTable]:
     """The tables of all blocks and learning curves; with several blocks an overview comes first."""
-    first = [TextTable("Overview of primary metrics", overview(report.blocks), [])] if len(report.blocks) > 1 else []
+    first = [TextTable(OVERVIEW, overview(report.blocks), [])] if len(report.blocks) > 1 else []
     return [*first, *(TextTable(b.title, block_frame(b), b.notes) for b in report.blocks), *report.curves]
 
 

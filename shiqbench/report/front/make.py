@@ -65,7 +65,8 @@ def front(
         fronts = make_fronts(group, axes, baseline)
         figure = None
         if output is not None:
-            figure = output / f"front-{task}-{group.setting['eval']['split']}-{group.digest}.svg"
+            start = group.origin.parent.parent.name  # groups of one setting differ in their origin
+            figure = output / f"front-{task}-{group.setting['eval']['split']}-{group.digest}-{start}.svg"
             view.figure(fronts, axes, figure)
         found.append(Drawn(group, fronts, axes, figure))
     return found

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shiqbench.report.page.records import LARGEST, Embedded, embed, in_order
+from shiqbench.report.tables import OVERVIEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from shiqbench.report.known import KnownTask
     from shiqbench.report.rows import Block, TextTable
 
-LOUD = re.compile(r"[A-Z]{2,}[A-Z ]*\b")  # notes that begin like this are the main ones
+LOUD = re.compile(r"\b[A-Z]{6,}\b")  # UNEQUAL, REDUCED, MEANINGLESS: notes with such words are the main ones
 
 
 class Cell(NamedTuple):
@@ -78,8 +79,8 @@ class Page:
 
     @property
     def main_notes(self) -> list[str]:
-        """Notes that begin with words in capitals, and those on the whole; each once."""
-        of_tables = [n for t in self.tables for n in t.notes if LOUD.match(n)]
+        """Notes with words in capitals, and those on the whole; each once."""
+        of_tables = [n for t in self.tables for n in t.notes if LOUD.search(n)]
         return list(dict.fromkeys([*self.notes, *of_tables]))
 
 
@@ -90,12 +91,17 @@ def link(block: int, row: int, versus: int | None = None) -> str:
 
 def linked(table: TextTable, blocks: Sequence[Block]) -> Table:
     """A text table with links from the value and the difference of each row to the examples that make them."""
+    head, found = [str(c) for c in table.frame.columns], table.frame.to_numpy()
     number = next((i for i, b in enumerate(blocks) if b.title == table.title), None)
-    head = [str(c) for c in table.frame.columns]
-    to = _to_nothing if number is None else _to_examples(number, blocks[number], head)
+    if number is not None and len(found) == len(blocks[number].rows):
+        to = _to_examples(number, blocks[number], head)
+    elif table.title == OVERVIEW and len(head) == len(blocks) + 1:
+        to = _to_blocks(blocks, [str(cells[0]) for cells in found])
+    else:
+        to = _to_nothing
     rows = [
         [Cell(str(text), to(r, c) if text != "-" else "") for c, text in enumerate(cells)]
-        for r, cells in enumerate(table.frame.to_numpy())
+        for r, cells in enumerate(found)
     ]
     return Table(table.title, head, rows, table.notes)
 
@@ -104,7 +110,18 @@ def _to_nothing(row: int, column: int) -> str:
     return ""
 
 
+def _to_blocks(blocks: Sequence[Block], names: Sequence[str]) -> Callable[[int, int], str]:
+    """Links of the overview: a column per block; where several rows have one name, the first."""
+
+    def to(row: int, column: int) -> str:
+        rows = [r.name for r in blocks[column - 1].rows] if column else []
+        return link(column - 1, rows.index(names[row])) if names[row] in rows else ""
+
+    return to
+
+
 def _to_examples(number: int, block: Block, head: Sequence[str]) -> Callable[[int, int], str]:
+    """Links of a block's table: from the value to the row's examples, from the difference to both rows."""
     value = next((i for i, name in enumerate(head) if name.startswith(f"{block.metric} [")), -1)
     versus = next((i for i, name in enumerate(head) if name.startswith(f"less {block.baseline} ")), -1)
     baseline = next((i for i, r in enumerate(block.rows) if _is_baseline(block, i)), None)
@@ -147,12 +164,11 @@ def examples(
         scores = task.scores_of(block.metric)
         rows = [
             {
-                "name": r.name,
+                "name": name,
                 "value": str(r.estimate),
-                "difference": None if r.difference is None else str(r.difference.estimate),
                 "evaluations": [{"seed": e.cell.seed, "records": numbers[e.folder]} for e in r.evaluations],
             }
-            for r in block.rows
+            for name, r in zip(_names(block), block.rows, strict=True)
         ]
         told.append(
             {
@@ -166,3 +182,11 @@ def examples(
         )
     facts = [{"folder": f, "count": e.count, "why": e.why} for f, e in found.items()]
     return {"blocks": told, "records": facts}, list(found.values())
+
+
+def _names(block: Block) -> list[str]:
+    """A name for each row; rows of one name get their start, or else their number."""
+    for names in ([r.name for r in block.rows], [f"{r.name} from {r.start}" for r in block.rows]):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{r.name} ({i})" for i, r in enumerate(block.rows, 1)]

@@ -6,6 +6,7 @@ const dialog = at("examples");
 const PAGE = 50;
 const unpacked = new Map();
 let chosen = null; // the examples that are shown: {block, sides, list, start}
+let opener = null; // the link that opened the dialog; it gets the focus back
 let asked = 0; // the newest request; an older one that ends later shows nothing
 
 // Records of an evaluation: a list of objects. They are unpacked when they are first needed.
@@ -51,13 +52,10 @@ function byName(records, block) {
   return found;
 }
 
+const called = (row, e) => row.name + (row.evaluations[e].seed === null ? "" : `, seed ${row.evaluations[e].seed}`);
+
 function options(select, block, empty) {
-  const made = block.rows.flatMap((row, r) =>
-    row.evaluations.map((each, e) => {
-      const seed = each.seed === null ? "" : `, seed ${each.seed}`;
-      return new Option(row.name + seed, `${r}.${e}`);
-    }),
-  );
+  const made = block.rows.flatMap((row, r) => row.evaluations.map((_, e) => new Option(called(row, e), `${r}.${e}`)));
   select.replaceChildren(...(empty ? [new Option("nothing", "")] : []), ...made);
 }
 
@@ -80,7 +78,11 @@ function open(link) {
   }
   at("find").value = "";
   at("order").value = versus === undefined ? "" : "apart";
-  if (!dialog.open) dialog.showModal();
+  if (!dialog.open) {
+    const links = [...document.links].filter((each) => each.getAttribute("href") === link);
+    opener = links.find((each) => each === document.activeElement) ?? links[0];
+    dialog.showModal();
+  }
   at("examples-title").focus();
   load();
 }
@@ -96,10 +98,7 @@ async function load() {
     const found = await Promise.all(picked.map(([r, e]) => recordsOf(block.rows[r].evaluations[e].records)));
     if (mine !== asked) return;
     chosen.sides = found.map((records) => byName(records, block));
-    chosen.labels = picked.map(([r, e], side) => {
-      const seed = block.rows[r].evaluations[e].seed;
-      return `${"AB"[side]} (${block.rows[r].name}${seed === null ? "" : `, seed ${seed}`})`;
-    });
+    chosen.labels = picked.map(([r, e], side) => `${"AB"[side]}: ${called(block.rows[r], e)}`);
     at("examples-title").textContent = picked.map(([r]) => `${block.rows[r].name} ${block.rows[r].value}`).join(" against ");
     arrange();
   } catch (error) {
@@ -142,7 +141,7 @@ function page() {
     const button = element("button", "", element("span", "name", each.name));
     const said = each.scores.map((score) => (score === null ? "no score" : shown(Number(score.toPrecision(4))))).join(" : ");
     const sign = each.apart === null || Math.abs(each.apart) <= 1e-12 ? "" : each.apart > 0 === block.higher ? " A better" : " B better";
-    button.append(element("span", "score", said + sign));
+    button.append(element("span", "score", said, sign && element("strong", "", sign)));
     button.type = "button";
     button.addEventListener("click", () => choose(each, button));
     return element("li", "", button);
@@ -167,6 +166,15 @@ function follow() {
   else if (dialog.open) dialog.close();
 }
 
+// Arrow keys walk through the list, so that no one has to pass fifty buttons with the tab key.
+at("list").addEventListener("keydown", (event) => {
+  const step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
+  const next = step && event.target.closest("li")?.[step]?.querySelector("button");
+  if (!next) return;
+  event.preventDefault();
+  next.focus();
+  next.click();
+});
 const move = (by) => () => {
   chosen.start += by;
   page();
@@ -179,10 +187,9 @@ at("order").addEventListener("change", arrange);
 at("find").addEventListener("input", arrange);
 at("close").addEventListener("click", () => dialog.close());
 dialog.addEventListener("close", () => {
-  // The link that was opened gets the focus back; the address forgets the example without a jump.
-  const link = document.querySelector(`main a[href="${CSS.escape(location.hash)}"]`) ?? document.querySelector(`main a[href="${location.hash}"]`);
+  // The address forgets the example without a jump.
   history.replaceState(null, "", location.pathname + location.search);
-  link?.focus();
+  opener?.focus();
 });
 window.addEventListener("hashchange", follow);
 if (location.hash) follow();

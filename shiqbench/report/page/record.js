@@ -90,7 +90,7 @@ function message(part, pieces, label) {
 }
 
 // The columns of one or two records by name; columns in which two records differ are marked.
-function columns(names, records, labels) {
+function columns(title, names, records, labels) {
   const table = element("table", "columns");
   if (records.length > 1)
     table.append(element("thead", "", element("tr", "", ...["column", ...labels].map((text) => {
@@ -108,7 +108,11 @@ function columns(names, records, labels) {
     body.append(element("tr", differ ? "differs" : "", head, ...pieces.map((each) => element("td", "", ...marked(each)))));
   }
   table.append(body);
-  return element("div", "scroll", table);
+  const box = element("div", "scroll", table);
+  box.tabIndex = 0;
+  box.setAttribute("role", "region");
+  box.setAttribute("aria-label", title);
+  return [element("h4", "", title), box];
 }
 
 // Show one record ([record]) or two side by side ([left, right]; null where a side has none) in a container.
@@ -120,19 +124,21 @@ function showRecords(container, records, view, labels) {
   const first = view.verdict.filter((name) => names.includes(name));
   const rest = names.filter((name) => !first.includes(name) && !special.includes(name));
   const made = [];
-  if (first.length) made.push(element("h4", "", "Verdict"), columns(first, records, labels));
+  if (first.length) made.push(...columns("Verdict", first, records, labels));
   const cut = records.map((record) => (record === null ? [] : parts(record, view)));
   const talk = element("div", two ? "talk two" : "talk");
+  const short = two ? ["A", "B"] : [""];
   for (let turn = 0; turn < Math.max(...cut.map((turns) => turns.length)); turn++) {
     const sides = cut.map((turns) => turns[turn] ?? []);
     for (let i = 0; i < Math.max(...sides.map((side) => side.length)); i++) {
       const pair = sides.map((side) => side[i]);
       const pieces = two && pair[0] && pair[1] ? differences(pair[0].body, pair[1].body) : [];
-      pair.forEach((part, side) => talk.append(message(part, pieces[side], two ? labels[side] : "")));
+      pair.forEach((part, side) => talk.append(message(part, pieces[side], short[side])));
     }
   }
+  if (two && talk.children.length) talk.prepend(...labels.map((label) => element("p", "side", label)));
   if (talk.children.length) made.push(element("h4", "", view.answer ? "Prompt and answer" : "Conversation"), talk);
-  if (rest.length) made.push(element("h4", "", talk.children.length ? "Other columns" : "Columns"), columns(rest, records, labels));
+  if (rest.length) made.push(...columns(talk.children.length ? "Other columns" : "Columns", rest, records, labels));
   if (view.omit.length) made.push(element("p", "hint", `Not in this page: ${view.omit.join(", ")}.`));
   container.replaceChildren(...made);
 }
