@@ -15,9 +15,10 @@ from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_records
 from shiqbench.report.estimates import SAME, against, over_seeds
-from shiqbench.report.notes import notes_on_values
+from shiqbench.report.notes import notes_of
 from shiqbench.report.rows import Block, Row
 from shiqbench.report.side_by_side import FirstDifference, Message, first_difference
+from shiqbench.store.index import Index
 from shiqbench.store.labels import brief, differing, flatten, labels
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def compare(left: EvaluationEntry, right: EvaluationEntry, known: KnownTask, boo
         why_not = "" if rows[0].difference is not None else "they share no scored example"
     if how is None and columns is not None:
         block.notes.append(f"{metric} is not the mean of scores that the records hold")
-    block.notes += notes_on_values(block, known)
+    block.notes += notes_of(block, Index(Path()), known, same_seeds=False)
     recipes = [_recipe(e) for e in both]
     differs, keys = differing(*recipes), [flatten(r).keys() for r in recipes]
     shared = {key: values for key, values in differs.items() if key in keys[0] & keys[1]}

@@ -23,15 +23,8 @@ MANY = 50  # examples from which on the intervals hold what they say, whatever t
 MOST_LINES = 5  # failures, examples and metrics that are listed one by one
 
 
-def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
-    """The notes on one block of a report, one line each."""
-    trained_on = {r.evaluations[0].folder.split("/")[0] for r in block.rows}
-    lacking = missing(u for u in index.unfinished if u.folder.split("/")[0] in trained_on)
-    return notes_on_values(block, known) + _seeds(block.rows) + lacking
-
-
-def notes_on_values(block: Block, known: KnownTask) -> list[str]:
-    """The notes on the values of a block, whichever seeds its rows have."""
+def notes_of(block: Block, index: Index, known: KnownTask, *, same_seeds: bool = True) -> list[str]:
+    """The notes on one block, one line each; ``same_seeds`` is False if its rows are to have different seeds."""
     found = []
     if reduced := [r for r in block.rows if r.reduced]:
         which = "" if len(reduced) == len(block.rows) else f" ({_names(reduced)})"
@@ -39,10 +32,13 @@ def notes_on_values(block: Block, known: KnownTask) -> list[str]:
     found += _not_finite(block)
     found += _left_out(block)
     found += _budgets(block.rows)
+    found += _seeds(block.rows) if same_seeds else []
     found += _intervals(block)
-    return found + list(
+    found += list(
         dict.fromkeys(n for r in block.rows for e in r.evaluations[:1] for n in known.notes(block.values, e.metrics))
     )
+    trained_on = {r.evaluations[0].folder.split("/")[0] for r in block.rows}
+    return found + missing(u for u in index.unfinished if u.folder.split("/")[0] in trained_on)
 
 
 def _not_finite(block: Block) -> list[str]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 DONE = "DONE"
 MOST = 5  # cells that an error lists
-CONFIG = "config.json"
 LOCK = ".lock"
 CHECKPOINT = "checkpoint"
 SMALL = 16_000_000  # files up to this size are verified when DONE is read, larger files when they are loaded
@@ -209,7 +208,7 @@ def locate(text: str, results: Path, *, evaluations: bool = False) -> Path:
         ConfigError: No cell matches, or several match.
     """
     path = Path(text).expanduser()
-    found = [path] if (path / CONFIG).is_file() else _by_digits(text, results, "*/*/*")
+    found = [path] if (path / "config.json").is_file() else _by_digits(text, results, "*/*/*")
     if not found and evaluations and "/" not in text:
         found = _by_digits(text, results, "*/*/*/eval/*")
     if len(found) != 1:
@@ -229,7 +228,7 @@ def _by_digits(text: str, results: Path, pattern: str) -> list[Path]:
     levels = pattern.split("/")
     wanted = [escape(name) for name in names] + [f"{escape(short(digits))}*"]
     found = results.glob("/".join(levels[: -len(wanted)] + wanted)) if len(wanted) <= len(levels) and all(names) else ()
-    return sorted(f for f in found if (f / CONFIG).is_file())
+    return sorted(f for f in found if (f / "config.json").is_file())
 
 
 def find_cell(text: str, results: Path) -> Path:

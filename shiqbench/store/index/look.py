@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from pydantic_core import from_json
 
 from shiqbench.base.cache import cache_dir
-from shiqbench.store.cell import CONFIG, DONE, is_held
+from shiqbench.store.cell import DONE, is_held
 from shiqbench.store.index.entries import CellEntry, EvaluationEntry, Index, Text, Unfinished
-from shiqbench.store.index.reading import read_all, read_folder
+from shiqbench.store.index.reading import CONFIG, read_all, read_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,10 +64,10 @@ def read_evaluation(folder: Path) -> EvaluationEntry:
     Raises:
         CorruptCellError: A file of one of the two folders does not match DONE.
     """
-    folder = folder.resolve()
-    (of_cell, recipe), (facts, setting) = read_folder(folder.parent.parent), read_folder(folder)
-    cell = CellEntry(str(folder.parent.parent), recipe=_text(recipe), **of_cell)
-    return EvaluationEntry(str(folder), cell, _text(setting), **facts)
+    at, of = str(folder.resolve()), str(folder.resolve().parent.parent)
+    (of_cell, recipe), (facts, setting) = read_folder(of), read_folder(at)
+    cell = CellEntry(of, recipe=_text(recipe), **of_cell)
+    return EvaluationEntry(at, cell, _text(setting), **facts)
 
 
 def _text(text: str) -> Text:

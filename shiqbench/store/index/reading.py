@@ -16,14 +16,14 @@ from pydantic_core import from_json, to_json
 
 from shiqbench.base.digest import canonical_json
 from shiqbench.base.errors import CorruptCellError
-from shiqbench.store.cell import CONFIG, DONE, corrupt
+from shiqbench.store.cell import DONE, corrupt
 from shiqbench.store.index.entries import Unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 PART = 2000  # number of folders that are read together
-MANIFEST, METRICS = "manifest.json", "metrics.json"
+CONFIG, MANIFEST, METRICS = "config.json", "manifest.json", "metrics.json"
 NOT_SETTING = ("schema", "train", "update")  # keys of an evaluation's recipe that are not part of its setting
 
 
@@ -52,7 +52,7 @@ def _read_part(results: str, folders: Sequence[tuple[str, str]]) -> Part:
     part = Part()
     for folder, stamp in folders:
         try:
-            facts, text = read_folder(Path(results, folder))
+            facts, text = read_folder(f"{results}/{folder}")
         except CorruptCellError as error:
             part.corrupt.append(Unfinished(folder, "corrupt", error.what))
             continue
@@ -67,24 +67,23 @@ def _canonical(content: bytes) -> str:
     return canonical_json(from_json(content))
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Any], str]:
+def read_folder(folder: str) -> tuple[dict[str, Any], str]:
     """Return the facts of a finished folder, and the text that it shares with others: its recipe or its setting.
 
     Raises:
         CorruptCellError: A file does not match DONE, or its content is not valid.
     """
-    at = str(folder)
     try:
-        files = from_json(_bytes(at, DONE))["files"]
-        config = from_json(_checked(at, CONFIG, files))
-        manifest = from_json(_checked(at, MANIFEST, files))
+        files = from_json(_bytes(folder, DONE))["files"]
+        config = from_json(_checked(folder, CONFIG, files))
+        manifest = from_json(_checked(folder, MANIFEST, files))
         if METRICS not in files:
             return {"seed": config.pop("seed"), **_of_cell(manifest)}, _canonical(to_json(config))
-        metrics = from_json(_checked(at, METRICS, files))
+        metrics = from_json(_checked(folder, METRICS, files))
         facts = {"update": config.get("update"), **_of_evaluation(manifest, metrics)}
         return facts, _canonical(to_json({k: v for k, v in config.items() if k not in NOT_SETTING}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise corrupt(folder, f"its files do not contain a valid result: {error}") from error
+        raise corrupt(Path(folder), f"its files do not contain a valid result: {error}") from error
 
 
 def _bytes(folder: str, name: str) -> bytes:
