@@ -194,7 +194,7 @@ def compare(
     examples: Annotated[
         int | None, typer.Option(min=0, help="Number of examples to show. If left out: 10; all with --json and html.")
     ] = None,
-    example: Annotated[str | None, typer.Option(help="Show only this example, in full.")] = None,
+    example: Annotated[str | None, typer.Option(help="Show this example in full.")] = None,
     form: Annotated[Shown, typer.Option("--format", help="Format of the comparison.")] = Shown.MARKDOWN,
     output: Annotated[Path | None, typer.Option(help="File to write. If left out: printed.")] = None,
     show: Annotated[bool, typer.Option("--open", help="html: open the page in the browser.")] = False,
@@ -207,8 +207,6 @@ def compare(
     check_page(html, output, show)
     if as_json and (html or output is not None):
         raise ConfigError("prints JSON to standard output", where="--json", do="leave out --format and --output")
-    if html and example is not None:
-        raise ConfigError("an html page holds all examples", where="--example", do="leave it out")
     from shiqbench.commands.compare import compare as make
     from shiqbench.commands.compare import show_comparison
 
@@ -218,7 +216,7 @@ def compare(
         from shiqbench.report.page.make import write_page
         from shiqbench.report.page.two import page_of_two
 
-        write_page(page_of_two(found, examples), output)
+        write_page(page_of_two(found, examples, one), output)
         page_written(output, show)
     else:
         show_comparison(found, one, examples, output=output, as_json=as_json)

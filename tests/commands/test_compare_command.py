@@ -158,6 +158,9 @@ def test_a_page_is_written(two: tuple[Path, Path], tmp_path: Path) -> None:
     assert done.stdout == ""
     assert f"page: {target}" in done.stderr
     assert "The examples that differ most (12 of 12)" in target.read_text()
+    assert '"opens":""' in target.read_text()
+    ask("compare", *two, "--results", tmp_path, "--format", "html", "--output", target, "--example", "x2")
+    assert '"opens":"#b0-r0-r1-xx2"' in target.read_text()
 
 
 @pytest.mark.parametrize(
@@ -165,7 +168,6 @@ def test_a_page_is_written(two: tuple[Path, Path], tmp_path: Path) -> None:
     [
         (["--format", "html"], "an html page is a file"),
         (["--open"], "only a page can be opened"),
-        (["--format", "html", "--output", "x.html", "--example", "x1"], "an html page holds all examples"),
         (["--json", "--output", "x.json"], "prints JSON to standard output"),
         (["--example", "x99"], "no example 'x99'"),
     ],

@@ -245,7 +245,7 @@ def test_the_page_links_the_difference_to_both_sides(tmp_path: Path) -> None:
     found = compared(played(tmp_path, "dpo", [s + 0.1 for s in SCORES]), played(tmp_path, "sft", SCORES))
     page = page_of_two(found, 5)
     links = {c.link for t in page.tables for row in t.rows for c in row if c.link}
-    assert {"#b0-r0", "#b0-r1", "#b0-r0-r1"} <= links
+    assert {"#b0-r0", "#b0-r1", "#b0-r0-r1", "#b0-r0-r1-xx3"} <= links
     assert [len(t.rows) for t in page.tables] == [len(page.tables[0].rows), 2, 5]
     assert dict(page.facts)["A better"] == "12"
     assert not any(r.why for r in page.records)
