@@ -6,10 +6,11 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import from_json, to_json
+
 from shiqbench.report.estimates import short_number
-from shiqbench.report.formats import finite, markdown_table
+from shiqbench.report.formats import markdown_table
 from shiqbench.report.side_by_side import in_pairs, marked, visible
-from shiqbench.report.tables import text_frame
 from shiqbench.store.labels import brief
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def header(found: Comparison) -> pd.DataFrame:
         values = [r.metric(name) for r in rows]
         lines += [[head, *("-" if v is None else format(v, spec) for v in values)]]
     lines += [[key, *("-" if v is None else brief(v) for v in values)] for key, values in found.differs.items()]
-    return text_frame(["what", "A", "B"], lines)
+    return _frame(["what", "A", "B"], lines)
 
 
 def further(found: Comparison) -> list[str]:
@@ -128,7 +129,7 @@ def _most_different(found: Comparison, count: int) -> list[str]:
     if not shown:
         return []
     title = f"### The examples that differ most ({len(shown)} of {len(found.examples)})"
-    frame = text_frame(
+    frame = _frame(
         ["example", "A", "B", "A less B", "better"],
         [[visible(e.name, one_line=True), *scores(found, e)] for e in shown],
     )
@@ -155,6 +156,12 @@ def _excerpt(example: Example) -> list[str]:
     return [f"- **{visible(example.name, one_line=True)}**: {where}{after}", *sides]
 
 
+def _frame(head: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=pd.Index(head))
+
+
 def code(text: str) -> str:
     """Text of a model as code in a line of markdown."""
     if not text.strip():
@@ -172,7 +179,7 @@ def _runs(text: str) -> list[str]:
 
 def example_markdown(found: Comparison, example: Example) -> str:
     """One example in full, in markdown: the messages of A and B one after the other, differing words in marks."""
-    frame = text_frame(["example", "A", "B", "A less B", "better"], [[visible(example.name), *scores(found, example)]])
+    frame = _frame(["example", "A", "B", "A less B", "better"], [[visible(example.name), *scores(found, example)]])
     parts = [heading(found), markdown_table(frame)]
     if example.first is not None:
         parts.append(f"Only in A: `{LEFT[0]}words{LEFT[1]}`; only in B: `{RIGHT[0]}words{RIGHT[1]}`.")
@@ -217,20 +224,23 @@ def as_json(found: Comparison, examples: Sequence[Example]) -> dict[str, Any]:
         e = d.estimate
         versus = {"value": e.value, "low": e.low, "high": e.high, "interval": e.how, "df": e.df, "p": d.p}
         versus |= {"examples": d.units, "a_better": d.better, "b_better": d.worse, "left_out": len(d.left_out)}
-    whole: dict[str, Any] = finite(
-        {
-            "a": _side_json(block.rows[0]),
-            "b": _side_json(block.rows[1]),
-            "setting": block.values,
-            "metric": block.metric,
-            "higher_is_better": block.higher_is_better,
-            "differs": found.differs,
-            "in_one_only": found.in_one,
-            "difference": versus or None,
-            "summary": summary(found),
-            "examples": [_example_json(found, e) for e in examples],
-            "notes": block.notes,
-        }
+    whole: dict[str, Any] = from_json(
+        to_json(
+            {
+                "a": _side_json(block.rows[0]),
+                "b": _side_json(block.rows[1]),
+                "setting": block.values,
+                "metric": block.metric,
+                "higher_is_better": block.higher_is_better,
+                "differs": found.differs,
+                "in_one_only": found.in_one,
+                "difference": versus or None,
+                "summary": summary(found),
+                "examples": [_example_json(found, e) for e in examples],
+                "notes": block.notes,
+            },
+            inf_nan_mode="null",
+        )
     )
     return whole
 

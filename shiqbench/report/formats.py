@@ -89,16 +89,16 @@ def as_json(report: Report) -> str:
     ]
     unfinished = [{"folder": u.folder, "cause": u.cause, "what": u.what} for u in report.index.unfinished]
     whole = {"results": str(report.index.results), "blocks": blocks, "unfinished": unfinished, "notes": report.notes}
-    return json.dumps(finite(whole), indent=2, allow_nan=False) + "\n"
+    return json.dumps(_finite(whole), indent=2, allow_nan=False) + "\n"
 
 
-def finite(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     """The value with null for NaN and infinity, which are no JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {k: finite(v) for k, v in value.items()}
-    return [finite(v) for v in value] if isinstance(value, list | tuple) else value
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def flat(block: Block, row: Row) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def overview(blocks: Sequence[Block]) -> pd.DataFrame:
     for name in names:
         values = [[str(r.estimate) for r in b.rows if r.name == name] for b in blocks]
         found.append([name, *("; ".join(v) or "-" for v in values)])
-    return text_frame(["algorithm", *heads], found)
+    return _frame(["algorithm", *heads], found)
 
 
 def block_frame(block: Block) -> pd.DataFrame:
@@ -58,7 +58,7 @@ def block_frame(block: Block) -> pd.DataFrame:
         cells += [_number(r.metric(name), spec) for name, _, spec in block.columns]
         cells += map(_whole, (r.spent("updates"), r.train_tokens, r.train_seconds, r.eval_seconds))
         found.append(cells)
-    return text_frame(head, found)
+    return _frame(head, found)
 
 
 def curve_table(
@@ -81,11 +81,10 @@ def curve_table(
         [str(update), str(estimates[update]), *(_number(e.metrics.get(name), spec) for name, _, spec in columns)]
         for update, e in points.items()
     ]
-    return TextTable(title, text_frame(head, found), [])
+    return TextTable(title, _frame(head, found), [])
 
 
-def text_frame(head: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
-    """A frame of text."""
+def _frame(head: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(rows, columns=pd.Index(head))
