@@ -132,10 +132,10 @@ def show_example(found: Comparison, example: Example, console: Console) -> None:
     from shiqbench.report.compare_text import heading, place, scores
     from shiqbench.report.side_by_side import in_pairs, visible
 
-    a, b, less, better = scores(found, example)
+    a, b, less, higher = scores(found, example)
     console.print(Markdown(heading(found)))
     line = f"example {visible(example.name)}: " + (
-        f"left out ({better})" if example.why else f"A {a}, B {b}, A less B {less}; better: {better}"
+        f"left out ({higher})" if example.why else f"A {a}, B {b}, A less B {less}; higher: {higher}"
     )
     console.print(Text(line, style="bold"))
     if example.first is not None:

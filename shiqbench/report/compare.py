@@ -137,9 +137,9 @@ class Comparison:
         """Whether any record has texts."""
         return any(p.left or p.right for e in self.examples for p in e.pairs)
 
-    def better(self, example: Example) -> str:
-        """``A``, ``B`` or ``same``: which is better in an example; ``-`` if it cannot be said."""
-        d = example.difference * (1 if self.block.higher_is_better else -1)
+    def higher(self, example: Example) -> str:
+        """``A``, ``B`` or ``same``: whose value is higher in an example; ``-`` if it cannot be said."""
+        d = example.difference
         return "-" if math.isnan(d) else "same" if abs(d) <= SAME else "A" if d > 0 else "B"
 
     def example(self, name: str) -> Example:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shiqbench.report.rows import Row
     from shiqbench.report.side_by_side import Message
 
+SIDES = (("A higher", "A"), ("B higher", "B"), ("same", "same"))
 FEW = 10  # examples that are shown if no number is given
 LEFT, RIGHT = ("[-", "-]"), ("{+", "+}")  # marks of words that only the first or only the second text has
 
@@ -84,14 +85,13 @@ def summary(found: Comparison) -> list[str]:
     elif d.p >= 0.05:
         said = [f"No difference is found: {metric} {values}{tail}."]
     else:
-        good = (value > 0) == found.block.higher_is_better
-        direction = f"{'higher' if value > 0 else 'lower'}, which is {'better' if good else 'worse'}"
-        said = [f"{metric} of A ({a.name}) is {direction}: {values}{tail}."]
-    if d.units is not None and d.better is not None and d.worse is not None:
-        same = d.units - d.better - d.worse
-        said.append(
-            f"Of {d.units} {_examples(d.units)}, A is better in {d.better}, B in {d.worse}; {same} are the same."
-        )
+        # Which direction is better is a fact about the metric; whether A is better depends on what else differs.
+        good = "higher" if found.block.higher_is_better else "lower"
+        said = [f"{metric} of A ({a.name}) is {'higher' if value > 0 else 'lower'} ({good} is better): {values}{tail}."]
+    if d.units is not None:
+        sides = [found.higher(e) for e in found.scored]
+        counts = ", ".join(f"{name} in {sides.count(side)}" for name, side in SIDES)
+        said.append(f"Of {d.units} {_examples(d.units)}: {counts}.")
     if d.left_out:
         said.append(f"{len(d.left_out)} {_examples(len(d.left_out))} left out on both sides.")
     if found.texts:
@@ -117,11 +117,11 @@ def _sign(value: float) -> str:
 
 
 def scores(found: Comparison, example: Example) -> list[str]:
-    """Values of an example in words: of A, of B, their difference, which is better; with a reason if there are none."""
+    """Values of an example in words: of A, of B, their difference, which is higher; with a reason if there are none."""
     if example.why:
         return ["-", "-", "-", example.why]
     a, b = (short_number(v) for v in (example.left or 0.0, example.right or 0.0))
-    return [a, b, _sign(example.difference), found.better(example)]
+    return [a, b, _sign(example.difference), found.higher(example)]
 
 
 def _most_different(found: Comparison, count: int) -> list[str]:
@@ -130,7 +130,7 @@ def _most_different(found: Comparison, count: int) -> list[str]:
         return []
     title = f"### The examples that differ most ({len(shown)} of {len(found.examples)})"
     frame = _frame(
-        ["example", "A", "B", "A less B", "better"],
+        ["example", "A", "B", "A less B", "higher"],
         [[visible(e.name, one_line=True), *scores(found, e)] for e in shown],
     )
     parts = [title, markdown_table(frame)]
@@ -179,7 +179,7 @@ def _runs(text: str) -> list[str]:
 
 def example_markdown(found: Comparison, example: Example) -> str:
     """One example in full, in markdown: the messages of A and B one after the other, differing words in marks."""
-    frame = _frame(["example", "A", "B", "A less B", "better"], [[visible(example.name), *scores(found, example)]])
+    frame = _frame(["example", "A", "B", "A less B", "higher"], [[visible(example.name), *scores(found, example)]])
     parts = [heading(found), markdown_table(frame)]
     if example.first is not None:
         parts.append(f"Only in A: `{LEFT[0]}words{LEFT[1]}`; only in B: `{RIGHT[0]}words{RIGHT[1]}`.")
@@ -223,7 +223,7 @@ def as_json(found: Comparison, examples: Sequence[Example]) -> dict[str, Any]:
     if d is not None:
         e = d.estimate
         versus = {"value": e.value, "low": e.low, "high": e.high, "interval": e.how, "df": e.df, "p": d.p}
-        versus |= {"examples": d.units, "a_better": d.better, "b_better": d.worse, "left_out": len(d.left_out)}
+        versus |= {"examples": d.units, "left_out": len(d.left_out)}
     whole: dict[str, Any] = from_json(
         to_json(
             {
@@ -259,7 +259,7 @@ def _example_json(found: Comparison, example: Example) -> dict[str, Any]:
         "a": example.left,
         "b": example.right,
         "difference": None if math.isnan(example.difference) else example.difference,
-        "better": found.better(example),
+        "higher": found.higher(example),
         "left_out": example.why or None,
         "first_difference": None if first is None else {"record": title, **first._asdict()},
     }

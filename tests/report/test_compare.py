@@ -67,20 +67,20 @@ def test_the_numbers_are_those_of_a_report(tmp_path: Path) -> None:
     assert [e.name for e in found.examples[:2]] == ["x1", "x2"]
     assert [e.difference for e in found.examples[:3]] == pytest.approx([0.3, -0.2, 0.1])
     assert found.examples[-1].name == "x0"
-    counts = [sum(found.better(e) == side for e in found.examples) for side in ("A", "B", "same")]
+    counts = [sum(found.higher(e) == side for e in found.examples) for side in ("A", "B", "same")]
     assert counts == [wanted.better, wanted.worse, 1] == [10, 1, 1]
     said = " ".join(summary(found))
     assert f"p = {wanted.p:.2g}" in said
-    assert "wins of A (dpo) is higher, which is better" in said
-    assert "Of 12 examples, A is better in 10, B in 1; 1 are the same." in said
+    assert "wins of A (dpo) is higher (higher is better): " in said
+    assert "Of 12 examples: A higher in 10, B higher in 1, same in 1." in said
     assert "The texts differ in 12 of 12." in said
 
 
 def test_lower_can_be_better(tmp_path: Path) -> None:
     left, right = (played(tmp_path, n, s, higher=False) for n, s in (("dpo", [0.1] * 12), ("sft", [0.2] * 12)))
     found = compared(left, right)
-    assert {found.better(e) for e in found.examples} == {"A"}
-    assert "lower, which is better" in summary(found)[0]
+    assert {found.higher(e) for e in found.examples} == {"B"}
+    assert "lower (lower is better)" in summary(found)[0]
 
 
 def test_a_difference_that_is_not_there_is_not_found(tmp_path: Path) -> None:
@@ -247,5 +247,5 @@ def test_the_page_links_the_difference_to_both_sides(tmp_path: Path) -> None:
     links = {c.link for t in page.tables for row in t.rows for c in row if c.link}
     assert {"#b0-r0", "#b0-r1", "#b0-r0-r1", "#b0-r0-r1-xx3"} <= links
     assert [len(t.rows) for t in page.tables] == [len(page.tables[0].rows), 2, 5]
-    assert dict(page.facts)["A better"] == "12"
+    assert dict(page.facts)["A higher"] == "12"
     assert not any(r.why for r in page.records)

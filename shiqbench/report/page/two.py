@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from shiqbench.report.compare_text import further, header, scores, summary
+from shiqbench.report.compare_text import SIDES, further, header, scores, summary
 from shiqbench.report.page.content import Cell, Page, Table, examples, link, linked
 from shiqbench.report.page.records import LARGEST
 from shiqbench.report.rows import TextTable
@@ -38,7 +38,7 @@ def page_of_two(
     table = linked(TextTable(block.title, block_frame(block), block.notes), [block])
     each = [[Cell(visible(e.name, one_line=True), _to(e)), *map(Cell, scores(found, e))] for e in listed]
     first = Cell(f"{len(found.examples)} examples of A ({a}) and B ({b}) side by side", SIDE_BY_SIDE)
-    facts = [(name, f"{len([e for e in found.scored if found.better(e) == side]):,}") for name, side in COUNTS]
+    facts = [(name, f"{len([e for e in found.scored if found.higher(e) == side]):,}") for name, side in SIDES]
     missing = [f"RECORDS are not in this page: {e.why}" for e in records if e.why]
     return Page(
         f"shiqbench: {a} and {b}",
@@ -62,5 +62,4 @@ def _to(example: Example) -> str:
     return f"{SIDE_BY_SIDE}-x{quote(str(record[example.view.title]), safe='')}" if example.view.title in record else ""
 
 
-COUNTS = (("A better", "A"), ("B better", "B"), ("same", "same"))
-EXAMPLES = ("example", "A", "B", "A less B", "better")
+EXAMPLES = ("example", "A", "B", "A less B", "higher")
