@@ -91,6 +91,11 @@ class Example:
     def _place(self, record: Record) -> tuple[str, int]:
         return str(record.get(self.view.title, "")), record.get("repeat", 0)
 
+    @property
+    def differs(self) -> bool:
+        """Whether any text differs."""
+        return any(list(p.left) != list(p.right) for p in self.pairs)
+
     @cached_property
     def first(self) -> tuple[str, FirstDifference] | None:
         """Title of the first record whose texts differ, and the place where they do; None if all are equal."""
@@ -274,7 +279,7 @@ def _examples(
 
 def _order(example: Example) -> tuple[bool, float, bool]:
     d = abs(example.difference)
-    return bool(example.why), math.inf if math.isnan(d) else -round(d, DIGITS), example.first is None
+    return bool(example.why), math.inf if math.isnan(d) else -round(d, DIGITS), not example.differs
 
 
 def _by_unit(evaluation: EvaluationEntry, unit: str, how: Scores | None) -> dict[str, list[Record]]:

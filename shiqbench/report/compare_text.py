@@ -95,7 +95,7 @@ def summary(found: Comparison) -> list[str]:
     if d.left_out:
         said.append(f"{len(d.left_out)} {_examples(len(d.left_out))} left out on both sides.")
     if found.texts:
-        differ = sum(e.first is not None for e in found.scored)
+        differ = sum(e.differs for e in found.scored)
         said.append(f"The texts differ in {differ} of {len(found.scored)}.")
     if any(e.cell.seed is not None for e in (found.left, found.right)):
         said.append("No other training seeds are in it: this is about these weights, not about the algorithms.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,8 +14,12 @@ LONGEST = 160  # characters of an excerpt
 BEFORE = 60  # characters of what both have in common before it
 TOO_LONG = 20_000  # words; longer texts are marked as a whole
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
-# Characters that turn the direction of text around can make it read as another text.
-_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Signs for characters that control a terminal, and for those that turn the direction of text around.
+_TURNING = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_SIGNS = dict.fromkeys((*range(0x7F, 0xA0), *range(0xD800, 0xE000), *_TURNING), "�")
+_SIGNS |= {code: chr(0x2400 + code) for code in range(0x20)}
+_IN_LINES = {code: sign for code, sign in _SIGNS.items() if chr(code) not in "\n\t"}
+_IN_ONE_LINE = _SIGNS | {ord("\n"): "⏎", ord("\t"): "⇥"}
 
 
 class Message(NamedTuple):
@@ -124,12 +127,4 @@ def visible(text: str, *, one_line: bool = False) -> str:
         text: Any text, such as a model's.
         one_line: Whether line ends and tabs become signs, too.
     """
-    return "".join(_sign(c, one_line=one_line) for c in text)
-
-
-def _sign(c: str, *, one_line: bool) -> str:
-    if c in "\n\t":
-        return {"\n": "⏎", "\t": "⇥"}[c] if one_line else c
-    if c in _TURNING or unicodedata.category(c) in ("Cc", "Cs"):
-        return chr(0x2400 + ord(c)) if ord(c) < 0x20 else "�"
-    return c
+    return text.translate(_IN_ONE_LINE if one_line else _IN_LINES)
