@@ -110,7 +110,11 @@ def table(comparison: Comparison, lines: Sequence[Line]) -> str:
             frames = [records(p, p.cell, COLUMNS) for p in there]
             versus = against(frames, start_frame)
             rows.append(row(line.name, line.data, frames, versus, *spent([p.cell for p in there])))
-    reduced = "REDUCED setting, not comparable with the official one; " if first.cell.task_config.reduced() else ""
+    reduced = (
+        "REDUCED setting: smaller or easier than the task's full one, not comparable with it; "
+        if first.cell.task_config.reduced()
+        else ""
+    )
     notes = [f"{reduced}preset {comparison.preset}, {first.engine_version} {first.evaluation.summary()}."]
     notes.append("Missing cells: " + ("; ".join(missing) if missing else "none") + ".")
     return "\n".join([*rows, "", *notes])

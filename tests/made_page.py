@@ -62,7 +62,7 @@ def make_results(folder: Path) -> Path:
     bfcl(cell(folder, "dpo", 0, task="bfcl_v3", config={"note": "plain"}), [2] * EXAMPLES, 20)
     uf: dict[str, Any] = {"task": "ultrafeedback", "metric": "reward", "higher": True, "engine": "e", "split": "test"}
     for name, answer in (("base", "A short answer."), ("sft", "A much longer answer.")):
-        records = {
+        records: dict[str, Any] = {
             "prompt": [json.dumps([["user", f"Question {i}?"]]) for i in range(EXAMPLES)],
             "answer": [answer] * EXAMPLES,
             "stop": ["finished"] * EXAMPLES,

@@ -13,9 +13,10 @@ from shiqbench.plugin.registry import registry
 from shiqbench.report.compare import compare as compare_evaluations
 from shiqbench.report.compare import different_settings
 from shiqbench.report.known import known_tasks
+from shiqbench.report.ledger import Ledger
 from shiqbench.report.scores import ScoreBook
 from shiqbench.store.cell import DONE, locate
-from shiqbench.store.index import read_evaluation
+from shiqbench.store.index import Index, read_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,8 +45,13 @@ def compare(left: str, right: str, results: Path = Path("results"), plugins: tup
         CorruptCellError: A file differs from what was written.
     """
     one, other = choose(*(evaluations_of(text, results) for text in (left, right)))
-    known = known_tasks([one, other], registry(plugins))
-    return compare_evaluations(one, other, known[one.setting.value["task"]], ScoreBook(results))
+    found = registry(plugins)
+    known = known_tasks([one, other], found)[one.setting.value["task"]]
+    folders = [Path(e.folder).parents[4] for e in (one, other)]
+    made = compare_evaluations(one, other, known, ScoreBook(results), Ledger(Index(folders[0]), found))
+    if folders[0] != folders[1]:
+        made.block.notes.append("they are in two results folders: the tuning of B is not known here")
+    return made
 
 
 def evaluations_of(text: str, results: Path) -> list[EvaluationEntry]:

@@ -95,7 +95,8 @@ def _evaluations(cell: Path) -> list[str]:
             continue
         primary = read_json(folder / "metrics.json")["primary"]
         reduced = ", REDUCED" if read_json(folder / "manifest.json")["reduced"] else ""
-        value = f"{primary['value']:.4g} [{primary['low']:.4g}, {primary['high']:.4g}]"
+        ends = [primary["low"], primary["high"]]
+        value = f"{primary['value']:.4g}" + ("" if None in ends else " [{:.4g}, {:.4g}]".format(*ends))
         where = f"{recipe['task']} ({recipe['eval']['split']}{reduced})"
         rows.append(f"| {where} | {recipe['engine']} | {primary['name']} | {value} |")
     return rows or ["| not evaluated | - | - | - |"]

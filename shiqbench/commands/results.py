@@ -81,6 +81,14 @@ def matrix(
         raise typer.Exit(code)
 
 
+class Axis(StrEnum):
+    """What learning curves are over."""
+
+    UPDATES = "updates"
+    TOKENS = "tokens"
+    SECONDS = "seconds"
+
+
 class Form(StrEnum):
     """Format of a report."""
 
@@ -99,6 +107,7 @@ def report(
     baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
     task: Annotated[str | None, typer.Option(help="Only use cells that were trained on this task.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder to write learning curves to, as svg files.")] = None,
+    axis: Annotated[Axis, typer.Option("--x", help="What learning curves and their areas are over.")] = Axis.UPDATES,
     records: Annotated[
         float, typer.Option(min=0, help="html: most MB of records that the page holds; what is left out is named.")
     ] = 100,
@@ -118,6 +127,7 @@ def report(
         task=task,
         baseline=baseline,
         figures=figures,
+        axis=axis.value,
         plugins=tuple(plugin or ()),
         progress=reading,
     )

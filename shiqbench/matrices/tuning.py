@@ -8,9 +8,9 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import ConfigError, ConfigListError
-from shiqbench.base.files import read_json, write_json
+from shiqbench.base.files import read_json
+from shiqbench.store.tuned import write_tuned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from shiqbench.matrices.cells import PlannedFamily
     from shiqbench.matrices.families import Combination, Expansion, Family
     from shiqbench.matrices.schema import Settings
-
-FOLDER = "tuned"  # below the results folder
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,5 @@ def choose(found: Sequence[Trials], planned: Sequence[PlannedFamily], results: P
             ran.append({"settings": settings, "cell": cell.digest, "primary": primary})
         best = max(ran, key=lambda r: r["primary"]["value"] * (1 if r["primary"]["higher_is_better"] else -1))
         chosen[each.of] = best["settings"]
-        kept = {"of": each.of, "trials": ran, "chosen": best["settings"]}
-        write_json(results / FOLDER / f"{short(digest([r['cell'] for r in ran]))}.json", kept)
+        write_tuned(results, each.of, ran, best["settings"])
     return chosen

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import ConfigError
+from shiqbench.store.cell import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +75,6 @@ class LearningCurve:
         ]
 
 
-SCHEMA = 2
 # Settings that change how a result is computed, and never the result.
 NOT_IDENTITY = {"save_every"}
 

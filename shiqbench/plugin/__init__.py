@@ -54,7 +54,15 @@ if TYPE_CHECKING:
     from shiqbench.plugin.tensors import log_sigmoid, next_action, suffix_sum
     from shiqbench.plugin.training import SAMPLED_HEAD, ModelTraining, TrainedModel
     from shiqbench.plugin.validation import validate
-    from shiqbench.stats.intervals import Z_95, clustered_wilson, student, student_ratio, wilson
+    from shiqbench.stats.intervals import (
+        LEAST_EXAMPLES,
+        Z_95,
+        clustered_wilson,
+        student,
+        student_ratio,
+        wilson,
+        with_interval,
+    )
     from shiqbench.stats.kl import k1, k3
     from shiqbench.stats.preference import win_rate, win_rate_at_equal_length
     from shiqbench.store.cell import corrupt, is_done, lock, mark_done, verified
@@ -78,8 +86,8 @@ __all__ = [  # noqa: RUF022 - by subject
     # Generated text
     "ChatGenerator", "Completion", "Generator", "JournaledGenerator", "Reply", "Sampling",
     # Statistics
-    "Z_95", "clustered_wilson", "k1", "k3", "student", "student_ratio", "wilson", "win_rate",
-    "win_rate_at_equal_length",
+    "LEAST_EXAMPLES", "Z_95", "clustered_wilson", "k1", "k3", "student", "student_ratio", "wilson", "win_rate",
+    "win_rate_at_equal_length", "with_interval",
     # Data that is fetched or made once, and kept in the cache
     "Wheel", "cache_dir", "corrupt", "fetch_wheel", "find_model", "is_done", "lock", "mark_done", "say", "verified",
     # Files and digests
@@ -99,7 +107,8 @@ _HOME = {
     "shiqbench.base.digest": ("content_sha256", "digest", "file_sha256", "short"),
     "shiqbench.base.files": ("checked_content", "checked_line", "read_json", "read_text", "replacing",
         "replacing_folder", "write_json", "write_text"),
-    "shiqbench.stats.intervals": ("Z_95", "clustered_wilson", "student", "student_ratio", "wilson"),
+    "shiqbench.stats.intervals": ("LEAST_EXAMPLES", "Z_95", "clustered_wilson", "student", "student_ratio", "wilson",
+        "with_interval"),
     "shiqbench.stats.kl": ("k1", "k3"),
     "shiqbench.stats.preference": ("win_rate", "win_rate_at_equal_length"),
     "shiqbench.store.cell": ("corrupt", "is_done", "lock", "mark_done", "verified"),

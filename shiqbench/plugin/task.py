@@ -32,16 +32,21 @@ class Primary:
     Attributes:
         name: Metric name.
         value: Point estimate.
-        low: Lower end of its 95 % interval.
-        high: Upper end of that interval.
+        low: Lower end of its 95 % interval; None if it has none, as with fewer than ``LEAST_EXAMPLES`` examples.
+        high: Upper end of that interval; None like ``low``.
         higher_is_better: Whether a higher value is better.
     """
 
     name: str
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
     higher_is_better: bool = True
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, float], name: str, *, higher_is_better: bool = True) -> Primary:
+        """One of the metrics, with the ends of its interval, ``NAME_low`` and ``NAME_high``, if they are there."""
+        return cls(name, metrics[name], metrics.get(f"{name}_low"), metrics.get(f"{name}_high"), higher_is_better)
 
 
 @dataclass(frozen=True)
@@ -86,12 +91,15 @@ class Scores:
         unit: Column that names the example, the same in every cell; repeats of an example are summed.
         value: Column with the score.
         of: Column with the total that the score is a part of; None counts 1 per record.
-        share: True if the metric is a share of trials, between 0 and 1.
+        share: True if the metric is a share of trials, between 0 and 1. With ``key``, reports see it from the entries:
+            whether all are 0 or 1.
         without: Column -> value; records with this value enter no score.
         only: Column -> value; records with another value belong to other metrics.
         key: If ``value`` is a column of JSON objects, the entry that is the score: a number, or a list of numbers, of
             whose count their sum is a part.
         least: Least possible value of a metric that is no share, such as 0 for a regret; None if there is none.
+        top: Value of the metric that counts as 1 where scores of several tasks are normalised, such as 0 for a regret;
+            a share has 1. None: an aggregate over tasks leaves the metric out.
     """
 
     unit: str
@@ -102,6 +110,11 @@ class Scores:
     only: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
     least: float | None = None
+    top: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.share and self.top is None:
+            object.__setattr__(self, "top", 1.0)
 
 
 @dataclass(frozen=True)

@@ -8,42 +8,51 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.base.suggest import did_you_mean
 from shiqbench.report.estimates import against, over_seeds
+from shiqbench.report.findings import find
+from shiqbench.report.names import names_of
 from shiqbench.report.notes import notes_of
 from shiqbench.report.rows import Block, Row
-from shiqbench.store.labels import labels
+from shiqbench.report.unequal import say_other_engines, say_what_is_unequal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from shiqbench.plugin.task import Scores
     from shiqbench.report.known import KnownTask
+    from shiqbench.report.ledger import Ledger
+    from shiqbench.report.names import Name
     from shiqbench.report.scores import ScoreBook
     from shiqbench.store.index import EvaluationEntry, Index
 
 
 def make_blocks(
-    index: Index, known: Mapping[str, KnownTask], book: ScoreBook, baseline: str | None = None
+    index: Index, known: Mapping[str, KnownTask], book: ScoreBook, ledger: Ledger, baseline: str | None = None
 ) -> list[Block]:
     """Make blocks of all finished evaluations, except checkpoints: only curves show these.
+
+    Trials of tuning have blocks of their own.
 
     Args:
         index: Index of the results.
         known: Known facts about each evaluated task.
         book: Reads single scores.
+        ledger: Tells trials and tuning.
         baseline: Algorithm to compare the others with.
 
     Raises:
         ConfigError: No finished cell has the baseline algorithm.
     """
-    by_setting: dict[str, list[EvaluationEntry]] = defaultdict(list)
+    by_setting: dict[tuple[str, str, bool], list[EvaluationEntry]] = defaultdict(list)
     for each in index.evaluations.values():
-        if each.update is None:
-            by_setting[each.setting.key].append(each)
+        if each.update is None:  # another version of a task may have another primary metric
+            by_setting[each.setting.key, each.primary["name"], each.primary["higher_is_better"]].append(each)
     algorithms = {e.cell.algorithm for found in by_setting.values() for e in found}
     if baseline is not None and baseline not in algorithms:
         raise ConfigError(
@@ -51,16 +60,33 @@ def make_blocks(
             where="--baseline",
             do=f"one of {', '.join(sorted(algorithms))}",
         )
-    blocks = [_block(found, known, book) for found in by_setting.values()]
-    blocks.sort(key=lambda b: (b.task, b.split != "test", b.split, b.engine, b.setting))
+    names = names_of(index)
+    blocks = []
+    for found in by_setting.values():
+        tried = [e for e in found if ledger.is_trial(e)]
+        compared = {e.cell.recipe.key for e in found if e not in tried}
+        rest = [e for e in found if e.cell.recipe.key in compared]
+        blocks += [replace(_block(e, known, book, names), trials=e is tried) for e in (rest, tried) if e]
+    blocks.sort(key=lambda b: (b.task, b.trials, b.split != "test", b.split, b.engine, b.setting, b.metric))
     for block in blocks:
-        if baseline is not None:
-            _compare(block, baseline, known[block.task], book)
+        if block.trials:
+            block.notes += ledger.choices(block.rows)
+        else:
+            say_what_is_unequal(block, ledger)
+            if baseline is not None:
+                _compare(block, baseline, known[block.task], book)
+            find(block, _usable(block, known[block.task], book), book)
         block.notes += notes_of(block, index, known[block.task])
+    say_other_engines(blocks)
     return blocks
 
 
-def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask], book: ScoreBook) -> Block:
+def _block(
+    evaluations: Sequence[EvaluationEntry],
+    known: Mapping[str, KnownTask],
+    book: ScoreBook,
+    names: Mapping[str, Name],
+) -> Block:
     first, setting = evaluations[0], evaluations[0].setting
     of_recipe: dict[str, list[EvaluationEntry]] = defaultdict(list)
     for each in evaluations:
@@ -69,14 +95,12 @@ def _block(evaluations: Sequence[EvaluationEntry], known: Mapping[str, KnownTask
     task, metric = known[setting.value["task"]], first.primary["name"]
     higher = bool(first.primary["higher_is_better"])
     how = book.usable(evaluations, task.scores_of(metric))
-    started_from = {short(g[0].cell.recipe.value["model"].get("cell", "")) for g in groups}
     rows = []
-    for is_start in (True, False):
-        some = [g for g in groups if (g[0].cell.folder.rpartition("/")[2] in started_from) is is_start]
-        for found, label in zip(some, labels([g[0].cell.recipe.value for g in some]), strict=True):
-            start = found[0].cell.start or found[0].cell.model
-            said = f"the start {label}".strip() if is_start else label
-            rows.append(Row(found[0].cell.algorithm, said, start, found, over_seeds(found, how, book), is_start))
+    for found in groups:
+        cell = found[0].cell
+        label, is_start = names[cell.recipe.key]
+        estimate = over_seeds(found, how, book)
+        rows.append(Row(cell.algorithm, label, cell.start or cell.model, found, estimate, is_start))
     rows.sort(key=lambda r: (not math.isfinite(v := r.estimate.value), -v if higher else v, r.name))
     return Block(
         task=setting.value["task"],
@@ -99,9 +123,10 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
         block.notes.append(f"not compared with {baseline}: {why}")
         return
     block.baseline = baseline
-    columns = known.scores_of(block.metric)
-    how = book.usable([e for r in block.rows for e in r.evaluations], columns)
-    if how is not columns:
+    if len(block.rows) == 1:
+        block.notes.append(f"nothing is compared: {baseline} is the only row")
+    how = _usable(block, known, book)
+    if how is not known.scores_of(block.metric):
         block.notes.append(f"compared by seed only: {block.metric} is not the mean of scores that the records hold")
     for row in block.rows:
         if row is theirs[0]:
@@ -113,3 +138,7 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
             why = str(error)
         if row.difference is None:
             block.notes.append(f"{row.name} is not compared with {baseline}: {why}")
+
+
+def _usable(block: Block, known: KnownTask, book: ScoreBook) -> Scores | None:
+    return book.usable([e for r in block.rows for e in r.evaluations], known.scores_of(block.metric))

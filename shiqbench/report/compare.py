@@ -18,6 +18,8 @@ from shiqbench.report.estimates import SAME, against, over_seeds
 from shiqbench.report.notes import notes_of
 from shiqbench.report.rows import Block, Row
 from shiqbench.report.side_by_side import FirstDifference, Message, first_difference
+from shiqbench.report.smallest import smallest_of
+from shiqbench.report.unequal import say_what_is_unequal
 from shiqbench.store.index import Index
 from shiqbench.store.labels import brief, differing, flatten, labels
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.task import Record, Scores
     from shiqbench.report.estimates import Difference
     from shiqbench.report.known import KnownTask
+    from shiqbench.report.ledger import Ledger
     from shiqbench.report.scores import ScoreBook
     from shiqbench.store.index import EvaluationEntry
 
@@ -166,7 +169,9 @@ class Comparison:
         )
 
 
-def compare(left: EvaluationEntry, right: EvaluationEntry, known: KnownTask, book: ScoreBook) -> Comparison:
+def compare(
+    left: EvaluationEntry, right: EvaluationEntry, known: KnownTask, book: ScoreBook, ledger: Ledger
+) -> Comparison:
     """Compare two evaluations of one setting.
 
     Args:
@@ -174,6 +179,7 @@ def compare(left: EvaluationEntry, right: EvaluationEntry, known: KnownTask, boo
         right: Second evaluation; it is subtracted.
         known: Known facts about their task.
         book: Reads the single scores; the folders of the evaluations are below its results folder, or full paths.
+        ledger: Tells how both were tuned.
 
     Raises:
         ConfigError: They are the same evaluation, or of different settings.
@@ -187,14 +193,15 @@ def compare(left: EvaluationEntry, right: EvaluationEntry, known: KnownTask, boo
     how = book.usable(both, columns := known.scores_of(metric))
     names = _names(left, right)
     rows = [
-        Row(name, "", e.cell.start or e.cell.model, [e], over_seeds([e], how, book))
-        for name, e in zip(names, both, strict=True)
+        Row(name, "", e.cell.start or e.cell.model, [e], over_seeds([e], how, book), _starts(e, other))
+        for name, e, other in zip(names, both, reversed(both), strict=True)
     ]
     setting = left.setting.value
     block = Block(
         setting["task"], str((setting.get("eval") or {}).get("split", "")), setting["engine"], short(left.setting.key),
         setting, metric, bool(left.primary["higher_is_better"]), known.columns_of(setting), rows, names[1],
     )  # fmt: skip
+    say_what_is_unequal(block, ledger)
     why_not = ""
     if right.primary["name"] != metric:
         why_not = f"their metrics differ: {metric}, {right.primary['name']}"
@@ -205,12 +212,18 @@ def compare(left: EvaluationEntry, right: EvaluationEntry, known: KnownTask, boo
         why_not = "" if rows[0].difference is not None else "they share no scored example"
     if how is None and columns is not None:
         block.notes.append(f"{metric} is not the mean of scores that the records hold")
+    block.smallest = smallest_of([d for r in rows if (d := r.difference) is not None], 1)
     block.notes += notes_of(block, Index(Path()), known, same_seeds=False)
     recipes = [_recipe(e) for e in both]
     differs, keys = differing(*recipes), [flatten(r).keys() for r in recipes]
     shared = {key: values for key, values in differs.items() if key in keys[0] & keys[1]}
     examples = _examples(left, right, how, known.record_view, book)
     return Comparison(left, right, block, shared, len(differs) - len(shared), examples, known, why_not)
+
+
+def _starts(evaluation: EvaluationEntry, other: EvaluationEntry) -> bool:
+    """Whether the other cell's training starts from this cell."""
+    return short(other.cell.recipe.value["model"].get("cell", "")) == Path(evaluation.cell.folder).name
 
 
 def different_settings(left: Sequence[EvaluationEntry], right: Sequence[EvaluationEntry]) -> ConfigError:

@@ -37,6 +37,7 @@ def markdown(found: Comparison, count: int | None = None) -> str:
     parts = [heading(found), markdown_table(header(found))]
     parts += [
         "\n".join(f"- {visible(n)}" for n in further(found)),
+        *(f"**{visible(line)}**" for line in found.block.above),
         "\n".join(f"**{s}**" if not i else s for i, s in enumerate(summary(found))),
     ]
     parts += ["\n".join(f"- {visible(n)}" for n in found.block.notes)]
@@ -237,6 +238,7 @@ def as_json(found: Comparison, examples: Sequence[Example]) -> dict[str, Any]:
                 "difference": versus or None,
                 "summary": summary(found),
                 "examples": [_example_json(found, e) for e in examples],
+                "above": block.above,
                 "notes": block.notes,
             },
             inf_nan_mode="null",

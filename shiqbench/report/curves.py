@@ -1,32 +1,45 @@
-"""Learning curves as svg: checkpoints on validation, and quantities measured by the training itself."""
+"""Learning curves: evaluations of checkpoints, and quantities measured by the training itself.
+
+Over tokens or seconds, the seeds of a row are averaged update by update: their tokens or seconds, and their values.
+"""
 
 from __future__ import annotations
 
-import json
+import math
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from shiqbench.base.digest import short
 from shiqbench.report.estimates import over_seeds
-from shiqbench.report.figures import COLOURS, save_svg
-from shiqbench.report.scores import ScoreBook
+from shiqbench.report.names import names_of
 from shiqbench.store.index import origins
-from shiqbench.store.index.reading import checked_file
-from shiqbench.store.labels import labels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
     from shiqbench.plugin.task import Scores
     from shiqbench.report.known import KnownTask
+    from shiqbench.report.logs import LogBook
     from shiqbench.report.rows import Block
-    from shiqbench.store.index import CellEntry, EvaluationEntry, Index
+    from shiqbench.report.scores import ScoreBook
+    from shiqbench.store.index import EvaluationEntry, Index
 
-Points = list[tuple[int, float]]  # updates, value
-MOST = len(COLOURS) // 4  # lines that colours can distinguish
+Evaluated = dict[int, "EvaluationEntry"]  # evaluations of one cell by number of updates
+
+
+class Point(NamedTuple):
+    """A point of a curve.
+
+    Attributes:
+        update: Number of updates.
+        x: Its place on the x axis.
+        value: Value there.
+    """
+
+    update: int
+    x: float
+    value: float
 
 
 @dataclass(frozen=True)
@@ -34,148 +47,139 @@ class Line:
     """The learning curves of a row.
 
     Attributes:
-        name: Algorithm and label.
+        algorithm: Name of the algorithm.
+        label: The settings in which rows of this algorithm differ.
         seeds: The curve of each seed.
         intervals: 95 % intervals by update, as in the tables; a quantity of the training has none.
+        evaluations: The evaluations of each seed by update; empty for a quantity of the training.
     """
 
-    name: str
-    seeds: list[Points]
+    algorithm: str
+    label: str
+    seeds: list[list[Point]]
     intervals: dict[int, tuple[float, float]] = field(default_factory=dict)
+    evaluations: list[Evaluated] = field(default_factory=list)
 
-    def mean(self) -> Points:
+    @property
+    def name(self) -> str:
+        """Algorithm and label."""
+        return f"{self.algorithm} {self.label}".strip()
+
+    def mean(self) -> list[Point]:
         """Means at the updates that all seeds have."""
-        by_seed = [dict(points) for points in self.seeds]
+        by_seed = [{p.update: p for p in points} for points in self.seeds]
         updates = sorted(set.intersection(*(set(points) for points in by_seed)))
-        return [(u, fmean(points[u] for points in by_seed)) for u in updates]
+        return [
+            Point(u, fmean(points[u].x for points in by_seed), fmean(points[u].value for points in by_seed))
+            for u in updates
+        ]
 
 
-def draw_curves(index: Index, blocks: Sequence[Block], known: Mapping[str, KnownTask], folder: Path) -> list[Path]:
-    """Draw one figure per setting with checkpoints, and one per block whose task names a quantity of training.
+@dataclass(frozen=True)
+class Curves:
+    """The curves over checkpoints of one setting.
 
-    Args:
-        index: Index of the results.
-        blocks: Blocks of the report.
-        known: Known facts about each task.
-        folder: Folder for the figures.
+    Attributes:
+        first: One of the evaluations; all have its setting and metric.
+        how: Columns of the single scores; None if the task does not name them.
+        lines: The curves, one per row.
+    """
+
+    first: EvaluationEntry
+    how: Scores | None
+    lines: list[Line]
+
+
+def evaluated(evaluations: Iterable[EvaluationEntry]) -> dict[str, dict[str, Evaluated]]:
+    """Put the evaluations of each cell together: the start at update 0, checkpoints, and the final weights.
 
     Returns:
-        The files of the figures.
-
-    Raises:
-        CorruptCellError: A train.jsonl differs from what was written.
+        Key of a setting -> folder of a cell with checkpoints -> evaluations by number of updates.
     """
-    drawn = []
-    for setting, curves in _of_checkpoints(index, known).items():
-        first = index.evaluations[setting]
-        name = f"curve-{first.setting.value['task']}-{short(first.setting.key)}.svg"
-        title = f"{first.setting.value['task']}, validation; bands: 95 % intervals, as in the tables"
-        _draw(curves, first.primary["name"], title, folder / name, log=False)
-        drawn.append(folder / name)
-    for block in blocks:
-        measured = known[block.task].training_curve
-        curves = _of_training(index.results, block, measured[0]) if measured is not None else []
-        if measured is not None and curves:
-            name = f"training-{block.task}-{block.setting}.svg"
-            _draw(curves, measured[1], f"{block.task}, during training; thin: each seed", folder / name, log=True)
-            drawn.append(folder / name)
-    return drawn
-
-
-def _of_checkpoints(index: Index, known: Mapping[str, KnownTask]) -> dict[str, list[Line]]:
-    """Curves by an evaluation of the setting: first the start, then the checkpoints, then the final weights."""
     by_setting: dict[str, list[EvaluationEntry]] = defaultdict(list)
-    for each in index.evaluations.values():
+    for each in evaluations:
         by_setting[each.setting.key].append(each)
-    found, book = {}, ScoreBook(index.results)
-    for evaluations in by_setting.values():
-        checkpoints = [e for e in evaluations if e.update is not None]
-        if not checkpoints:
+    found: dict[str, dict[str, Evaluated]] = {}
+    for key, of_setting in by_setting.items():
+        points: dict[str, Evaluated] = defaultdict(dict)
+        for e in of_setting:
+            if e.update is not None:
+                points[e.cell.folder][e.update] = e
+        if not points:
             continue
-        find = origins(evaluations)
-        final = {e.cell.folder: e for e in evaluations if e.update is None}
-        points: dict[str, dict[int, EvaluationEntry]] = defaultdict(dict)
-        for e in checkpoints:
-            points[e.cell.folder][e.update or 0] = e
+        find = origins(of_setting)
+        final = {e.cell.folder: e for e in of_setting if e.update is None}
         for at, of_cell in points.items():
             cell = next(iter(of_cell.values())).cell
-            origin = find(cell)
-            if origin is not None:
+            if (origin := find(cell)) is not None:
                 of_cell[0] = origin
             if at in final:
                 of_cell[cell.budget["updates"]] = final[at]
-        first = checkpoints[0]
-        how = book.usable(evaluations, known[first.setting.value["task"]].scores_of(first.primary["name"]))
-        cells = {e.cell.folder: e.cell for e in checkpoints}
-        found[first.folder] = [
-            _with_intervals(line, [points[cell.folder] for cell in of_line], how, book)
-            for line, of_line in _curves(
-                [(cells[at], [(u, p[u].primary["value"]) for u in sorted(p)]) for at, p in points.items()]
-            )
-        ]
+        found[key] = {at: dict(sorted(of_cell.items())) for at, of_cell in points.items()}
     return found
 
 
-def _with_intervals(
-    line: Line, cells: Sequence[Mapping[int, EvaluationEntry]], how: Scores | None, book: ScoreBook
-) -> Line:
-    """The line with the intervals of a table; seeds that share an evaluation, such as the start's, count once."""
-    intervals = {}
-    for update, _ in line.mean():
+def of_checkpoints(
+    index: Index, known: Mapping[str, KnownTask], book: ScoreBook, logs: LogBook, axis: str
+) -> list[Curves]:
+    """The curves of every setting with checkpoints, rows in order of their names.
+
+    Args:
+        index: Index of the results.
+        known: Known facts about each task.
+        book: Reads single scores.
+        logs: Reads tokens and seconds.
+        axis: ``updates``, ``tokens`` or ``seconds``.
+    """
+    found, names = [], names_of(index)
+    for cells in evaluated(index.evaluations.values()).values():
+        every = {e.folder: e for of_cell in cells.values() for e in of_cell.values()}
+        first = next(iter(every.values()))
+        how = book.usable(list(every.values()), known[first.setting.value["task"]].scores_of(first.primary["name"]))
+        rows: dict[str, list[tuple[list[Point], Evaluated]]] = defaultdict(list)
+        for of_cell in cells.values():
+            cell = next(e.cell for u, e in of_cell.items() if u > 0)
+            xs = logs.at(cell, axis, list(of_cell))
+            if xs is not None:
+                points = [Point(u, x, e.primary["value"]) for x, (u, e) in zip(xs, of_cell.items(), strict=True)]
+                rows[cell.recipe.key].append((points, of_cell))
+        lines = []
+        for key, group in rows.items():
+            seeds, of_seeds = [points for points, _ in group], [of_cell for _, of_cell in group]
+            algorithm = of_seeds[0][max(of_seeds[0])].cell.algorithm
+            lines.append(Line(algorithm, names[key].label, seeds, _intervals(of_seeds, how, book), of_seeds))
+        found.append(Curves(first, how, sorted(lines, key=lambda line: line.name)))
+    return found
+
+
+def _intervals(cells: Sequence[Evaluated], how: Scores | None, book: ScoreBook) -> dict[int, tuple[float, float]]:
+    """The intervals of a table; seeds that share an evaluation, such as the start's, count once."""
+    found = {}
+    for update in sorted(set.intersection(*(set(c) for c in cells))):
         estimate = over_seeds(list({c[update].folder: c[update] for c in cells}.values()), how, book)
         if estimate.low is not None and estimate.high is not None:
-            intervals[update] = (estimate.low, estimate.high)
-    return replace(line, intervals=intervals)
+            found[update] = (estimate.low, estimate.high)
+    return found
 
 
-def _of_training(results: Path, block: Block, key: str) -> list[Line]:
+def of_training(block: Block, quantity: str, logs: LogBook, axis: str) -> list[Line]:
+    """The curves of a quantity that the trainings of a block's rows have measured, best row first.
+
+    Args:
+        block: Block of the report.
+        quantity: Key of ``train.jsonl``.
+        logs: Reads the logs.
+        axis: ``updates``, ``tokens`` or ``seconds``.
+    """
     found = []
     for row in block.rows:
-        for e in row.evaluations:
-            if e.cell.seconds is not None:
-                lines = checked_file(results / e.cell.folder, "train.jsonl").decode().splitlines()
-                logged = [json.loads(line) for line in lines]
-                found.append((e.cell, [(line["update"], line[key]) for line in logged if key in line]))
-    return [line for line, _ in _curves([(cell, points) for cell, points in found if points])]
-
-
-def _curves(found: Sequence[tuple[CellEntry, Points]]) -> list[tuple[Line, list[CellEntry]]]:
-    """One line per recipe, with its cells."""
-    by_recipe: dict[str, list[tuple[CellEntry, Points]]] = defaultdict(list)
-    for cell, points in found:
-        by_recipe[cell.recipe.key].append((cell, points))
-    groups = list(by_recipe.values())
-    said = labels([g[0][0].recipe.value for g in groups])
-    curves = [
-        (Line(f"{g[0][0].algorithm} {label}".strip(), [p for _, p in g]), [c for c, _ in g])
-        for g, label in zip(groups, said, strict=True)
-    ]
-    return sorted(curves, key=lambda c: c[0].name)
-
-
-def _draw(curves: Sequence[Line], value: str, title: str, path: Path, *, log: bool) -> None:
-    """Draw a line per row, with its intervals as a band, or else its seeds as thin lines.
-
-    If colours run out, dashed lines reuse them.
-    """
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(7.2, 4.2), layout="constrained")
-    plane: Any = drawn.subplots()
-    for number, curve in enumerate(curves):
-        colour, dash = COLOURS[number % MOST], ("-", "--", ":", "-.")[number // MOST % 4]
-        seeds = f" ({len(curve.seeds)} seeds)" if len(curve.seeds) > 1 else ""
-        plane.plot(*zip(*curve.mean(), strict=True), dash, color=colour, linewidth=1.6, label=curve.name + seeds)
-        if curve.intervals:
-            lows, highs = zip(*curve.intervals.values(), strict=True)
-            plane.fill_between(list(curve.intervals), lows, highs, color=colour, alpha=0.15, linewidth=0)
-        for points in curve.seeds if seeds and not curve.intervals else []:
-            plane.plot(*zip(*points, strict=True), dash, color=colour, linewidth=0.5, alpha=0.6)
-    if log and all(m > 0 for c in curves for _, m in c.mean()):
-        plane.set_yscale("log")
-    plane.set_xlabel("updates")
-    plane.set_ylabel(value)
-    plane.set_title(title, loc="left", fontsize=10)
-    plane.spines[["top", "right"]].set_visible(False)
-    drawn.legend(loc="outside right upper", frameon=False, fontsize=8)
-    save_svg(drawn, path)
+        read = [log for e in row.evaluations if e.cell.seconds is not None and (log := logs.of(e.cell)) is not None]
+        seeds = [
+            [Point(*p) for p in zip(log.updates.tolist(), log.at(axis, log.updates.tolist()), values, strict=True)]
+            for log in read
+            if (values := log.values.get(quantity)) is not None
+        ]
+        curves = [points for seed in seeds if (points := [p for p in seed if not math.isnan(p.value)])]
+        if curves:
+            found.append(Line(row.algorithm, row.label, curves))
+    return found

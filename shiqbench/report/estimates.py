@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shiqbench.base.errors import CorruptCellError
-from shiqbench.stats.intervals import joined, student
+from shiqbench.stats.intervals import LEAST_EXAMPLES, joined, student
+from shiqbench.stats.power import components
 from shiqbench.stats.two_way import (
-    LEAST_EXAMPLES,
     LEAST_SEEDS,
     interval_of_difference,
     interval_of_mean,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from shiqbench.plugin.task import Scores
     from shiqbench.report.scores import ScoreBook, UnitScores
+    from shiqbench.stats.power import Components
     from shiqbench.store.index import EvaluationEntry
 
 SAME = 1e-12  # scores that differ by less are equal
@@ -82,6 +83,9 @@ class Difference:
         worse: Number of those where it is worse.
         p: p-value by the variance of the interval: below 0.05 if the interval leaves out 0; None without an interval.
         left_out: Example -> the reason why it is left out on both sides.
+        p_holm: p-value corrected for all comparisons of the table; None like ``p``.
+        components: Components of its variance; None without an interval over examples.
+        trained_seeds: The fewer seeds of the two rows; a row that nothing trains does not count.
     """
 
     estimate: Estimate
@@ -92,6 +96,9 @@ class Difference:
     worse: int | None = None
     p: float | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
+    p_holm: float | None = None
+    components: Components | None = None
+    trained_seeds: int = 1
 
 
 def over_seeds(evaluations: Sequence[EvaluationEntry], how: Scores | None, book: ScoreBook) -> Estimate:
@@ -119,7 +126,7 @@ def over_seeds(evaluations: Sequence[EvaluationEntry], how: Scores | None, book:
     found = interval_of_share(a, b) if how.share else interval_of_mean(scores)
     least = -math.inf if how.least is None else how.least
     out = f", {len(units.left_out)} examples left out: not scored in every seed" if units.left_out else ""
-    said = _over(n, [_seeds(evaluations)], [scores]) + out
+    said = said_over(n, [_seeds(evaluations)], [scores]) + out
     return Estimate(value, max(least, float(found.low)), float(found.high), said, float(found.df), n)
 
 
@@ -153,9 +160,13 @@ def against(
         return Difference(found, len(row), len(baseline), n, *counts, None, mine.left_out)
     trials = float(np.mean([mine.of.to_numpy().mean(), theirs.of.to_numpy().mean()])) if how.share else 0.0
     interval, p = interval_of_difference(a, b, trials)
-    said = _over(n, [_seeds(row), _seeds(baseline)], [a, b])
+    said = said_over(n, [_seeds(row), _seeds(baseline)], [a, b])
     found = Estimate(value, float(interval.low), float(interval.high), said, float(interval.df), n)
-    return Difference(found, len(row), len(baseline), n, *counts, float(p), mine.left_out)
+    seeds = min((k for k in (_seeds(row), _seeds(baseline)) if k), default=1)
+    parts = components(a, b, trials)
+    return Difference(
+        found, len(row), len(baseline), n, *counts, float(p), mine.left_out, components=parts, trained_seeds=seeds
+    )
 
 
 def _pseudo_values(units: UnitScores) -> NDArray[np.float64]:
@@ -167,7 +178,7 @@ def _seeds(evaluations: Sequence[EvaluationEntry]) -> int:
     return sum(e.cell.seed is not None for e in evaluations)
 
 
-def _over(examples: int, seeds: Sequence[int], scores: Sequence[NDArray[np.float64]]) -> str:
+def said_over(examples: int, seeds: Sequence[int], scores: Sequence[NDArray[np.float64]]) -> str:
     """What an interval is over: the seeds of each side that trains, if there are enough of them and they differ."""
     equal = [k > 1 and float(np.ptp(s, axis=0).max()) <= SAME * max(1.0, float(np.abs(s).max()))
              for k, s in zip(seeds, scores, strict=True)]  # fmt: skip
@@ -186,11 +197,16 @@ def _over(examples: int, seeds: Sequence[int], scores: Sequence[NDArray[np.float
 
 def _without_scores(value: float, evaluations: Sequence[EvaluationEntry]) -> Estimate:
     """From the evaluations' own intervals; with enough seeds, t over their values is joined, which is cautious."""
-    low, high = (fmean(float(e.primary[end]) for e in evaluations) for end in ("low", "high"))
-    k = len(evaluations)
+    k, values = len(evaluations), [float(e.primary["value"]) for e in evaluations]
+    ends = [(e.primary["low"], e.primary["high"]) for e in evaluations]
+    if any(end is None for interval in ends for end in interval):
+        return Estimate(value, None, None, "no interval: the evaluations give none")
+    low, high = (fmean(found) for found in zip(*ends, strict=True))
+    if k > 1 and max(values) - min(values) <= SAME * max(1.0, abs(value)):
+        return Estimate(value, low, high, f"over examples, {k} equal seeds count once")
     if k < LEAST_SEEDS:
         return Estimate(value, low, high, "over examples" + (f", {THESE}" if _seeds(evaluations) else ""))
-    low, high = joined(value, (low, high), student([float(e.primary["value"]) for e in evaluations]))
+    low, high = joined(value, (low, high), student(values))
     return Estimate(value, low, high, f"over examples and {k} seeds, cautious: the task names no single scores")
 
 

@@ -23,10 +23,10 @@ def render(report: Report, form: str) -> str:
 
 def markdown(report: Report) -> str:
     """The report in markdown, for a page or a terminal."""
-    parts = [
-        "\n".join([f"## {title}", "", markdown_table(frame), *[""] * bool(notes), *(f"- {n}" for n in notes)])
-        for title, frame, notes in text_tables(report)
-    ]
+    parts = []
+    for title, frame, notes, above in text_tables(report):
+        lines = [f"## {title}", "", *(f"**{line}**\n" for line in above), markdown_table(frame)]
+        parts.append("\n".join([*lines, *[""] * bool(notes), *(f"- {n}" for n in notes)]))
     return "\n\n".join(parts + [f"- {n}" for n in report.notes]) + "\n"
 
 
@@ -41,10 +41,11 @@ def markdown_table(frame: pd.DataFrame) -> str:
 def latex(report: Report) -> str:
     r"""LaTeX tables for ``\usepackage{booktabs}``, each with its notes below."""
     parts = ["% needs \\usepackage{booktabs}"]
-    for title, frame, notes in text_tables(report):
+    for title, frame, notes, over in text_tables(report):
         styled = frame.rename(columns=_escaped).map(_escaped).style.hide(axis="index")
         below = ["\\par\\smallskip\\footnotesize", *(_escaped(n) + "." + r"\\" for n in notes)] if notes else []
         above = ["\\begin{table}", f"\\caption{{{_escaped(title)}.}}", "\\centering"]
+        above += [f"\\textbf{{{_escaped(line)}.}}\\par\\smallskip" for line in over]
         parts.append("\n".join([*above, styled.to_latex(hrules=True).rstrip(), *below, "\\end{table}"]))
     return "\n\n".join(parts + [f"% {n}" for n in report.notes]) + "\n"
 
@@ -80,15 +81,22 @@ def as_json(report: Report) -> str:
             "metric": b.metric,
             "higher_is_better": b.higher_is_better,
             "baseline": b.baseline,
+            "smallest_difference": b.smallest.as_json() if b.smallest else None,
             "rows": [
-                {**_numbers(r), "cells": [e.cell.folder for e in r.evaluations], "metrics": _metrics(r)} for r in b.rows
+                {**_numbers(b, r), "cells": [e.cell.folder for e in r.evaluations], "metrics": _metrics(r)}
+                for r in b.rows
             ],
+            "above": b.above,
+            "withheld": b.withheld,
+            "tuning_trials": b.trials,
             "notes": b.notes,
         }
         for b in report.blocks
     ]
     unfinished = [{"folder": u.folder, "cause": u.cause, "what": u.what} for u in report.index.unfinished]
-    whole = {"results": str(report.index.results), "blocks": blocks, "unfinished": unfinished, "notes": report.notes}
+    ledger = report.ledger.rows() if report.ledger is not None else []
+    whole = {"results": str(report.index.results), "blocks": blocks, "ledger": ledger}
+    whole |= {"unfinished": unfinished, "notes": report.notes}
     return json.dumps(_finite(whole), indent=2, allow_nan=False) + "\n"
 
 
@@ -108,13 +116,16 @@ def flat(block: Block, row: Row) -> dict[str, Any]:
         **of_block,
         "metric": block.metric,
         "higher_is_better": block.higher_is_better,
-        **_numbers(row),
+        **_numbers(block, row),
         "baseline": block.baseline or "",
+        "above": "; ".join(block.above),
+        "withheld": block.withheld,
+        "tuning_trials": block.trials,
         "notes": "; ".join(block.notes),
     }
 
 
-def _numbers(row: Row) -> dict[str, Any]:
+def _numbers(block: Block, row: Row) -> dict[str, Any]:
     e, d = row.estimate, row.difference
     return {
         "algorithm": row.algorithm,
@@ -134,8 +145,10 @@ def _numbers(row: Row) -> dict[str, Any]:
         "difference_interval": d.estimate.how if d else None,
         "difference_df": d.estimate.df if d else None,
         "p": d.p if d else None,
-        "better": d.better if d else None,
-        "worse": d.worse if d else None,
+        "p_holm": d.p_holm if d else None,
+        "mark": row.mark,
+        "better": d.better if d and not block.withheld else None,
+        "worse": d.worse if d and not block.withheld else None,
         "compared_seeds": d.seeds if d else None,
         "baseline_seeds": d.baseline_seeds if d else None,
         "compared_examples": d.units if d else None,

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import short
+from shiqbench.plugin.registry import registry
+from shiqbench.report.ledger import Ledger
 from shiqbench.store.index import read_index
 from shiqbench.store.labels import labels
 
@@ -24,8 +26,8 @@ class Frames:
         evaluations: One row per evaluation: ``evaluation`` (folder), ``cell`` (folder), ``task`` (evaluated),
             ``split``, ``engine``, ``setting``, ``algorithm``, ``differs_in``, ``row`` (equal for the seeds of one
             recipe), ``seed``, ``start``, ``update`` (of a checkpoint; NA for final weights), ``metric``, ``value``,
-            ``low``, ``high``, ``higher_is_better``, ``reduced``, ``updates``, ``tokens``, ``train_seconds``,
-            ``eval_seconds``.
+            ``low``, ``high`` (NaN without an interval), ``higher_is_better``, ``reduced``, ``updates``, ``tokens``,
+            ``train_seconds``, ``eval_seconds``.
         unfinished: One row per folder without a result: ``folder``, ``cause``, ``what``.
         index: Index that the frames are made from.
     """
@@ -40,6 +42,14 @@ class Frames:
 
         found = [(e.folder, name, v) for e in self.index.evaluations.values() for name, v in e.metrics.items()]
         return pd.DataFrame(found, columns=["evaluation", "metric", "value"])
+
+    def ledger(self, plugins: tuple[Path, ...] = ()) -> pd.DataFrame:
+        """What each finished cell cost and how it was tuned, see :meth:`shiqbench.report.ledger.Ledger.frame`.
+
+        Args:
+            plugins: Local plugin files, whose algorithms and tasks tell their defaults.
+        """
+        return Ledger(self.index, registry(plugins)).frame()
 
 
 def load(results: str | Path = "results", task: str | None = None) -> Frames:
@@ -66,7 +76,7 @@ def load(results: str | Path = "results", task: str | None = None) -> Frames:
         )  # fmt: skip
         for name, value in zip(_COLUMNS, row, strict=True):
             columns[name].append(value)
-    whole = dict.fromkeys(("seed", "update", "updates", "tokens"), "Int64")
+    whole = dict.fromkeys(("seed", "update", "updates", "tokens"), "Int64") | dict.fromkeys(("low", "high"), "float64")
     evaluations = pd.DataFrame(columns).astype(whole)
     unfinished = [(u.folder, u.cause, u.what) for u in index.unfinished]
     return Frames(evaluations, pd.DataFrame(unfinished, columns=["folder", "cause", "what"]), index)

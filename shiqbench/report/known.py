@@ -48,12 +48,20 @@ class KnownTask:
 
     def notes(self, setting: Mapping[str, Any], metrics: Mapping[str, float]) -> list[str]:
         """Notes on these metrics."""
+        if self.spec is None:
+            return [
+                f"{self.name} is not installed here, so only its primary metric is shown, and rows are compared by "
+                "seed only; --plugin FILE, or installing its package, brings back the rest"
+            ]
         task = self._task(setting)
-        return (
-            task.notes(metrics)
-            if task is not None
-            else [f"{self.name} is not installed here: only its primary metric is shown"]
-        )
+        if task is None:
+            return [
+                f"this version of {self.name} does not accept the recorded settings: only its primary metric is shown"
+            ]
+        try:
+            return task.notes(metrics)
+        except Exception as error:
+            return [f"{self.name} has no notes on these metrics: {type(error).__name__}: {error}"]
 
     def _task(self, setting: Mapping[str, Any]) -> TaskBase | None:
         """The task with its recorded settings; None if this version no longer accepts them."""

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_text
 from shiqbench.plugin.registry import registry
+from shiqbench.report.aggregate.scores import aggregate
+from shiqbench.report.areas import area_table
 from shiqbench.report.blocks import make_blocks
+from shiqbench.report.curves import of_checkpoints
 from shiqbench.report.formats import render
 from shiqbench.report.known import known_tasks
+from shiqbench.report.ledger import Ledger
+from shiqbench.report.logs import LogBook
 from shiqbench.report.notes import missing
 from shiqbench.report.rows import Report
 from shiqbench.report.scores import ScoreBook
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from shiqbench.plugin.registry import Registry
     from shiqbench.report.known import KnownTask
     from shiqbench.store.index import Index
 
@@ -29,6 +35,7 @@ def make_report(
     task: str | None = None,
     baseline: str | None = None,
     figures: Path | None = None,
+    axis: str = "updates",
     plugins: tuple[Path, ...] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -39,6 +46,7 @@ def make_report(
         task: Compare only cells that were trained on this task.
         baseline: Algorithm to compare the others with, seed by seed and example by example.
         figures: Folder for learning curves; None draws none.
+        axis: What learning curves and their areas are over: ``updates``, ``tokens`` or ``seconds``.
         plugins: Local plugin files.
         progress: Receives (number read, number to read).
 
@@ -53,27 +61,75 @@ def make_report(
             where=f"{results}/{task}" if task else str(results),
             do="run something first",
         )
-    known = known_tasks(index.evaluations.values(), registry(plugins))
-    report = compare(index, known, baseline)
+    found = registry(plugins)
+    known = known_tasks(index.evaluations.values(), found)
+    report = compare(index, known, baseline, found)
+    book, logs = ScoreBook(results), LogBook(results)
+    curves = of_checkpoints(index, known, book, logs, axis)
+    report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
     if figures is not None:
-        from shiqbench.report.curves import draw_curves
-
-        report.figures.extend(draw_curves(index, report.blocks, known, figures))
+        drawn, notes = draw_figures(report, known, logs, figures, axis)
+        report.figures.extend(drawn)
+        report.notes.extend(notes)
+    name_unread(report, logs)
     return report
 
 
-def compare(index: Index, known: Mapping[str, KnownTask], baseline: str | None = None) -> Report:
+def draw_figures(
+    report: Report, known: Mapping[str, KnownTask], logs: LogBook, folder: Path, axis: str = "updates"
+) -> tuple[list[Path], list[str]]:
+    """Draw the learning curves and the aggregates over tasks of a report.
+
+    Args:
+        report: The report.
+        known: Known facts about each evaluated task.
+        logs: Reads the logs of training, and keeps which cannot be read.
+        folder: Folder for the svg files.
+        axis: What learning curves are over: ``updates``, ``tokens`` or ``seconds``.
+
+    Returns:
+        The files, and notes about what they do not show.
+    """
+    from shiqbench.report.aggregate.figures import draw_aggregate
+    from shiqbench.report.curve_figures import draw_curves
+
+    book = ScoreBook(report.index.results)
+    curves = of_checkpoints(report.index, known, book, logs, axis)
+    drawn, notes = draw_curves(curves, [b for b in report.blocks if not b.trials], known, logs, folder, axis)
+    if report.aggregate is not None and report.aggregate.names:
+        drawn += draw_aggregate(report.aggregate, folder)
+    return drawn, notes
+
+
+def name_unread(report: Report, logs: LogBook) -> None:
+    """Name each training whose log cannot be read in the notes of its table, or of the report if it has none."""
+    unread = dict(logs.unread)
+    for block in report.blocks:
+        for row in block.rows:
+            for at in [e.cell for e in row.evaluations if e.cell.folder in unread]:
+                why = unread.pop(at.folder)
+                block.notes.append(f"not in the learning curves: {row.name} seed {at.seed}: {why}")
+    report.notes.extend(f"not in the learning curves: {at}: {why}" for at, why in unread.items())
+
+
+def compare(
+    index: Index, known: Mapping[str, KnownTask], baseline: str | None = None, found: Registry | None = None
+) -> Report:
     """Make the report of an index.
 
     Args:
         index: Index of the results.
         known: Known facts about each evaluated task.
         baseline: Algorithm to compare the others with.
+        found: Registry, for the defaults of algorithms; None takes the installed plugins.
     """
-    blocks = make_blocks(index, known, ScoreBook(index.results), baseline)
+    book, ledger = ScoreBook(index.results), Ledger(index, found or registry())
+    blocks = make_blocks(index, known, book, ledger, baseline)
+    over_tasks = aggregate([b for b in blocks if not b.trials], known, book, baseline)
+    none = ["no aggregate over tasks: " + "; ".join(over_tasks.left_out)] if over_tasks and not over_tasks.names else []
     with_results = {e.folder.split("/")[0] for e in index.evaluations.values()}
     orphans = missing(u for u in index.unfinished if u.folder.split("/")[0] not in with_results)
-    return Report(index, blocks, orphans)
+    return Report(index, blocks, [*ledger.wrong, *orphans, *none], aggregate=over_tasks, ledger=ledger)
 
 
 def write_report(report: Report, form: str, output: Path) -> None:

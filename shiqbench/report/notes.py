@@ -1,4 +1,4 @@
-"""The notes below a table: reduced settings, unequal budgets, missing seeds and missing cells."""
+"""The notes below a table: reduced settings, missing seeds, what intervals are over, and missing cells."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from shiqbench.report.estimates import THESE
+from shiqbench.report.findings import finding_notes
 from shiqbench.stats.two_way import LEAST_SEEDS
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from shiqbench.report.rows import Block, Row
     from shiqbench.store.index import Index, Unfinished
 
-ALIKE = 0.05  # updates and tokens that differ by less are equal: training ends with a whole batch
-SECONDS_ALIKE = 0.5  # the load of a machine can double the time of the same work
 MANY = 50  # examples from which on the intervals hold what they say, whatever the scores are
 MOST_LINES = 5  # failures, examples and metrics that are listed one by one
 
@@ -28,15 +27,15 @@ def notes_of(block: Block, index: Index, known: KnownTask, *, same_seeds: bool =
     found = []
     if reduced := [r for r in block.rows if r.reduced]:
         which = "" if len(reduced) == len(block.rows) else f" ({_names(reduced)})"
-        found.append(f"REDUCED setting, not comparable with the official one{which}")
+        found.append(f"REDUCED setting: smaller or easier than the task's full one, not comparable with it{which}")
     found += _not_finite(block)
     found += _left_out(block)
-    found += _budgets(block.rows)
     found += _seeds(block.rows) if same_seeds else []
     found += _intervals(block)
-    found += list(
-        dict.fromkeys(n for r in block.rows for e in r.evaluations[:1] for n in known.notes(block.values, e.metrics))
-    )
+    found += _of_task(block, known)
+    found += _schemas(block.rows)
+    found += _lacking(block)
+    found += _objectives(block.rows)
     trained_on = {r.evaluations[0].folder.split("/")[0] for r in block.rows}
     return found + missing(u for u in index.unfinished if u.folder.split("/")[0] in trained_on)
 
@@ -65,30 +64,50 @@ def _left_out(block: Block) -> list[str]:
     return found
 
 
+def _of_task(block: Block, known: KnownTask) -> list[str]:
+    """What the task says about the numbers of each row, with the rows if it does not say it of all."""
+    by_note: dict[str, list[Row]] = {}
+    for r in block.rows:
+        for note in known.notes(block.values, r.evaluations[0].metrics):
+            by_note.setdefault(note, []).append(r)
+    return [f"{n} ({_names(rows)})" if len(rows) < len(block.rows) else n for n, rows in by_note.items()]
+
+
+def _schemas(rows: Iterable[Row]) -> list[str]:
+    by_schema: dict[int, list[Row]] = {}
+    for r in rows:
+        by_schema.setdefault(r.evaluations[0].cell.recipe.value["schema"], []).append(r)
+    if len(by_schema) < 2:
+        return []
+    said = "; ".join(f"{schema}: {_names(found)}" for schema, found in sorted(by_schema.items()))
+    return [
+        f"cells of different versions of shiqbench, by their schema ({said}); before schema 2 fewer tokens are counted"
+    ]
+
+
+def _lacking(block: Block) -> list[str]:
+    """Metrics of columns that some rows lack, as results of older versions may."""
+    found = []
+    for name, heading, _ in block.columns:
+        lacking = [r for r in block.rows if r.metric(name) is None]
+        if 0 < len(lacking) < len(block.rows):
+            found.append(f"no {heading} ({name}) in every seed of: {_names(lacking)}")
+    return found
+
+
+def _objectives(rows: Iterable[Row]) -> list[str]:
+    """Rows whose algorithm has another beta than the objective that the task measures."""
+    found = []
+    for r in rows:
+        recipe = r.evaluations[0].cell.recipe.value
+        mine, measured = (recipe[part]["config"].get("beta") for part in ("algorithm", "task"))
+        if None not in (mine, measured) and not math.isclose(mine, measured):
+            found.append(f"{r.name} (algo.beta = {mine:g}, task.beta = {measured:g})")
+    return [f"trained for another objective than the measured one: {', '.join(found)}"] if found else []
+
+
 def _first(words: list[str]) -> str:
     return ", ".join(words[:MOST_LINES]) + (f" and {len(words) - MOST_LINES} more" if len(words) > MOST_LINES else "")
-
-
-def _budgets(rows: Iterable[Row]) -> list[str]:
-    """Budgets are equal if updates, tokens of all passes and seconds are."""
-    trained = [r for r in rows if r.trained]
-    spent = {
-        "updates": ([r.spent("updates") or 0.0 for r in trained], ALIKE),
-        "tokens": ([r.train_tokens or 0.0 for r in trained], ALIKE),
-        "seconds": ([r.train_seconds or 0.0 for r in trained], SECONDS_ALIKE),
-    }
-    unequal = [name for name, (found, alike) in spent.items() if found and min(found) < (1 - alike) * max(found)]
-    if not unequal:
-        return []
-    by_budget: dict[str, list[str]] = {}
-    for r in trained:
-        kinds = ", ".join(f"{kind} {tokens:.3g}" for kind, tokens in r.pass_tokens.items())
-        said = f"{r.spent('updates') or 0:g} updates, {r.train_tokens:.3g} tokens"
-        said += f" ({kinds})" if len(r.pass_tokens) > 1 else ""
-        said += f", {r.train_seconds:.3g} s" if "seconds" in unequal else ""
-        by_budget.setdefault(said, []).append(r.name)
-    said = "; ".join(f"{', '.join(names)}: {budget}" for budget, names in by_budget.items())
-    return [f"UNEQUAL budgets ({', '.join(unequal)}): {said}"]
 
 
 def _seeds(rows: Iterable[Row]) -> list[str]:
@@ -116,8 +135,9 @@ def _intervals(block: Block) -> list[str]:
     if differences:
         found.append(
             f"differences are paired example by example, their intervals: {_hows(differences)}; p is of the same "
-            "variance: below .05 where the interval leaves out 0; not adjusted for the number of rows"
+            "variance: below .05 where the interval leaves out 0"
         )
+    found += finding_notes(block)
     if THESE in " ".join(found):
         found.append(f"{THESE}: an interval holds other seeds from {LEAST_SEEDS} seeds on")
     if any(r.estimate.df is not None and (r.estimate.examples or 0) < MANY for r in block.rows):

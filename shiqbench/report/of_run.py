@@ -27,7 +27,8 @@ def report_of_run(plan: RunPlan) -> Report:
     names = {short(digest(p.setting)): p.name for p in (plan, *plan.also)}
     shared = {f: e for f, e in index.evaluations.items() if short(e.setting.key) in names}
     known, book = known_tasks(index.evaluations.values(), plan.found), ScoreBook(results)
-    report = compare(replace(index, evaluations=shared), known)
+    made = compare(replace(index, evaluations=shared), known, found=plan.found)
+    report = replace(made, aggregate=None, ledger=None)
 
     def estimate(of: EvaluationEntry) -> Estimate:
         how = known[of.setting.value["task"]].scores_of(of.primary["name"])

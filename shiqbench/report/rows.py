@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from shiqbench.report.aggregate.scores import Aggregate
     from shiqbench.report.estimates import Difference, Estimate
+    from shiqbench.report.ledger import Ledger
+    from shiqbench.report.smallest import Smallest
     from shiqbench.store.index import EvaluationEntry, Index
 
 
@@ -29,6 +32,7 @@ class Row:
         is_start: Whether other rows of its block start from it.
         difference: Difference from the baseline; None for the baseline itself, without a baseline, or without a pair.
         own: Whether it contains the cell that was just run; tables mark it with a star.
+        mark: ``+`` if it is better than the baseline at 5 % after correction, ``-`` if it is worse; else empty.
     """
 
     algorithm: str
@@ -39,6 +43,7 @@ class Row:
     is_start: bool = False
     difference: Difference | None = None
     own: bool = False
+    mark: str = ""
 
     @property
     def name(self) -> str:
@@ -81,6 +86,11 @@ class Row:
         return _mean(e.cell.seconds for e in self.evaluations)
 
     @property
+    def hardware(self) -> str:
+        """The machines of its trainings; empty if no manifest tells."""
+        return ", ".join(sorted({e.cell.hardware for e in self.evaluations}))
+
+    @property
     def eval_seconds(self) -> float:
         """Mean time of its evaluations."""
         return fmean(e.seconds for e in self.evaluations)
@@ -112,6 +122,10 @@ class Block:
         rows: Rows, best first.
         baseline: Algorithm whose row the others are compared with.
         notes: Notes below the table, one line each.
+        above: What the reader must know before the numbers, one line each: what is UNEQUAL among the rows.
+        withheld: The reason why no row is called better; empty if there is none.
+        trials: Whether the rows are trials of tuning.
+        smallest: The smallest difference that the table can find; None without comparable examples.
     """
 
     task: str
@@ -125,21 +139,27 @@ class Block:
     rows: list[Row]
     baseline: str | None = None
     notes: list[str] = field(default_factory=list)
+    above: list[str] = field(default_factory=list)
+    withheld: str = ""
+    trials: bool = False
+    smallest: Smallest | None = None
 
     @property
     def title(self) -> str:
         """The properties that all rows share."""
+        what = "tuning trials: " if self.trials else ""
         on = f" on {self.split}" if self.split else ""
         better = "higher" if self.higher_is_better else "lower"
-        return f"{self.task}{on}, {self.metric} ({better} is better), {self.engine}, setting {self.setting}"
+        return f"{what}{self.task}{on}, {self.metric} ({better} is better), {self.engine}, setting {self.setting}"
 
 
 class TextTable(NamedTuple):
-    """A table for every text format: its title, its cells as text, and notes about them."""
+    """A table for every text format: its title, its cells as text, notes below it, and text above it."""
 
     title: str
     frame: pd.DataFrame
     notes: Sequence[str]
+    above: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +172,8 @@ class Report:
         notes: Notes on tasks without any result.
         figures: Files of the figures; empty if no figures were asked for.
         curves: Learning curves as tables.
+        aggregate: Normalised scores over tasks; None if there is one task.
+        ledger: What each cell cost, and how it was tuned; None in the report of one run.
     """
 
     index: Index
@@ -159,3 +181,5 @@ class Report:
     notes: list[str]
     figures: list[Path] = field(default_factory=list)
     curves: list[TextTable] = field(default_factory=list)
+    aggregate: Aggregate | None = None
+    ledger: Ledger | None = None

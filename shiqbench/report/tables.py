@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shiqbench.report.aggregate.tables import aggregate_tables
+from shiqbench.report.ledger import ledger_tables
 from shiqbench.report.notes import brief_seeds
 from shiqbench.report.rows import TextTable
 
@@ -20,9 +22,13 @@ OVERVIEW = "Overview of primary metrics"
 
 
 def text_tables(report: Report) -> list[TextTable]:
-    """The tables of all blocks and learning curves; with several blocks an overview comes first."""
-    first = [TextTable(OVERVIEW, overview(report.blocks), [])] if len(report.blocks) > 1 else []
-    return [*first, *(TextTable(b.title, block_frame(b), b.notes) for b in report.blocks), *report.curves]
+    """The tables of all blocks and learning curves, and the ledger; overview and aggregates over tasks come first."""
+    shown = [b for b in report.blocks if not b.trials]
+    found = [TextTable(OVERVIEW, overview(shown), [])] if len(shown) > 1 else []
+    found += aggregate_tables(report.aggregate)
+    found += [TextTable(b.title, block_frame(b), b.notes, b.above) for b in report.blocks]
+    found += ledger_tables(report)
+    return [*found, *report.curves]
 
 
 def overview(blocks: Sequence[Block]) -> pd.DataFrame:
@@ -45,7 +51,7 @@ def block_frame(block: Block) -> pd.DataFrame:
     head = (
         ["algorithm"] + ["differs in"] * labelled + ["start"] * starts + ["seeds", "examples", f"{block.metric} [95 %]"]
     )
-    head += [f"less {block.baseline} [95 %]", "better/worse/same", "p"] * versus
+    head += [f"less {block.baseline} [95 %]", _counted(block), "p", "p (Holm)"] * versus
     spent = ["updates", "train tokens", "train s", "eval s"]
     for name, heading, _ in block.columns:
         head.append(f"{heading} ({name})" if heading in (*head, *spent) else heading)
@@ -54,7 +60,7 @@ def block_frame(block: Block) -> pd.DataFrame:
     for r in block.rows:
         cells = [r.algorithm + " *" * r.own] + [r.label] * labelled + [r.start] * starts
         cells += [brief_seeds(r.seeds) or "-", _number(r.estimate.examples, "d"), str(r.estimate)]
-        cells += _versus(r) if versus else []
+        cells += _versus(block, r) if versus else []
         cells += [_number(r.metric(name), spec) for name, _, spec in block.columns]
         cells += map(_whole, (r.spent("updates"), r.train_tokens, r.train_seconds, r.eval_seconds))
         found.append(cells)
@@ -90,14 +96,20 @@ def _frame(head: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=pd.Index(head))
 
 
-def _versus(row: Row) -> list[str]:
+def _counted(block: Block) -> str:
+    """What is counted of the examples: where "better" is withheld, only the direction is said."""
+    return "higher/lower/same" if block.withheld else "better/worse/same"
+
+
+def _versus(block: Block, row: Row) -> list[str]:
     d = row.difference
     if d is None:
-        return ["-", "-", "-"]
+        return ["-", "-", "-", "-"]
     counts = "-"
     if d.units is not None and d.better is not None and d.worse is not None:
-        counts = f"{d.better}/{d.worse}/{d.units - d.better - d.worse}"
-    return [str(d.estimate), counts, _number(d.p, ".2g")]
+        both = (d.better, d.worse) if block.higher_is_better or not block.withheld else (d.worse, d.better)
+        counts = f"{both[0]}/{both[1]}/{d.units - sum(both)}"
+    return [str(d.estimate), counts, _number(d.p, ".2g"), f"{_number(d.p_holm, '.2g')} {row.mark}".rstrip()]
 
 
 def _number(value: float | None, spec: str) -> str:

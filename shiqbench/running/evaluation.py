@@ -192,8 +192,9 @@ def check_numbers(records: Sequence[Record], result: Metrics, task: str) -> None
     Raises:
         PluginError: A number of a record or a metric is not finite.
     """
-    ends = {f"{result.primary.name} low": result.primary.low, f"{result.primary.name} high": result.primary.high}
-    values = {result.primary.name: result.primary.value, **ends, **result.metrics}
+    primary = result.primary
+    ends = {f"{primary.name} {end}": v for end in ("low", "high") if (v := getattr(primary, end)) is not None}
+    values = {primary.name: primary.value, **ends, **result.metrics}
     bad = [f"metric {name} is {value}" for name, value in values.items() if not math.isfinite(value)]
     for r in records:
         bad += [f"{k} of {r.get('id')} is {v}" for k, v in r.items() if isinstance(v, float) and not math.isfinite(v)]

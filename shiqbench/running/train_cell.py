@@ -211,6 +211,7 @@ def fit_policy(
         trainer.run(reporter.update)
     facts = {
         "units": len(units),
+        **policy.sizes(),
         "budget": plan.budget,
         "pass_tokens": {
             "policy": sum(plan.tokens),

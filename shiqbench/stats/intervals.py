@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+LEAST_EXAMPLES = 10  # the fewest that were simulated; with fewer, no number has an interval
 Z_95 = 1.959963984540054  # 97.5 % point of the standard normal
 
 
@@ -145,3 +146,25 @@ def student_ratio(values: Sequence[float], weights: Sequence[float], level: floa
     ratio, mean = math.fsum(values) / total, total / len(weights)
     low, high = student([(v - ratio * w) / mean for v, w in zip(values, weights, strict=True)], level)
     return ratio + low, ratio + high
+
+
+def with_interval(
+    name: str,
+    value: float,
+    interval: Callable[..., tuple[float, float]],
+    examples: Sequence[float],
+    *more: Sequence[float],
+) -> dict[str, float]:
+    """Return a metric and the ends of its 95 % interval, or only the metric with fewer than :data:`LEAST_EXAMPLES`.
+
+    Args:
+        name: Name of the metric; the ends are ``NAME_low`` and ``NAME_high``.
+        value: Its value.
+        interval: Function of this module that gives the interval, such as :func:`student`.
+        examples: First argument of that function: one number per example.
+        more: Its further arguments.
+    """
+    if len(examples) < LEAST_EXAMPLES:
+        return {name: value}
+    low, high = interval(examples, *more)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}

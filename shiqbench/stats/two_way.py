@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from shiqbench.stats.intervals import Z_95
 
 LEAST_SEEDS = 3  # with fewer, an interval is for these weights: t of one degree of freedom is 12.7, and covers badly
-LEAST_EXAMPLES = 10  # the fewest that were simulated
 
 Array = NDArray[np.float64]
 
@@ -69,6 +68,20 @@ def pseudo_values(value: Array, of: Array) -> Array:
     return found
 
 
+class Parts(NamedTuple):
+    """What one row adds to the variance of a mean.
+
+    Attributes:
+        seeds: The mean square of seeds, over the number of scores.
+        rest: The mean square of the rest, over the number of scores.
+        k: Number of seeds.
+    """
+
+    seeds: Array
+    rest: Array
+    k: int
+
+
 def variance(*sides: Array) -> Variance:
     """Return the variance of the mean of one row, or of the difference of the means of two rows.
 
@@ -77,18 +90,38 @@ def variance(*sides: Array) -> Variance:
     Args:
         sides: Pseudo-values of one row or of two rows with the same examples; they may have other numbers of seeds.
     """
-    n = sides[0].shape[-1]
-    means = sides[0].mean(-2) - sum(side.mean(-2) for side in sides[1:])
-    examples = means.var(-1, ddof=1) / n
+    return combined(over_examples(*sides), sides[0].shape[-1], *map(parts, sides))
+
+
+def over_examples(*sides: Array) -> Array:
+    """Return the variance of the mean over examples of a row, or of the paired difference of two rows."""
+    found: Array = (sides[0].mean(-2) - sum(side.mean(-2) for side in sides[1:])).var(-1, ddof=1) / sides[0].shape[-1]
+    return found
+
+
+def parts(side: Array) -> Parts:
+    """Return the parts of a row of at least two seeds; a row of one seed has none, so they are 0."""
+    k, n = side.shape[-2:]
+    of_seed = side.mean(-1, keepdims=True)
+    if k == 1:
+        return Parts(0 * of_seed[..., 0, 0], 0 * of_seed[..., 0, 0], 1)
+    residuals = side - of_seed - side.mean(-2, keepdims=True) + side.mean((-2, -1), keepdims=True)
+    rest = (residuals**2).sum((-2, -1)) / ((k - 1) * (n - 1) * n * k)
+    return Parts(of_seed[..., 0].var(-1, ddof=1) / k, rest, k)
+
+
+def combined(examples: Array, n: int, *sides: Parts) -> Variance:
+    """Return the variance that these parts make.
+
+    Args:
+        examples: The variance of the mean over examples.
+        n: Number of examples.
+        sides: Parts of each row; those of fewer than three seeds do not count.
+    """
     seeds, rest, squares, least = 0.0 * examples, 0.0 * examples, examples**2 / (n - 1), n - 1
-    for side in sides:
-        k = side.shape[-2]
+    for s, r, k in sides:
         if k < LEAST_SEEDS:
             continue
-        of_seed = side.mean(-1, keepdims=True)
-        residuals = side - of_seed - side.mean(-2, keepdims=True) + side.mean((-2, -1), keepdims=True)
-        s = of_seed[..., 0].var(-1, ddof=1) / k
-        r = (residuals**2).sum((-2, -1)) / ((k - 1) * (n - 1) * n * k)
         seeds, rest = seeds + s, rest + r
         squares = squares + s**2 / (k - 1) + r**2 / ((k - 1) * (n - 1))
         least = min(least, k - 1)
@@ -100,7 +133,7 @@ def variance(*sides: Array) -> Variance:
 def interval_of_mean(scores: Array) -> Interval:
     """Return Student's interval of the mean of a row's pseudo-values."""
     value, spread = scores.mean((-2, -1)), variance(scores)
-    half = _quantile(spread.df) * np.sqrt(spread.value)
+    half = quantile(spread.df) * np.sqrt(spread.value)
     return Interval(value - half, value + half, spread.df)
 
 
@@ -122,7 +155,7 @@ def interval_of_share(value: Array, of: Array) -> Interval:
     least = inside / (trials - 1)
     effective = np.divide(trials * least, np.maximum(spread.value, least), out=np.full_like(share, n), where=inside > 0)
     df = np.where((of.max((-2, -1)) <= 1) & (of.shape[-2] == 1), np.inf, spread.df)
-    q = _quantile(df)
+    q = quantile(df)
     scale = 1 + q**2 / effective
     centre = (share + q**2 / (2 * effective)) / scale
     half = q * np.sqrt(inside / effective + q**2 / (4 * effective**2)) / scale
@@ -147,9 +180,9 @@ def interval_of_difference(one: Array, other: Array, trials: float | Array = 0.0
     found, spread, n = one.mean((-2, -1)) - other.mean((-2, -1)), variance(one, other), one.shape[-1]
     centre, value, shares = found, spread.value, bool(np.all(trials))
     if shares:
-        left = (_left_over_seeds(one) + _left_over_seeds(other)) / 2
+        left = (left_over_seeds(one) + left_over_seeds(other)) / 2
         centre, value = found * n / (n + 2), (n**2 * value + 2 * left / np.square(trials)) / (n + 2) ** 2
-    half = _quantile(spread.df) * np.sqrt(value)
+    half = quantile(spread.df) * np.sqrt(value)
     low, high = np.minimum(centre - half, found), np.maximum(centre + half, found)
     if shares:
         low, high = np.maximum(low, -1.0), np.minimum(high, 1.0)
@@ -161,14 +194,15 @@ def interval_of_difference(one: Array, other: Array, trials: float | Array = 0.0
 _TINY = 1e-12
 
 
-def _left_over_seeds(scores: Array) -> Array:
-    """The part of an example's variance that is left in its mean over seeds: 1 / K if seeds are independent."""
+def left_over_seeds(scores: Array) -> Array:
+    """Return the part of an example's variance that is left in its mean over seeds: 1 / K if these are independent."""
     of_seed, of_mean = scores.var(-1).mean(-1), scores.mean(-2).var(-1)
     found: Array = np.divide(of_mean, of_seed, out=np.ones_like(of_seed), where=of_seed > _TINY)
     return found
 
 
-def _quantile(df: Array) -> Array:
+def quantile(df: Array) -> Array:
+    """Return the 97.5 % point of Student's t; with infinite degrees of freedom that of the normal distribution."""
     from scipy.special import stdtrit
 
     finite = np.isfinite(df)

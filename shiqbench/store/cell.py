@@ -20,6 +20,7 @@ from shiqbench.base.files import read_json, write_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+SCHEMA = 2  # of config.json; part of every digest
 DONE = "DONE"
 MOST = 5  # cells that an error lists
 LOCK = ".lock"

@@ -59,7 +59,9 @@ class TaskContract(StrEnum):
     SETTINGS = "evaluation honours split, examples and repeats"
     CONTEXT = "evaluation accepts prompts that do not fit the context, or refuses them with a ConfigError"
     DETERMINISTIC = "evaluation and metrics are the same every time"
-    METRICS = "metrics are finite and include the primary and every column; the primary lies in its interval"
+    METRICS = (
+        "metrics are finite and include the primary and every column; the primary lies in its interval, if it has one"
+    )
     RESUME = "interrupted and resumed training gives the same weights as undisturbed training, bit for bit"
     OWN_POLICY = "its own policy can be scored untrained and trained"
 

@@ -164,12 +164,12 @@ def _check_metrics(report: ContractReport, task: TaskBase, found: Metrics) -> No
     primary = found.primary
     bad = {k: v for k, v in found.metrics.items() if not math.isfinite(v)}
     report.require(not bad, Line.METRICS, f"{bad}")
-    name, *numbers, _ = astuple(primary)
-    report.require(all(math.isfinite(x) for x in numbers), Line.METRICS, f"{primary}")
-    report.require(primary.low <= primary.value <= primary.high, Line.METRICS, f"{primary}")
-    report.require(
-        found.metrics.get(name) == primary.value, Line.METRICS, f"metrics has {name} {found.metrics.get(name)}"
-    )
+    name, value, low, high, _ = astuple(primary)
+    report.require(math.isfinite(value), Line.METRICS, f"{primary}")
+    if low is not None or high is not None:  # both or neither
+        both = low is not None and high is not None
+        report.require(both and -math.inf < low <= value <= high < math.inf, Line.METRICS, f"{primary}")
+    report.require(found.metrics.get(name) == value, Line.METRICS, f"metrics has {name} {found.metrics.get(name)}")
     absent = [column for column, _, _ in task.table_columns() if column not in found.metrics]
     report.require(not absent, Line.METRICS, f"no metric for the columns {absent}")
 

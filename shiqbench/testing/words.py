@@ -69,7 +69,7 @@ class WordsTask(Task):
     def metrics(self, records: Sequence[Record]) -> Metrics:
         """Share of right answers."""
         right = sum(r["right"] for r in records) / len(records)
-        return Metrics(Primary("right", right, right, right), {"right": right})
+        return Metrics(Primary("right", right), {"right": right})
 
 
 def _said(text: str, reward: float) -> Message:

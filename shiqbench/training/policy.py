@@ -210,6 +210,12 @@ class Policy(torch.nn.Module):
         self.model, self.config = model, config
         self.heads = heads_for(needs, plain(model))
 
+    def sizes(self) -> dict[str, int]:
+        """Number of parameters and of trained ones, with adapters and heads, for the manifest."""
+        every = list(self.parameters())
+        trained = sum(p.numel() for p in every if p.requires_grad)
+        return {"parameters": sum(p.numel() for p in every), "trained_parameters": trained}
+
     def forward(self, sequences: Sequence[TokenSequence], heads: bool = False) -> list[TokenStatistics]:
         """Statistics of every action token, one entry per sequence.
 

@@ -14,15 +14,17 @@ from made_up import cell, evaluation
 
 from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.plugin.record_view import RecordView
+from shiqbench.plugin.registry import registry
 from shiqbench.plugin.task import Scores
 from shiqbench.report.compare import Comparison, compare, messages
 from shiqbench.report.compare_text import as_json, example_markdown, markdown, summary
 from shiqbench.report.estimates import against
 from shiqbench.report.known import KnownTask
+from shiqbench.report.ledger import Ledger
 from shiqbench.report.page.two import page_of_two
 from shiqbench.report.scores import ScoreBook
 from shiqbench.store.cell import mark_done
-from shiqbench.store.index import read_evaluation
+from shiqbench.store.index import Index, read_evaluation
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 HOW = Scores("id", "wins", without={"stop": "error"})
@@ -49,7 +51,7 @@ def played(
 
 def compared(*two: Path, known: KnownTask = KNOWN) -> Comparison:
     left, right = map(read_evaluation, two)
-    return compare(left, right, known, ScoreBook(Path()))
+    return compare(left, right, known, ScoreBook(Path()), Ledger(Index(two[0].parents[4]), registry()))
 
 
 SCORES = [0.1 * n for n in range(12)]
@@ -61,8 +63,9 @@ def test_the_numbers_are_those_of_a_report(tmp_path: Path) -> None:
     right = played(tmp_path, "sft", SCORES)
     found = compared(left, right)
     wanted = against([found.left], [found.right], HOW, ScoreBook(Path()))
-    assert found.difference == wanted
     assert wanted is not None
+    assert found.difference == wanted
+    assert any(n.startswith("smallest difference from sft") for n in found.block.notes)
     assert wanted.estimate.value == pytest.approx(sum(shift) / 12)
     assert [e.name for e in found.examples[:2]] == ["x1", "x2"]
     assert [e.difference for e in found.examples[:3]] == pytest.approx([0.3, -0.2, 0.1])
@@ -146,7 +149,11 @@ def test_seeds_of_one_recipe_are_named_by_their_seed(tmp_path: Path) -> None:
 def test_unequal_budgets_are_said(tmp_path: Path) -> None:
     of = [cell(tmp_path, n, task="toys", budget={"updates": u, "tokens": u}) for n, u in (("dpo", 10), ("sft", 99))]
     found = compared(*(evaluation(c, SCORES, **TOYS, records={"stop": ["model"] * 12}) for c in of))
-    assert any(n.startswith("UNEQUAL budgets") for n in found.block.notes)
+    assert found.block.above[0].startswith("UNEQUAL budgets")
+    assert found.block.withheld
+    text = markdown(found)
+    assert text.index("UNEQUAL budgets") < text.index(summary(found)[0])
+    assert found.block.above[0] in page_of_two(found).main_notes
 
 
 def test_settings_that_differ_are_named(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +15,48 @@ from made_up import cell, evaluation
 import shiqbench
 from shiqbench.plugin.task import Scores
 from shiqbench.report import make_report
-from shiqbench.report.curves import Line, _of_checkpoints, _of_training, draw_curves
+from shiqbench.report.curve_figures import MOST
+from shiqbench.report.curves import Line, Point, of_checkpoints, of_training
 from shiqbench.report.known import KnownTask
+from shiqbench.report.logs import LogBook, read_log
 from shiqbench.report.make import compare
+from shiqbench.report.scores import ScoreBook
 from shiqbench.store.index import read_index
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
+TOYS: dict[str, Any] = {"task": "toys", "metric": "wins"}
+
+
+def curves_of(results: Path, how: Scores | None = None, axis: str = "updates") -> list[Line]:
+    """The lines of the only setting with checkpoints."""
+    known = {"toys": KnownTask("toys", scores={"wins": how} if how else {})}
+    (found,) = of_checkpoints(read_index(results), known, ScoreBook(results), LogBook(results), axis)
+    return found.lines
+
+
+def logged(seconds: float, updates: int = 10, **values: float) -> list[dict[str, float]]:
+    """A log whose updates take this long each and read 100 tokens."""
+    return [{"update": u, "tokens": 100.0 * u, "seconds": seconds, **values} for u in range(1, updates + 1)]
+
+
 def test_a_curve_averages_the_updates_that_all_seeds_have() -> None:
-    line = Line("dpo", [[(0, 1.0), (5, 0.5), (7, 9.0)], [(0, 1.0), (5, 0.7)]])
-    assert line.mean() == [(0, 1.0), (5, pytest.approx(0.6))]
+    seeds = [[Point(0, 0, 1.0), Point(5, 50, 0.5), Point(7, 70, 9.0)], [Point(0, 0, 1.0), Point(5, 70, 0.7)]]
+    assert Line("dpo", "", seeds).mean() == [(0, 0, 1.0), (5, 60, pytest.approx(0.6))]
 
 
 def test_bands_are_the_intervals_of_the_table(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    toys: dict[str, Any] = {"task": "toys", "metric": "wins", "split": "validation"}
+    toys = {**TOYS, "split": "validation"}
     evaluation(cell(tmp_path, "base", task="toys"), [1.0] * 12, **toys)
     for seed in range(3):
         of = cell(tmp_path, "dpo", seed, task="toys")
         evaluation(of, (0.5 + 0.1 * rng.random(12)).tolist(), update=5, **toys)
         evaluation(of, (0.2 + 0.1 * rng.random(12)).tolist(), **toys)
-    known = {"toys": KnownTask("toys", scores={"wins": Scores("id", "wins")})}
-    report = compare(read_index(tmp_path), known)
-    (figure,) = draw_curves(report.index, report.blocks, known, tmp_path / "figures")
-    assert "as in the tables" in figure.read_text()
-    ((curve,),) = _of_checkpoints(report.index, known).values()
+    how = Scores("id", "wins")
+    report = compare(read_index(tmp_path), {"toys": KnownTask("toys", scores={"wins": how})})
+    (curve,) = curves_of(tmp_path, how)
     (row,) = (r for b in report.blocks for r in b.rows if r.algorithm == "dpo")
     assert row.estimate.how == "over 12 examples and 3 seeds"
     assert curve.intervals[10] == pytest.approx((row.estimate.low, row.estimate.high))
@@ -45,22 +64,85 @@ def test_bands_are_the_intervals_of_the_table(tmp_path: Path) -> None:
     assert curve.intervals[5][0] < 0.55 < curve.intervals[5][1]
 
 
-def test_checkpoints_begin_with_the_start_and_end_with_the_final_weights(tmp_path: Path) -> None:
-    toys: dict[str, Any] = {"task": "toys", "metric": "wins"}
-    evaluation(cell(tmp_path, "base", task="toys"), [1.0], split="validation", **toys)
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Path:
+    """Two seeds of dpo with checkpoints; the second takes twice as long. Half of its tokens are a reference's."""
+    evaluation(cell(tmp_path, "base", task="toys"), [1.0], split="validation", **TOYS)
+    facts = {"pass_tokens": {"policy": 1000, "reference": 500}}
     for seed in (0, 1):
-        of = cell(tmp_path, "dpo", seed, task="toys")
-        evaluation(of, [0.2 + seed], split="validation", **toys)
-        evaluation(of, [0.6], split="validation", update=5, **toys)
-        evaluation(of, [0.1], **toys)  # on the test: not of this curve
-    report = make_report(tmp_path, figures=tmp_path / "figures")
-    ((_, curves),) = _of_checkpoints(report.index, {"toys": KnownTask("toys")}).items()
-    (curve,) = curves
+        of = cell(tmp_path, "dpo", seed, task="toys", log=logged(2.0 + 2 * seed), facts=facts)
+        evaluation(of, [0.2 + seed], split="validation", **TOYS)
+        evaluation(of, [0.6], split="validation", update=5, **TOYS)
+        evaluation(of, [0.1], **TOYS)  # on the test: not of this curve
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("axis", "places", "said"),
+    [
+        ("updates", [[0, 5, 10]] * 2, "updates"),
+        ("tokens", [[0, 750, 1500]] * 2, "tokens of all passes"),
+        ("seconds", [[0, 10, 20], [0, 20, 40]], "seconds of training"),
+    ],
+)
+def test_checkpoints_begin_with_the_start_and_end_with_the_final_weights(
+    checkpoints: Path, axis: str, places: list[list[float]], said: str
+) -> None:
+    (curve,) = curves_of(checkpoints, axis=axis)
     assert curve.name == "dpo"
-    assert sorted(curve.seeds) == [[(0, 1.0), (5, 0.6), (10, 0.2)], [(0, 1.0), (5, 0.6), (10, 1.2)]]
+    curves = sorted(curve.seeds, key=lambda points: points[-1].value)
+    assert [[(p.update, p.value) for p in c] for c in curves] == [
+        [(0, 1.0), (5, 0.6), (10, 0.2)],
+        [(0, 1.0), (5, 0.6), (10, 1.2)],
+    ]
+    assert [[p.x for p in c] for c in curves] == places
+    report = make_report(checkpoints, figures=checkpoints / "figures", axis=axis)
     (figure,) = report.figures
     assert figure.name.startswith("curve-toys-")
-    assert "(2 seeds)" in figure.read_text()
+    for part in ("(2 seeds)", "as in the tables", said):
+        assert part in figure.read_text()
+
+
+@pytest.mark.parametrize("damage", ["gone", "flipped"])
+def test_a_log_that_cannot_be_read_is_named_and_costs_no_table(checkpoints: Path, damage: str) -> None:
+    log = sorted((checkpoints / "toys" / "dpo").glob("*/train.jsonl"))[0]
+    if damage == "gone":
+        log.unlink()
+    else:
+        log.write_text(log.read_text().replace("2", "3"))
+    report = make_report(checkpoints, figures=checkpoints / "figures", axis="seconds")
+    (said,) = (n for b in report.blocks for n in b.notes if "learning curves" in n)
+    assert re.search(rf"dpo seed \d: train.jsonl {'is missing' if damage == 'gone' else 'has another sha256'}", said)
+    assert len(report.figures) == 1
+    assert report.blocks
+    assert make_report(checkpoints, figures=checkpoints / "figures").notes == []  # updates need no log
+    shutil.rmtree(checkpoints / "toys" / "dpo")
+    assert make_report(checkpoints, figures=checkpoints / "figures", axis="seconds").figures == []
+
+
+def test_a_log_of_several_instances_is_their_mean(tmp_path: Path) -> None:
+    lines = [line for regret in (0.2, 0.6) for line in logged(2.0, 3, regret=regret)]
+    evaluation(cell(tmp_path, "dpo", log=lines), [0.4])
+    (entry,) = read_index(tmp_path).cells.values()
+    log = read_log(tmp_path, entry)
+    assert log.updates.tolist() == [1, 2, 3]
+    assert log.values["regret"].tolist() == pytest.approx([0.4] * 3)
+    assert log.tokens.tolist() == [200, 400, 600]
+    assert log.seconds.tolist() == [4, 8, 12]
+
+
+def test_a_figure_has_as_many_lines_as_can_be_told_apart_and_says_so(tmp_path: Path) -> None:
+    for number in range(MOST + 3):
+        of = cell(tmp_path, "dpo", config={"beta": number}, task="toys")
+        evaluation(of, [0.01 * number], split="validation", **TOYS)
+        evaluation(of, [0.5], split="validation", update=5, **TOYS)
+    report = make_report(tmp_path, figures=tmp_path / "figures")
+    (figure,) = report.figures
+    (said,) = (n for n in report.notes if figure.name in n)
+    assert f"shows the best {MOST} of {MOST + 3} rows" in said
+    assert f"the best {MOST} of {MOST + 3} rows" in figure.read_text()
+    assert "beta=0<" in figure.read_text()  # the lowest is best
+    assert f"beta={MOST + 2}<" not in figure.read_text()
 
 
 @pytest.mark.slow
@@ -75,8 +157,10 @@ def test_the_regret_over_training_is_drawn(tmp_path: Path) -> None:
         assert part in text
     again = make_report(tmp_path, figures=tmp_path / "again").figures[0].read_bytes()
     assert again == figure.read_bytes()
-    curves = {c.name: c for c in _of_training(tmp_path, report.blocks[0], "relative_regret")}
+    logs = LogBook(tmp_path)
+    curves = {c.name: c for c in of_training(report.blocks[0], "relative_regret", logs, "seconds")}
     assert sorted(curves) == ["dpo", "shiq"]
-    last = [points[-1][1] for points in curves["shiq"].seeds]
+    assert all(0 < a.x < b.x for points in curves["shiq"].seeds for a, b in pairwise(points))
+    last = [points[-1].value for points in curves["shiq"].seeds]
     finals = [e.primary["value"] for r in report.blocks[0].rows if r.name == "shiq" for e in r.evaluations]
     assert sorted(last) == pytest.approx(sorted(finals), rel=1e-9, abs=1e-15)

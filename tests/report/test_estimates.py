@@ -15,8 +15,8 @@ from scipy import stats
 from shiqbench.plugin.task import Scores
 from shiqbench.report.estimates import against, over_seeds
 from shiqbench.report.scores import ScoreBook
-from shiqbench.stats.intervals import student
-from shiqbench.stats.two_way import LEAST_EXAMPLES, pseudo_values
+from shiqbench.stats.intervals import LEAST_EXAMPLES, student
+from shiqbench.stats.two_way import pseudo_values
 from shiqbench.store.index import EvaluationEntry, read_index
 
 pytestmark = pytest.mark.usefixtures("own_cache")

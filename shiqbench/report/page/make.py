@@ -72,13 +72,16 @@ def _figures(
     report: Report, known: Mapping[str, KnownTask], plugins: tuple[Path, ...]
 ) -> tuple[list[Figure], list[str]]:
     """Learning curves, and the fronts of tasks that have one; and why a front cannot be drawn."""
-    from shiqbench.report.curves import draw_curves
     from shiqbench.report.front.make import front
+    from shiqbench.report.logs import LogBook
+    from shiqbench.report.make import draw_figures, name_unread
 
-    notes = []
     with TemporaryDirectory() as name:
         folder = Path(name)
-        drawn = [(p.stem, p) for p in draw_curves(report.index, report.blocks, known, folder)]
+        logs = LogBook(report.index.results)
+        paths, notes = draw_figures(report, known, logs, folder)
+        name_unread(report, logs)
+        drawn = [(p.stem, p) for p in paths]
         for task in sorted({b.task for b in report.blocks}):
             spec = known[task].spec
             if spec is None or getattr(spec.load(), "front", None) is None:

@@ -49,7 +49,7 @@ def page_of_two(
             table,
             Table(f"The examples that differ most ({len(listed)} of {len(found.examples)})", EXAMPLES, each),
         ],
-        notes=[*summary(found), *dict.fromkeys(missing)],
+        notes=[*block.above, *summary(found), *dict.fromkeys(missing)],
         examples=told,
         records=records,
         opens="" if opens is None else _to(opens) or SIDE_BY_SIDE,

@@ -41,6 +41,10 @@ class CellEntry:
         seconds: Training time; None without training.
         budget: ``updates`` and ``tokens`` of the training.
         pass_tokens: Tokens of the training by kind of pass: policy, mismatched, reference, rollouts.
+        parameters: Number of the model's parameters; None if the manifest does not tell.
+        trained_parameters: Number of those that are trained; None like ``parameters``.
+        hardware: The machine: graphics or other processors; empty like ``parameters``.
+        version: Version of shiqbench that made the cell; empty like ``parameters``.
     """
 
     folder: str
@@ -51,6 +55,10 @@ class CellEntry:
     seconds: float | None
     budget: Mapping[str, int]
     pass_tokens: Mapping[str, int]
+    parameters: int | None
+    trained_parameters: int | None
+    hardware: str
+    version: str
 
     @property
     def algorithm(self) -> str:

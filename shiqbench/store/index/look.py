@@ -9,21 +9,19 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
-from shiqbench.base.cache import cache_dir
-from shiqbench.store.cell import DONE, is_held
+from shiqbench.store.cell import is_held
 from shiqbench.store.index.entries import CellEntry, EvaluationEntry, Index, Text, Unfinished
+from shiqbench.store.index.kept import database_of, kept, stamp
 from shiqbench.store.index.reading import CONFIG, read_all, read_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-VERSION = 2  # of the database; a database with another version is replaced
 ERROR = "error.json"
 
 
@@ -35,15 +33,27 @@ def read_index(results: Path, task: str | None = None, progress: Callable[[int, 
         task: If given, only cells of this task are scanned.
         progress: Receives (number read, number to read) if files must be read.
     """
+    try:
+        return _read(results, task, progress)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:  # the database is damaged in the middle
+        database_of(results).unlink(missing_ok=True)
+        return _read(results, task, progress)
+
+
+def _read(results: Path, task: str | None, progress: Callable[[int, int], None] | None) -> Index:
     index = Index(results)
     found = list(_walk(results, task, index.unfinished))
-    with _kept(results) as database:
+    with kept(results) as database:
         known = dict(database.execute("SELECT folder, stamp FROM entries"))
         new = [(folder, stamp) for folder, stamp in found if known.get(folder) != stamp]
         done = 0
         for part in read_all(str(results), new):
             database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", part.entries)
             database.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", part.texts.items())
+            changed = [(f,) for f, *_ in part.entries] + [(u.folder,) for u in part.corrupt]
+            database.executemany("DELETE FROM derived WHERE folder = ?", changed)
             database.executemany("DELETE FROM entries WHERE folder = ?", [(u.folder,) for u in part.corrupt])
             database.commit()  # another reader then waits only for one part
             index.unfinished += part.corrupt
@@ -52,7 +62,8 @@ def read_index(results: Path, task: str | None = None, progress: Callable[[int, 
                 progress(done, len(new))
         there = {folder for folder, _ in found}
         gone = [(f,) for f in known if f not in there and (task is None or f.startswith(f"{task}/"))]
-        database.executemany("DELETE FROM entries WHERE folder = ?", gone)
+        for table in ("entries", "derived"):
+            database.executemany(f"DELETE FROM {table} WHERE folder = ?", gone)  # noqa: S608 - two known names
         database.commit()
         _fill(index, database, there)
     return index
@@ -83,11 +94,9 @@ def _walk(results: Path, task: str | None, unfinished: list[Unfinished]) -> Iter
                 at = f"{of_task}/{algorithm}/{cell}"
                 for folder in (at, *(f"{at}/eval/{name}" for name in _folders(f"{root}/{at}/eval"))):
                     try:
-                        done = os.stat(f"{root}/{folder}/{DONE}")  # noqa: PTH116 - called 200,000 times
+                        yield folder, stamp(f"{root}/{folder}")
                     except OSError:
                         unfinished += _unfinished(results, folder)
-                        continue
-                    yield folder, f"{done.st_mtime_ns} {done.st_size} {done.st_ino}"
 
 
 def _folders(path: str) -> list[str]:
@@ -131,36 +140,3 @@ def _fill(index: Index, database: sqlite3.Connection, there: set[str]) -> None:
         cell = index.cells.get(folder.partition("/eval/")[0])
         if cell is not None:
             index.evaluations[folder] = EvaluationEntry(folder, cell, text, **values)
-
-
-@contextmanager
-def _kept(results: Path) -> Iterator[sqlite3.Connection]:
-    """Open the database of a results folder; it is in memory if the cache folder cannot be written."""
-    name = hashlib.sha256(str(results.resolve()).encode()).hexdigest()[:16]
-    path = cache_dir() / "index" / f"{name}.sqlite"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        database = _opened(path)
-    except (OSError, sqlite3.OperationalError):
-        database = _opened(None)
-    except sqlite3.DatabaseError:  # damaged: its content can be read again from the results
-        path.unlink()
-        database = _opened(path)
-    with closing(database):
-        yield database
-
-
-def _opened(path: Path | None) -> sqlite3.Connection:
-    database = sqlite3.connect(":memory:" if path is None else path, timeout=60)
-    try:
-        if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-            database.executescript(
-                "DROP TABLE IF EXISTS entries; DROP TABLE IF EXISTS texts;"
-                "CREATE TABLE entries (folder TEXT PRIMARY KEY, stamp TEXT, facts TEXT) WITHOUT ROWID;"
-                "CREATE TABLE texts (key TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID;"
-                f"PRAGMA user_version = {VERSION};"
-            )
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.plugin import Message, Record, StopReason, clustered_wilson, student
+from shiqbench.plugin import Message, Record, StopReason, clustered_wilson, student, with_interval
 from shiqbench_tasks.bfcl_v3.calls import Call
 from shiqbench_tasks.bfcl_v3.scoring import ErrorType
 
@@ -77,8 +77,7 @@ def summarise(records: Sequence[Record]) -> dict[str, float]:
     total = max(1, len(scored))
     values: dict[str, float] = {}
     for name, (part, whole) in _SHARES.items():
-        share, low, high = _share(_per_scenario(scored, part), _per_scenario(scored, whole))
-        values |= {name: share, f"{name}_low": low, f"{name}_high": high}
+        values |= _share(name, _per_scenario(scored, part), _per_scenario(scored, whole))
     values |= {
         "parseable": _ratio(scored, "parseable_messages", "assistant_messages"),
         "episodes": float(len(scored)),
@@ -134,8 +133,7 @@ def _over_repeats(records: Sequence[Record], repeats: Sequence[int]) -> dict[str
         for (scenario, _), found in whole_sets.items():
             successes[scenario] += passed(found)
             trials[scenario] += 1
-        share, low, high = _share(list(successes.values()), list(trials.values()))
-        values |= {metric: share, f"{metric}_low": low, f"{metric}_high": high}
+        values |= _share(metric, list(successes.values()), list(trials.values()))
     return values
 
 
@@ -151,9 +149,8 @@ def _per_scenario(records: Sequence[Record], key: str) -> list[float]:
     return list(sums.values())
 
 
-def _share(successes: Sequence[float], trials: Sequence[float]) -> tuple[float, float, float]:
-    low, high = clustered_wilson(successes, trials)
-    return sum(successes) / max(1.0, sum(trials)), low, high
+def _share(name: str, successes: Sequence[float], trials: Sequence[float]) -> dict[str, float]:
+    return with_interval(name, sum(successes) / max(1.0, sum(trials)), clustered_wilson, successes, trials)
 
 
 def _ratio(records: Sequence[Record], part: str, whole: str) -> float:

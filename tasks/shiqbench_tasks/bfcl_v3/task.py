@@ -216,7 +216,7 @@ class BfclTask(Task):
         """Shares with 95 % intervals, metrics over repeats, and the score of doing nothing."""
         values = {**summarise(records), "do_nothing": self._do_nothing(records)}
         name = self.config.primary
-        return Metrics(Primary(name, values[name], values[f"{name}_low"], values[f"{name}_high"]), values)
+        return Metrics(Primary.of(values, name), values)
 
     def notes(self, metrics: Mapping[str, float]) -> list[str]:
         """Sets of repeats that pass@k leaves out."""

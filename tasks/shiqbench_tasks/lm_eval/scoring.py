@@ -7,7 +7,7 @@ import math
 import random
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.plugin import Z_95, ConfigError, Metrics, Primary, Record, clustered_wilson, student, wilson
+from shiqbench.plugin import LEAST_EXAMPLES, Z_95, Metrics, Primary, Record, clustered_wilson, student, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,11 +20,7 @@ Grouped = list[list[Any]]  # values by example; several where it was evaluated s
 
 
 def summarise(records: Sequence[Record], suites: Suites) -> Metrics:
-    """Every metric of every suite; ``SUITE`` alone is its first, and the first suite's is the primary.
-
-    Raises:
-        ConfigError: The primary has no interval, since there is one example only.
-    """
+    """Every metric of every suite; ``SUITE`` without a metric is its first, and the first suite's is the primary."""
     metrics: dict[str, float] = {}
     as_lm_eval: dict[str, dict[str, Any]] = {}
     for name, task in suites.tasks.items():
@@ -38,7 +34,9 @@ def summarise(records: Sequence[Record], suites: Suites) -> Metrics:
                 _add(metrics, _label(name, metric, rule), value, interval, error)
                 as_lm_eval[name] |= {f"{metric},{rule}": value, f"{metric}_stderr,{rule}": error or "N/A"}
     for name, group in suites.groups.items():
-        _add_group(metrics, name, group.aggregate(as_lm_eval))
+        members = {task.task_name for task in group.get_all_tasks()}
+        examples = sum(as_lm_eval[name]["sample_len"] for name in members)
+        _add_group(metrics, name, group.aggregate(as_lm_eval), examples)
     firsts = {suite: _first(metrics, head) for suite, head in suites.heads.items()}
     for suite, first in firsts.items():
         for end in ("", "_low", "_high"):
@@ -50,10 +48,7 @@ def summarise(records: Sequence[Record], suites: Suites) -> Metrics:
         "answers_reduced": float(sum(r["reduced"] for r in records)),
     }
     name = firsts[next(iter(suites.heads))]
-    if f"{name}_low" not in metrics:
-        raise ConfigError(f"{name} has no interval with one example", where="eval.examples", do="evaluate more")
-    higher = _higher_is_better(name, suites)
-    return Metrics(Primary(name, metrics[name], metrics[f"{name}_low"], metrics[f"{name}_high"], higher), metrics)
+    return Metrics(Primary.of(metrics, name, higher_is_better=_higher_is_better(name, suites)), metrics)
 
 
 def _label(suite: str, metric: str, rule: str) -> str:
@@ -87,10 +82,10 @@ def _score(grouped: Grouped, aggregate: Callable[[list[Any]], float] | None) -> 
     value = float(aggregate(flat))
     error = float(mean_stderr([float(v) for v in flat])) if aggregate is mean and len(flat) > 1 else 0.0
     trials = _trials(flat)
+    if len(grouped) < LEAST_EXAMPLES:
+        return value, None, error
     if trials is not None and math.isclose(sum(map(sum, trials)) / sum(map(len, trials)), value):
         return value, _of_share(grouped), error
-    if len(grouped) < 2:
-        return value, None, error
     if aggregate is mean:
         return value, student([math.fsum(v) / len(v) for v in grouped]), error
     return value, _bootstrap(grouped, aggregate, value), error
@@ -128,12 +123,12 @@ def _add(metrics: dict[str, float], name: str, value: float, interval: Interval 
         metrics[f"{name}_stderr"] = error
 
 
-def _add_group(metrics: dict[str, float], name: str, aggregated: dict[str, Any]) -> None:
+def _add_group(metrics: dict[str, float], name: str, aggregated: dict[str, Any], examples: int) -> None:
     """A group's own metrics: lm-eval's pooled standard error gives the interval."""
     for key, value in aggregated.items():
         metric, comma, rule = key.partition(",")
         if comma and not metric.endswith("_stderr"):
             error = aggregated.get(f"{metric}_stderr,{rule}")
             error = error if isinstance(error, float) else 0.0
-            interval = (value - Z_95 * error, value + Z_95 * error) if error else None
+            interval = (value - Z_95 * error, value + Z_95 * error) if error and examples >= LEAST_EXAMPLES else None
             _add(metrics, _label(name, metric, rule), float(value), interval, error)

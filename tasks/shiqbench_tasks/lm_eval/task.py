@@ -55,8 +55,7 @@ class LmEvalTask(Task):
         """The records of the metric's suite and filter; a report checks that their mean is the metric."""
         suite, _, name = metric.rpartition("/")
         name, _, rule = name.partition(",")
-        share = "acc" in name or name == "exact_match"
-        return Scores("doc", "metrics", share=share, only={"suite": suite, "filter": rule or "none"}, key=name)
+        return Scores("doc", "metrics", only={"suite": suite, "filter": rule or "none"}, key=name)
 
     def __init__(self, config: TaskConfig) -> None:
         super().__init__(config)

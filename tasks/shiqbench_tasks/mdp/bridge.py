@@ -97,6 +97,7 @@ def train(
     with replacing(folder / "train.jsonl") as log:
         log.write_text("".join((own / "train.jsonl").read_text(encoding="utf-8") for own in folders), encoding="utf-8")
     tensors = {f"{s}.{k}": v for s, t in enumerate(trained) for k, v in t.tensors.items()}
+    tensors["coverage"] = data.coverage(mdp, solve.solve(mdp), data_set)
     with replacing_folder(folder / "checkpoint") as checkpoint:
         save_file(tensors, checkpoint / WEIGHTS)
     return {

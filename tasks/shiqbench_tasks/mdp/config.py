@@ -13,6 +13,7 @@ Kind = Literal["bandit", "chain", "tree", "grid", "random"]
 MOST_TRAJECTORIES = 10_000
 MOST_STATES = 50_000  # per instance; a tree with 3 actions can be 10 steps deep
 SAMPLE = 512  # sampled episodes per instance if no number is given
+GRID_SAMPLE = 4096  # a grid has 250 states: 512 episodes show the best move of few of them
 GRID = 5  # cells per side
 DEFAULTS: dict[str, dict[str, int | None]] = {
     "bandit": {"actions": 10, "horizon": 1, "states": None},
@@ -102,7 +103,7 @@ class MdpConfig(TaskConfig):
         description="every trajectory with its probability, or a fixed sample; auto: exact up to 10,000 trajectories",
     )
     episodes: int | None = Field(
-        default=None, gt=0, description=f"episodes of a sample, per instance; default {SAMPLE}"
+        default=None, gt=0, description=f"episodes of a sample, per instance; default {SAMPLE}, grid {GRID_SAMPLE}"
     )
     completions: int = Field(
         default=64, gt=0, description="samples of the reference per instance, for algorithms that need their returns"
@@ -146,6 +147,8 @@ class MdpConfig(TaskConfig):
             )
         if self.exact and self.episodes is not None:
             raise _unmet("task.episodes", "the expectation is exact", do="set task.data=sample")
+        if not self.exact and self.episodes is None:  # a default and the same number given explicitly are one setting
+            object.__setattr__(self, "episodes", GRID_SAMPLE if self.mdp == "grid" else SAMPLE)
         return self
 
     def _spoken(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shiqbench.plugin import Algorithm, AlgorithmConfig, ConfigError, Episode, Message
-from shiqbench_tasks.mdp.config import SAMPLE
+from shiqbench_tasks.mdp.solve import occupancy
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -78,7 +78,8 @@ def make_data(mdp: Mdp, solution: Solution, config: MdpConfig, seed: int) -> Tra
     logp_SNA = behaviour_logp(mdp, solution, config)
     if config.exact:
         return every_trajectory(mdp, logp_SNA)
-    return sample(mdp, logp_SNA, config.episodes or SAMPLE, random_stream(seed, "data"))
+    assert config.episodes is not None
+    return sample(mdp, logp_SNA, config.episodes, random_stream(seed, "data"))
 
 
 def every_trajectory(mdp: Mdp, logp_SNA: Tensor) -> Trajectories:
@@ -126,6 +127,19 @@ def sample(mdp: Mdp, logp_SNA: Tensor, episodes: int, generator: Generator) -> T
     logp_SEH = torch.where(valid_SEH, _chosen(logp_SNA, state_SEH, action_SEH), 0.0)
     weight_SE = torch.full((seeds, episodes), 1 / episodes, dtype=torch.float64)
     return Trajectories(state_SEH, action_SEH, reward_SEH, valid_SEH, logp_SEH, weight_SE)
+
+
+def coverage(mdp: Mdp, solution: Solution, data: Trajectories) -> Tensor:
+    """Share of the optimum's decisions that the data show, ``[S]``.
+
+    The share of state-action pairs with an episode of positive weight, weighted by how often pi* takes them.
+    """
+    seen_SNA = torch.zeros_like(mdp.reward_SNA)
+    pair_SEH = data.state_SEH * mdp.reward_SNA.shape[-1] + data.action_SEH
+    used_SEH = data.valid_SEH & (data.weight_SE > 0)[..., None]
+    seen_SNA.flatten(1).scatter_reduce_(1, pair_SEH.flatten(1), used_SEH.flatten(1).to(seen_SNA), "amax")
+    pair_SNA = occupancy(mdp, solution.logp_SNA, gamma=1.0)[..., None] * solution.logp_SNA.exp()
+    return (pair_SNA * seen_SNA).flatten(1).sum(-1) / pair_SNA.flatten(1).sum(-1)
 
 
 def selected(data: Trajectories, algorithm: Algorithm[AlgorithmConfig]) -> Trajectories:

@@ -27,6 +27,7 @@ from shiqbench.plugin import (
     Scores,
     TaskConfig,
     student,
+    with_interval,
 )
 from shiqbench_tasks.mdp.config import MdpTrainConfig
 
@@ -48,14 +49,16 @@ class MdpTask(ExactTask):
     offers: frozenset[Need] = frozenset(
         {"values", "token_q", "mismatched", "reference_returns", "behaviour_logp", "kl"}
     )
-    scores: ClassVar[Mapping[str, Scores]] = {"relative_regret": Scores("id", "relative_regret", least=0.0)}
+    scores: ClassVar[Mapping[str, Scores]] = {"relative_regret": Scores("id", "relative_regret", least=0.0, top=0.0)}
     training_curve: ClassVar[tuple[str, str] | None] = ("relative_regret", "relative regret")
     record_view: ClassVar[RecordView] = RecordView(verdict=("relative_regret", "objective", "best_objective"))
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("objective", "objective", ".3f"),
         ("return", "return", ".3f"),
         ("kl_to_reference", "KL to ref", ".3f"),
         ("kl_to_optimum", "KL to pi*", ".2g"),
         ("value_error", "value error", ".2g"),
+        ("coverage", "coverage", ".2f"),
     )
     config: MdpConfig
 
@@ -165,6 +168,7 @@ class MdpTask(ExactTask):
 
         mdp, solution = self.mdp, self.solve()
         tensors = {} if weights is None else load_file(weights / WEIGHTS)
+        covered = {"coverage": tensors.pop("coverage")} if "coverage" in tensors else {}
         if tensors and self.config.policy == "transformer":
             from shiqbench_tasks.mdp import transformer
 
@@ -179,6 +183,7 @@ class MdpTask(ExactTask):
             "kl_to_reference": solve.divergence(mdp, logp_SNA, mdp.ref_logp_SNA),
             "kl_to_optimum": solve.divergence(mdp, logp_SNA, solution.logp_SNA),
             "value_error": solve.value_error(mdp, solution, logit_SNA),
+            **covered,
         }
         values = torch.stack(list(columns.values()), dim=-1).tolist()
         records = [
@@ -190,7 +195,7 @@ class MdpTask(ExactTask):
         return records
 
     def metrics(self, records: Sequence[Record]) -> Metrics:
-        """Means over instances, and Student's t interval of the regret, cut at 0; one instance has no width.
+        """Means over instances, and Student's t interval of the regret, cut at 0.
 
         Raises:
             ConfigError: The reference is the optimum of every instance.
@@ -205,8 +210,11 @@ class MdpTask(ExactTask):
                 do="change the MDP, for example a longer task.horizon",
             )
         regret = math.fsum(regrets) / len(regrets)
-        low, high = student(regrets) if len(regrets) > 1 else (regret, regret)
-        primary = Primary("relative_regret", regret, max(0.0, low), high, higher_is_better=False)
+        primary = Primary.of(
+            with_interval("relative_regret", regret, _never_negative, regrets),
+            "relative_regret",
+            higher_is_better=False,
+        )
         counts = {"seeds": float(len(records)), "seeds_without_gain": float(len(records) - len(regrets))}
         return Metrics(primary, {"relative_regret": regret, **values, **counts})
 
@@ -219,3 +227,8 @@ class MdpTask(ExactTask):
             f"in {without:.0f} of {metrics['seeds']:.0f} instances the reference is the optimum: they have no relative "
             "regret and are in no mean of it"
         ]
+
+
+def _never_negative(regrets: Sequence[float]) -> tuple[float, float]:
+    low, high = student(regrets)
+    return max(0.0, low), high

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, DivergedError, load_state, replacing_folder, save_state
 from shiqbench_tasks.mdp import solve
-from shiqbench_tasks.mdp.data import Draws, random_stream
+from shiqbench_tasks.mdp.data import Draws, coverage, random_stream
 from shiqbench_tasks.mdp.tabular import Rows, Tables
 
 if TYPE_CHECKING:
@@ -84,6 +84,11 @@ class TableTrainer:
         if wanted is None and self.algorithm.unit == "episode":
             return None
         return max(1, (wanted or DRAWN_ROWS) // self.algorithm.group_size)
+
+    @cached_property
+    def coverage_S(self) -> Tensor:
+        """Share of the optimum's decisions that the data show."""
+        return coverage(self.mdp, self.solution, self.data)
 
     @cached_property
     def draws(self) -> Draws:
@@ -186,9 +191,9 @@ class TableTrainer:
         return {"relative_regret": float(regret_S.nanmean()), "unseen_mass": float(unseen_S.mean())}
 
     def final(self) -> dict[str, Tensor]:
-        """Every table, and ``sampled``, the logits of the policy that is sampled."""
+        """Every table; ``sampled``, the logits of the policy that is sampled; ``coverage`` of the data."""
         sampled = self.tables.sampled_logit(self.algorithm.sampling_q_weight)
-        return {**self.tables.tensors(), "sampled": sampled.clone()}
+        return {**self.tables.tensors(), "sampled": sampled.clone(), "coverage": self.coverage_S}
 
     def _per_seed(self, x_U: Tensor) -> Tensor:
         return x_U.view(len(self.mdp.reward_SNA), -1).sum(-1)

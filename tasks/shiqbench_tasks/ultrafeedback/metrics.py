@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from shiqbench.plugin import Record, StopReason, clustered_wilson, student, student_ratio, wilson
+from shiqbench.plugin import Record, StopReason, clustered_wilson, student, student_ratio, wilson, with_interval
 from shiqbench_tasks.ultrafeedback.judging import judged
 
 if TYPE_CHECKING:
@@ -43,7 +43,11 @@ def summarise(records: Sequence[Record]) -> dict[str, float]:
     }
     # Gained over the base per nat from the base: over a start's distance it would mix two origins.
     if all(r["reference"] == "base" for r in answered) and values["kl_k3"] > 0:
-        values["reward_per_nat"] = values["reward_gain"] / values["kl_k3"]
+        gains, nats = (
+            _clusters(answered, lambda r: r["reward"] - r["base_reward"]),
+            _clusters(answered, lambda r: r["k3"]),
+        )
+        values |= with_interval("reward_per_nat", values["reward_gain"] / values["kl_k3"], student_ratio, gains, nats)
     return values
 
 
@@ -57,14 +61,12 @@ def _clusters(records: Sequence[Record], value: Callable[[Record], float]) -> li
 
 def _mean(name: str, records: Sequence[Record], value: Callable[[Record], float]) -> dict[str, float]:
     means = _clusters(records, value)
-    low, high = student(means)
-    return {name: fmean(means), f"{name}_low": low, f"{name}_high": high}
+    return with_interval(name, fmean(means), student, means)
 
 
 def _share(name: str, records: Sequence[Record], value: Callable[[Record], float]) -> dict[str, float]:
     means = _clusters(records, value)
-    low, high = clustered_wilson(means, [1.0] * len(means))
-    return {name: fmean(means), f"{name}_low": low, f"{name}_high": high}
+    return with_interval(name, fmean(means), clustered_wilson, means, [1.0] * len(means))
 
 
 def _divergence(records: Sequence[Record]) -> dict[str, float]:
@@ -74,9 +76,7 @@ def _divergence(records: Sequence[Record]) -> dict[str, float]:
     for name in ("k1", "k3"):
         values |= _mean(f"kl_{name}", records, lambda r, n=name: r[n])  # type: ignore[misc]
         nats = _clusters(records, lambda r, n=name: r[n])  # type: ignore[misc]
-        low, high = student_ratio(nats, lengths)
-        per_token = f"kl_{name}_per_token"
-        values |= {per_token: sum(nats) / sum(lengths), f"{per_token}_low": low, f"{per_token}_high": high}
+        values |= with_interval(f"kl_{name}_per_token", sum(nats) / sum(lengths), student_ratio, nats, lengths)
     return values
 
 

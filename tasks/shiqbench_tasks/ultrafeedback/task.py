@@ -193,8 +193,6 @@ class UltraFeedbackTask(Task):
                 f"{self.config.reward_model} is trained on this split", where="eval.split=train", do="take another one"
             )
         prompts = self._prompts(config.split)[: config.examples]
-        if len(prompts) < 2:
-            raise ConfigError("one prompt has no interval", where="eval.examples", do="give two or more")
         records: list[Record] = []
         for repeat in range(config.repeats):
             before, total = len(records), len(prompts) * config.repeats
@@ -252,7 +250,7 @@ class UltraFeedbackTask(Task):
     def metrics(self, records: Sequence[Record]) -> Metrics:
         """The mean reward, and what it takes to read it."""
         values = summarise(records)
-        return Metrics(Primary("reward", values["reward"], values["reward_low"], values["reward_high"]), values)
+        return Metrics(Primary.of(values, "reward"), values)
 
     def notes(self, metrics: Mapping[str, float]) -> list[str]:
         """What the reward model is worth."""

@@ -88,7 +88,7 @@ def test_records_come_back_whole_without_what_the_task_leaves_out(tmp_path: Path
 
 
 def test_numbers_that_a_browser_would_change_are_text(tmp_path: Path) -> None:
-    records = {"seed": [2**53 + 1, 7], "odd": [float("inf"), float("-inf")], "raw": [b"\xff", None]}
+    records: dict[str, Any] = {"seed": [2**53 + 1, 7], "odd": [float("inf"), float("-inf")], "raw": [b"\xff", None]}
     of = evaluation(cell(tmp_path, "dpo"), [0.5, 0.25], records=records)
     (made,) = embed(tmp_path, [(str(of.relative_to(tmp_path)), RecordView())]).values()
     columns = unpacked(made.text)

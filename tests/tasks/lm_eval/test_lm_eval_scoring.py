@@ -10,7 +10,6 @@ import pytest
 from shiqbench_tasks.lm_eval.scoring import summarise
 from shiqbench_tasks.lm_eval.suites import Suites
 
-from shiqbench.base.errors import ConfigError
 from shiqbench.stats.intervals import Z_95, clustered_wilson, student, wilson
 
 pytestmark = pytest.mark.slow  # importing lm-eval takes seconds
@@ -51,7 +50,7 @@ def test_a_share_has_wilsons_interval_and_lm_evals_error_beside_it() -> None:
 
 
 def test_checks_and_repeats_of_one_example_are_one_cluster() -> None:
-    checks = [[True, True], [False], [True, False, True], [False, False]]
+    checks = [[True, True], [False], [True, False, True], [False, False]] * 3
     flat = [x for inner in checks for x in inner]
 
     def share(items: list[list[bool]]) -> float:
@@ -61,13 +60,13 @@ def test_checks_and_repeats_of_one_example_are_one_cluster() -> None:
     expected = clustered_wilson([sum(c) for c in checks], [len(c) for c in checks])
     assert (found.primary.low, found.primary.high) == pytest.approx(expected)
     assert "s/inst_stderr" not in found.metrics
-    again = [record(i, {"acc": i % 2}, repeat=r) for r in range(3) for i in range(6)]
+    again = [record(i, {"acc": i % 2}, repeat=r) for r in range(3) for i in range(12)]
     wide = summarise(again, suites({"acc": mean()})).primary
-    assert (wide.low, wide.high) == pytest.approx(clustered_wilson([0, 3] * 3, [3] * 6))
+    assert (wide.low, wide.high) == pytest.approx(clustered_wilson([0, 3] * 6, [3] * 12))
 
 
 def test_other_means_have_students_and_other_aggregations_a_bootstrap() -> None:
-    values = [0.5, 2.0, 3.5, 1.0]
+    values = [0.5, 2.0, 3.5, 1.0] * 3
     records = [record(i, {"f": v, "worst": v}) for i, v in enumerate(values)]
     found = summarise(records, suites({"f": mean(), "worst": max}, lower=("f",)))
     assert (found.primary.low, found.primary.high) == pytest.approx(student(values))
@@ -99,6 +98,9 @@ def test_a_group_is_aggregated_by_lm_eval() -> None:
     assert (primary.low, primary.high) == pytest.approx((0.3 - Z_95 * error, 0.3 + Z_95 * error))
 
 
-def test_one_example_has_no_interval() -> None:
-    with pytest.raises(ConfigError, match="s/f has no interval with one example"):
-        summarise([record(0, {"f": 0.5})], suites({"f": mean()}))
+@pytest.mark.parametrize("value", [0.5, 1.0, [True, False]])
+@pytest.mark.parametrize(("examples", "interval"), [(1, False), (9, False), (10, True)])
+def test_few_examples_have_no_interval(value: Any, examples: int, *, interval: bool) -> None:
+    of = (lambda items: 0.5) if isinstance(value, list) else mean()
+    found = summarise([record(i, {"f": value}) for i in range(examples)], suites({"f": of}))
+    assert (found.primary.low is not None, "s/f_high" in found.metrics) == (interval, interval)

@@ -162,3 +162,24 @@ def test_pairs_of_equal_returns_are_refused_in_one_line() -> None:
 def test_streams_differ_by_seed_and_purpose() -> None:
     numbers = {tuple(torch.rand(3, generator=data.random_stream(*x)).tolist()) for x in [(0, "a"), (0, "b"), (1, "a")]}
     assert len(numbers) == 3
+
+
+def test_coverage_is_the_share_of_the_optimum_that_data_show() -> None:
+    whole = mdp_task(mdp="tree", horizon=3)
+    torch.testing.assert_close(
+        data.coverage(whole.mdp, whole.solve(), offered(whole)), torch.ones(4, dtype=torch.float64)
+    )
+    bandit = mdp_task(mdp="bandit", arm_rewards=(1.0, 0.0, 0.5), coverage=0.3)  # data show the first arm only
+    expected = bandit.solve().logp_SNA[:, 0, 0].exp()
+    torch.testing.assert_close(data.coverage(bandit.mdp, bandit.solve(), offered(bandit)), expected)
+
+
+def test_coverage_rises_with_the_sample_and_counts_what_is_used_only() -> None:
+    found = []
+    for episodes in (8, 64, 512):
+        task = mdp_task(mdp="grid", episodes=episodes)
+        found.append(data.coverage(task.mdp, task.solve(), offered(task)))
+    assert (found[0] < found[1]).all()
+    assert (found[1] < found[2]).all()
+    best = data.selected(offered(task), Sft(SftConfig()))
+    assert (data.coverage(task.mdp, task.solve(), best) < found[2]).all()

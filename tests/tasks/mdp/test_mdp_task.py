@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 from mdp_support import mdp_task, shiq
-from scipy.stats import t as student_t
 
 import shiqbench
 from shiqbench.base.errors import ConfigError
@@ -44,8 +43,7 @@ def test_a_run_trains_evaluates_and_does_nothing_the_second_time(tmp_path: Path)
     assert records["seed"].tolist() == [0, 1, 2, 3]
     regrets = records["relative_regret"]
     assert first.primary["value"] == pytest.approx(regrets.mean())
-    half = student_t.ppf(0.975, 3) * regrets.std() / 2
-    assert first.primary["high"] - first.primary["value"] == pytest.approx(half)
+    assert (first.primary["low"], first.primary["high"]) == (None, None)  # of 4 instances
     manifest = read_json(first.path / "manifest.json")
     assert manifest["data"]["trajectories"] == 27
     assert manifest["data"]["data"] == "exact"
@@ -58,7 +56,7 @@ def test_a_run_trains_evaluates_and_does_nothing_the_second_time(tmp_path: Path)
 
 def test_base_is_exactly_one_and_shared_by_every_seed_and_data_recipe(tmp_path: Path) -> None:
     base = run("base", tmp_path)
-    assert (base.primary["value"], base.primary["low"], base.primary["high"]) == (1.0, 1.0, 1.0)
+    assert (base.primary["value"], base.primary["low"], base.primary["high"]) == (1.0, None, None)
     assert base.metrics["kl_to_reference"] == 0
     run("shiq", tmp_path, seed=1)
     run("dpo", tmp_path, set={"task.coverage": 0.7, "task.behaviour": "uniform", "train.updates": 3})

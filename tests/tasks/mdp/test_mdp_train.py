@@ -148,7 +148,7 @@ def test_the_log_is_a_learning_curve(tmp_path: Path) -> None:
     assert lines[-1]["tokens"] == facts["budget"]["tokens"]
     expected = float((task.trainer(shiq(), config, 0).data.return_SE / 27).sum(-1).mean())
     assert lines[0]["return"] == pytest.approx(expected, rel=1e-9)  # a uniform reference: equal weights
-    assert set(load_file(tmp_path / "checkpoint" / "model.safetensors")) == {"logits", "sampled"}
+    assert set(load_file(tmp_path / "checkpoint" / "model.safetensors")) == {"logits", "sampled", "coverage"}
 
 
 class Exploding(Algorithm[HungryConfig]):

@@ -26,6 +26,7 @@ from shiqbench.plugin import (
     TaskConfig,
     clustered_wilson,
     file_sha256,
+    with_interval,
 )
 
 from shiqbench_plugin_example.gsm8k.data import FILE, data_file, disagreements, final_number, in_split, read
@@ -113,16 +114,15 @@ class Gsm8kTask(Task):
         right: dict[str, list[bool]] = {}
         for record in records:
             right.setdefault(record["id"], []).append(record["right"])
-        low, high = clustered_wilson([sum(x) for x in right.values()], [len(x) for x in right.values()])
-        total = len(records)
+        total, sums, repeats = len(records), [sum(x) for x in right.values()], [len(x) for x in right.values()]
         values = {
-            "accuracy": sum(r["right"] for r in records) / total,
+            **with_interval("accuracy", sum(sums) / total, clustered_wilson, sums, repeats),
             "answered": sum(r["answer"] is not None for r in records) / total,
             "cut": sum(r["cut"] for r in records) / total,
             "tokens_per_problem": sum(r["tokens"] for r in records) / total,
             "problems": float(len(right)),
         }
-        return Metrics(Primary("accuracy", values["accuracy"], low, high), values)
+        return Metrics(Primary.of(values, "accuracy"), values)
 
 
 def _record(problem: Problem, repeat: int, reply: Reply) -> Record:

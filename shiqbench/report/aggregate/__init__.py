@@ -1,0 +1,1 @@
+"""Over tasks: normalised scores, their aggregates, ranks, tables and figures."""

@@ -1,0 +1,219 @@
+"""Normalised scores over tasks, and what is left out of them.
+
+Each task has one block. Its untrained row has the normalised score 0, the metric's top (``Scores.top``) has 1. With the
+top T, a seed's normalised score is 1 - (T - value) / (T - base's value), by example the residuals of this ratio: so the
+variance also holds what the base's value varies by over the same examples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shiqbench.base.errors import CorruptCellError
+from shiqbench.report.estimates import SAME, short_number
+from shiqbench.stats.intervals import LEAST_EXAMPLES
+from shiqbench.stats.ranks import ranks, tested
+from shiqbench.stats.two_way import Variance, pseudo_values, variance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from shiqbench.plugin.task import Scores
+    from shiqbench.report.known import KnownTask
+    from shiqbench.report.rows import Block, Row
+    from shiqbench.report.scores import ScoreBook
+    from shiqbench.stats.aggregate import Array
+    from shiqbench.stats.ranks import Ranks
+
+LEAST_TASKS = 2  # with fewer there is nothing to aggregate
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """The normalised scores of a row in one task.
+
+    Attributes:
+        scores: By seed and example: pseudo-values, whose mean over examples is the seed's normalised score.
+        trained: Whether anything was trained.
+    """
+
+    scores: Array
+    trained: bool
+
+    @property
+    def of_seeds(self) -> list[float]:
+        """The normalised score of each seed."""
+        return [float(v) for v in self.scores.mean(-1)]
+
+    def spread(self, seeds: int) -> Variance | None:
+        """Variance of the mean over the first seeds; None with too few examples."""
+        return variance(self.scores[:seeds]) if self.scores.shape[-1] >= LEAST_EXAMPLES else None
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """The normalised scores of one task.
+
+    Attributes:
+        block: The task's block.
+        zero: Value of the untrained row.
+        top: Value of the metric that counts as 1.
+        rows: Normalised scores by name of the row.
+    """
+
+    block: Block
+    zero: float
+    top: float
+    rows: Mapping[str, Normalised]
+
+    @property
+    def name(self) -> str:
+        """Task and metric."""
+        return f"{self.block.task} {self.block.metric}"
+
+    def row(self, name: str) -> Row:
+        """The row of the block with this name."""
+        return next(r for r in self.block.rows if r.name == name)
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """What a report says over tasks.
+
+    Attributes:
+        tasks: The tasks that are used.
+        names: Names of the rows that all these tasks have, best mean first.
+        baseline: Name of the baseline's row; None without one.
+        left_out: What is not used, and why, one line each.
+        scores: Normalised scores by name of the row: seeds x tasks. All tasks have as many seeds as the task with the
+            fewest.
+    """
+
+    tasks: Sequence[TaskScores]
+    names: Sequence[str]
+    baseline: str | None
+    left_out: Sequence[str]
+    scores: Mapping[str, Array] = field(default_factory=dict)
+
+    @cached_property
+    def means(self) -> Array:
+        """Means over seeds: rows x tasks, without digits that are noise, so that equal rows share their rank."""
+        return np.array([self.scores[n].mean(0) for n in self.names]).reshape(-1, len(self.tasks)).round(12)
+
+    @cached_property
+    def ranks(self) -> Array:
+        """Rows x tasks; 1 is the best."""
+        return ranks(self.means)
+
+    @cached_property
+    def test(self) -> Ranks | None:
+        """The test of ranks; None with too few rows or tasks."""
+        return tested(self.means)
+
+    def trained(self, name: str) -> bool:
+        """Whether a row is trained in every task."""
+        return all(t.rows[name].trained for t in self.tasks)
+
+    def spread(self, name: str) -> Variance | None:
+        """Variance of the mean of each task, over seeds and examples; None if a task has too few examples."""
+        found = [t.rows[name].spread(len(self.scores[name])) for t in self.tasks]
+        known = [f for f in found if f is not None]
+        if len(known) < len(found):
+            return None
+        return Variance(np.array([float(f.value) for f in known]), np.array([float(f.df) for f in known]))
+
+
+def aggregate(
+    blocks: Sequence[Block], known: Mapping[str, KnownTask], book: ScoreBook, baseline: str | None = None
+) -> Aggregate | None:
+    """Normalise the scores of all tasks and rank the rows; None if the results hold one task.
+
+    Args:
+        blocks: Blocks of the report.
+        known: Known facts about each task.
+        book: Reads single scores.
+        baseline: Algorithm to compare the others with.
+    """
+    of_task: dict[tuple[str, str], list[Block]] = defaultdict(list)
+    for block in blocks:
+        if block.split in ("", "test"):
+            of_task[block.task, block.metric].append(block)
+    if len(of_task) < LEAST_TASKS:
+        return None
+    tasks, left_out = [], []
+    for found in of_task.values():
+        first, *others = sorted(found, key=lambda b: -len(b.rows))
+        left_out += [f"{b.title}: another block of this task has more rows" for b in others]
+        task = _normalised(first, known[first.task].scores_of(first.metric), book)
+        if isinstance(task, str):
+            left_out.append(f"{first.task} {first.metric}: {task}")
+        else:
+            tasks.append(task)
+    if len(tasks) < LEAST_TASKS:
+        return Aggregate(tasks, [], None, left_out)
+    names = [n for n in tasks[0].rows if all(n in t.rows for t in tasks)]
+    for name in dict.fromkeys(n for t in tasks for n in t.rows if n not in names):
+        left_out.append(f"{name}: not in {', '.join(t.name for t in tasks if name not in t.rows)}")
+    scores = {name: _rectangle([t.rows[name].of_seeds for t in tasks]) for name in names}
+    names.sort(key=lambda n: (-float(scores[n].mean()), n))
+    for name in names:
+        if any(len(t.rows[name].of_seeds) > len(scores[name]) for t in tasks):
+            left_out.append(f"{name}: more than {len(scores[name])} seeds, which is what its task with the fewest has")
+    chosen = _baseline(names, tasks, baseline, left_out)
+    return Aggregate(tasks, names, chosen, left_out, scores)
+
+
+def _normalised(block: Block, how: Scores | None, book: ScoreBook) -> TaskScores | str:
+    """The normalised scores of a block, or the reason why there are none."""
+    if how is None or how.top is None:
+        return "its task names no top of the metric, which would be 1"
+    if book.usable([e for r in block.rows for e in r.evaluations], how) is None:
+        return "the metric is not the mean of scores that the records hold"
+    bases = [r for r in block.rows if not r.trained]
+    if len(bases) != 1:
+        return f"{len(bases) or 'no'} untrained rows, and one would be 0"
+    zero = bases[0].estimate.value
+    if not math.isfinite(zero) or (how.top - zero) * (1 if block.higher_is_better else -1) <= SAME:
+        return f"the untrained row is at the top already ({short_number(zero)})"
+    rows = {}
+    for row in block.rows:
+        if row is bases[0]:
+            rows[row.name] = Normalised(np.zeros((1, row.estimate.examples or 1)), trained=False)
+            continue
+        try:
+            both = book.both(row.evaluations, bases[0].evaluations, how)
+        except CorruptCellError:
+            continue
+        if both is None or both[0].value.empty:
+            continue
+        (a, of), (b, of_base) = ((side.value.to_numpy(), side.of.to_numpy()) for side in both)
+        lacks = how.top - pseudo_values(a, of)
+        base_lacks = np.broadcast_to(how.top - pseudo_values(b, of_base), lacks.shape)
+        rows[row.name] = Normalised(1 - pseudo_values(lacks, base_lacks), row.trained)
+    return TaskScores(block, zero, how.top, rows)
+
+
+def _rectangle(of_tasks: Sequence[Sequence[float]]) -> Array:
+    """Seeds x tasks: the first seeds of each task, as many as all tasks have."""
+    least = min(map(len, of_tasks))
+    return np.array([values[:least] for values in of_tasks]).T
+
+
+def _baseline(
+    names: Iterable[str], tasks: Sequence[TaskScores], baseline: str | None, left_out: list[str]
+) -> str | None:
+    """The name of the baseline's row, which is not the start if it was continued."""
+    if baseline is None:
+        return None
+    named = [n for n in names if tasks[0].row(n).algorithm == baseline]
+    chosen = [n for n in named if not any(t.row(n).is_start for t in tasks)] or named
+    if len(chosen) == 1:
+        return chosen[0]
+    left_out.append(f"probability of improvement over {baseline}: it has {len(chosen) or 'no'} rows in all tasks")
+    return None

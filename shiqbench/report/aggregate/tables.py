@@ -1,0 +1,156 @@
+"""The tables of a report over tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shiqbench.report.estimates import THESE, Estimate, short_number
+from shiqbench.report.notes import brief_seeds
+from shiqbench.report.rows import TextTable
+from shiqbench.stats.aggregate import (
+    interval_of,
+    interval_of_improvement,
+    interval_of_mean,
+    iqm,
+    mean,
+    median,
+    optimality_gap,
+    probability_of_improvement,
+)
+from shiqbench.stats.intervals import LEAST_EXAMPLES
+from shiqbench.stats.ranks import LEAST_ALGORITHMS, LEAST_TASKS
+from shiqbench.stats.two_way import LEAST_SEEDS
+from shiqbench.stats.two_way import interval_of_mean as interval_in_a_task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shiqbench.report.aggregate.scores import Aggregate, Normalised
+    from shiqbench.stats.aggregate import Array, Statistic
+    from shiqbench.stats.two_way import Interval
+
+DIFFER = 0.05  # p-value from which on a pair's ranks do not differ
+MOST_PAIRS = 10  # pairs that are listed one by one
+
+
+def aggregate_tables(of: Aggregate | None) -> list[TextTable]:
+    """Per task, over tasks, and the probability of improvement over the baseline; none without rows in all tasks."""
+    if of is None or not of.names:
+        return []
+    found = [_per_task(of), _over_tasks(of)]
+    return [*found, _improvement(of, of.baseline)] if of.baseline is not None else found
+
+
+def _per_task(of: Aggregate) -> TextTable:
+    head = ["task", "algorithm", "value [95 %]", "normalised [95 %]", "rank", "examples", "seeds"]
+    lines = []
+    for number, task in enumerate(of.tasks):
+        rank = {name: f"{r:g}" for name, r in zip(of.names, of.ranks[:, number], strict=True)}
+        for row in task.block.rows:
+            if row.name in task.rows:
+                scores = task.rows[row.name]
+                values = [str(row.estimate), str(_in_task(scores)), rank.get(row.name, "-")]
+                counts = [str(scores.scores.shape[-1]), brief_seeds(row.seeds) or "-"]
+                lines.append([task.name, row.name, *values, *counts])
+    notes = ["ranks are among the rows that all tasks have"] if "-" in {line[4] for line in lines} else []
+    return _table("Per task", head, lines, notes)
+
+
+def _over_tasks(of: Aggregate) -> TextTable:
+    head = ["algorithm", "tasks", "seeds", "mean [95 %]", "median", "IQM [95 %]", "optimality gap [95 %]", "mean rank"]
+    lines = []
+    for name, ranks in zip(of.names, of.ranks, strict=True):
+        scores = of.scores[name]
+        counts = [str(len(of.tasks)), str(len(scores)) if of.trained(name) else "-"]
+        middle = [str(of_mean(of, name)), short_number(float(median(scores)))]
+        resampled = [str(_bootstrapped(of, name, statistic)) for statistic in (iqm, optimality_gap)]
+        lines.append([name, *counts, *middle, *resampled, f"{ranks.mean():.2f}"])
+    return _table("Aggregate over tasks", head, lines, _notes(of))
+
+
+def _improvement(of: Aggregate, baseline: str) -> TextTable:
+    head = ["algorithm", f"above {baseline} [95 %]", "tasks", "seeds"]
+    theirs, lines, few = of.scores[baseline], [], []
+    for name in of.names:
+        if name == baseline:
+            continue
+        mine = of.scores[name]
+        sides = [len(of.scores[n]) for n in (name, baseline) if of.trained(n)]
+        value = float(probability_of_improvement(mine, theirs))
+        if sides and min(sides) >= LEAST_SEEDS:
+            lines.append([name, str(_estimate(value, interval_of_improvement(mine, theirs)))])
+        else:
+            few.append(name)
+            lines.append([name, short_number(value)])
+        lines[-1] += [str(len(of.tasks)), " against ".join(str(k) for k in dict.fromkeys(sides)) or "-"]
+    notes = [
+        f"the chance that one seed is above a seed of {baseline} on the same task, the mean over tasks; a tie is 1/2; "
+        "95 % intervals over seeds, for these examples and tasks; cautious"
+    ]
+    if few:
+        notes.append(f"no interval: fewer than {LEAST_SEEDS} seeds ({', '.join(few)})")
+    title = f"Probability of improvement over {baseline}"
+    return _table(title, head, lines, notes)
+
+
+def _table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]], notes: Sequence[str]) -> TextTable:
+    import pandas as pd
+
+    return TextTable(title, pd.DataFrame(lines, columns=pd.Index(head)), notes)
+
+
+def of_mean(of: Aggregate, name: str) -> Estimate:
+    """The mean over tasks of a row, with its interval over examples and seeds."""
+    scores, spread = of.scores[name], of.spread(name)
+    found = interval_of_mean(scores, spread) if spread is not None and of.trained(name) else None
+    return _estimate(float(mean(scores)), found)
+
+
+def _bootstrapped(of: Aggregate, name: str, statistic: Statistic) -> Estimate:
+    scores, spread = of.scores[name], of.spread(name)
+    enough = spread is not None and of.trained(name) and len(scores) >= LEAST_SEEDS
+    return _estimate(float(statistic(scores)), interval_of(statistic, scores, spread) if enough and spread else None)
+
+
+def _in_task(of: Normalised) -> Estimate:
+    scores: Array = of.scores
+    enough = of.trained and scores.shape[-1] >= LEAST_EXAMPLES
+    return _estimate(float(scores.mean()), interval_in_a_task(scores) if enough else None)
+
+
+def _estimate(value: float, interval: Interval | None) -> Estimate:
+    if interval is None:
+        return Estimate(value, None, None, "")
+    return Estimate(value, float(interval.low), float(interval.high), "", float(interval.df))
+
+
+def _notes(of: Aggregate) -> list[str]:
+    ends = ", ".join(f"{t.name} {short_number(t.zero)} to {t.top:g}" for t in of.tasks)
+    found = [f"normalised scores: 0 is the untrained row, 1 is the top of the metric ({ends})"]
+    found += [f"not used: {'; '.join(of.left_out)}"] if of.left_out else []
+    trained = [n for n in of.names if of.trained(n)]
+    freedoms = sorted(df for n in trained if (df := of_mean(of, n).df) is not None)
+    if freedoms:
+        found.append(
+            f"95 % intervals: over examples and seeds, for these tasks (df {freedoms[0]:.3g} to {freedoms[-1]:.3g}); "
+            "the median has none, because it is biased with few tasks"
+        )
+    if lacking := [n for n in trained if of.spread(n) is None]:
+        found.append(f"no interval: fewer than {LEAST_EXAMPLES} examples in a task ({', '.join(lacking)})")
+    if few := [n for n in trained if n not in lacking and len(of.scores[n]) < LEAST_SEEDS]:
+        found.append(
+            f"no interval of IQM and optimality gap: fewer than {LEAST_SEEDS} seeds in a task; that of the mean is for "
+            f"{THESE} ({', '.join(few)})"
+        )
+    return [*found, _ranking(of)]
+
+
+def _ranking(of: Aggregate) -> str:
+    if of.test is None:
+        return f"ranks are not tested: that needs {LEAST_ALGORITHMS} rows that differ and {LEAST_TASKS} tasks"
+    differ = [f"{of.names[a]} and {of.names[b]}" for a, b in np.argwhere(np.triu(of.test.pairs < DIFFER, 1))]
+    listed = ", ".join(differ[:MOST_PAIRS]) or "no pair"
+    more = f" and {len(differ) - MOST_PAIRS} more pairs" if len(differ) > MOST_PAIRS else ""
+    return f"ranks: Friedman's test p = {of.test.p:.2g}; by Nemenyi's test differ: {listed}{more}"

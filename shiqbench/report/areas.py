@@ -1,0 +1,133 @@
+"""The area under the learning curve: a row's mean value over training, with a 95 % interval.
+
+A curve is the straight lines between its evaluations. Its mean over a range of x is a linear combination of their
+values (the trapezoidal rule), and so is that of each example's scores. So the two-way variance of
+:mod:`shiqbench.stats.two_way` holds for examples' areas as it does for their scores.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shiqbench.base.errors import ConfigError, CorruptCellError
+from shiqbench.report.estimates import FEW, Estimate, said_over
+from shiqbench.report.logs import AXES
+from shiqbench.report.notes import brief_seeds
+from shiqbench.report.rows import TextTable
+from shiqbench.stats.intervals import LEAST_EXAMPLES
+from shiqbench.stats.two_way import interval_of_mean, pseudo_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from shiqbench.plugin.task import Scores
+    from shiqbench.report.curves import Curves, Line
+    from shiqbench.report.scores import ScoreBook
+
+
+def area_weights(xs: Sequence[float], low: float, high: float) -> NDArray[np.float64]:
+    """Return the weights of a curve's points in its mean between ``low`` and ``high``; they sum to 1.
+
+    Args:
+        xs: Places of the points on the x axis, ascending.
+        low: Begin of the range, at or after the first point.
+        high: End of the range, at or before the last point.
+    """
+    nodes = np.unique(np.clip(xs, low, high))
+    widths = np.diff(nodes)
+    of_nodes = (np.append(widths, 0.0) + np.append(0.0, widths)) / (2 * (high - low))
+    values = np.stack([np.interp(nodes, xs, one) for one in np.eye(len(xs))], axis=1)
+    found: NDArray[np.float64] = of_nodes @ values
+    return found
+
+
+def area_of(line: Line, low: float, high: float, how: Scores | None, book: ScoreBook) -> Estimate:
+    """Estimate a row's mean value over the training between two places on the x axis.
+
+    Args:
+        line: The row's curves over checkpoints.
+        low: Begin of the range, which all curves hold.
+        high: End of the range.
+        how: Columns of the single scores; None if the task does not name them: then there is no interval.
+        book: Reads the single scores.
+    """
+    weights = [area_weights([p.x for p in points], low, high) for points in line.seeds]
+    value = fmean(float(w @ [p.value for p in points]) for w, points in zip(weights, line.seeds, strict=True))
+    if not math.isfinite(value):
+        return Estimate(value, None, None, "no interval: a value is not finite")
+    if how is None:
+        return Estimate(value, None, None, "no interval: the task names no single scores")
+    try:
+        units = book.of([e for of_cell in line.evaluations for e in of_cell.values()], how)
+    except (ConfigError, CorruptCellError) as error:
+        return Estimate(value, None, None, f"no interval: {error.what}")
+    n = units.value.shape[1]
+    if n < LEAST_EXAMPLES:
+        return Estimate(value, None, None, FEW, examples=n)
+    by_evaluation = pseudo_values(units.value.to_numpy(), units.of.to_numpy())
+    ends = np.cumsum([len(w) for w in weights])[:-1]
+    scores = np.stack([w @ of_cell for w, of_cell in zip(weights, np.split(by_evaluation, ends), strict=True)])
+    value, found = float(scores.mean()) if units.left_out else value, interval_of_mean(scores)
+    least = 0.0 if how.share else -math.inf if how.least is None else how.least
+    most = 1.0 if how.share else math.inf
+    said = said_over(n, [len(weights)], [scores])
+    return Estimate(value, max(least, float(found.low)), min(most, float(found.high)), said, float(found.df), n)
+
+
+def area_table(curves: Curves, axis: str, book: ScoreBook) -> TextTable | None:
+    """The areas under the curves of a setting, best first; None if its curves have no common range.
+
+    Args:
+        curves: Curves over checkpoints.
+        axis: ``updates``, ``tokens`` or ``seconds``.
+        book: Reads the single scores.
+    """
+    import pandas as pd
+
+    every = [points for line in curves.lines for points in line.seeds]
+    low, high = max((p[0].x for p in every), default=0.0), min((p[-1].x for p in every), default=0.0)
+    if low >= high:
+        return None
+    setting, metric = curves.first.setting.value, curves.first.primary["name"]
+    sign = -1 if curves.first.primary["higher_is_better"] else 1
+    found = [(line, area_of(line, low, high, curves.how, book)) for line in curves.lines]
+    found.sort(key=lambda each: (sign * each[1].value, each[0].name))
+    labelled = any(line.label for line, _ in found)
+    head = [
+        "algorithm",
+        *["differs in"] * labelled,
+        "seeds",
+        "points",
+        "examples",
+        f"mean {metric} [95 %]",
+        "at the end",
+    ]
+    rows = [
+        [
+            line.algorithm,
+            *[line.label] * labelled,
+            brief_seeds([seed for c in line.evaluations if (seed := c[max(c)].cell.seed) is not None]) or "-",
+            "; ".join(dict.fromkeys(str(len(points)) for points in line.seeds)),
+            "-" if estimate.examples is None else str(estimate.examples),
+            str(estimate),
+            f"{line.mean()[-1].value:.3f}" if line.mean() else "-",
+        ]
+        for line, estimate in found
+    ]
+    split = (setting.get("eval") or {}).get("split")
+    on = f" on {split}" if split else ""
+    title = (
+        f"{setting['task']}{on}, mean {metric} over training: area under the curve, {AXES[axis]} {low:g} to {high:g}"
+    )
+    hows = dict.fromkeys(e.how for _, e in found)
+    notes = [f"95 % intervals: {'; '.join(hows)}", "all curves are compared over the range that they share"]
+    unequal = {len(points) for line in curves.lines for points in line.seeds}
+    if len(unequal) > 1:
+        notes.append("UNEQUAL points: between evaluations a curve is a straight line")
+    return TextTable(title, pd.DataFrame(rows, columns=pd.Index(head)), notes)

@@ -1,0 +1,99 @@
+"""Learning curves as svg."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.digest import short
+from shiqbench.report.curves import of_training
+from shiqbench.report.figures import COLOURS, save_svg
+from shiqbench.report.logs import AXES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from shiqbench.report.curves import Curves, Line
+    from shiqbench.report.known import KnownTask
+    from shiqbench.report.logs import LogBook
+    from shiqbench.report.rows import Block
+
+MOST = len(COLOURS) // 4  # lines that colours can distinguish
+
+
+def draw_curves(
+    curves: Sequence[Curves],
+    blocks: Sequence[Block],
+    known: Mapping[str, KnownTask],
+    logs: LogBook,
+    folder: Path,
+    axis: str = "updates",
+) -> tuple[list[Path], list[str]]:
+    """Draw one figure per setting with checkpoints, and one per block whose task names a quantity of training.
+
+    Args:
+        curves: Curves over checkpoints.
+        blocks: Blocks of the report.
+        known: Known facts about each task.
+        logs: Reads ``train.jsonl``.
+        folder: Folder for the figures.
+        axis: ``updates``, ``tokens`` or ``seconds``.
+
+    Returns:
+        The files of the figures, and notes about what they do not show.
+    """
+    drawn, notes = [], []
+    for each in curves:
+        task, metric = each.first.setting.value["task"], each.first.primary["name"]
+        title = f"{task}, validation; bands: 95 % intervals, as in the tables"
+        path = folder / f"curve-{task}-{short(each.first.setting.key)}.svg"
+        sign = -1 if each.first.primary["higher_is_better"] else 1
+        shown = [line for line in each.lines if line.mean()]
+        lines = sorted(shown, key=lambda line: (sign * line.mean()[-1].value, line.name))
+        if lines:
+            notes += _draw(lines, metric, title, path, axis=axis, log=False)
+            drawn.append(path)
+    for block in blocks:
+        measured = known[block.task].training_curve
+        lines = of_training(block, measured[0], logs, axis) if measured is not None else []
+        if measured is not None and lines:
+            path = folder / f"training-{block.task}-{block.setting}.svg"
+            title = f"{block.task}, during training; thin: each seed"
+            notes += _draw(lines, measured[1], title, path, axis=axis, log=True)
+            drawn.append(path)
+    return drawn, notes
+
+
+def _draw(best_first: Sequence[Line], value: str, title: str, path: Path, *, axis: str, log: bool) -> list[str]:
+    """Draw a line per row, with its intervals as a band, or else its seeds as thin lines.
+
+    Returns:
+        A note about the rows that are left out, because colours cannot distinguish more.
+    """
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(7.2, 4.2), layout="constrained")
+    plane: Any = drawn.subplots()
+    lines = sorted(best_first[:MOST], key=lambda line: line.name)
+    for curve, colour in zip(lines, COLOURS, strict=False):
+        seeds, mean = f" ({len(curve.seeds)} seeds)" if len(curve.seeds) > 1 else "", curve.mean()
+        plane.plot([p.x for p in mean], [p.value for p in mean], color=colour, linewidth=1.6, label=curve.name + seeds)
+        if curve.intervals:
+            at = [p.x for p in mean if p.update in curve.intervals]
+            lows, highs = zip(*(curve.intervals[p.update] for p in mean if p.update in curve.intervals), strict=True)
+            plane.fill_between(at, lows, highs, color=colour, alpha=0.15, linewidth=0)
+        for points in curve.seeds if seeds and not curve.intervals else []:
+            plane.plot([p.x for p in points], [p.value for p in points], color=colour, linewidth=0.5, alpha=0.6)
+    if log and all(p.value > 0 for line in lines for p in line.mean()):
+        plane.set_yscale("log")
+    left_out = len(best_first) - len(lines)
+    if left_out:
+        title += f"; the best {len(lines)} of {len(best_first)} rows"
+    plane.set_xlabel(AXES[axis])
+    plane.set_ylabel(value)
+    plane.set_title(title, loc="left", fontsize=10)
+    plane.spines[["top", "right"]].set_visible(False)
+    drawn.legend(loc="outside right upper", frameon=False, fontsize=8)
+    save_svg(drawn, path)
+    said = f"{path.name} shows the best {len(lines)} of {len(best_first)} rows: colours cannot distinguish more"
+    return [said] if left_out else []

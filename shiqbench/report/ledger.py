@@ -1,0 +1,257 @@
+"""The ledger of fairness: what each cell cost, how its settings were found, on which data and machine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from shiqbench.base.digest import short
+from shiqbench.base.errors import ShiqbenchError
+from shiqbench.planning.settings import sections
+from shiqbench.report.rows import TextTable
+from shiqbench.store.labels import brief, flatten
+from shiqbench.store.tuned import read_tuned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
+
+    from shiqbench.plugin.registry import Registry
+    from shiqbench.report.rows import Report, Row
+    from shiqbench.store.index import CellEntry, EvaluationEntry, Index
+    from shiqbench.store.tuned import Tuned
+
+KINDS = ("policy", "mismatched", "reference", "rollouts")  # of tokens, by pass
+BUDGET = ("train.updates", "train.tokens")  # no hyper-parameters: the ledger has columns for them
+MOST = 4  # settings that are listed one by one
+FORMULA = (
+    "FLOPs: (4 N + 2 T) x tokens of the policy's passes + 2 N x tokens of passes without gradient (mismatched, "
+    "reference, rollouts), with N parameters of which T are trained; 6 N a token where all are, less for LoRA and top "
+    "layers; an upper estimate: shared prefixes, cached references and layers below the lowest trained one cost less"
+)
+
+
+class Ledger:
+    """Answers what each cell cost and how it was tuned.
+
+    Args:
+        index: Index of the results.
+        found: Registry; an algorithm or task that is not there has unknown defaults.
+    """
+
+    def __init__(self, index: Index, found: Registry) -> None:
+        self._index, self._found = index, found
+        self._tuned, self.wrong = read_tuned(index.results)
+        self._trials = {cell for each in self._tuned for cell in each.trials}
+        self._chosen: dict[str, list[Tuned]] = {}
+        self._by_hand: dict[str, dict[str, Any] | None] = {}
+        self._usual: dict[tuple[str, str], list[dict[str, Any]]] = {}
+
+    def is_trial(self, evaluation: EvaluationEntry) -> bool:
+        """Whether this is the evaluation of a trial of tuning, on validation or, for exact tasks, on its instances."""
+        split = (evaluation.setting.value.get("eval") or {}).get("split")
+        return _name(evaluation.cell) in self._trials and split in (None, "validation")
+
+    def trials(self, cell: CellEntry) -> int:
+        """Number of trials among which the settings of this cell were chosen; 0 if they were not."""
+        return len({trial for each in self._choices(cell) for trial in each.trials})
+
+    def how_set(self, cell: CellEntry) -> str:
+        """Where the hyper-parameters come from: ``default`` is the algorithm's and one preset's of the task."""
+        if cell.seed is None:
+            return "-"
+        chosen = {k: v for each in self._choices(cell) for k, v in each.chosen.items()}
+        by_hand = self._set_by_hand(cell)
+        said = [f"tuned: {_listed(chosen)}"] if chosen else []
+        if by_hand is None:
+            return "; ".join([*said, "others unknown" if chosen else "unknown"])
+        rest = {k: v for k, v in by_hand.items() if k not in chosen}
+        return "; ".join([*said, *([f"by hand: {_listed(rest)}"] if rest else [])]) or "default"
+
+    def choices(self, rows: Sequence[Row]) -> list[str]:
+        """Which of these rows, trials, were chosen; one line each."""
+        said = [(r.name, self.trials(r.evaluations[0].cell)) for r in rows]
+        return [f"chosen: {name}, the best of {n} trials" for name, n in said if n]
+
+    def _choices(self, cell: CellEntry) -> list[Tuned]:
+        key = cell.recipe.key
+        if key not in self._chosen:
+            self._chosen[key] = [t for t in self._tuned if self._is_choice(t, cell)]
+        return self._chosen[key]
+
+    def _is_choice(self, tuned: Tuned, cell: CellEntry) -> bool:
+        """Whether a cell has what tuning chose: the same settings for the same algorithm, task and model."""
+        recipe = cell.recipe.value
+        if (tuned.algorithm, tuned.task) != (recipe["algorithm"]["name"], recipe["task"]["name"]):
+            return False
+        of_trials = {k: c for k in tuned.trials if (c := self._index.cells.get(f"{_above(cell)}/{k}")) is not None}
+        best = [c for k, c in of_trials.items() if tuned.trials[k] == tuned.chosen]
+        if any(c.recipe.key == cell.recipe.key for c in best):
+            return True
+        same_model = recipe["model"] == best[0].recipe.value["model"] if best else tuned.model in (None, cell.model)
+        mine = _settings(recipe)
+        return same_model and all(k in mine and mine[k] == v for k, v in tuned.chosen.items())
+
+    def _set_by_hand(self, cell: CellEntry) -> dict[str, Any] | None:
+        """The settings of algorithm and training that differ from the nearest preset; None if it cannot be known."""
+        key = cell.recipe.key
+        if key not in self._by_hand:
+            mine = _settings({**cell.recipe.value, "task": {"config": {}}})
+            differing = [
+                {k: v for k, v in mine.items() if k not in BUDGET and (k not in usual or usual[k] != v)}
+                for usual in self._presets(cell.recipe.value)
+            ]
+            self._by_hand[key] = min(differing, key=len, default=None)
+        return self._by_hand[key]
+
+    def _presets(self, recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The usual settings of an algorithm on a task, one entry per preset."""
+        of, on = recipe["algorithm"], recipe["task"]
+        if (of["name"], on["name"]) not in self._usual:
+            self._usual[of["name"], on["name"]] = list(self._known_presets(of, on))
+        return self._usual[of["name"], on["name"]]
+
+    def _known_presets(self, of: Mapping[str, Any], on: Mapping[str, Any]) -> list[dict[str, Any]]:
+        try:
+            algorithm, task = self._found.algorithm(of["name"]), self._found.task(on["name"])
+            made = [sections(algorithm, task, preset, {}) for preset in task.presets]
+        except ShiqbenchError:  # not installed here, or no longer valid
+            return []
+        if (algorithm.version, task.version) != (of.get("version"), on.get("version")):
+            return []  # other versions have other defaults
+        both = ((s.algo.model_dump(mode="json"), s.train.model_dump(mode="json")) for s in made)
+        return [flatten({"algo": algo, "train": train}) for algo, train in both]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per finished cell; None is what is not known."""
+        engines: dict[str, set[str]] = defaultdict(set)
+        for e in self._index.evaluations.values():
+            engines[e.cell.folder].add(e.setting.value["engine"])
+        return [
+            {
+                "cell": c.folder,
+                "task": c.recipe.value["task"]["name"],
+                "algorithm": c.algorithm,
+                "row": short(c.recipe.key),
+                "seed": c.seed,
+                "start": c.start or c.model,
+                "updates": c.budget.get("updates"),
+                **{f"{kind}_tokens": c.pass_tokens.get(kind, 0) if c.seed is not None else None for kind in KINDS},
+                "parameters": c.parameters,
+                "trained_parameters": c.trained_parameters,
+                "flops": flops(c),
+                "train_seconds": c.seconds,
+                "hardware": c.hardware or None,
+                "tuning_trials": self.trials(c) if c.seed is not None else None,
+                "is_trial": _name(c) in self._trials,
+                "hyper_parameters": self.how_set(c),
+                "data": data_of(c),
+                "engines": ", ".join(sorted(engines[c.folder])) or None,
+                "shiqbench": c.version or None,
+            }
+            for c in self._index.cells.values()
+        ]
+
+    def frame(self) -> pd.DataFrame:
+        """A row per finished cell.
+
+        Columns: ``cell`` (folder), ``task``, ``algorithm``, ``row`` (equal for the seeds of one recipe), ``seed``,
+        ``start``, ``updates``, ``policy_tokens``, ``mismatched_tokens``, ``reference_tokens``, ``rollouts_tokens``,
+        ``parameters``, ``trained_parameters``, ``flops``, ``train_seconds``, ``hardware``, ``tuning_trials``,
+        ``is_trial``, ``hyper_parameters``, ``data`` (short sha256), ``engines`` (of its evaluations), ``shiqbench``
+        (version). What is not known, or does not exist without training, is NA.
+        """
+        import pandas as pd
+
+        rows = self.rows()
+        whole = ("seed", "updates", *(f"{k}_tokens" for k in KINDS), "parameters", "trained_parameters")
+        return pd.DataFrame(rows).astype(dict.fromkeys((*whole, "tuning_trials"), "Int64") if rows else {})
+
+
+def flops(cell: CellEntry) -> float | None:
+    """Estimated floating-point operations of a training; None where the number of parameters is not known."""
+    n, trained = cell.parameters, cell.trained_parameters
+    if n is None or trained is None:
+        return None
+    policy = cell.pass_tokens.get("policy", 0)
+    return float((4 * n + 2 * trained) * policy + 2 * n * (sum(cell.pass_tokens.values()) - policy))
+
+
+def data_of(cell: CellEntry) -> str:
+    """The sha256 of a cell's data in short form; ``-`` if it reads none."""
+    data = cell.recipe.value["task"].get("data") or {}
+    hashes = {k: v for k, v in data.items() if "sha256" in k} or data
+    return ", ".join(brief(v) for _, v in sorted(hashes.items())) or "-"
+
+
+def ledger_tables(report: Report) -> list[TextTable]:
+    """The ledger's summary, a line per trained row of the report; empty if there is none."""
+    import pandas as pd
+
+    ledger = report.ledger
+    rows: dict[str, Row] = {}
+    engines: dict[str, dict[str, None]] = defaultdict(dict)
+    for block, r in ((b, r) for b in report.blocks if not b.trials for r in b.rows if r.trained):
+        key = r.evaluations[0].cell.recipe.key
+        rows[key] = max(rows.get(key, r), r, key=lambda found: len(found.seeds))
+        engines[key][block.engine] = None
+    if ledger is None or not rows:
+        return []
+    columns = _columns(ledger, list(rows.values()))
+    columns["engine"] = [", ".join(engines[key]) for key in rows]
+    equal = {head: found[0] for head, found in columns.items() if head not in KEPT and len(set(found)) == 1}
+    same = [f"in all rows: {', '.join(f'{head} {value}' for head, value in equal.items())}"] if equal else []
+    frame = pd.DataFrame({head: found for head, found in columns.items() if head not in equal})
+    known = any(value != "-" for value in columns["FLOPs"])
+    return [TextTable("Ledger: what training cost", frame, [*same, *[FORMULA] * known])]
+
+
+KEPT = ("algorithm", "seeds", "updates", "tuning trials", "settings")  # columns that are never put into a note
+
+
+def _columns(ledger: Ledger, rows: Sequence[Row]) -> dict[str, list[str]]:
+    """The columns of the summary, means over the seeds of a row."""
+
+    def each(what: Callable[[CellEntry], Any]) -> list[str]:
+        """One text per row, of all its cells."""
+        return ["; ".join(dict.fromkeys(str(what(e.cell) or "unknown") for e in r.evaluations)) for r in rows]
+
+    def mean(what: Callable[[CellEntry], float | None]) -> list[str]:
+        found = [[what(e.cell) for e in r.evaluations] for r in rows]
+        return ["-" if None in v else f"{fmean(x for x in v if x is not None):.3g}" for v in found]
+
+    kinds = [k for k in KINDS if any(k in r.pass_tokens for r in rows)]
+    return {
+        "algorithm": [r.name for r in rows],
+        "seeds": [str(len(r.seeds)) for r in rows],
+        "updates": mean(lambda c: c.budget.get("updates")),
+        **{f"{k} tokens": [f"{r.pass_tokens.get(k, 0):.3g}" for r in rows] for k in kinds},
+        "FLOPs": mean(flops),
+        "train s": mean(lambda c: c.seconds),
+        "tuning trials": [str(ledger.trials(r.evaluations[0].cell) or "none") for r in rows],
+        "settings": [ledger.how_set(r.evaluations[0].cell) for r in rows],
+        "hardware": each(lambda c: c.hardware),
+        "data": each(data_of),
+        "start": each(lambda c: c.start or c.model),
+        "shiqbench": each(lambda c: c.version),
+    }
+
+
+def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    parts = {"algo": recipe["algorithm"]["config"], "train": recipe["train"] or {}, "task": recipe["task"]["config"]}
+    return flatten({name: part for name, part in parts.items() if part})
+
+
+def _listed(settings: Mapping[str, Any]) -> str:
+    said = [f"{k.partition('.')[2]}={brief(v)}" for k, v in sorted(settings.items())]
+    return ", ".join(said[:MOST]) + (f" and {len(said) - MOST} more" if len(said) > MOST else "")
+
+
+def _name(cell: CellEntry) -> str:
+    return cell.folder.rpartition("/")[2]
+
+
+def _above(cell: CellEntry) -> str:
+    return cell.folder.rpartition("/")[0]

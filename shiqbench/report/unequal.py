@@ -1,0 +1,104 @@
+"""What is UNEQUAL among the rows of a table, besides their algorithms: said above the table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from shiqbench.report.ledger import data_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shiqbench.report.ledger import Ledger
+    from shiqbench.report.rows import Block, Row
+
+ALIKE = 0.05  # updates and tokens that differ by less are equal: training ends with a whole batch
+SECONDS_ALIKE = 0.5  # the load of a machine can double the time of the same work
+LEAST_SECONDS = 5.0  # starting a process takes as long
+ENGINE = ("engine", "engine_plugin")
+
+
+def say_what_is_unequal(block: Block, ledger: Ledger) -> None:
+    """Say above a table in which tuning, budgets and data its rows differ, and withhold "better" where they do.
+
+    Rows that train nothing are not compared in this, and neither is the start: the others contain it.
+    """
+    rows = [r for r in block.rows if r.trained and not r.is_start]
+    tuning, budgets, data = _tuning(rows, ledger), _budgets(rows), _data(rows)
+    block.above += [*tuning, *budgets, *data]
+    if differ := ["tuning"] * bool(tuning) + ["budgets"] * bool(budgets):
+        block.withheld = f"{' and '.join(differ)} of the rows differ"
+        block.above.append(f"No row is called better: {block.withheld}")
+    block.notes += _hardware(rows)
+
+
+def say_other_engines(blocks: Sequence[Block]) -> None:
+    """Note in blocks that differ only in their engine that they do."""
+    for block in blocks:
+        others = [o for o in blocks if o.engine != block.engine and _but_engine(o) == _but_engine(block)]
+        block.notes += [
+            f"the same setting under another engine: {o.engine}, setting {o.setting}; numbers of two engines are not "
+            "compared"
+            for o in others
+        ]
+
+
+def _but_engine(block: Block) -> dict[str, object]:
+    values = {k: v for k, v in block.values.items() if k not in ENGINE}
+    eval_values = {k: v for k, v in (values.get("eval") or {}).items() if k not in ENGINE}
+    return {**values, "eval": eval_values, "trials": block.trials}
+
+
+def _tuning(rows: Sequence[Row], ledger: Ledger) -> list[str]:
+    trials = {r.name: ledger.trials(r.evaluations[0].cell) for r in rows}
+    if len(set(trials.values())) < 2:
+        return []
+    return ["UNEQUAL tuning: " + ", ".join(f"{name} {f'{n} trials' if n else 'none'}" for name, n in trials.items())]
+
+
+def _budgets(rows: Sequence[Row]) -> list[str]:
+    """Budgets are equal if updates, tokens of all passes and, on one kind of machine, seconds are."""
+    seconds = [r.train_seconds or 0.0 for r in rows] if len({r.hardware for r in rows}) == 1 else []
+    spent = {
+        "updates": ([r.spent("updates") or 0.0 for r in rows], ALIKE, 0.0),
+        "tokens": ([r.train_tokens or 0.0 for r in rows], ALIKE, 0.0),
+        "seconds": (seconds, SECONDS_ALIKE, LEAST_SECONDS),
+    }
+    unequal = [
+        name
+        for name, (found, alike, least) in spent.items()
+        if found and min(found) < (1 - alike) * max(found) and max(found) - min(found) > least
+    ]
+    if not unequal:
+        return []
+
+    def budget(r: Row) -> str:
+        kinds = ", ".join(f"{kind} {tokens:.3g}" for kind, tokens in r.pass_tokens.items())
+        said = f"{r.spent('updates') or 0:g} updates, {r.train_tokens:.3g} tokens"
+        said += f" ({kinds})" if len(r.pass_tokens) > 1 else ""
+        return said + (f", {r.train_seconds:.3g} s" if "seconds" in unequal else "")
+
+    return [f"UNEQUAL budgets ({', '.join(unequal)}): {_grouped(rows, budget)}"]
+
+
+def _data(rows: Sequence[Row]) -> list[str]:
+    """The same task may be trained on other files; other choices among the same files are settings, in the label."""
+    tasks = {r.evaluations[0].cell.recipe.value["task"]["name"] for r in rows}
+    found = {data_of(r.evaluations[0].cell) for r in rows}
+    if len(found) < 2 or len(tasks) > 1:
+        return []
+    return [f"UNEQUAL data: {_grouped(rows, lambda r: data_of(r.evaluations[0].cell))}"]
+
+
+def _hardware(rows: Sequence[Row]) -> list[str]:
+    if len({r.hardware for r in rows}) < 2:
+        return []
+    return [f"hardware differs, so seconds are not compared: {_grouped(rows, lambda r: r.hardware or 'unknown')}"]
+
+
+def _grouped(rows: Sequence[Row], what: Callable[[Row], str]) -> str:
+    found: dict[str, list[str]] = defaultdict(list)
+    for r in rows:
+        found[what(r)].append(r.name)
+    return "; ".join(f"{', '.join(names)}: {said}" for said, names in found.items())
