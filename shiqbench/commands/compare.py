@@ -170,7 +170,8 @@ def show_example(found: Comparison, example: Example, console: Console) -> None:
 
 
 ONLY = ("bold red underline", "bold green underline")  # words that the other text lacks
-APART = ("red", "green")  # texts that have no word in common with the other
+APART = ("red", "green")  # texts that are not alike
+ALIKE = 0.3  # share of the shorter text that both have in common, from which on words are marked
 
 
 def _side(letter: str, number: int | None, message: Message | None, text: Text) -> RenderableType | None:
@@ -189,8 +190,10 @@ def _texts(one: Message | None, other: Message | None) -> list[Text]:
 
     texts = ["" if m is None else m.text for m in (one, other)]
     sides = marked(*texts)
-    alike = any(text.strip() and not differs for text, differs in sides[0])
+    same = sum(len(text) for text, differs in sides[0] if not differs)
+    if same < ALIKE * min(map(len, texts)) or not same:  # marks on nearly every word would hide the text
+        return [Text(visible(text), style=style) for text, style in zip(texts, APART, strict=True)]
     return [
         Text.assemble(*((visible(t), style if differs else "") for t, differs in side))
-        for side, style in zip(sides, ONLY if alike else APART, strict=True)
+        for side, style in zip(sides, ONLY, strict=True)
     ]

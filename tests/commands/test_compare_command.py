@@ -151,6 +151,16 @@ def test_an_example_is_side_by_side_where_there_is_room(two: tuple[Path, Path], 
     assert max(map(len, plain.getvalue().splitlines())) <= width
 
 
+def test_texts_that_are_not_alike_have_no_marks(tmp_path: Path) -> None:
+    folders = [answered(tmp_path, n, 0.0, text) for n, text in (("dpo", "[call(a=1)]"), ("sft", "I am so sorry."))]
+    found = compare(str(folders[0]), str(folders[1]), tmp_path)
+    console = Console(file=io.StringIO(), width=140, force_terminal=True, color_system="truecolor")
+    show_example(found, found.example("x4"), console)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b[31m[call(a=1)]" in text
+    assert "\x1b[32mI am so sorry." in text
+
+
 def test_a_page_is_written(two: tuple[Path, Path], tmp_path: Path) -> None:
     target = tmp_path / "two.html"
     done = ask("compare", *two, "--results", tmp_path, "--format", "html", "--output", target)
