@@ -65,8 +65,12 @@ def matrix(
     for line in () if as_json and dry_run else describe_matrix(planned, jobs or 1):
         typer.echo(line, err=not dry_run)
     if dry_run:
+        from shiqbench.matrices.power import outlooks
+
         if as_json:
             emit(every_cell(planned))
+        for each in () if as_json else outlooks(planned):
+            typer.echo(each.line())
         return
     from shiqbench.matrices.executors import exit_code, summary
     from shiqbench.matrices.run import carry_out, executing

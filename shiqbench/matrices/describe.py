@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.matrices.cells import State
+from shiqbench.matrices.power import outlooks
 
 if TYPE_CHECKING:
     from shiqbench.matrices.estimate import Forecast
@@ -107,5 +108,6 @@ def as_json(matrix: MatrixPlan) -> dict[str, Any]:
             cost = stage.estimate(states)
             found[f"estimate_of_{name}"] = {"seconds": cost.seconds, "tokens": cost.tokens, "unknown": cost.unknown}
     found["starts"], found["references"] = dict(matrix.final.starts()), matrix.final.references()
+    found["smallest_differences"] = [each.as_json() for each in outlooks(matrix)]
     found["unequal_budgets"], found["untuned"] = matrix.final.budgets(), list(matrix.untuned)
     return found

@@ -15,7 +15,7 @@ import numpy as np
 
 from shiqbench.base.errors import CorruptCellError
 from shiqbench.stats.intervals import LEAST_EXAMPLES, joined, student
-from shiqbench.stats.power import components
+from shiqbench.stats.power import components, unrelated
 from shiqbench.stats.two_way import (
     LEAST_SEEDS,
     interval_of_difference,
@@ -167,6 +167,24 @@ def against(
     return Difference(
         found, len(row), len(baseline), n, *counts, float(p), mine.left_out, components=parts, trained_seeds=seeds
     )
+
+
+def as_if_unrelated(row: Sequence[EvaluationEntry], how: Scores, book: ScoreBook) -> Difference:
+    """The difference, 0, of a row from another one of the same variance that shares nothing with it.
+
+    Args:
+        row: Evaluations of the row, one per seed.
+        how: Columns of the single scores.
+        book: Reads the single scores.
+
+    Raises:
+        CorruptCellError: Records differ from what was written.
+    """
+    units = book.of(row, how)
+    scores, n = _pseudo_values(units), units.value.shape[1]
+    said = Estimate(0.0, None, None, "of one row")
+    parts = None if n < LEAST_EXAMPLES else unrelated(scores, float(units.of.to_numpy().mean()) if how.share else 0.0)
+    return Difference(said, len(row), len(row), n, components=parts, trained_seeds=_seeds(row) or 1)
 
 
 def _pseudo_values(units: UnitScores) -> NDArray[np.float64]:

@@ -125,7 +125,7 @@ class Block:
         above: What the reader must know before the numbers, one line each: what is UNEQUAL among the rows.
         withheld: The reason why no row is called better; empty if there is none.
         trials: Whether the rows are trials of tuning.
-        smallest: The smallest difference that the table can find; None without comparable examples.
+        smallest: The smallest difference that the table can find; None if there is nothing to compute it from.
     """
 
     task: str

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shiqbench.report.estimates import THESE, short_number
+from shiqbench.report.estimates import SAME, THESE, short_number
 from shiqbench.stats.power import POWER, detectable, examples_needed, pooled, seeds_needed
 from shiqbench.stats.two_way import LEAST_SEEDS
 
@@ -53,19 +53,17 @@ class Smallest:
         found = f"about {number(self.value)} with {count(self.seeds, 'seed')} and {count(self.examples, 'example')}"
         if self.seeds < LEAST_SEEDS:
             found += f", of {THESE}"
-        if not self.wished:
-            return found
         ways = [count(self.seeds_needed, "seed")] * (self.seeds_needed is not None)
         ways += [count(self.examples_needed, "example")] * (self.examples_needed is not None)
-        return f"{found}; {number(self.wished)} needs {' or '.join(ways) or 'more seeds and more examples'}"
+        return f"{found}; {' or '.join(ways) or 'only more seeds and more examples'} find {number(self.wished)}"
 
     def as_json(self) -> dict[str, Any]:
         """The numbers, with power and level."""
         return {**self.__dict__, "power": POWER, "level": LEVEL / self.comparisons}
 
 
-def smallest(c: Components, seeds: int, examples: int, comparisons: int = 1) -> Smallest:
-    """Compute the smallest difference.
+def smallest(c: Components, seeds: int, examples: int, comparisons: int = 1) -> Smallest | None:
+    """Compute the smallest difference; None if nothing varies: then there is nothing to compute it from.
 
     Args:
         c: Components of the variance, none below 0; with three seeds or more, those of seeds are known.
@@ -75,15 +73,15 @@ def smallest(c: Components, seeds: int, examples: int, comparisons: int = 1) -> 
     """
     level = LEVEL / comparisons
     value = detectable(c, seeds, examples, level)
+    if value <= SAME:
+        return None
     wished = _below(0.85 * value)
-    more = seeds_needed(c, wished, examples, level) if seeds >= LEAST_SEEDS and wished else None
-    return Smallest(
-        value, seeds, examples, comparisons, wished, more, examples_needed(c, wished, seeds, level) if wished else None
-    )
+    more = seeds_needed(c, wished, examples, level) if seeds >= LEAST_SEEDS else None
+    return Smallest(value, seeds, examples, comparisons, wished, more, examples_needed(c, wished, seeds, level))
 
 
 def smallest_of(differences: Sequence[Difference], comparisons: int) -> Smallest | None:
-    """The smallest difference like these; None if no example was compared.
+    """The smallest difference like these; None without comparable examples, or if nothing varies.
 
     Args:
         differences: Differences of rows; their components are averaged, and the fewest seeds and examples count.
@@ -98,8 +96,6 @@ def smallest_of(differences: Sequence[Difference], comparisons: int) -> Smallest
 
 def _below(value: float) -> float:
     """The value rounded down to one digit."""
-    if value <= 0:
-        return 0.0
     step = 10.0 ** math.floor(math.log10(value))
     return float(f"{math.floor(value / step + 1e-9) * step:.1g}")
 

@@ -32,6 +32,7 @@ POWER = 0.8
 POINTS = 1024  # then the power is good to 0.003
 MOST_SEEDS = 100  # more are never advised
 MOST_EXAMPLES = 100_000  # as above
+_TINY = 1e-24  # what rounding leaves of the variance of equal seeds
 
 
 class Components(NamedTuple):
@@ -69,7 +70,16 @@ def components(one: Array, other: Array, trials: float = 0.0) -> Components:
     examples = n * (float(over_examples(one, other)) - left)
     seeds = sum(float(p.seeds - p.rest) * p.k for p in sides) if sides else None
     common = np.mean([_common(side) for side in (one, other)])
-    return Components(seeds, examples, rest, max(1, len(sides)), 2 / trials**2 if trials else 0.0, float(common))
+    varying = sum(float(p.seeds + p.rest) > _TINY for p in sides)
+    return Components(seeds, examples, rest, max(1, varying), 2 / trials**2 if trials else 0.0, float(common))
+
+
+def unrelated(one: Array, trials: float = 0.0) -> Components:
+    """Estimate the components of two rows of which each is like this one, and which share nothing."""
+    none = np.zeros((1, one.shape[-1]))
+    c = components(one, none, trials)
+    seeds = None if c.seeds is None else 2 * c.seeds
+    return Components(seeds, 2 * c.examples, 2 * c.rest, 2, c.shares, _common(one))
 
 
 def _common(side: Array) -> float:
@@ -149,11 +159,13 @@ def examples_needed(c: Components, wished: float, seeds: int, level: float = 0.0
     With three seeds and a low level, very many examples find less than some: seeds then rule the degrees of freedom.
     So the search goes up by steps.
     """
-    low = LEAST_EXAMPLES
-    while low <= MOST_EXAMPLES:
-        counts = range(low, 2 * low + 1)
-        at = bisect_left(counts, True, key=lambda n: detectable(c, seeds, n, level) <= wished)
-        if at < len(counts):
-            return counts[at]
-        low *= 2
-    return None
+
+    def finds(n: int) -> bool:
+        return detectable(c, seeds, n, level) <= wished
+
+    low = most = LEAST_EXAMPLES
+    while not finds(most):
+        low, most = most, 2 * most
+        if most > MOST_EXAMPLES:
+            return None
+    return low + bisect_left(range(low, most), True, key=finds)

@@ -81,6 +81,13 @@ def test_components_are_those_that_were_drawn(rows: int) -> None:
     assert found.rest == pytest.approx(1.0 / (3 - rows), rel=0.03)
 
 
+def test_a_row_whose_seeds_are_equal_adds_no_degrees_of_freedom() -> None:
+    scores = drawn(np.random.default_rng(3), Components(0.3, 2.0, 1.0), 3, 40, 1)[:, 0]
+    found = components(scores[0], np.repeat(scores[1, :1], 3, 0))
+    assert found.rows == 1
+    assert found == pytest.approx(components(scores[0], scores[1, :1]), rel=1e-9)
+
+
 def test_pooling_takes_the_differences_that_know_most_and_no_negative_part() -> None:
     one_seed, one_row, both = Components(None, 9, 0), Components(7, 9, 9, rows=1), Components(-1, 2, 1)
     assert pooled([one_seed, one_row, both, both._replace(seeds=0.5)]) == Components(0.0, 2.0, 1.0)
