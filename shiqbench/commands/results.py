@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -119,40 +119,33 @@ def report(
     plugin: PluginFiles = None,
 ) -> None:
     """Compare finished cells. There is one table with intervals for each setting."""
-    if form is Form.HTML and output is None:
-        raise ConfigError("an html page is a file", where="--format html", do="add --output report.html")
-    if show and form is not Form.HTML:
-        raise ConfigError(f"no browser shows {form}", where="--open", do="add --format html --output report.html")
-    from shiqbench.report.formats import render
-    from shiqbench.report.make import make_report, write_report
-
-    made = make_report(
-        results,
-        task=task,
-        baseline=baseline,
-        figures=figures,
-        axis=axis.value,
-        plugins=tuple(plugin or ()),
-        progress=reading,
-    )
+    check_page(form is Form.HTML, output, show)
+    how: dict[str, Any] = {
+        "task": task,
+        "baseline": baseline,
+        "axis": axis.value,
+        "plugins": tuple(plugin or ()),
+        "progress": reading,
+    }
     if form is Form.HTML and output is not None:
-        from shiqbench.report.page.make import page_of, write_page
+        from shiqbench.report.page.make import report_page
 
-        write_page(page_of(made, plugins=tuple(plugin or ()), largest=records), output)
-        typer.echo(f"report: {output}", err=True)
-        if show:
-            import webbrowser
-
-            if not webbrowser.open(output.resolve().as_uri()):
-                typer.echo(f"no browser is found here; open {output} yourself", err=True)
-    elif output is None and form is Form.MARKDOWN:
-        show_markdown(render(made, form))
-    elif output is None:
-        typer.echo(render(made, form), nl=False)
+        drawn = report_page(results, output, figures=figures, largest=records, **how)
+        page_written(output, show)
     else:
-        write_report(made, form, output)
-        typer.echo(f"report: {output}", err=True)
-    for path in made.figures:
+        from shiqbench.report.formats import render
+        from shiqbench.report.make import make_report, write_report
+
+        made = make_report(results, figures=figures, **how)
+        drawn = made.figures
+        if output is not None:
+            write_report(made, form, output)
+            typer.echo(f"report: {output}", err=True)
+        elif form is Form.MARKDOWN:
+            show_markdown(render(made, form))
+        else:
+            typer.echo(render(made, form), nl=False)
+    for path in drawn:
         typer.echo(f"figure: {path}", err=True)
 
 
