@@ -194,6 +194,48 @@ def diff(
     emit(found.as_json()) if as_json else typer.echo("\n".join(found.lines()))
 
 
+class Shown(StrEnum):
+    """Format of a comparison."""
+
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
+@app.command()
+def compare(
+    left: Annotated[str, typer.Argument(metavar="A", help="A cell or an evaluation: its folder or first digits.")],
+    right: Annotated[str, typer.Argument(metavar="B", help="The cell or evaluation to compare with.")],
+    examples: Annotated[
+        int | None, typer.Option(min=0, help="Number of examples to show. If left out: 10; all with --json and html.")
+    ] = None,
+    example: Annotated[str | None, typer.Option(help="Show this example in full.")] = None,
+    form: Annotated[Shown, typer.Option("--format", help="Format of the comparison.")] = Shown.MARKDOWN,
+    output: Annotated[Path | None, typer.Option(help="File to write. If left out: printed.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="html: open the page in the browser.")] = False,
+    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    plugin: PluginFiles = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two cells or evaluations, example by example. The examples that differ most come first."""
+    html = form is Shown.HTML
+    check_page(html, output, show)
+    if as_json and (html or output is not None):
+        raise ConfigError("prints JSON to standard output", where="--json", do="leave out --format and --output")
+    from shiqbench.commands.compare import compare as make
+    from shiqbench.commands.compare import show_comparison
+
+    found = make(left, right, results, tuple(plugin or ()))
+    one = None if example is None else found.example(example)
+    if html and output is not None:
+        from shiqbench.report.page.make import write_page
+        from shiqbench.report.page.two import page_of_two
+
+        write_page(page_of_two(found, examples, one), output)
+        page_written(output, show)
+    else:
+        show_comparison(found, one, examples, output=output, as_json=as_json)
+
+
 @app.command()
 def clean(
     results: Results = Path("results"),

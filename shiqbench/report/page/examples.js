@@ -1,4 +1,5 @@
-// The dialog with the examples behind a number. A link "#b0-r2" opens row 2 of table 0, "#b0-r2-r1" two rows.
+// The dialog with the examples behind a number. A link "#b0-r2" opens row 2 of table 0, "#b0-r2-r1" two rows, and
+// "#b0-r2-r1-xNAME" the example NAME of them.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
@@ -60,13 +61,13 @@ function options(select, block, empty) {
   select.replaceChildren(...(empty ? [new Option("nothing", "")] : []), ...made);
 }
 
-const partsOf = (link) => /^#b(\d+)-r(\d+)(?:-r(\d+))?$/.exec(link);
+const partsOf = (link) => /^#b(\d+)-r(\d+)(?:-r(\d+))?(?:-x(.+))?$/.exec(link);
 
 function open(link) {
-  const [, b, r, versus] = partsOf(link);
+  const [, b, r, versus, name] = partsOf(link);
   const block = data.blocks[b];
   if (block?.rows[r] === undefined || (versus !== undefined && block.rows[versus] === undefined)) return;
-  chosen = { block, start: 0, list: [], sides: [] };
+  chosen = { block, start: 0, list: [], sides: [], wanted: name && decodeURIComponent(name) };
   at("about").textContent = block.title;
   options(at("left"), block, false);
   options(at("right"), block, true);
@@ -133,8 +134,16 @@ function arrange() {
     `${list.length.toLocaleString("en")} of ${names.length.toLocaleString("en")} examples` +
     (sides.length > 1 ? `; A higher on ${higher(1)}, B higher on ${higher(-1)}` : "");
   page();
-  if (list.length) choose(list[0], at("list").querySelector("button"));
+  if (list.length) begin();
   else at("record").replaceChildren();
+}
+
+// Show the example that the link names, or else the first.
+function begin() {
+  const number = Math.max(0, chosen.list.findIndex(({ name }) => name === chosen.wanted));
+  chosen.start = number - (number % PAGE);
+  if (chosen.start) page();
+  choose(chosen.list[number], at("list").children[number % PAGE].querySelector("button"));
 }
 
 function page() {
