@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json, to_json
 
-from shiqbench.report.estimates import short_number
-from shiqbench.report.formats import markdown_table
+from shiqbench.report.formats.markdown import markdown_table
+from shiqbench.report.numbers import short_number
 from shiqbench.report.side_by_side import in_pairs, marked, visible
 from shiqbench.store.labels import brief
 
