@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from shiqbench.report.cells import one_line
 from shiqbench.report.page.records import LARGEST, Embedded, embed, in_order
 from shiqbench.report.tables import OVERVIEW
 
@@ -128,7 +129,7 @@ def _to_blocks(blocks: Sequence[Block], head: Sequence[str], names: Sequence[str
     def to(row: int, column: int) -> str:
         if column not in of_column:
             return ""
-        rows = [r.name for r in blocks[of_column[column]].rows]
+        rows = [one_line(r.name) for r in blocks[of_column[column]].rows]
         return link(of_column[column], rows.index(names[row])) if names[row] in rows else ""
 
     return to
