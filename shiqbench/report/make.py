@@ -124,7 +124,8 @@ def compare(
     book, ledger = ScoreBook(index.results), Ledger(index, found or registry())
     blocks = make_blocks(index, known, book, ledger, baseline)
     over_tasks = aggregate([b for b in blocks if not b.trials], known, book, baseline)
-    none = ["no aggregate over tasks: " + "; ".join(over_tasks.left_out)] if over_tasks and not over_tasks.names else []
+    # With tasks, the table per task says it.
+    none = [f"no aggregate over tasks: {over_tasks.why_not}"] if over_tasks and not over_tasks.tasks else []
     with_results = {e.folder.split("/")[0] for e in index.evaluations.values()}
     orphans = missing(u for u in index.unfinished if u.folder.split("/")[0] not in with_results)
     return Report(index, blocks, [*ledger.wrong, *orphans, *none], aggregate=over_tasks, ledger=ledger)

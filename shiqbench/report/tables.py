@@ -24,12 +24,12 @@ OVERVIEW = "Overview of primary metrics"
 
 
 def text_tables(report: Report) -> list[TextTable]:
-    """The tables of all blocks and learning curves, and the ledger; overview and aggregates over tasks come first."""
+    """In this order: overview, tables of all blocks, aggregates over tasks, the ledger, learning curves."""
     shown = [b for b in report.blocks if not b.trials]
     unequal = [f"{head}: {b.withheld}" for b, head in zip(shown, _heads(shown), strict=True) if b.withheld]
     found = [TextTable(OVERVIEW, overview(shown), [], unequal)] if len(shown) > 1 else []
-    found += [t._replace(above=[*t.above, *unequal]) for t in aggregate_tables(report.aggregate)]
     found += [TextTable(b.title, block_frame(b), b.notes, b.above) for b in report.blocks]
+    found += [t._replace(above=[*t.above, *unequal]) for t in aggregate_tables(report.aggregate)]
     found += ledger_tables(report)
     found += report.curves
     return [t._replace(frame=showable(t.frame)) for t in found]
