@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.base.suggest import did_you_mean
+from shiqbench.report.conclusion import conclusion
 from shiqbench.report.estimates import against, over_seeds
 from shiqbench.report.findings import find
 from shiqbench.report.names import names_of
@@ -77,7 +78,8 @@ def make_blocks(
             say_what_is_unequal(block, ledger)
             if baseline is not None:
                 _compare(block, baseline, known[block.task], book)
-            find(block, _usable(block, known[block.task], book), book)
+            best = find(block, _usable(block, known[block.task], book), book)
+            block.notes.insert(0, conclusion(block, best))
         block.notes += notes_of(block, index, known[block.task])
     say_other_engines(blocks)
     return blocks
@@ -125,8 +127,6 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
         block.notes.append(f"not compared with {baseline}: {why}")
         return
     block.baseline = baseline
-    if len(block.rows) == 1:
-        block.notes.append(f"nothing is compared: {baseline} is the only row")
     how = _usable(block, known, book)
     if how is not known.scores_of(block.metric):
         block.notes.append(f"compared by seed only: {block.metric} is not the mean of scores that the records hold")

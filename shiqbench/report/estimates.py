@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from shiqbench.store.index import EvaluationEntry
 
 SAME = 1e-12  # scores that differ by less are equal
-THESE = "these weights"
+THESE, THE_WEIGHTS = "these weights", "the weights of"  # of all sides that train, or of one
+ONCE = "seeds gave equal results (as exact training does), so they count as one"
 FEW = f"no interval: fewer than {LEAST_EXAMPLES} examples"
 
 
@@ -94,6 +95,11 @@ class Difference:
     p_holm: float | None = None
     components: Components | None = None
     trained_seeds: int = 1
+
+    @property
+    def of_weights(self) -> bool:
+        """Whether it says nothing about other seeds: a side that varies with its seed has too few of them."""
+        return THESE in self.estimate.how or THE_WEIGHTS in self.estimate.how
 
 
 def over_seeds(evaluations: Sequence[EvaluationEntry], how: Scores | None, book: ScoreBook) -> Estimate:
@@ -202,9 +208,10 @@ def said_over(examples: int, seeds: Sequence[int], scores: Sequence[NDArray[np.f
         said += f" and {' against '.join(map(str, dict.fromkeys(varied)))} seeds"
     if few:
         numbers = " and ".join(counted(k, "seed") for k in dict.fromkeys(few))
-        said += f", {THESE} ({numbers})" if not varied else f", the weights of {numbers} as they are"
+        said += f", {THESE} ({numbers})" if not varied else f", {THE_WEIGHTS} {numbers} as they are"
     if any(equal):
-        said += f", {' and '.join(str(k) for k, same in zip(seeds, equal, strict=True) if same)} equal seeds count once"
+        numbers = " and ".join(str(k) for k, same in zip(seeds, equal, strict=True) if same)
+        said += f", {numbers} {ONCE}"
     return said
 
 
@@ -216,7 +223,7 @@ def _without_scores(value: float, evaluations: Sequence[EvaluationEntry]) -> Est
         return Estimate(value, None, None, "no interval: the evaluations give none")
     low, high = (fmean(found) for found in zip(*ends, strict=True))
     if k > 1 and max(values) - min(values) <= SAME * max(1.0, abs(value)):
-        return Estimate(value, low, high, f"over examples, {k} equal seeds count once")
+        return Estimate(value, low, high, f"over examples, {k} {ONCE}")
     if k < LEAST_SEEDS:
         return Estimate(value, low, high, "over examples" + (f", {THESE}" if _seeds(evaluations) else ""))
     low, high = joined(value, (low, high), student(values))

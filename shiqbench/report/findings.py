@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BETTER, WORSE = "+", "-"
 
 
-def find(block: Block, how: Scores | None, book: ScoreBook) -> None:
+def find(block: Block, how: Scores | None, book: ScoreBook) -> Difference | None:
     """Correct the p-values of a table, mark what is found, and compute the smallest difference that it can find.
 
     Without a baseline, the smallest difference is that of the two best rows.
@@ -28,11 +28,14 @@ def find(block: Block, how: Scores | None, book: ScoreBook) -> None:
         block: The table.
         how: Columns of the single scores; None if the task does not name them.
         book: Reads the single scores.
+
+    Returns:
+        Without a baseline, the best row less the second best, if they can be compared.
     """
     if block.baseline is None:
         best = _of_the_best(block, how, book)
         block.smallest = None if best is None else smallest_of([best], 1)
-        return
+        return best
     compared = [(row, row.difference) for row in block.rows if row.difference is not None]
     tested = [(row, d, d.p) for row, d in compared if d.p is not None]
     for (row, d, _), p in zip(tested, holm([p for _, _, p in tested]), strict=True):
@@ -40,10 +43,11 @@ def find(block: Block, how: Scores | None, book: ScoreBook) -> None:
         if p < LEVEL and not block.withheld:
             row.mark = BETTER if (d.estimate.value > 0) is block.higher_is_better else WORSE
     block.smallest = smallest_of([d for _, d in compared], max(1, len(tested)))
+    return None
 
 
 def _of_the_best(block: Block, how: Scores | None, book: ScoreBook) -> Difference | None:
-    if len(found := _two_best(block)) < 2 or how is None:
+    if len(found := two_best(block)) < 2:
         return None
     one, other = found
     try:
@@ -52,9 +56,10 @@ def _of_the_best(block: Block, how: Scores | None, book: ScoreBook) -> Differenc
         return None  # the rows say so
 
 
-def _two_best(block: Block) -> list[Row]:
-    """The two best rows whose examples have scores."""
-    return [r for r in block.rows if r.estimate.examples is not None][:2]
+def two_best(block: Block) -> list[Row]:
+    """The two best rows with examples that have scores; where no row has them, the two best."""
+    scored = [r for r in block.rows if r.estimate.examples is not None]
+    return (scored or block.rows)[:2]
 
 
 def finding_notes(block: Block) -> list[str]:
@@ -69,7 +74,7 @@ def finding_notes(block: Block) -> list[str]:
     if block.smallest is not None:
         of = f"from {block.baseline}"
         if block.baseline is None:
-            of = f"between the two best rows, {' and '.join(r.name for r in _two_best(block))},"
+            of = f"between the two best rows, {' and '.join(r.name for r in two_best(block))},"
         found.append(
             f"smallest difference {of} that this table can find ({block.smallest.test}): {block.smallest.text()}"
         )

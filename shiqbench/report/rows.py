@@ -152,6 +152,11 @@ class Block:
         better = "higher" if self.higher_is_better else "lower"
         return f"{what}{self.task}{on}, {self.metric} ({better} is better), {self.engine}, setting {self.setting}"
 
+    @property
+    def heading(self) -> str:
+        """Task, metric and its direction, for a column."""
+        return f"{self.task} {self.metric} {'↑' if self.higher_is_better else '↓'}"
+
 
 class TextTable(NamedTuple):
     """A table for every text format: its title, its cells as text, notes below it, and text above it."""

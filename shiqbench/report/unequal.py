@@ -23,7 +23,8 @@ ENGINE = ("engine", "engine_plugin")
 def say_what_is_unequal(block: Block, ledger: Ledger) -> None:
     """Say above a table in which tuning, budgets and data its rows differ, and withhold "better" where they do.
 
-    Rows that train nothing are not compared in this, and neither is the start: the others contain it.
+    A note below it says that they are equal. Rows that train nothing are not compared in this, and neither is the
+    start: the others contain it.
     """
     rows = [r for r in block.rows if r.trained and not r.is_start]
     tuning, budgets, data = _tuning(rows, ledger), _budgets(rows), _data(rows)
@@ -31,6 +32,9 @@ def say_what_is_unequal(block: Block, ledger: Ledger) -> None:
     if differ := ["tuning"] * bool(tuning) + ["budgets"] * bool(budgets):
         block.withheld = f"{' and '.join(differ)} of the rows differ"
         block.above.append(f"No row is called better: {block.withheld}")
+    if len(rows) > 1 and not block.above:
+        one_task = len({r.evaluations[0].cell.recipe.value["task"]["name"] for r in rows}) == 1
+        block.notes.append("checked and equal: budgets, tuning" + ", data" * one_task)
     block.notes += _hardware(rows)
 
 

@@ -143,7 +143,10 @@ def test_what_an_interval_is_over_is_said_row_by_row(results: Path) -> None:
     said = notes(results, baseline="base")
     assert re.search(r"intervals: over 12 examples and 3 seeds \(df [\d.]+ to [\d.]+; shiq, dpo\); ", said)
     assert "over 12 examples, these weights (1 seed) (df 11; dro)" in said
-    assert "over 12 examples, 3 equal seeds count once (df 11; sft)" in said
+    assert (
+        "over 12 examples, 3 seeds gave equal results (as exact training does), so they count as one (df 11; sft)"
+        in said
+    )
     assert "these weights: an interval holds other seeds from 3 seeds on" in said
     assert "p is of the same variance: below .05 where the interval leaves out 0" in said
     assert "serves all seeds" not in said

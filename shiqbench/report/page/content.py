@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shiqbench.report.cells import one_line
+from shiqbench.report.conclusion import RESULT
 from shiqbench.report.page.records import LARGEST, Embedded, embed, in_order
 from shiqbench.report.tables import OVERVIEW
 
@@ -83,9 +84,15 @@ class Page:
 
     @property
     def main_notes(self) -> list[str]:
-        """Notes with words in capitals, and those on the whole; each once."""
+        """What may be concluded from each table, notes on the whole, and those with words in capitals; each once."""
+        results = [
+            f"{', '.join(t.title.split(', ')[:2])}: {n.removeprefix(RESULT)}"
+            for t in self.tables
+            for n in t.notes
+            if n.startswith(RESULT)
+        ]
         of_tables = [n for t in self.tables for n in (*t.above, *t.notes) if LOUD.search(n)]
-        return list(dict.fromkeys([*self.notes, *of_tables]))
+        return list(dict.fromkeys([*results, *self.notes, *of_tables]))
 
 
 def link(block: int, row: int, versus: int | None = None) -> str:
@@ -119,7 +126,7 @@ def _to_blocks(blocks: Sequence[Block], head: Sequence[str], names: Sequence[str
     tasks = [b.task for b in blocks]
     of_column = {}
     for number, block in enumerate(blocks):
-        start, one = f"{block.task} {block.metric}", tasks.count(block.task) == 1
+        start, one = block.heading, tasks.count(block.task) == 1
         found = [
             c for c, h in enumerate(head) if h == start or (h.startswith(start) and (one or block.setting[:6] in h))
         ]
