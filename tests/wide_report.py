@@ -30,10 +30,10 @@ def wide(rows: int = 20, labels: tuple[str, ...] = LABELS, notes: list[str] = NO
     made = [_row(i, labels[i % len(labels)]) for i in range(rows)]
     made[-1].difference = None
     block = Block(
-        "ultrafeedback", "test", "vllm 0.32.1", "0123456789ab", {}, "mean_reward", True, COLUMNS, made, "base",
+        "ultrafeedback", "test", "vllm 0.32.1", "0123456789ab", {}, "mean_reward", True, COLUMNS, None, made, "base",
         list(notes),
     )  # fmt: skip
-    return Report(Index(Path("results")), [block], [])
+    return Report(Index(Path("results")), {}, [block], [])
 
 
 def _row(i: int, label: str) -> Row:

@@ -94,7 +94,7 @@ def area_table(curves: Curves, axis: str, book: ScoreBook) -> TextTable | None:
     low, high = max((p[0].x for p in every), default=0.0), min((p[-1].x for p in every), default=0.0)
     if low >= high:
         return None
-    setting, metric = curves.first.setting.value, curves.first.primary["name"]
+    metric = curves.first.primary["name"]
     sign = -1 if curves.first.primary["higher_is_better"] else 1
     found = [(line, area_of(line, low, high, curves.how, book)) for line in curves.lines]
     found.sort(key=lambda each: (sign * each[1].value, each[0].name))
@@ -120,10 +120,9 @@ def area_table(curves: Curves, axis: str, book: ScoreBook) -> TextTable | None:
         ]
         for line, estimate in found
     ]
-    split = (setting.get("eval") or {}).get("split")
-    on = f" on {split}" if split else ""
+    on = f" on {curves.first.split}" if curves.first.split else ""
     title = (
-        f"{setting['task']}{on}, mean {metric} over training: area under the curve, {AXES[axis]} {low:g} to {high:g}"
+        f"{curves.first.task}{on}, mean {metric} over training: area under the curve, {AXES[axis]} {low:g} to {high:g}"
     )
     hows = dict.fromkeys(e.how for _, e in found)
     notes = [f"95 % intervals: {'; '.join(hows)}", "all curves are compared over the range that they share"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_records
+from shiqbench.base.words import listed
 from shiqbench.report.estimates import SAME, against, over_seeds
 from shiqbench.report.notes import notes_of
 from shiqbench.report.rows import Block, Row
@@ -161,11 +162,10 @@ class Comparison:
         by_name = {e.name: e for e in self.examples}
         if name in by_name:
             return by_name[name]
-        told = ", ".join(list(by_name)[:5]) + (f" and {len(by_name) - 5} more" if len(by_name) > 5 else "")
         raise ConfigError(
             f"no example {name!r}{did_you_mean(name, by_name)}",
             where="--example",
-            do=f"one of {told}" if by_name else "leave it out: there are no examples",
+            do=f"one of {listed(list(by_name), 5)}" if by_name else "leave it out: there are no examples",
         )
 
 
@@ -198,8 +198,8 @@ def compare(
     ]
     setting = left.setting.value
     block = Block(
-        setting["task"], str((setting.get("eval") or {}).get("split", "")), setting["engine"], short(left.setting.key),
-        setting, metric, bool(left.primary["higher_is_better"]), known.columns_of(setting), rows, names[1],
+        left.task, left.split, left.engine, short(left.setting.key),
+        setting, metric, bool(left.primary["higher_is_better"]), known.columns_of(setting), how, rows, names[1],
     )  # fmt: skip
     say_what_is_unequal(block, ledger)
     why_not = ""
@@ -229,10 +229,9 @@ def _starts(evaluation: EvaluationEntry, other: EvaluationEntry) -> bool:
 def different_settings(left: Sequence[EvaluationEntry], right: Sequence[EvaluationEntry]) -> ConfigError:
     """The error for evaluations of different settings; it names the differences of the two that are most alike."""
     a, b = min(((a, b) for a in left for b in right), key=lambda p: len(_between(*p)))
-    tasks = [e.setting.value["task"] for e in (a, b)]
+    tasks = [a.task, b.task]
     fields = [f"{key}: {_brief(x)} and {_brief(y)}" for key, (x, y) in _between(a, b).items()]
-    more = f"; and {len(fields) - MOST} more" if len(fields) > MOST else ""
-    differ = "; ".join(fields[:MOST]) + more
+    differ = listed(fields, MOST, "; ")
     return ConfigError(
         f"they are not evaluated under the same setting ({differ if tasks[0] == tasks[1] else ' and '.join(tasks)})",
         where=f"{a.folder}, {b.folder}",

@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import short
-from shiqbench.report.defaults import Defaults, settings_of
+from shiqbench.base.words import listed
+from shiqbench.report.defaults import Defaults, hyper_parameters
 from shiqbench.report.rows import TextTable
 from shiqbench.store.labels import brief
 from shiqbench.store.tuned import read_tuned
@@ -48,8 +49,7 @@ class Ledger:
 
     def is_trial(self, evaluation: EvaluationEntry) -> bool:
         """Whether this is the evaluation of a trial of tuning, on validation or, for exact tasks, on its instances."""
-        split = (evaluation.setting.value.get("eval") or {}).get("split")
-        return _name(evaluation.cell) in self._trials and split in (None, "validation")
+        return _name(evaluation.cell) in self._trials and evaluation.split in ("", "validation")
 
     def trials(self, cell: CellEntry) -> int:
         """Number of trials among which the settings of this cell were chosen; 0 if they were not."""
@@ -88,14 +88,14 @@ class Ledger:
         if any(c.recipe.key == cell.recipe.key for c in best):
             return True
         same_model = recipe["model"] == best[0].recipe.value["model"] if best else tuned.model in (None, cell.model)
-        mine = settings_of(recipe)
+        mine = hyper_parameters(recipe)
         return same_model and all(k in mine and mine[k] == v for k, v in tuned.chosen.items())
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per finished cell; None is what is not known."""
         engines: dict[str, set[str]] = defaultdict(set)
         for e in self._index.evaluations.values():
-            engines[e.cell.folder].add(e.setting.value["engine"])
+            engines[e.cell.folder].add(e.engine)
         return [
             {
                 "cell": c.folder,
@@ -143,7 +143,7 @@ def flops(cell: CellEntry) -> float | None:
     if n is None or trained is None:
         return None
     policy = cell.pass_tokens.get("policy", 0)
-    return float((4 * n + 2 * trained) * policy + 2 * n * (sum(cell.pass_tokens.values()) - policy))
+    return float((4 * n + 2 * trained) * policy + 2 * n * (cell.train_tokens - policy))
 
 
 def data_of(cell: CellEntry) -> str:
@@ -207,8 +207,7 @@ def _columns(ledger: Ledger, rows: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def _listed(settings: Mapping[str, Any]) -> str:
-    said = [f"{k.partition('.')[2]}={brief(v)}" for k, v in sorted(settings.items())]
-    return ", ".join(said[:MOST]) + (f" and {len(said) - MOST} more" if len(said) > MOST else "")
+    return listed([f"{k.partition('.')[2]}={brief(v)}" for k, v in sorted(settings.items())], MOST)
 
 
 def _name(cell: CellEntry) -> str:

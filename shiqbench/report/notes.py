@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from shiqbench.base.words import listed
 from shiqbench.report.estimates import THESE
 from shiqbench.report.findings import finding_notes
 from shiqbench.stats.two_way import LEAST_SEEDS
@@ -50,7 +51,11 @@ def _not_finite(block: Block) -> list[str]:
         for name, value in e.metrics.items()
         if not math.isfinite(value)
     ]
-    return [f"NOT FINITE, no result: {_first(bad)}; evaluate again with a task that gives numbers"] if bad else []
+    return (
+        [f"NOT FINITE, no result: {listed(bad, MOST_LINES)}; evaluate again with a task that gives numbers"]
+        if bad
+        else []
+    )
 
 
 def _left_out(block: Block) -> list[str]:
@@ -59,9 +64,8 @@ def _left_out(block: Block) -> list[str]:
         if r.difference is not None and r.difference.left_out:
             out = [f"{unit} ({why})" for unit, why in r.difference.left_out.items()]
             total = len(out) + (r.difference.units or 0)
-            found.append(
-                f"{r.name} less {block.baseline}: {len(out)} of {total} examples left out on both sides: {_first(out)}"
-            )
+            less = f"{r.name} less {block.baseline}: {len(out)} of {total} examples left out on both sides"
+            found.append(f"{less}: {listed(out, MOST_LINES)}")
     return found
 
 
@@ -115,10 +119,6 @@ def _objectives(rows: Iterable[Row]) -> list[str]:
         if None not in (mine, measured) and not math.isclose(mine, measured):
             found.append(f"{r.name} (algo.beta = {mine:g}, task.beta = {measured:g})")
     return [f"trained for another objective than the measured one: {', '.join(found)}"] if found else []
-
-
-def _first(words: list[str]) -> str:
-    return ", ".join(words[:MOST_LINES]) + (f" and {len(words) - MOST_LINES} more" if len(words) > MOST_LINES else "")
 
 
 def _seeds(rows: Iterable[Row]) -> list[str]:
@@ -180,10 +180,8 @@ def missing(unfinished: Iterable[Unfinished]) -> list[str]:
         return []
     counts = Counter((u.folder.split("/")[1], u.cause) for u in found)
     said = ", ".join(f"{n} of {algorithm} {cause}" for (algorithm, cause), n in sorted(counts.items()))
-    failed = [u for u in found if u.what]
-    more = f" and {len(failed) - MOST_LINES} more" if len(failed) > MOST_LINES else ""
-    lines = "; ".join(f"{u.folder}: {u.what}" for u in failed[:MOST_LINES])
-    return [f"NO RESULT: {said}" + (f" ({lines}{more})" if lines else "")]
+    failed = listed([f"{u.folder}: {u.what}" for u in found if u.what], MOST_LINES, "; ")
+    return [f"NO RESULT: {said}" + (f" ({failed})" if failed else "")]
 
 
 def _names(rows: Iterable[Row]) -> str:

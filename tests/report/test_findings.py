@@ -14,7 +14,6 @@ import pytest
 from made_up import cell, evaluation
 from statsmodels.stats.multitest import multipletests
 
-from shiqbench.plugin.task import Scores
 from shiqbench.report import make_report
 from shiqbench.report.findings import find, finding_notes
 from shiqbench.report.formats import render
@@ -78,7 +77,7 @@ def test_nothing_is_marked_where_better_is_withheld(results: Path) -> None:
     for row in block.rows:
         row.mark = ""
     block.withheld = "budgets are UNEQUAL"
-    find(block, Scores("id", "relative_regret", least=0.0), ScoreBook(results))
+    find(block, ScoreBook(results))
     assert {r.mark for r in block.rows} == {""}
     (note, _) = finding_notes(block)
     assert note.endswith("no row is marked: budgets are UNEQUAL")

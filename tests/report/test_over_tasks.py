@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from made_up import cell, evaluation
 
+from shiqbench.plugin.registry import registry
 from shiqbench.plugin.task import Scores
 from shiqbench.report import Report, make_report
 from shiqbench.report.aggregate.figures import draw_aggregate
@@ -17,6 +18,7 @@ from shiqbench.report.aggregate.scores import Aggregate
 from shiqbench.report.formats import render
 from shiqbench.report.known import KnownTask
 from shiqbench.report.make import compare
+from shiqbench.report.scores import ScoreBook
 from shiqbench.report.tables import text_tables
 from shiqbench.store.index import read_index
 
@@ -53,7 +55,7 @@ def tasks(results: Path, number: int, algorithms: dict[str, float], seeds: int =
 
 
 def report(results: Path, known: dict[str, KnownTask], baseline: str | None = None) -> Report:
-    return compare(read_index(results), known, baseline)
+    return compare(read_index(results), known, ScoreBook(results), registry(), baseline)
 
 
 def over(results: Path, known: dict[str, KnownTask], baseline: str | None = None) -> Aggregate:

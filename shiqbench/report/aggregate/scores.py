@@ -6,7 +6,7 @@ Each task has one block. Its untrained row has the normalised score 0, the metri
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -169,7 +169,7 @@ def _task_scores(block: Block, how: Scores | None, book: ScoreBook) -> TaskScore
     """The normalised scores of a block, or the reason why there are none."""
     if how is None or how.top is None:
         return "its task names no top of the metric, which would be 1"
-    if book.usable([e for r in block.rows for e in r.evaluations], how) is None:
+    if block.how is None:
         return "the metric is not the mean of scores that the records hold"
     bases = [r for r in block.rows if not r.trained]
     if len(bases) != 1:
@@ -177,9 +177,8 @@ def _task_scores(block: Block, how: Scores | None, book: ScoreBook) -> TaskScore
     zero = bases[0].estimate.value
     if not math.isfinite(zero) or (how.top - zero) * (1 if block.higher_is_better else -1) <= SAME:
         return f"the untrained row is at the top already ({short_number(zero)})"
-    rows, count = {}, Counter(r.name for r in block.rows)
-    for row in block.rows:
-        name = row.name if count[row.name] == 1 else f"{row.name} from {row.start}"
+    rows = {}
+    for name, row in zip(block.names, block.rows, strict=True):
         if row is bases[0]:
             rows[name] = Normalised(row, np.zeros((1, row.estimate.examples or 1)))
             continue

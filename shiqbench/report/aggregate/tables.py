@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shiqbench.base.words import listed
 from shiqbench.report.estimates import THESE, Estimate
 from shiqbench.report.notes import brief_seeds
 from shiqbench.report.numbers import short_number
 from shiqbench.report.rows import TextTable
+from shiqbench.report.smallest import LEVEL
 from shiqbench.stats.aggregate import (
     interval_of,
     interval_of_improvement,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from shiqbench.stats.aggregate import Array, Statistic
     from shiqbench.stats.two_way import Interval
 
-DIFFER = 0.05  # p-value from which on a pair's ranks do not differ
 MOST_PAIRS = 10  # pairs that are listed one by one
 
 
@@ -149,7 +150,6 @@ def _notes(of: Aggregate) -> list[str]:
 def _ranking(of: Aggregate) -> str:
     if of.test is None:
         return f"ranks are not tested: that needs {LEAST_ALGORITHMS} rows that differ and {LEAST_TASKS} tasks"
-    differ = [f"{of.names[a]} and {of.names[b]}" for a, b in np.argwhere(np.triu(of.test.pairs < DIFFER, 1))]
-    listed = ", ".join(differ[:MOST_PAIRS]) or "no pair"
-    more = f" and {len(differ) - MOST_PAIRS} more pairs" if len(differ) > MOST_PAIRS else ""
-    return f"ranks: Friedman's test p = {of.test.p:.2g}; by Nemenyi's test differ: {listed}{more}"
+    differ = [f"{of.names[a]} and {of.names[b]}" for a, b in np.argwhere(np.triu(of.test.pairs < LEVEL, 1))]
+    pairs = listed(differ, MOST_PAIRS) or "no pair"
+    return f"ranks: Friedman's test p = {of.test.p:.2g}; by Nemenyi's test differ: {pairs}"
