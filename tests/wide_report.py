@@ -18,7 +18,7 @@ LABELS = (
 )
 NOTES = [
     "95 % intervals: over 200 examples and 3 seeds (df 3.2 to 17.1; shiq, dpo beta=0.0125); over 200 examples, these "
-    "weights (1 seed) (df 199; base)",
+    "weights of 1 seed (df 199; base)",
     "UNEQUAL budgets (tokens): " + "; ".join(f"name_{i} beta=0.{i}: 9 updates, {i}.2e+06 tokens" for i in range(9)),
     "shiq lacks results: /a/very/long/path/of/a/folder/with_underscores/0123456789abcdef0123456789abcdef/metrics.json",
 ]  # fmt: skip

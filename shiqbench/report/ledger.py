@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.digest import short
 from shiqbench.base.words import listed
 from shiqbench.report.defaults import Defaults, hyper_parameters
+from shiqbench.report.numbers import amount
 from shiqbench.report.rows import TextTable
 from shiqbench.store.labels import brief
 from shiqbench.store.tuned import read_tuned
@@ -169,7 +170,7 @@ def ledger_tables(report: Report) -> list[TextTable]:
     columns = _columns(ledger, list(rows.values()))
     columns["engine"] = [", ".join(engines[key]) for key in rows]
     equal = {head: found[0] for head, found in columns.items() if head not in KEPT and len(set(found)) == 1}
-    same = [f"in all rows: {'; '.join(f'{head}: {value}' for head, value in equal.items())}"] if equal else []
+    same = [f"in all rows: {'; '.join(_of_all(*each) for each in equal.items())}"] if equal else []
     frame = pd.DataFrame({head: found for head, found in columns.items() if head not in equal})
     known = any(value != "-" for value in columns["FLOPs"])
     return [TextTable("Ledger: what training cost", frame, [*same, *[FORMULA] * known])]
@@ -187,14 +188,15 @@ def _columns(ledger: Ledger, rows: Sequence[Row]) -> dict[str, list[str]]:
 
     def mean(what: Callable[[CellEntry], float | None]) -> list[str]:
         found = [[what(e.cell) for e in r.evaluations] for r in rows]
-        return ["-" if None in v else f"{fmean(x for x in v if x is not None):.3g}" for v in found]
+        return ["-" if None in v else amount(fmean(x for x in v if x is not None)) for v in found]
 
     kinds = [k for k in KINDS if any(k in r.pass_tokens for r in rows)]
     return {
         "algorithm": [r.name for r in rows],
+        "trained on": each(lambda c: c.recipe.value["task"]["name"]),
         "seeds": [str(len(r.seeds)) for r in rows],
         "updates": mean(lambda c: c.budget.get("updates")),
-        **{f"{k} tokens": [f"{r.pass_tokens.get(k, 0):.3g}" for r in rows] for k in kinds},
+        **{f"{k} tokens": [amount(r.pass_tokens.get(k, 0)) for r in rows] for k in kinds},
         "FLOPs": mean(flops),
         "train s": mean(lambda c: c.seconds),
         "tuning trials": [str(ledger.trials(r.evaluations[0].cell) or "none") for r in rows],
@@ -204,6 +206,10 @@ def _columns(ledger: Ledger, rows: Sequence[Row]) -> dict[str, list[str]]:
         "start": each(lambda c: c.start or c.model),
         "shiqbench": each(lambda c: c.version),
     }
+
+
+def _of_all(head: str, value: str) -> str:
+    return f"no {head}" if value == "-" else f"{head}: {value}"
 
 
 def _listed(settings: Mapping[str, Any]) -> str:

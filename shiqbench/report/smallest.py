@@ -54,7 +54,7 @@ class Smallest:
         """What can be found with how much, and what the wished difference needs."""
         found = f"about {number(self.value)} with {counted(self.seeds, 'seed')} and {counted(self.examples, 'example')}"
         if self.seeds < LEAST_SEEDS:
-            found += f", of {THESE}"
+            found += f", for {THESE}"
         needed = ((self.seeds_needed, "seed"), (self.examples_needed, "example"))
         ways = [counted(number, noun) for number, noun in needed if number is not None]
         return f"{found}; {' or '.join(ways) or 'only more seeds and more examples'} find {number(self.wished)}"

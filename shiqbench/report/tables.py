@@ -8,7 +8,7 @@ from shiqbench.report.aggregate.tables import aggregate_tables
 from shiqbench.report.cells import showable, unique
 from shiqbench.report.ledger import ledger_tables
 from shiqbench.report.notes import brief_seeds
-from shiqbench.report.numbers import in_column
+from shiqbench.report.numbers import amount, in_column
 from shiqbench.report.rows import TextTable
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def block_frame(block: Block) -> pd.DataFrame:
         cells += [brief_seeds(r.seeds) or "-", _number(r.estimate.examples, "d"), value]
         cells += [difference, *_versus(block, r)] if versus else []
         cells += [_number(r.metric(name), spec) for name, _, spec in block.columns]
-        cells += map(_whole, (r.spent("updates"), r.train_tokens, r.train_seconds, r.eval_seconds))
+        cells += map(amount, (r.spent("updates"), r.train_tokens, r.train_seconds, r.eval_seconds))
         found.append(cells)
     return _frame(head, found)
 
@@ -110,9 +110,11 @@ def _estimates(estimates: Sequence[Estimate | None]) -> list[str]:
 
 
 def _frame(head: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """A frame without the columns in which no row has anything."""
     import pandas as pd
 
-    return pd.DataFrame(rows, columns=pd.Index(unique(head)))
+    frame = pd.DataFrame(rows, columns=pd.Index(unique(head)))
+    return frame.loc[:, [i == 0 or bool((frame.iloc[:, i] != "-").any()) for i in range(len(head))]]
 
 
 def _counted(block: Block) -> str:
@@ -138,7 +140,3 @@ def _probability(p: float | None) -> str:
 
 def _number(value: float | None, spec: str) -> str:
     return "-" if value is None else format(value, spec)
-
-
-def _whole(value: float | None) -> str:
-    return _number(value, ".3g" if (value or 0) >= 1e5 else ".0f")

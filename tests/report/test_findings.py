@@ -120,7 +120,7 @@ def test_without_a_baseline_it_is_that_of_the_two_best_rows(results: Path) -> No
 def test_one_or_two_seeds_speak_of_these_weights(tmp_path: Path, seeds: int, said: str) -> None:
     block = block_of(made(tmp_path / "results", GAINS, seeds))
     (note,) = (n for n in block.notes if n.startswith("smallest difference"))
-    assert f"with {said} and 40 examples, of these weights; " in note
+    assert f"with {said} and 40 examples, for these weights; " in note
     assert re.search(r"; \d+ examples find [\d.]+$", note)
 
 

@@ -182,7 +182,7 @@ def test_tasks_have_as_many_seeds_as_the_task_with_the_fewest(tmp_path: Path) ->
     regret(tmp_path, "t1", "sft", 7, 0.0)
     of = report(tmp_path, known)
     assert table(of, "Aggregate")["sft"]["seeds"] == "3"
-    assert "sft: more than 3 seeds, which is what its task with the fewest has" in said(of)
+    assert "sft: seeds beyond 3 per task, as one task has only 3" in said(of)
 
 
 def test_few_seeds_and_few_examples_have_no_interval(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_the_tasks_of_the_project_are_normalised(tmp_path: Path) -> None:
         scores = records["right_turns"]
         evaluation(of_cell, scores, task="bfcl_v3", metric="turn_accuracy", higher=True, split="test", records=records)
     for form in ("markdown", "latex"):
-        assert "Aggregate over tasks" in render(make_report(tmp_path, baseline="base"), form)
+        assert "Aggregate over 2 tasks" in render(make_report(tmp_path, baseline="base"), form)
     found = make_report(tmp_path, figures=tmp_path / "figures")
     assert found.aggregate is not None
     assert found.aggregate.scores["sft"].tolist() == [pytest.approx([1 / 3, 0.75])]

@@ -154,13 +154,17 @@ def aggregate(
     if len(tasks) < LEAST_TASKS:
         return Aggregate(tasks, [], None, left_out)
     names = [n for n in tasks[0].rows if all(n in t.rows for t in tasks)]
+    absent: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(n for t in tasks for n in t.rows if n not in names):
-        left_out.append(f"{name}: not in {', '.join(t.name for t in tasks if name not in t.rows)}")
+        absent[", ".join(t.name for t in tasks if name not in t.rows)].append(name)
+    left_out += [f"{', '.join(found)}: not in {where}" for where, found in absent.items()]
     scores = {name: _rectangle([t.rows[name].of_seeds for t in tasks]) for name in names}
     names.sort(key=lambda n: (-float(scores[n].mean()), n))
+    more: dict[int, list[str]] = defaultdict(list)
     for name in names:
         if any(len(t.rows[name].of_seeds) > len(scores[name]) for t in tasks):
-            left_out.append(f"{name}: more than {len(scores[name])} seeds, which is what its task with the fewest has")
+            more[len(scores[name])].append(name)
+    left_out += [f"{', '.join(n)}: seeds beyond {k} per task, as one task has only {k}" for k, n in more.items()]
     chosen = _baseline(names, tasks, baseline, left_out)
     return Aggregate(tasks, names, chosen, left_out, scores)
 

@@ -66,7 +66,12 @@ def as_json(report: Report) -> str:
     unfinished = [{"folder": u.folder, "cause": u.cause, "what": u.what} for u in report.index.unfinished]
     of_blocks = {b.title for b in report.blocks}
     tables = [
-        {"title": t.title, **t.frame.to_dict(orient="split", index=False), "notes": list(t.notes)}
+        {
+            "title": t.title,
+            **t.frame.to_dict(orient="split", index=False),
+            "above": list(t.above),
+            "notes": list(t.notes),
+        }
         for t in text_tables(report)
         if t.title not in of_blocks
     ]

@@ -44,7 +44,7 @@ def page_of(report: Report, *, largest: float = LARGEST) -> Page:
         notes.append(f"Records of {checkpoints} evaluations of checkpoints are not in this page")
     rows = [r for b in blocks for r in b.rows]
     facts = [
-        ("tables", f"{len(blocks):,}"),
+        ("settings", f"{len(blocks):,}"),
         ("rows", f"{len(rows):,}"),
         ("cells", f"{len({e.cell.folder for r in rows for e in r.evaluations}):,}"),
         ("records", f"{sum(e.count for e in records if not e.why):,}"),
