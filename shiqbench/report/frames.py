@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,10 +89,7 @@ class Frames:
     @cached_property
     def unfinished(self) -> pd.DataFrame:
         """One row per folder without a result: ``folder``, ``cause``, ``what``."""
-        unfinished = self.index.unfinished
-        return frame(
-            ("folder", "cause", "what"), [{"folder": u.folder, "cause": u.cause, "what": u.what} for u in unfinished]
-        )
+        return frame(("folder", "cause", "what"), [asdict(u) for u in self.index.unfinished])
 
     def metrics(self) -> pd.DataFrame:
         """Every metric of every evaluation: ``evaluation``, ``metric``, ``value``."""
@@ -164,12 +161,7 @@ class Frames:
                 continue
             about = {"cell": cell.folder, "task": cell.folder.split("/")[0], **self._name(cell)}
             some = {name: v for name, v in log.values.items() if quantity in (None, name)}
-            spent = {
-                "update": log.updates,
-                "tokens": log.tokens,
-                "train_tokens": log.train_tokens,
-                "seconds": log.seconds,
-            }
+            spent = {"update": log.updates, **{k: getattr(log, k) for k in ("tokens", "train_tokens", "seconds")}}
             columns = {name: [x for _ in some for x in values.tolist()] for name, values in spent.items()}
             columns["quantity"] = [name for name in some for _ in log.updates]
             parts.append((about, columns | {"value": [x for values in some.values() for x in values.tolist()]}))
