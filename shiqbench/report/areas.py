@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shiqbench.base.errors import ConfigError, CorruptCellError
+from shiqbench.report.cells import text_frame
 from shiqbench.report.estimates import FEW, Estimate, said_over
 from shiqbench.report.logs import AXES
 from shiqbench.report.notes import brief_seeds
@@ -88,8 +89,6 @@ def area_table(curves: Curves, axis: str, book: ScoreBook) -> TextTable | None:
         axis: ``updates``, ``tokens`` or ``seconds``.
         book: Reads the single scores.
     """
-    import pandas as pd
-
     every = [points for line in curves.lines for points in line.seeds]
     low, high = max((p[0].x for p in every), default=0.0), min((p[-1].x for p in every), default=0.0)
     if low >= high:
@@ -129,4 +128,4 @@ def area_table(curves: Curves, axis: str, book: ScoreBook) -> TextTable | None:
     unequal = {len(points) for line in curves.lines for points in line.seeds}
     if len(unequal) > 1:
         notes.append("UNEQUAL points: between evaluations a curve is a straight line")
-    return TextTable(title, pd.DataFrame(rows, columns=pd.Index(head)), notes)
+    return TextTable(title, text_frame(head, rows), notes)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shiqbench.base.words import counted, listed
+from shiqbench.report.cells import text_frame
 from shiqbench.report.estimates import THESE, Estimate
 from shiqbench.report.numbers import freedoms, short_number
 from shiqbench.report.rows import TextTable
@@ -27,8 +28,6 @@ from shiqbench.stats.two_way import LEAST_SEEDS
 from shiqbench.stats.two_way import interval_of_mean as interval_in_a_task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from shiqbench.report.aggregate.scores import Aggregate, Normalised
     from shiqbench.stats.aggregate import Array, Statistic
     from shiqbench.stats.two_way import Interval
@@ -54,7 +53,7 @@ def _per_task(of: Aggregate) -> TextTable:
             counts = [str(found.scores.shape[-1]), str(len(found.row.seeds) or "-")]
             lines.append([task.name, name, *values, *counts])
     notes = ["ranks are among the rows that all tasks have"] if "-" in {line[4] for line in lines} else []
-    return _table("Per task", head, lines, notes)
+    return TextTable("Per task", text_frame(head, lines), notes)
 
 
 def _over_tasks(of: Aggregate) -> TextTable:
@@ -66,7 +65,7 @@ def _over_tasks(of: Aggregate) -> TextTable:
         middle = [str(of_mean(of, name)), short_number(float(median(scores)))]
         resampled = [str(_bootstrapped(of, name, statistic)) for statistic in (iqm, optimality_gap)]
         lines.append([name, seeds, *middle, *resampled, f"{ranks.mean():.2f}"])
-    return _table(f"Aggregate over {counted(len(of.tasks), 'task')}", head, lines, _notes(of))
+    return TextTable(f"Aggregate over {counted(len(of.tasks), 'task')}", text_frame(head, lines), _notes(of))
 
 
 def _improvement(of: Aggregate, baseline: str) -> TextTable:
@@ -91,14 +90,7 @@ def _improvement(of: Aggregate, baseline: str) -> TextTable:
     ]
     if few:
         notes.append(f"no interval: fewer than {LEAST_SEEDS} seeds ({', '.join(few)})")
-    title = f"Probability of improvement over {baseline}"
-    return _table(title, head, lines, notes)
-
-
-def _table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]], notes: Sequence[str]) -> TextTable:
-    import pandas as pd
-
-    return TextTable(title, pd.DataFrame(lines, columns=pd.Index(head)), notes)
+    return TextTable(f"Probability of improvement over {baseline}", text_frame(head, lines), notes)
 
 
 def of_mean(of: Aggregate, name: str) -> Estimate:
