@@ -139,7 +139,8 @@ def _to_examples(number: int, block: Block, head: Sequence[str]) -> Callable[[in
     """Links of a block's table: from the value to the row's examples, from the difference to both rows."""
     value = next((i for i, name in enumerate(head) if name.startswith(f"{block.metric} [")), -1)
     versus = next((i for i, name in enumerate(head) if name.startswith(f"less {block.baseline} ")), -1)
-    baseline = next((i for i, r in enumerate(block.rows) if _is_baseline(block, i)), None)
+    theirs = block.against(block.baseline or "")
+    baseline = next((i for i, r in enumerate(block.rows) if len(theirs) == 1 and r is theirs[0]), None)
 
     def to(row: int, column: int) -> str:
         if column == value:
@@ -147,15 +148,6 @@ def _to_examples(number: int, block: Block, head: Sequence[str]) -> Callable[[in
         return link(number, row, baseline) if column == versus and baseline is not None else ""
 
     return to
-
-
-def _is_baseline(block: Block, number: int) -> bool:
-    row = block.rows[number]
-    return row.algorithm == block.baseline and row.difference is None and (not row.is_start or _only(block))
-
-
-def _only(block: Block) -> bool:
-    return sum(r.algorithm == block.baseline for r in block.rows) == 1
 
 
 def examples(
@@ -183,7 +175,7 @@ def examples(
                 "value": str(r.estimate),
                 "evaluations": [{"seed": e.cell.seed, "records": numbers[e.folder]} for e in r.evaluations],
             }
-            for name, r in zip(_names(block), block.rows, strict=True)
+            for name, r in zip(block.names, block.rows, strict=True)
         ]
         told.append(
             {
@@ -197,11 +189,3 @@ def examples(
         )
     facts = [{"folder": f, "count": e.count, "why": e.why} for f, e in found.items()]
     return {"blocks": told, "records": facts}, list(found.values())
-
-
-def _names(block: Block) -> list[str]:
-    """A name for each row; rows of one name get their start, or else their number."""
-    for names in ([r.name for r in block.rows], [f"{r.name} from {r.start}" for r in block.rows]):
-        if len(set(names)) == len(names):
-            return names
-    return [f"{r.name} ({i})" for i, r in enumerate(block.rows, 1)]
