@@ -11,11 +11,13 @@ import pytest
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import Data, read
 from shiqbench_tasks.ultrafeedback.sources import locate, rows
+from support import SHARED
 from uf_rows import Row, from_rows, write
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.episode import Message
 
+REAL = SHARED / "hh_rlhf" / "harmless_base_test.jsonl.gz"
 ASKED = (
     "How do I clean a kettle?",
     "My neighbour is loud at night.\n\nWhat can I do?",
@@ -218,3 +220,18 @@ def test_a_packed_file_that_cannot_be_read_is_said_in_a_line(tmp_path: Path, own
         loaded(broken)
     with pytest.raises(ConfigError, match="not UTF-8: byte"):
         loaded(encoded)
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not REAL.is_file(), reason=f"{REAL} is not there")
+def test_the_published_harmless_test_set(own_cache: Path) -> None:
+    with pytest.raises(ConfigError, match=r"5 of 2312 rows cannot be used: 5 with answers whose conversations differ"):
+        loaded(REAL)
+    data = loaded(REAL, on_bad_row="skip")
+    assert data.counts["empty_answers"] == 4
+    assert not data.counts["empty_prompts"]
+    found = everything(data)
+    assert len(found) == 2312 - 5 - data.counts["merged_rows"]
+    for prompt in found.values():
+        assert (prompt.messages[0].role, prompt.messages[-1].role) == ("user", "user")
+        assert all(m.content == m.content.strip() for m in prompt.messages)
