@@ -63,9 +63,12 @@ def test_bfcl_study(tmp_path: Path) -> None:
     assert {c.task_config.reward for c in cells if c.algorithm.name == "shiq"} == {"turn", "episode"}  # type: ignore[attr-defined]
     assert len({c.start.digest for c in cells if c.start}) == 1
     assert {c.task_config.behaviours for c in cells} == {("rollout",)}  # type: ignore[attr-defined]
+    (accept,) = {c.algo.accept for c in cells if c.algorithm.name == "sft"}  # type: ignore[attr-defined]
+    assert accept == "threshold"
     start = cells[0].start
     assert start is not None
     assert (start.task_config.behaviours, start.task_config.scenarios) == (("ground_truth",), 120)  # type: ignore[attr-defined]
+    assert start.algo.accept == "best"  # type: ignore[attr-defined]
     assert start.train is not None
     assert start.train.updates * start.train.batch_episodes == 160
     assert {f.plan.evaluation.model_dump()["repeats"] for f in plan.final.planned} == {3}
