@@ -55,6 +55,28 @@ def show_markdown(text: str) -> None:
         typer.echo(text, nl=False)
 
 
+def check_page(html: bool, output: Path | None, show: bool) -> None:
+    """Check the options of a verb that can write a page.
+
+    Raises:
+        ConfigError: A page has no file, or something that is no page is to be opened.
+    """
+    if html and output is None:
+        raise ConfigError("an html page is a file", where="--format html", do="add --output page.html")
+    if show and not html:
+        raise ConfigError("only a page can be opened", where="--open", do="add --format html --output page.html")
+
+
+def page_written(output: Path, show: bool) -> None:
+    """Say where a page is, and open it in the browser if wanted."""
+    typer.echo(f"page: {output}", err=True)
+    if show:
+        import webbrowser
+
+        if not webbrowser.open(output.resolve().as_uri()):
+            typer.echo(f"no browser is found here; open {output} yourself", err=True)
+
+
 def reading(done: int, total: int) -> None:
     """Show on a terminal how many folders have been read, if there are many."""
     if total > 2000 and sys.stderr.isatty():

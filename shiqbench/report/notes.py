@@ -22,8 +22,8 @@ MANY = 50  # examples from which on the intervals hold what they say, whatever t
 MOST_LINES = 5  # failures, examples and metrics that are listed one by one
 
 
-def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
-    """The notes on one block, one line each."""
+def notes_of(block: Block, index: Index, known: KnownTask, *, same_seeds: bool = True) -> list[str]:
+    """The notes on one block, one line each; ``same_seeds`` is False if its rows are to have different seeds."""
     found = []
     if reduced := [r for r in block.rows if r.reduced]:
         which = "" if len(reduced) == len(block.rows) else f" ({_names(reduced)})"
@@ -31,7 +31,7 @@ def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
     found += _not_finite(block)
     found += _left_out(block)
     found += _seen(block.rows)
-    found += _seeds(block.rows)
+    found += _seeds(block.rows) if same_seeds else []
     found += _intervals(block)
     found += _of_task(block, known)
     found += _schemas(block.rows)

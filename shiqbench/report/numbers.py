@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DECIMALS = 3
-MOST_DECIMALS = 6
+MOST_DECIMALS = 4
+MOST_DIGITS = 6  # after the first, of a number with an exponent
 SMALL, LARGE = 1e-3, 1e7  # numbers outside of this range have an exponent
 
 
@@ -66,4 +67,4 @@ def _digits(value: float, low: float | None, high: float | None) -> int:
     place = _place(value, low, high)
     if place is None:
         return 1
-    return min(MOST_DECIMALS, max(1, math.floor(math.log10(_size(value, low, high))) - place + 1))
+    return min(MOST_DIGITS, max(1, math.floor(math.log10(_size(value, low, high))) - place + 1))

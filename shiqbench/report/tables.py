@@ -128,7 +128,12 @@ def _versus(block: Block, row: Row) -> list[str]:
     if d.units is not None and d.better is not None and d.worse is not None:
         both = (d.better, d.worse) if block.higher_is_better or not block.withheld else (d.worse, d.better)
         counts = f"{both[0]}/{both[1]}/{d.units - sum(both)}"
-    return [counts, _number(d.p, ".2g"), f"{_number(d.p_holm, '.2g')} {row.mark}".rstrip()]
+    return [counts, _probability(d.p), f"{_probability(d.p_holm)} {row.mark}".rstrip()]
+
+
+def _probability(p: float | None) -> str:
+    """A p-value; the tail of t is trusted no further than one in a million."""
+    return "<1e-06" if p is not None and p < 1e-6 else _number(p, ".2g")
 
 
 def _number(value: float | None, spec: str) -> str:

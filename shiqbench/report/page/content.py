@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from shiqbench.report.cells import one_line
 from shiqbench.report.page.records import LARGEST, Embedded, embed, in_order
 from shiqbench.report.tables import OVERVIEW
 
@@ -35,19 +36,22 @@ class Table:
         head: Headings of the columns.
         rows: Its cells.
         notes: Notes below it.
+        above: Notes above it.
     """
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
+    above: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: its caption, and the svg."""
+    """A figure: its caption, what it says in words, and the svg."""
 
     caption: str
+    words: str
     svg: bytes
 
 
@@ -80,7 +84,7 @@ class Page:
     @property
     def main_notes(self) -> list[str]:
         """Notes with words in capitals, and those on the whole; each once."""
-        of_tables = [n for t in self.tables for n in t.notes if LOUD.search(n)]
+        of_tables = [n for t in self.tables for n in (*t.above, *t.notes) if LOUD.search(n)]
         return list(dict.fromkeys([*self.notes, *of_tables]))
 
 
@@ -95,27 +99,38 @@ def linked(table: TextTable, blocks: Sequence[Block]) -> Table:
     number = next((i for i, b in enumerate(blocks) if b.title == table.title), None)
     if number is not None and len(found) == len(blocks[number].rows):
         to = _to_examples(number, blocks[number], head)
-    elif table.title == OVERVIEW and len(head) == len(blocks) + 1:
-        to = _to_blocks(blocks, [str(cells[0]) for cells in found])
+    elif table.title == OVERVIEW:
+        to = _to_blocks(blocks, head, [str(cells[0]) for cells in found])
     else:
         to = _to_nothing
     rows = [
         [Cell(str(text), to(r, c) if text != "-" else "") for c, text in enumerate(cells)]
         for r, cells in enumerate(found)
     ]
-    return Table(table.title, head, rows, table.notes)
+    return Table(table.title, head, rows, table.notes, table.above)
 
 
 def _to_nothing(row: int, column: int) -> str:
     return ""
 
 
-def _to_blocks(blocks: Sequence[Block], names: Sequence[str]) -> Callable[[int, int], str]:
+def _to_blocks(blocks: Sequence[Block], head: Sequence[str], names: Sequence[str]) -> Callable[[int, int], str]:
     """Links of the overview: a column per block; where several rows have one name, the first."""
+    tasks = [b.task for b in blocks]
+    of_column = {}
+    for number, block in enumerate(blocks):
+        start, one = f"{block.task} {block.metric}", tasks.count(block.task) == 1
+        found = [
+            c for c, h in enumerate(head) if h == start or (h.startswith(start) and (one or block.setting[:6] in h))
+        ]
+        if len(found) == 1:
+            of_column[found[0]] = number
 
     def to(row: int, column: int) -> str:
-        rows = [r.name for r in blocks[column - 1].rows] if column else []
-        return link(column - 1, rows.index(names[row])) if names[row] in rows else ""
+        if column not in of_column:
+            return ""
+        rows = [one_line(r.name) for r in blocks[of_column[column]].rows]
+        return link(of_column[column], rows.index(names[row])) if names[row] in rows else ""
 
     return to
 

@@ -1,9 +1,11 @@
-// The dialog with the examples behind a number. A link "#b0-r2" opens row 2 of table 0, "#b0-r2-r1" two rows.
+// The dialog with the examples behind a number. A link "#b0-r2" opens row 2 of table 0, "#b0-r2-r1" two rows, and
+// "#b0-r2-r1-xNAME" the example NAME of them.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const dialog = at("examples");
-const PAGE = 50;
+const PAGE = 50; // examples of the list that are shown at once
+const SAME = 1e-12; // scores that differ by less are equal
 const unpacked = new Map();
 let chosen = null; // the examples that are shown: {block, sides, list, start}
 let opener = null; // the link that opened the dialog; it gets the focus back
@@ -59,13 +61,13 @@ function options(select, block, empty) {
   select.replaceChildren(...(empty ? [new Option("nothing", "")] : []), ...made);
 }
 
-const partsOf = (link) => /^#b(\d+)-r(\d+)(?:-r(\d+))?$/.exec(link);
+const partsOf = (link) => /^#b(\d+)-r(\d+)(?:-r(\d+))?(?:-x(.+))?$/.exec(link);
 
 function open(link) {
-  const [, b, r, versus] = partsOf(link);
+  const [, b, r, versus, name] = partsOf(link);
   const block = data.blocks[b];
-  if (block === undefined) return;
-  chosen = { block, start: 0, list: [], sides: [] };
+  if (block?.rows[r] === undefined || (versus !== undefined && block.rows[versus] === undefined)) return;
+  chosen = { block, start: 0, list: [], sides: [], wanted: name && decodeURIComponent(name) };
   at("about").textContent = block.title;
   options(at("left"), block, false);
   options(at("right"), block, true);
@@ -126,21 +128,30 @@ function arrange() {
   if (order === "high") list.sort((a, b) => last(a.scores[0], -1) - last(b.scores[0], -1) || 0);
   if (order === "apart") list.sort((a, b) => Math.abs(b.apart ?? 0) - Math.abs(a.apart ?? 0));
   Object.assign(chosen, { list, start: 0 });
-  const better = (sign) => list.filter(({ apart }) => apart !== null && apart * sign * (chosen.block.higher ? 1 : -1) > 1e-12).length;
+  // Which direction is better is in the title; a report may withhold the word where budgets differ.
+  const higher = (sign) => list.filter(({ apart }) => apart !== null && apart * sign > SAME).length;
   at("state").textContent =
     `${list.length.toLocaleString("en")} of ${names.length.toLocaleString("en")} examples` +
-    (sides.length > 1 ? `; A better on ${better(1)}, B better on ${better(-1)}` : "");
+    (sides.length > 1 ? `; A higher on ${higher(1)}, B higher on ${higher(-1)}` : "");
   page();
-  if (list.length) choose(list[0], at("list").querySelector("button"));
+  if (list.length) begin();
   else at("record").replaceChildren();
 }
 
+// Show the example that the link names, or else the first.
+function begin() {
+  const number = Math.max(0, chosen.list.findIndex(({ name }) => name === chosen.wanted));
+  chosen.start = number - (number % PAGE);
+  if (chosen.start) page();
+  choose(chosen.list[number], at("list").children[number % PAGE].querySelector("button"));
+}
+
 function page() {
-  const { list, start, block } = chosen;
+  const { list, start } = chosen;
   const rows = list.slice(start, start + PAGE).map((each) => {
     const button = element("button", "", element("span", "name", each.name));
     const said = each.scores.map((score) => (score === null ? "no score" : shown(Number(score.toPrecision(4))))).join(" : ");
-    const sign = each.apart === null || Math.abs(each.apart) <= 1e-12 ? "" : each.apart > 0 === block.higher ? " A better" : " B better";
+    const sign = each.apart === null || Math.abs(each.apart) <= SAME ? "" : each.apart > 0 ? " A higher" : " B higher";
     button.append(element("span", "score", said, sign && element("strong", "", sign)));
     button.type = "button";
     button.addEventListener("click", () => choose(each, button));

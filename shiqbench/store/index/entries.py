@@ -33,7 +33,7 @@ class CellEntry:
     """A finished cell.
 
     Attributes:
-        folder: Path below the results folder, ``task/algorithm/digest``.
+        folder: Path below the results folder, ``task/algorithm/digest``; a full path if it was read on its own.
         recipe: ``config.json`` of the cell without the seed.
         seed: Training seed; None without training.
         model: Model as the user typed it.
@@ -63,7 +63,7 @@ class CellEntry:
     @property
     def algorithm(self) -> str:
         """Name of the algorithm."""
-        return self.folder.split("/")[1]
+        return self.folder.split("/")[-2]
 
     @property
     def digest(self) -> str:
