@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ALIKE = 0.05  # updates that differ by less are equal: training ends with a whole batch
 TOKENS_ALIKE = 0.1  # pairs and groups are drawn, and episodes are not equally long
 SECONDS_ALIKE = 0.5  # the load of a machine can double the time of the same work
-LEAST_SECONDS = 5.0  # starting a process takes as long
+LEAST_SECONDS = 60.0  # the load of a machine costs small cells as much
 ENGINE = ("engine", "engine_plugin")
 
 

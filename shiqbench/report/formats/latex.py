@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from shiqbench.report.rows import Block, Report, TextTable
 
-ROOM = {1: 345.0, 2: 240.0}  # pt: the text of article at 10 pt; a column of the usual two-column classes
+ROOM = {1: 345.0, 2: 229.0}  # pt: the text of article at 10 pt, and a column of it with two; other classes have more
 _HEIGHT = 440.0  # pt: the text of article is 550 high, with a caption and headings above the rows
 _NOTES_SCALE, _NOTES_LINE = 0.86, 9.5  # footnotesize
 _LONGEST_LABEL = 60
@@ -29,7 +29,7 @@ def latex(report: Report, columns: int = 1) -> str:
 
     Args:
         report: The report.
-        columns: Columns of a page: 1 for tables that are at most 345 pt wide, 2 for at most 240 pt.
+        columns: Columns of a page: 1 for tables that are at most 345 pt wide, 2 for at most 229 pt.
     """
     tables = text_tables(report)
     labels = unique(map(_label, (t.title for t in tables)))
