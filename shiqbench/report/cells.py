@@ -28,6 +28,12 @@ def unique(names: Iterable[str]) -> list[str]:
     return list(found)
 
 
+def with_values(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame without columns in which every row has a dash; unchanged if nothing else would be left."""
+    some = (frame != "-").any(axis="index")
+    return frame.loc[:, some] if some.any() else frame
+
+
 def showable(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with columns that all have different names, and cells of one line."""
     return frame.set_axis(unique(map(str, frame.columns)), axis="columns").map(lambda cell: one_line(str(cell)))

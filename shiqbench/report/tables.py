@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shiqbench.report.aggregate.tables import aggregate_tables
-from shiqbench.report.cells import showable, unique
+from shiqbench.report.cells import showable, unique, with_values
 from shiqbench.report.ledger import ledger_tables
 from shiqbench.report.notes import brief_seeds
 from shiqbench.report.numbers import in_column
@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 OVERVIEW = "Overview of primary metrics"
 
 
-def text_tables(report: Report) -> list[TextTable]:
-    """The tables of all blocks and learning curves, and the ledger; overview and aggregates over tasks come first."""
+def text_tables(report: Report, *, whole: bool = False) -> list[TextTable]:
+    """The tables of all blocks and learning curves, and the ledger; overview and aggregates over tasks come first.
+
+    Args:
+        report: The report.
+        whole: Whether columns are kept in which every row has a dash.
+    """
     shown = [b for b in report.blocks if not b.trials]
     unequal = [f"{head}: {b.withheld}" for b, head in zip(shown, _heads(shown), strict=True) if b.withheld]
     found = [TextTable(OVERVIEW, overview(shown), [], unequal)] if len(shown) > 1 else []
@@ -32,7 +37,8 @@ def text_tables(report: Report) -> list[TextTable]:
     found += [TextTable(b.title, block_frame(b), b.notes, b.above) for b in report.blocks]
     found += ledger_tables(report)
     found += report.curves
-    return [t._replace(frame=showable(t.frame)) for t in found]
+    frames = [showable(t.frame) for t in found]
+    return [t._replace(frame=f if whole else with_values(f)) for t, f in zip(found, frames, strict=True)]
 
 
 def overview(blocks: Sequence[Block]) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def as_json(report: Report) -> str:
     of_blocks = {b.title for b in report.blocks}
     tables = [
         {"title": t.title, **t.frame.to_dict(orient="split", index=False), "notes": list(t.notes)}
-        for t in text_tables(report)
+        for t in text_tables(report, whole=True)
         if t.title not in of_blocks
     ]
     ledger = report.ledger.rows() if report.ledger is not None else []
