@@ -85,7 +85,7 @@ def find(results: Path, wanted: Wanted) -> Found:
         raise ConfigError("nothing is chosen", where="clean", do=f"give one or more of {options}")
     found = Found()
     cells = list(_cells(results_folder(results), found.kept))
-    if not cells:
+    if all(c.path.parent.name == "eval" for c in cells):  # none, or evaluations: inside a results folder
         refuse_other(results, by_task=False)
     if wanted.partial:
         found.add(_partial(results, cells))
