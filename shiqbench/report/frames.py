@@ -73,8 +73,9 @@ class Frames:
         model), ``update`` (of a checkpoint; NA for final weights), ``metric``, ``value``, ``low``, ``high`` (the
         evaluation's own 95 % interval, as the version that made it wrote it; NaN without one. The report's are over
         examples and seeds, in ``make_report(...).blocks`` and CSV), ``higher_is_better``, ``examples`` (that have a
-        score; NA if the task does not name its single scores), ``reduced``, ``updates``, ``tokens`` (of the policy's passes),
-        ``train_tokens`` (of all passes), ``train_seconds``, ``eval_seconds``; then a column for each setting in which
+        score; NA if the task does not name its single scores), ``reduced``, ``updates``, ``tokens`` (of the policy's
+        passes), ``train_tokens`` (of all passes), ``train_seconds``, ``eval_seconds``; then a column for each setting
+        in which
         rows of one task differ, such as ``algo.beta`` or ``train.lr``, with its values as they are (a list as text).
         """
         examples = self._examples()
