@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_text
 from shiqbench.commands.common import Json, PluginFiles, check_page, emit, page_written, reading, show_markdown
 from shiqbench.running.team import launched
+from shiqbench.store.folder import named_file, named_folder, results_folder
 
 app = typer.Typer()
 
@@ -73,6 +75,7 @@ def matrix(
         for each in () if as_json else outlooks(planned):
             typer.echo(each.line())
         return
+    from shiqbench.matrices.describe import baseline_of
     from shiqbench.matrices.executors import exit_code, summary
     from shiqbench.matrices.run import carry_out, executing
 
@@ -82,6 +85,8 @@ def matrix(
         typer.echo(line, err=as_json)
     if as_json:
         emit(result.as_json())
+    elif result.cells:
+        typer.echo(f"next: shiqbench report {quote(str(planned.results))} --baseline {baseline_of(planned)}")
     if code := exit_code(result.outcomes):
         raise typer.Exit(code)
 
@@ -124,7 +129,8 @@ def report(
     plugin: PluginFiles = None,
 ) -> None:
     """Compare finished cells. There is one table with intervals for each setting."""
-    check_page(form is Form.HTML, output, show)
+    check_page(form is Form.HTML, named_file(output), show)
+    named_folder(figures)
     if columns is not None and form is not Form.LATEX:
         raise ConfigError("--columns needs --format latex", where="--columns", do="leave it out, or use --format latex")
     options = {} if columns is None else {"columns": columns}
@@ -171,7 +177,7 @@ def front(
     """Compare algorithms by gain and distance from a reference model. Each algorithm gets one front."""
     from shiqbench.report.front.make import front as draw
 
-    drawn = draw(results, task, baseline=baseline, output=output, plugins=tuple(plugin or ()))
+    drawn = draw(results, task, baseline=baseline, output=named_folder(output), plugins=tuple(plugin or ()))
     if as_json:
         emit({"fronts": [d.as_json() for d in drawn]})
         return
@@ -219,7 +225,7 @@ def compare(
 ) -> None:
     """Compare two cells or evaluations, example by example. The examples that differ most come first."""
     html = form is Shown.HTML
-    check_page(html, output, show)
+    check_page(html, named_file(output), show)
     if as_json and (html or output is not None):
         raise ConfigError("prints JSON to standard output", where="--json", do="leave out --format and --output")
     from shiqbench.commands.compare import compare as make
@@ -279,4 +285,4 @@ def watch(
 
     from shiqbench.commands.watch import watch as show_live
 
-    show_live(results, Console(), once=once)
+    show_live(results_folder(results), Console(), once=once)

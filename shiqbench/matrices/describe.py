@@ -28,6 +28,12 @@ def describe_matrix(matrix: MatrixPlan, at_once: int = 1) -> list[str]:
     return lines
 
 
+def baseline_of(matrix: MatrixPlan) -> str:
+    """Name what the others can be compared with: the untrained model, or else the first algorithm."""
+    names = [p.family.request.algo for p in matrix.final.planned]
+    return "base" if "base" in names else names[0]
+
+
 def _stage(stage: Stage, at_once: int) -> list[str]:
     states = stage.states()
     counts = Counter(states.values())
@@ -68,7 +74,7 @@ def _by_task(stage: Stage, states: Any) -> list[str]:
 
 def _cost(found: Forecast, at_once: int) -> str:
     if not found.known:
-        return "time and tokens unknown: no similar cell has finished"
+        return "time and tokens unknown: no cell of these tasks with this preset has finished"
     each = found.seconds / at_once
     text = (
         f"about {_duration(each)} and {found.tokens:.3g} training tokens for {found.known} cells,"

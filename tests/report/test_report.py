@@ -246,10 +246,11 @@ def test_an_unknown_task_is_reported_by_what_it_left(tmp_path: Path) -> None:
 
 
 def test_nothing_to_report(tmp_path: Path, results: Path) -> None:
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(ConfigError, match=r"no finished evaluation \(.*nothing\); run something first"):
         make_report(tmp_path / "nothing")
-    with pytest.raises(ConfigError, match=r"no finished evaluation \(.*/bfcl_v3\)"):
-        make_report(results, task="bfcl_v3")
+    with pytest.raises(ConfigError, match=r"no task 'mpd' in .*, did you mean 'mdp'\? \(--task\); it has mdp"):
+        make_report(results, task="mpd")
     evaluation(cell(tmp_path / "along", "dpo"), [0.1], update=5)
     with pytest.raises(ConfigError, match="no finished evaluation"):
         make_report(tmp_path / "along")
