@@ -53,8 +53,11 @@ def meaning(head: str, block: Block | None = None) -> str:
 
 
 def order(block: Block, head: Sequence[str]) -> list[int]:
-    """The columns in the order of a page: what a reader compares first, what it cost last."""
-    first = ["algorithm", "differs in", "value, [95 %]", "less BASELINE", "p (Holm)", *COUNTS, "p", "start"]
+    """The columns in the order of a page and a paper: what a reader compares first, what it cost last."""
+    names = ["algorithm", "differs in"]
+    compared = ["value, [95 %]", "less BASELINE", "p (Holm)", *COUNTS, "p"]
+    named = len({(r.algorithm, r.label) for r in block.rows}) == len(block.rows)
+    first = [*names, *compared, "start"] if named else [*names, "start", *compared]
     ranks = {name: i for i, name in enumerate([*first, "seeds", "examples", _OTHER, *SPENT])}
     return sorted(range(len(head)), key=lambda i: ranks[meaning(head[i], block)])
 
