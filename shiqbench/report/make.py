@@ -34,6 +34,7 @@ def make_report(
     *,
     task: str | None = None,
     baseline: str | None = None,
+    find: float | None = None,
     figures: Path | None = None,
     axis: str = "updates",
     plugins: tuple[Path, ...] = (),
@@ -45,6 +46,7 @@ def make_report(
         results: Results folder.
         task: Compare only cells that were trained on this task.
         baseline: Algorithm to compare the others with, seed by seed and example by example.
+        find: A difference in the metric's unit; the notes say how many seeds or examples it needs.
         figures: Folder for learning curves; None draws none.
         axis: What learning curves and their areas are over: ``updates``, ``tokens`` or ``seconds``.
         plugins: Local plugin files.
@@ -63,7 +65,7 @@ def make_report(
         )
     found = registry(plugins)
     known = known_tasks(index.evaluations.values(), found)
-    report = compare(index, known, baseline, found)
+    report = compare(index, known, baseline, found, find)
     book, logs = ScoreBook(results), LogBook(results)
     curves = of_checkpoints(index, known, book, logs, axis)
     report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
@@ -111,7 +113,11 @@ def name_unread(report: Report, logs: LogBook) -> None:
 
 
 def compare(
-    index: Index, known: Mapping[str, KnownTask], baseline: str | None = None, found: Registry | None = None
+    index: Index,
+    known: Mapping[str, KnownTask],
+    baseline: str | None = None,
+    found: Registry | None = None,
+    find: float | None = None,
 ) -> Report:
     """Make the report of an index.
 
@@ -120,9 +126,10 @@ def compare(
         known: Known facts about each evaluated task.
         baseline: Algorithm to compare the others with.
         found: Registry, for the defaults of algorithms; None takes the installed plugins.
+        find: A difference in the metric's unit; the notes say how many seeds or examples it needs.
     """
     book, ledger = ScoreBook(index.results), Ledger(index, found or registry())
-    blocks = make_blocks(index, known, book, ledger, baseline)
+    blocks = make_blocks(index, known, book, ledger, baseline, find)
     over_tasks = aggregate([b for b in blocks if not b.trials], known, book, baseline)
     none = ["no aggregate over tasks: " + "; ".join(over_tasks.left_out)] if over_tasks and not over_tasks.names else []
     with_results = {e.folder.split("/")[0] for e in index.evaluations.values()}
