@@ -46,7 +46,7 @@ def compare(left: str, right: str, results: Path = Path("results"), plugins: tup
     """
     one, other = choose(*(evaluations_of(text, results) for text in (left, right)))
     found = registry(plugins)
-    known = known_tasks([one, other], found)[one.setting.value["task"]]
+    known = known_tasks([one, other], found)[one.task]
     folders = [Path(e.folder).parents[4] for e in (one, other)]
     made = compare_evaluations(one, other, known, ScoreBook(results), Ledger(Index(folders[0]), found))
     if folders[0] != folders[1]:
@@ -99,8 +99,7 @@ def _short(evaluation: EvaluationEntry) -> str:
 
 
 def _setting(evaluation: EvaluationEntry) -> str:
-    value = evaluation.setting.value
-    said = [value["task"], str((value.get("eval") or {}).get("split", "")), evaluation.primary["name"], value["engine"]]
+    said = [evaluation.task, evaluation.split, evaluation.primary["name"], evaluation.engine]
     return " ".join(filter(None, said))
 
 

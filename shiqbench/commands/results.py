@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.base.files import write_text
 from shiqbench.commands.common import Json, PluginFiles, check_page, emit, page_written, reading, show_markdown
 from shiqbench.running.team import launched
 
@@ -158,17 +159,17 @@ def report(
         page_written(output, show)
     else:
         from shiqbench.report.formats import render
-        from shiqbench.report.make import make_report, write_report
+        from shiqbench.report.make import make_report
 
         made = make_report(results, figures=figures, **how)
-        drawn = made.figures
+        drawn, text = made.figures, render(made, form, **options)
         if output is not None:
-            write_report(made, form, output, **options)
+            write_text(output, text)
             typer.echo(f"report: {output}", err=True)
         elif form is Form.MARKDOWN:
-            show_markdown(render(made, form))
+            show_markdown(text)
         else:
-            typer.echo(render(made, form, **options), nl=False)
+            typer.echo(text, nl=False)
     for path in drawn:
         typer.echo(f"figure: {path}", err=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass
@@ -14,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_records
+from shiqbench.base.suggest import did_you_mean
+from shiqbench.base.words import listed
 from shiqbench.report.estimates import SAME, against, over_seeds
 from shiqbench.report.notes import notes_of
 from shiqbench.report.rows import Block, Row
-from shiqbench.report.side_by_side import FirstDifference, Message, first_difference
+from shiqbench.report.side_by_side import FirstDifference, Message, first_difference, messages
 from shiqbench.report.smallest import largest_of, smallest_of
 from shiqbench.report.unequal import say_what_is_unequal
 from shiqbench.store.index import Index
@@ -156,16 +157,13 @@ class Comparison:
         Raises:
             ConfigError: There is no such example.
         """
-        from shiqbench.base.suggest import did_you_mean
-
         by_name = {e.name: e for e in self.examples}
         if name in by_name:
             return by_name[name]
-        told = ", ".join(list(by_name)[:5]) + (f" and {len(by_name) - 5} more" if len(by_name) > 5 else "")
         raise ConfigError(
             f"no example {name!r}{did_you_mean(name, by_name)}",
             where="--example",
-            do=f"one of {told}" if by_name else "leave it out: there are no examples",
+            do=f"one of {listed(list(by_name), 5)}" if by_name else "leave it out: there are no examples",
         )
 
 
@@ -198,8 +196,8 @@ def compare(
     ]
     setting = left.setting.value
     block = Block(
-        setting["task"], str((setting.get("eval") or {}).get("split", "")), setting["engine"], short(left.setting.key),
-        setting, metric, bool(left.primary["higher_is_better"]), known.columns_of(setting), rows, names[1],
+        left.task, left.split, left.engine, short(left.setting.key),
+        setting, metric, bool(left.primary["higher_is_better"]), known.columns_of(setting), how, rows, names[1],
     )  # fmt: skip
     say_what_is_unequal(block, ledger)
     why_not = ""
@@ -230,10 +228,9 @@ def _starts(evaluation: EvaluationEntry, other: EvaluationEntry) -> bool:
 def different_settings(left: Sequence[EvaluationEntry], right: Sequence[EvaluationEntry]) -> ConfigError:
     """The error for evaluations of different settings; it names the differences of the two that are most alike."""
     a, b = min(((a, b) for a in left for b in right), key=lambda p: len(_between(*p)))
-    tasks = [e.setting.value["task"] for e in (a, b)]
+    tasks = [a.task, b.task]
     fields = [f"{key}: {_brief(x)} and {_brief(y)}" for key, (x, y) in _between(a, b).items()]
-    more = f"; and {len(fields) - MOST} more" if len(fields) > MOST else ""
-    differ = "; ".join(fields[:MOST]) + more
+    differ = listed(fields, MOST, "; ")
     return ConfigError(
         f"they are not evaluated under the same setting ({differ if tasks[0] == tasks[1] else ' and '.join(tasks)})",
         where=f"{a.folder}, {b.folder}",
@@ -303,43 +300,3 @@ def _by_unit(evaluation: EvaluationEntry, unit: str, how: Scores | None) -> dict
         if how is None or all(record[column] == value for column, value in how.only.items()):
             found[str(record.get(unit, number))].append(record)
     return dict(found)
-
-
-def messages(record: Record, view: RecordView) -> list[Message]:
-    """The texts of a record: the conversation and the answer, or else every column with text."""
-    found = []
-    conversation = record.get(view.conversation or "")
-    if conversation:
-        found += _conversation(str(conversation))
-    if view.answer is not None and record.get(view.answer) is not None:
-        found.append(Message("assistant", str(record[view.answer])))
-    if view.conversation is None and view.answer is None:
-        known = {view.title, *view.verdict, *view.omit}
-        found = [Message(k, v) for k, v in record.items() if isinstance(v, str) and k not in known]
-    return found
-
-
-def _conversation(text: str) -> list[Message]:
-    """Messages of a JSON list; what is no such list is one message."""
-    try:
-        parsed = json.loads(text)
-    except ValueError:
-        return [Message("conversation", text)]
-    if not isinstance(parsed, list):
-        return [Message("conversation", text)]
-    return [_message(each) for each in parsed]
-
-
-def _message(value: Any) -> Message:
-    """A message from ``{"role", "content"}`` or ``[role, content]``; other keys, such as calls, follow the text."""
-    if isinstance(value, list) and len(value) == 2:
-        return Message(_text(value[0]), _text(value[1]))
-    if not isinstance(value, dict):
-        return Message("?", _text(value))
-    more = {k: v for k, v in value.items() if k not in ("role", "content", "token_ids") and v}
-    said = [_text(value.get("content")), *(f"{k}: {_text(v)}" for k, v in more.items())]
-    return Message(_text(value.get("role", "?")), "\n".join(filter(None, said)))
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

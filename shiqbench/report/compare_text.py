@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json, to_json
 
+from shiqbench.base.words import counted
 from shiqbench.report.formats.markdown import markdown_table
 from shiqbench.report.numbers import short_number
 from shiqbench.report.side_by_side import in_pairs, marked, visible
+from shiqbench.report.smallest import LEVEL
 from shiqbench.store.labels import brief
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def summary(found: Comparison) -> list[str]:
     tail = f", p = {d.p:.2g}" if d.p is not None else ""
     if d.estimate.low is None or d.p is None:
         said = [f"Nothing can be concluded: {metric} {values}; {d.estimate.how}."]
-    elif d.p >= 0.05:
+    elif d.p >= LEVEL:
         said = [f"No difference is found: {metric} {values}{tail}."]
     else:
         # Which direction is better is a fact about the metric; whether A is better depends on what else differs.
@@ -92,19 +94,15 @@ def summary(found: Comparison) -> list[str]:
     if d.units is not None:
         sides = [found.higher(e) for e in found.scored]
         counts = ", ".join(f"{name} in {sides.count(side)}" for name, side in SIDES)
-        said.append(f"Of {d.units} {_examples(d.units)}: {counts}.")
+        said.append(f"Of {counted(d.units, 'example')}: {counts}.")
     if d.left_out:
-        said.append(f"{len(d.left_out)} {_examples(len(d.left_out))} left out on both sides.")
+        said.append(f"{counted(len(d.left_out), 'example')} left out on both sides.")
     if found.texts:
         differ = sum(e.differs for e in found.scored)
         said.append(f"The texts differ in {differ} of {len(found.scored)}.")
     if any(e.cell.seed is not None for e in (found.left, found.right)):
         said.append("No other training seeds are in it: this is about these weights, not about the algorithms.")
     return said
-
-
-def _examples(n: int) -> str:
-    return "example" if n == 1 else "examples"
 
 
 def _signed(difference: Any) -> str:

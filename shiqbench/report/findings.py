@@ -11,7 +11,6 @@ from shiqbench.report.smallest import LEVEL, largest_of, smallest_of
 from shiqbench.stats.multiple import holm
 
 if TYPE_CHECKING:
-    from shiqbench.plugin.task import Scores
     from shiqbench.report.estimates import Difference
     from shiqbench.report.rows import Block, Row
     from shiqbench.report.scores import ScoreBook
@@ -19,20 +18,19 @@ if TYPE_CHECKING:
 BETTER, WORSE = "+", "-"
 
 
-def find(block: Block, how: Scores | None, book: ScoreBook, wished: float | None = None) -> None:
+def find(block: Block, book: ScoreBook, wished: float | None = None) -> None:
     """Correct the p-values of a table, mark what is found, and compute the smallest difference that it can find.
 
     Without a baseline, the smallest difference is that of the two best rows.
 
     Args:
         block: The table.
-        how: Columns of the single scores; None if the task does not name them.
         book: Reads the single scores.
         wished: The difference of which the note says what it needs; None takes a round one.
     """
     largest = largest_of(r.estimate.value for r in block.rows)
     if block.baseline is None:
-        best = _of_the_best(block, how, book)
+        best = _of_the_best(block, book)
         both = " and ".join(r.name for r in _two_best(block))
         block.smallest = None if best is None else smallest_of([(both, best)], 1, largest=largest, wished=wished)
         return
@@ -46,12 +44,12 @@ def find(block: Block, how: Scores | None, book: ScoreBook, wished: float | None
     block.smallest = smallest_of(named, max(1, len(tested)), largest=largest, wished=wished)
 
 
-def _of_the_best(block: Block, how: Scores | None, book: ScoreBook) -> Difference | None:
-    if len(found := _two_best(block)) < 2 or how is None:
+def _of_the_best(block: Block, book: ScoreBook) -> Difference | None:
+    if len(found := _two_best(block)) < 2 or block.how is None:
         return None
     one, other = found
     try:
-        return against(one.evaluations, other.evaluations, how, book)
+        return against(one.evaluations, other.evaluations, block.how, book)
     except CorruptCellError:
         return None  # the rows say so
 

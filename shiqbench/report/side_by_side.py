@@ -1,14 +1,18 @@
-"""Where two texts, or two conversations, differ: the first difference, messages in pairs, and words with marks."""
+"""The texts of a record, and where two differ: the first difference, messages in pairs, and words with marks."""
 
 from __future__ import annotations
 
+import json
 import re
 from difflib import SequenceMatcher
 from itertools import zip_longest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from shiqbench.plugin.record_view import RecordView
+    from shiqbench.plugin.task import Record
 
 LONGEST = 160  # characters of an excerpt
 BEFORE = 60  # characters of what both have in common before it
@@ -32,6 +36,46 @@ class Message(NamedTuple):
 
     role: str
     text: str
+
+
+def messages(record: Record, view: RecordView) -> list[Message]:
+    """The texts of a record: the conversation and the answer, or else every column with text."""
+    found = []
+    conversation = record.get(view.conversation or "")
+    if conversation:
+        found += _conversation(str(conversation))
+    if view.answer is not None and record.get(view.answer) is not None:
+        found.append(Message("assistant", str(record[view.answer])))
+    if view.conversation is None and view.answer is None:
+        known = {view.title, *view.verdict, *view.omit}
+        found = [Message(k, v) for k, v in record.items() if isinstance(v, str) and k not in known]
+    return found
+
+
+def _conversation(text: str) -> list[Message]:
+    """Messages of a JSON list; what is no such list is one message."""
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        return [Message("conversation", text)]
+    if not isinstance(parsed, list):
+        return [Message("conversation", text)]
+    return [_message(each) for each in parsed]
+
+
+def _message(value: Any) -> Message:
+    """A message from ``{"role", "content"}`` or ``[role, content]``; other keys, such as calls, follow the text."""
+    if isinstance(value, list) and len(value) == 2:
+        return Message(_text(value[0]), _text(value[1]))
+    if not isinstance(value, dict):
+        return Message("?", _text(value))
+    more = {k: v for k, v in value.items() if k not in ("role", "content", "token_ids") and v}
+    said = [_text(value.get("content")), *(f"{k}: {_text(v)}" for k, v in more.items())]
+    return Message(_text(value.get("role", "?")), "\n".join(filter(None, said)))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 class FirstDifference(NamedTuple):

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from shiqbench.base.words import counted
 from shiqbench.report.estimates import THESE
 from shiqbench.report.numbers import short_number
 from shiqbench.stats.power import MOST_EXAMPLES, POWER, detectable, examples_needed, positive, seeds_needed
@@ -58,17 +59,17 @@ class Smallest:
 
     def amount(self) -> str:
         """With how many seeds and examples."""
-        found = f"with {count(self.seeds, 'seed')} and {count(self.examples, 'example')}"
+        found = f"with {counted(self.seeds, 'seed')} and {counted(self.examples, 'example')}"
         if self.these_weights:
-            found += f", of {THESE}"
+            found += f", for {THESE}"
             if self.seeds >= LEAST_SEEDS:
                 found += f"; the variance of seeds is unknown until {LEAST_SEEDS} seeds have finished"
         return found
 
     def needs(self, number: Callable[[float], str]) -> str:
         """What the wished difference needs."""
-        ways = [count(self.seeds_needed, "seed")] * (self.seeds_needed is not None)
-        ways += [count(self.examples_needed, "example")] * (self.examples_needed is not None)
+        needed = ((self.seeds_needed, "seed"), (self.examples_needed, "example"))
+        ways = [counted(amount, noun) for amount, noun in needed if amount is not None]
         none = f"more than {MOST_EXAMPLES:,} examples" if self.these_weights else "only more seeds and more examples"
         return f"{' or '.join(ways) or none} find {number(self.wished)}"
 
@@ -171,8 +172,3 @@ def _below(value: float) -> float:
     """The value rounded down to one digit."""
     step = 10.0 ** math.floor(math.log10(value))
     return float(f"{math.floor(value / step + 1e-9) * step:.1g}")
-
-
-def count(number: int | None, what: str) -> str:
-    """``1 seed``, ``3 seeds``."""
-    return f"{number} {what}{'s' * (number != 1)}"

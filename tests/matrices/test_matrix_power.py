@@ -103,11 +103,11 @@ def test_few_finished_seeds_answer_for_the_planned_ones_of_these_weights(tmp_pat
     assert found.smallest is not None
     assert found.smallest.worst.seeds == 3
     said = (
-        "with 3 seeds and 20 examples, of these weights; the variance of seeds is unknown until 3 seeds have finished"
+        "with 3 seeds and 20 examples, for these weights; the variance of seeds is unknown until 3 seeds have finished"
     )
     assert said in found.line()
     (one,) = planned(tmp_path, {"matrix": {**MATRIX["matrix"], "seeds": [0]}})
-    assert "with 1 seed and 20 examples, of these weights; " in one.line()
+    assert "with 1 seed and 20 examples, for these weights; " in one.line()
     assert "unknown until" not in one.line()
 
 

@@ -16,13 +16,14 @@ from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.plugin.record_view import RecordView
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.task import Scores
-from shiqbench.report.compare import Comparison, compare, messages
+from shiqbench.report.compare import Comparison, compare
 from shiqbench.report.compare_text import as_json, example_markdown, markdown, summary
 from shiqbench.report.estimates import against
 from shiqbench.report.known import KnownTask
 from shiqbench.report.ledger import Ledger
 from shiqbench.report.page.two import page_of_two
 from shiqbench.report.scores import ScoreBook
+from shiqbench.report.side_by_side import messages
 from shiqbench.store.cell import mark_done
 from shiqbench.store.index import Index, read_evaluation
 

@@ -15,7 +15,6 @@ from made_up import cell, evaluation
 from statsmodels.stats.multitest import multipletests
 
 from shiqbench.commands.app import main
-from shiqbench.plugin.task import Scores
 from shiqbench.report import make_report
 from shiqbench.report.estimates import Difference, Estimate
 from shiqbench.report.findings import find, finding_notes
@@ -80,7 +79,7 @@ def test_nothing_is_marked_where_better_is_withheld(results: Path) -> None:
     for row in block.rows:
         row.mark = ""
     block.withheld = "budgets are UNEQUAL"
-    find(block, Scores("id", "relative_regret", least=0.0), ScoreBook(results))
+    find(block, ScoreBook(results))
     assert {r.mark for r in block.rows} == {""}
     (note, _) = finding_notes(block)
     assert note.endswith("no row is marked: budgets are UNEQUAL")
@@ -209,7 +208,7 @@ def test_without_a_baseline_it_is_that_of_the_two_best_rows(results: Path) -> No
 def test_one_or_two_seeds_speak_of_these_weights(tmp_path: Path, seeds: int, said: str) -> None:
     block = block_of(made(tmp_path / "results", GAINS, seeds))
     (note,) = (n for n in block.notes if n.startswith("smallest difference"))
-    assert f"with {said} and 40 examples, of these weights; " in note
+    assert f"with {said} and 40 examples, for these weights; " in note
     assert re.search(r"; \d+ examples find [\d.]+; about [\d.]+ for \w+, the smallest$", note)
 
 
@@ -269,4 +268,4 @@ def test_what_neither_seeds_nor_examples_find() -> None:
     found = replace(of_components(Components(1.0, 1.0, 0.0), 3, 50), seeds_needed=None, examples_needed=None)
     assert SmallestOfRows((found,)).text().endswith("; only more seeds and more examples find 2.000")
     these = of_components(Components(None, 1.0, 0.0), 1, 50, wished=1e-4)
-    assert SmallestOfRows((these,)).text().endswith(", of these weights; more than 100,000 examples find 1.0e-04")
+    assert SmallestOfRows((these,)).text().endswith(", for these weights; more than 100,000 examples find 1.0e-04")

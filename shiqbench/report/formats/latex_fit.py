@@ -84,7 +84,7 @@ class Column:
     @cached_property
     def heading(self) -> list[str]:
         """Its name in lines that are no wider than its cells, if its words allow it."""
-        pieces = re.findall(r"[^ /]*[ /]?", self.head)[:-1]
+        pieces = re.findall(r"\[95 %\]|[^ /]*[ /]?", self.head)[:-1]
         room = max([self.natural if self.kind != "text" else _TEXT_HEADING, *(width(p.strip()) for p in pieces)])
         lines = [""]
         for piece in pieces:
@@ -213,7 +213,7 @@ def _stretched(columns: Sequence[Column], widths: list[float], size: Size, room:
 
 
 def broken(text: str, room: float) -> str:
-    """Text that may be broken after ``=``, ``,``, ``/``, ``_`` and the like, and anywhere where nothing else fits.
+    """Text that may be broken after ``=``, ``,``, ``/`` and the like, not in a number, and where nothing else fits.
 
     Args:
         text: The text.
@@ -221,7 +221,7 @@ def broken(text: str, room: float) -> str:
     """
     words = []
     for word in text.split(" "):
-        pieces = re.findall(r".*?[=,/_.:;-]+|.+$", word)
+        pieces = re.findall(r".*?(?:[=/_:;-]|[.,](?!\d))+|.+$", word)
         words.append(r"\penalty500{}".join(escaped(p) if width(p) <= room else _anywhere(p) for p in pieces))
     return " ".join(words)
 

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import replacing
-from shiqbench.plugin.registry import registry
-from shiqbench.report.known import known_tasks
 from shiqbench.report.make import make_report
 from shiqbench.report.page.content import Cell, Figure, Page, examples, linked
 from shiqbench.report.page.records import LARGEST
@@ -26,17 +24,15 @@ if TYPE_CHECKING:
 SCRIPTS = ("tables.js", "words.js", "record.js", "examples.js")
 
 
-def page_of(report: Report, *, plugins: tuple[Path, ...] = (), largest: float = LARGEST) -> Page:
+def page_of(report: Report, *, largest: float = LARGEST) -> Page:
     """The page of a report.
 
     Args:
         report: The report.
-        plugins: Local plugin files.
         largest: MB of embedded records; 0 embeds none.
     """
     blocks, index = report.blocks, report.index
-    known = known_tasks(index.evaluations.values(), registry(plugins))
-    told, records = examples(index.results, blocks, known, largest)
+    told, records = examples(index.results, blocks, report.known, largest)
     left_out = [e for e in records if e.why]
     checkpoints = sum(e.update is not None for e in index.evaluations.values())
     notes = list(report.notes)
@@ -48,7 +44,7 @@ def page_of(report: Report, *, plugins: tuple[Path, ...] = (), largest: float = 
         notes.append(f"Records of {checkpoints} evaluations of checkpoints are not in this page")
     rows = [r for b in blocks for r in b.rows]
     facts = [
-        ("tables", f"{len(blocks):,}"),
+        ("settings", f"{len(blocks):,}"),
         ("rows", f"{len(rows):,}"),
         ("cells", f"{len({e.cell.folder for r in rows for e in r.evaluations}):,}"),
         ("records", f"{sum(e.count for e in records if not e.why):,}"),
@@ -94,7 +90,7 @@ def report_page(
         folder = figures or Path(name)
         report = make_report(results, figures=folder, plugins=plugins, **how)
         draw_fronts(report, folder, plugins)
-        write_page(page_of(report, plugins=plugins, largest=largest), output)
+        write_page(page_of(report, largest=largest), output)
     return report.figures if figures is not None else []
 
 
@@ -102,10 +98,8 @@ def draw_fronts(report: Report, folder: Path, plugins: tuple[Path, ...] = ()) ->
     """Add the fronts of the tasks that have one to the figures of a report, or a note on why there is none."""
     from shiqbench.report.front.make import front
 
-    found = registry(plugins)
-    known = known_tasks(report.index.evaluations.values(), found)
     for task in sorted({b.task for b in report.blocks}):
-        spec = known[task].spec
+        spec = report.known[task].spec
         if spec is None or spec.load().front is None:
             continue
         try:

@@ -70,6 +70,11 @@ class CellEntry:
         """Train digest, 64 hex digits."""
         return digest({**self.recipe.value, "seed": self.seed})
 
+    @property
+    def train_tokens(self) -> int:
+        """Tokens of all passes of the training."""
+        return sum(self.pass_tokens.values())
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationEntry:
@@ -94,6 +99,21 @@ class EvaluationEntry:
     metrics: Mapping[str, float]
     seconds: float
     reduced: bool
+
+    @property
+    def task(self) -> str:
+        """Name of the evaluated task."""
+        return str(self.setting.value["task"])
+
+    @property
+    def engine(self) -> str:
+        """Name and version of the engine."""
+        return str(self.setting.value["engine"])
+
+    @property
+    def split(self) -> str:
+        """Split of the task's data; empty if it has none."""
+        return str((self.setting.value.get("eval") or {}).get("split") or "")
 
 
 @dataclass(frozen=True, slots=True)
