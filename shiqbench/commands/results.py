@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from shlex import quote
@@ -26,6 +27,10 @@ class Executor(StrEnum):
 
 
 Results = Annotated[Path, typer.Argument(help="Results folder.")]
+Find = Annotated[
+    float | None,
+    typer.Option(help="A difference in the metric's unit, such as 0.03: say how many seeds or examples it needs."),
+]
 
 
 @app.command()
@@ -51,6 +56,7 @@ def matrix(
     ] = None,
     plugin: PluginFiles = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    find: Find = None,
     as_json: Json = False,
 ) -> None:
     """Train and evaluate every cell of a matrix file. Finished steps are not repeated."""
@@ -64,6 +70,8 @@ def matrix(
         raise ConfigError(
             "--address needs --executor ray", where="--address", do="add --executor ray, or leave --address out"
         )
+    if check_find(find) is not None and not dry_run:
+        raise ConfigError("--find needs --dry-run", where="--find", do="add --dry-run, or leave --find out")
     planned = make_matrix(file, results=results, plugins=tuple(plugin or ()))
     for line in () if as_json and dry_run else describe_matrix(planned, jobs or 1):
         typer.echo(line, err=not dry_run)
@@ -71,8 +79,8 @@ def matrix(
         from shiqbench.matrices.power import outlooks
 
         if as_json:
-            emit(every_cell(planned))
-        for each in () if as_json else outlooks(planned):
+            emit(every_cell(planned, find))
+        for each in () if as_json else outlooks(planned, find):
             typer.echo(each.line())
         return
     from shiqbench.matrices.describe import baseline_of
@@ -89,6 +97,13 @@ def matrix(
         typer.echo(f"next: shiqbench report {quote(str(planned.results))} --baseline {baseline_of(planned)}")
     if code := exit_code(result.outcomes):
         raise typer.Exit(code)
+
+
+def check_find(wished: float | None) -> float | None:
+    """Refuse a difference that is not above 0."""
+    if wished is not None and not 0 < wished < math.inf:
+        raise ConfigError(f"{wished:g} is no difference", where="--find", do="give a number above 0, such as 0.03")
+    return wished
 
 
 class Axis(StrEnum):
@@ -115,6 +130,7 @@ def report(
     form: Annotated[Form, typer.Option("--format", help="Format of the report.")] = Form.MARKDOWN,
     output: Annotated[Path | None, typer.Option(help="File to write. If left out: the report is printed.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
+    find: Find = None,
     task: Annotated[str | None, typer.Option(help="Only use cells that were trained on this task.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder to write learning curves to, as svg files.")] = None,
     columns: Annotated[
@@ -137,6 +153,7 @@ def report(
     how: dict[str, Any] = {
         "task": task,
         "baseline": baseline,
+        "find": check_find(find),
         "axis": axis.value,
         "plugins": tuple(plugin or ()),
         "progress": reading,

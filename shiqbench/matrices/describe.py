@@ -89,8 +89,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def as_json(matrix: MatrixPlan) -> dict[str, Any]:
-    """Return every cell, for ``--dry-run --json``."""
+def as_json(matrix: MatrixPlan, wished: float | None = None) -> dict[str, Any]:
+    """Return every cell, for ``--dry-run --json``; ``wished`` is that of ``outlooks``."""
     found: dict[str, Any] = {"results": str(matrix.results)}
     for name, stage in (("trials", matrix.trial_stage), ("cells", matrix.final)):
         states = stage.states()
@@ -114,6 +114,6 @@ def as_json(matrix: MatrixPlan) -> dict[str, Any]:
             cost = stage.estimate(states)
             found[f"estimate_of_{name}"] = {"seconds": cost.seconds, "tokens": cost.tokens, "unknown": cost.unknown}
     found["starts"], found["references"] = dict(matrix.final.starts()), matrix.final.references()
-    found["smallest_differences"] = [each.as_json() for each in outlooks(matrix)]
+    found["smallest_differences"] = [each.as_json() for each in outlooks(matrix, wished)]
     found["unequal_budgets"], found["untuned"] = matrix.final.budgets(), list(matrix.untuned)
     return found

@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 
 
 def make_blocks(
-    index: Index, known: Mapping[str, KnownTask], book: ScoreBook, ledger: Ledger, baseline: str | None = None
+    index: Index,
+    known: Mapping[str, KnownTask],
+    book: ScoreBook,
+    ledger: Ledger,
+    baseline: str | None = None,
+    wished: float | None = None,
 ) -> list[Block]:
     """Make blocks of all finished evaluations, except checkpoints: only curves show these.
 
@@ -45,6 +50,7 @@ def make_blocks(
         book: Reads single scores.
         ledger: Tells trials and tuning.
         baseline: Algorithm to compare the others with.
+        wished: The difference of which the notes say what it needs; None takes a round one.
 
     Raises:
         ConfigError: No finished cell has the baseline algorithm.
@@ -77,7 +83,7 @@ def make_blocks(
             say_what_is_unequal(block, ledger)
             if baseline is not None:
                 _compare(block, baseline, known[block.task], book)
-            block.notes.insert(0, conclusion(block, find(block, book)))
+            block.notes.insert(0, conclusion(block, find(block, book, wished)))
         block.notes += notes_of(block, index, known[block.task])
     say_other_engines(blocks)
     return blocks

@@ -81,6 +81,7 @@ class Difference:
         left_out: Example -> the reason why it is left out on both sides.
         p_holm: p-value corrected for all comparisons of the table; None like ``p``.
         components: Components of its variance; None without an interval over examples.
+        cautious: The same as if the two rows shared nothing; None like ``components``.
         trained_seeds: The fewer seeds of the two rows; a row that nothing trains does not count.
     """
 
@@ -94,6 +95,7 @@ class Difference:
     left_out: Mapping[str, str] = field(default_factory=dict)
     p_holm: float | None = None
     components: Components | None = None
+    cautious: Components | None = None
     trained_seeds: int = 1
 
     @property
@@ -164,10 +166,8 @@ def against(
     said = said_over(n, [_seeds(row), _seeds(baseline)], [a, b])
     found = Estimate(value, float(interval.low), float(interval.high), said, float(interval.df), n)
     seeds = min((k for k in (_seeds(row), _seeds(baseline)) if k), default=1)
-    parts = components(a, b, trials)
-    return Difference(
-        found, len(row), len(baseline), n, *counts, float(p), mine.left_out, components=parts, trained_seeds=seeds
-    )
+    spread = components(a, b, trials), unrelated(a, b, trials)
+    return Difference(found, len(row), len(baseline), n, *counts, float(p), mine.left_out, None, *spread, seeds)
 
 
 def as_if_unrelated(row: Sequence[EvaluationEntry], how: Scores, book: ScoreBook) -> Difference:
@@ -184,7 +184,8 @@ def as_if_unrelated(row: Sequence[EvaluationEntry], how: Scores, book: ScoreBook
     units = book.of(row, how)
     scores, n = _pseudo_values(units), units.value.shape[1]
     said = Estimate(0.0, None, None, "of one row")
-    parts = None if n < LEAST_EXAMPLES else unrelated(scores, float(units.of.to_numpy().mean()) if how.share else 0.0)
+    trials = float(units.of.to_numpy().mean()) if how.share else 0.0
+    parts = None if n < LEAST_EXAMPLES else unrelated(scores, scores, trials)
     return Difference(said, len(row), len(row), n, components=parts, trained_seeds=_seeds(row) or 1)
 
 

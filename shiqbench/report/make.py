@@ -34,6 +34,7 @@ def make_report(
     *,
     task: str | None = None,
     baseline: str | None = None,
+    find: float | None = None,
     figures: str | Path | None = None,
     axis: str = "updates",
     plugins: Sequence[str | Path] = (),
@@ -45,6 +46,7 @@ def make_report(
         results: Results folder.
         task: Compare only cells that were trained on this task.
         baseline: Algorithm to compare the others with, example by example.
+        find: A difference in the metric's unit; the notes say how many seeds or examples it needs.
         figures: Folder for learning curves; None draws none.
         axis: What learning curves and their areas are over: ``updates``, ``tokens`` or ``seconds``.
         plugins: Local plugin files.
@@ -67,7 +69,7 @@ def make_report(
     found = registry(tuple(map(Path, plugins)))
     known = known_tasks(index.evaluations.values(), found)
     book, logs = ScoreBook(results), LogBook(results)
-    report = compare(index, known, book, found, baseline)
+    report = compare(index, known, book, found, baseline, find)
     curves = of_checkpoints(index, known, book, logs, axis)
     report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
     if figures is not None:
@@ -98,7 +100,12 @@ def _name_unread(report: Report, logs: LogBook) -> None:
 
 
 def compare(
-    index: Index, known: Mapping[str, KnownTask], book: ScoreBook, found: Registry, baseline: str | None = None
+    index: Index,
+    known: Mapping[str, KnownTask],
+    book: ScoreBook,
+    found: Registry,
+    baseline: str | None = None,
+    find: float | None = None,
 ) -> Report:
     """Make the report of an index, without curves and figures.
 
@@ -108,9 +115,10 @@ def compare(
         book: Reads single scores.
         found: Registry, for the defaults of algorithms.
         baseline: Algorithm to compare the others with.
+        find: A difference in the metric's unit; the notes say how many seeds or examples it needs.
     """
     ledger = Ledger(index, found)
-    blocks = make_blocks(index, known, book, ledger, baseline)
+    blocks = make_blocks(index, known, book, ledger, baseline, find)
     over_tasks = aggregate([b for b in blocks if not b.trials], known, book, baseline)
     # With tasks, the table per task says it.
     none = [f"no aggregate over tasks: {over_tasks.why_not}"] if over_tasks and not over_tasks.tasks else []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shiqbench.report.estimates import Difference, Estimate
     from shiqbench.report.known import KnownTask
     from shiqbench.report.ledger import Ledger
-    from shiqbench.report.smallest import Smallest
+    from shiqbench.report.smallest import SmallestOfRows
     from shiqbench.store.index import EvaluationEntry, Index
 
 
@@ -131,7 +131,7 @@ class Block:
         above: What the reader must know before the numbers, one line each: what is UNEQUAL among the rows.
         withheld: The reason why no row is called better; empty if there is none.
         trials: Whether the rows are trials of tuning.
-        smallest: The smallest difference that the table can find; None if there is nothing to compute it from.
+        smallest: The smallest difference that each row can find; None if there is nothing to compute it from.
     """
 
     task: str
@@ -149,7 +149,7 @@ class Block:
     above: list[str] = field(default_factory=list)
     withheld: str = ""
     trials: bool = False
-    smallest: Smallest | None = None
+    smallest: SmallestOfRows | None = None
 
     @property
     def title(self) -> str:

@@ -56,9 +56,16 @@ def _but_engine(block: Block) -> dict[str, object]:
 
 
 def _tuning(rows: Sequence[Row], ledger: Ledger) -> list[str]:
+    """Trials of tuning and, where the task says them, those that chose the values of the preset."""
+    known = any(ledger.preset_trials(r.evaluations[0].cell) is not None for r in rows)
+
     def trials(r: Row) -> str:
-        found = ledger.trials(r.evaluations[0].cell)
-        return f"{found} trials" if found else "none"
+        cell = r.evaluations[0].cell
+        own, preset = ledger.trials(cell), ledger.preset_trials(cell)
+        said = [f"{own} trials"] if own else []
+        if known and preset != 0:
+            said.append("trials of the preset unknown" if preset is None else f"preset chosen with {preset} trials")
+        return ", ".join(said) or "none"
 
     return [f"UNEQUAL tuning: {_grouped(rows, trials)}"] if len({trials(r) for r in rows}) > 1 else []
 

@@ -61,7 +61,9 @@ def _table(table: TextTable, label: str, room: float, block: Block | None) -> It
     frame, letters = with_letters(ordered, room)
     fitting = [rows for part in fit(frame, room, together, best) for rows in _rows_that_fit(part)]
     names = {
-        *table.frame.to_numpy().ravel(), *frame.to_numpy().ravel(), *(n.split(" ")[0] for n in table.frame.columns)
+        *table.frame.to_numpy().ravel(),
+        *frame.to_numpy().ravel(),
+        *(n.split(" ")[0] for n in table.frame.columns),
     }
     notes = [_note(n, names, room) for n in (*letters, *table.notes)]
     height = sum(_NOTES_LINE * math.ceil(width(n) * _NOTES_SCALE * 1.1 / room) for n in (*letters, *table.notes))
