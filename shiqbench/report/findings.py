@@ -34,7 +34,7 @@ def find(block: Block, book: ScoreBook, wished: float | None = None) -> Differen
     largest = largest_of(r.estimate.value for r in block.rows)
     if block.baseline is None:
         best = _of_the_best(block, book)
-        both = " and ".join(r.name for r in _two_best(block))
+        both = " and ".join(r.name for r in two_best(block))
         block.smallest = None if best is None else smallest_of([(both, best)], 1, largest=largest, wished=wished)
         return best
     compared = [(row, row.difference) for row in block.rows if row.difference is not None]
