@@ -129,7 +129,10 @@ def report(
     results: Results = Path("results"),
     form: Annotated[Form, typer.Option("--format", help="Format of the report.")] = Form.MARKDOWN,
     output: Annotated[Path | None, typer.Option(help="File to write. If left out: the report is printed.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Algorithm to compare the others with; settings may follow: 'shiq beta=0.1'."),
+    ] = None,
     find: Find = None,
     task: Annotated[str | None, typer.Option(help="Only use cells that were trained on this task.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder to write learning curves to, as svg files.")] = None,

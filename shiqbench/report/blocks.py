@@ -60,11 +60,11 @@ def make_blocks(
         if each.update is None:  # another version of a task may have another primary metric
             by_setting[each.setting.key, each.primary["name"], each.primary["higher_is_better"]].append(each)
     algorithms = {e.cell.algorithm for found in by_setting.values() for e in found}
-    if baseline is not None and baseline not in algorithms:
+    if baseline is not None and (baseline.split() or [""])[0] not in algorithms:
         raise ConfigError(
             f"no finished cell of {baseline!r}{did_you_mean(baseline, algorithms)}",
             where="--baseline",
-            do=f"one of {', '.join(sorted(algorithms))}",
+            do=f"one of {', '.join(sorted(algorithms))}; settings may follow, as in 'shiq beta=0.1'",
         )
     names = names_of(index)
     blocks = []
@@ -127,7 +127,9 @@ def _block(
 def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> None:
     theirs = block.against(baseline)
     if len(theirs) != 1:
-        why = f"it has {len(theirs)} rows here" if theirs else "it has no row here"
+        why = "it has no row here"
+        if theirs:
+            why = f"it has {len(theirs)} rows here; add words of what it differs in"
         block.notes.append(f"not compared with {baseline}: {why}")
         return
     block.baseline = baseline

@@ -55,6 +55,11 @@ class Row:
         """Algorithm and label."""
         return with_label(self.algorithm, self.label)
 
+    def is_named(self, text: str) -> bool:
+        """Whether a text names this row: its algorithm, then words of its label, such as ``shiq stop_future=True``."""
+        algorithm, *words = text.split() or [""]
+        return self.algorithm == algorithm and set(words) <= set(self.label.split())
+
     @property
     def seeds(self) -> list[int]:
         """Training seeds; empty if nothing is trained."""
@@ -172,8 +177,8 @@ class Block:
         return found if len(set(found)) == len(found) else [f"{r.name} ({i})" for i, r in enumerate(self.rows, 1)]
 
     def against(self, baseline: str) -> list[Row]:
-        """The rows of this algorithm; without the start if it was continued: others are compared with that."""
-        named = [r for r in self.rows if r.algorithm == baseline]
+        """The rows that this names; without the start if it was continued: others are compared with that."""
+        named = [r for r in self.rows if r.is_named(baseline)]
         return [r for r in named if not r.is_start] or named
 
 

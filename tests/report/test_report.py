@@ -108,8 +108,13 @@ def test_a_baseline_is_compared_row_by_row(results: Path) -> None:
 def test_a_baseline_that_is_not_there(results: Path) -> None:
     with pytest.raises(ConfigError, match=r"no finished cell of 'dbo', did you mean 'dpo'\? \(--baseline\); one of"):
         make_report(results, baseline="dbo")
-    evaluation(cell(results, "dpo", config={"beta": 3}), [0.3, 0.3])
-    assert "not compared with dpo: it has 2 rows here" in notes(results, baseline="dpo")
+    evaluation(cell(results, "dpo", config={"beta": 3}), [0.3] * 12)
+    assert "not compared with dpo: it has 2 rows here; add words of what it differs in" in notes(
+        results, baseline="dpo"
+    )
+    (block,) = make_report(results, baseline="dpo beta=3").blocks
+    assert [r.name for r in block.rows if r.difference is None] == ["dpo beta=3"]
+    assert "not compared with dpo beta=4: it has no row here" in notes(results, baseline="dpo beta=4")
     evaluation(cell(results, "tbrm"), [0.3, 0.3], setting={"horizon": 2})
     assert "not compared with tbrm: it has no row here" in notes(results, baseline="tbrm")
 

@@ -228,7 +228,7 @@ def _baseline(
     """The name of the baseline's row, which is not the start if it was continued."""
     if baseline is None:
         return None
-    named = [n for n in names if tasks[0].rows[n].row.algorithm == baseline]
+    named = [n for n in names if tasks[0].rows[n].row.is_named(baseline)]
     chosen = [n for n in named if not any(t.rows[n].row.is_start for t in tasks)] or named
     if len(chosen) == 1:
         return chosen[0]
