@@ -41,7 +41,9 @@ class ChatMdpConfig(TaskConfig):
     other_reward: float = Field(
         default=0.0, description="reward of any other text than the words, which ends the episode"
     )
-    words: tuple[str, ...] = Field(default=(), description="the actions; tree red, green, blue, ...; grid up, down, ...")
+    words: tuple[str, ...] = Field(
+        default=(), description="the actions; tree red, green, blue, ...; grid up, down, ..."
+    )
     seeds: int = Field(default=12, ge=2, description="number of instances; an interval needs 10")
     instances: Literal["test", "validation"] = Field(
         default="test", description="validation: as many others, on which settings are chosen"
@@ -97,7 +99,9 @@ class ChatMdpConfig(TaskConfig):
                 do="lower it, or task.actions, or task.seeds",
             )
         if self.teach == "words" and (self.behaviour, self.coverage) != ("uniform", 1.0):
-            raise _unmet("task.teach = words", "a start sees every word equally often", "leave behaviour and coverage out")
+            raise _unmet(
+                "task.teach = words", "a start sees every word equally often", "leave behaviour and coverage out"
+            )
         if not self.exact and self.episodes is None:
             object.__setattr__(self, "episodes", SAMPLE)  # a default and the same number are one setting
         return self
@@ -113,7 +117,7 @@ class ChatMdpConfig(TaskConfig):
     def state_count(self) -> int:
         """Number of states of all instances, at most: a state is the whole conversation up to a question."""
         actions, horizon = self.sizes
-        return self.seeds * sum(actions**t for t in range(horizon))
+        return int(self.seeds * sum(actions**t for t in range(horizon)))
 
     @property
     def exact(self) -> bool:

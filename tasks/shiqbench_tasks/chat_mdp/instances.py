@@ -16,7 +16,6 @@ from shiqbench.plugin import ConfigError
 from shiqbench_tasks.chat_mdp.chat import name_of
 from shiqbench_tasks.mdp import data, mdps, solve
 from shiqbench_tasks.mdp.config import FIRST_OF_VALIDATION, GRID, MdpConfig
-from shiqbench_tasks.mdp.mdps import Mdp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from shiqbench_tasks.chat_mdp.config import ChatMdpConfig
+    from shiqbench_tasks.mdp.mdps import Mdp
 
 LEAST_GAIN = 1e-6  # of the best objective over the uniform policy's; a grid's goal may be too far away
 MOST_TRIED = 50  # seeds per instance

@@ -23,7 +23,6 @@ from shiqbench.plugin import (
     Scores,
     Task,
     digest,
-    student,
     with_interval,
 )
 from shiqbench_tasks.chat_mdp import chat
@@ -153,7 +152,7 @@ class ChatMdpTask(Task):
         from shiqbench_tasks.chat_mdp import scoring
         from shiqbench_tasks.chat_mdp.instances import trajectories
 
-        known = {i.id: i for split in ("test", "validation") for i in self._instances(split)}  # type: ignore[arg-type]
+        known = {i.id: i for split in ("test", "validation") for i in self._instances(split)}
         wanted = [known[id_] for id_ in dict.fromkeys(r["id"] for r in records)]
         sequences = [
             [s for n in range(len(i.paths)) for s in chat.answers(i, n, self.config, context.renderer)] for i in wanted
