@@ -35,7 +35,7 @@ def test_instances_of_validation_are_others() -> None:
 
 
 def test_a_grid_whose_goal_is_never_reached_is_refused() -> None:
-    with pytest.raises(ConfigError, match="nothing can be gained in all but 0 of .* instances"):
+    with pytest.raises(ConfigError, match="nothing can be gained in all but 0 of"):
         instances(ChatMdpConfig(mdp="grid", horizon=1, seeds=2), validation=False)
 
 
