@@ -144,6 +144,8 @@ def main() -> int:
         measure("dry run", ["matrix", str(file), "--results", str(results), "--dry-run"], cache)
         measure("first report", report, cache)
         measure("report again", report, cache)
+        if chosen.records:
+            measure("page", [*report, "--format", "html", "--output", str(folder / "report.html")], cache)
     return 0
 
 

@@ -18,6 +18,7 @@ from shiqbench.plugin.config import EvalConfig, StartConfig, TrainConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.reward import Answered
 from shiqbench.plugin.specs import AlgorithmSpec, RewardSpec, TaskSpec
+from shiqbench.report.page.make import SCRIPTS
 
 ROOT = Path(__file__).parent.parent
 CORE = sorted((ROOT / "shiqbench").rglob("*.py"))
@@ -62,6 +63,8 @@ def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     )
     assert "shiqbench/engines/vllm.py" in names
     assert {"shiqbench/py.typed", "shiqbench/commands/templates/pyproject.toml.tmpl"} <= set(names)
+    assert {f"shiqbench/report/page/page.{kind}" for kind in ("css", "html.j2")} <= set(names)
+    assert {f"shiqbench/report/page/{name}" for name in SCRIPTS} <= set(names)
     assert {"shiqbench/commands/templates/task/task.py.tmpl", "shiqbench/testing/words.py"} <= set(names)
 
 

@@ -18,7 +18,7 @@ LABELS = (
 )
 NOTES = [
     "95 % intervals: over 200 examples and 3 seeds (df 3.2 to 17.1; shiq, dpo beta=0.0125); over 200 examples, these "
-    "weights (1 seed) (df 199; base)",
+    "weights of 1 seed (df 199; base)",
     "UNEQUAL budgets (tokens): " + "; ".join(f"name_{i} beta=0.{i}: 9 updates, {i}.2e+06 tokens" for i in range(9)),
     "shiq lacks results: /a/very/long/path/of/a/folder/with_underscores/0123456789abcdef0123456789abcdef/metrics.json",
 ]  # fmt: skip
@@ -30,10 +30,10 @@ def wide(rows: int = 20, labels: tuple[str, ...] = LABELS, notes: list[str] = NO
     made = [_row(i, labels[i % len(labels)]) for i in range(rows)]
     made[-1].difference = None
     block = Block(
-        "ultrafeedback", "test", "vllm 0.32.1", "0123456789ab", {}, "mean_reward", True, COLUMNS, made, "base",
+        "ultrafeedback", "test", "vllm 0.32.1", "0123456789ab", {}, "mean_reward", True, COLUMNS, None, made, "base",
         list(notes),
     )  # fmt: skip
-    return Report(Index(Path("results")), [block], [])
+    return Report(Index(Path("results")), {}, [block], [])
 
 
 def _row(i: int, label: str) -> Row:

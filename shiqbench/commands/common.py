@@ -45,14 +45,37 @@ def emit(value: Any) -> None:
 
 
 def show_markdown(text: str) -> None:
-    """Print markdown: unchanged into a file or pipe; on a terminal, tables fit the width."""
+    """Print markdown: unchanged into a file or pipe; on a terminal, tables have the columns that fit the width."""
     if sys.stdout.isatty():
         from rich.console import Console
-        from rich.markdown import Markdown
 
-        Console().print(Markdown(text))
+        from shiqbench.commands.terminal import FittingMarkdown
+
+        Console().print(FittingMarkdown(text))
     else:
         typer.echo(text, nl=False)
+
+
+def check_page(html: bool, output: Path | None, show: bool) -> None:
+    """Check the options of a verb that can write a page.
+
+    Raises:
+        ConfigError: A page has no file, or something that is no page is to be opened.
+    """
+    if html and output is None:
+        raise ConfigError("an html page is a file", where="--format html", do="add --output page.html")
+    if show and not html:
+        raise ConfigError("only a page can be opened", where="--open", do="add --format html --output page.html")
+
+
+def page_written(output: Path, show: bool) -> None:
+    """Say where a page is, and open it in the browser if wanted."""
+    typer.echo(f"page: {output}", err=True)
+    if show:
+        import webbrowser
+
+        if not webbrowser.open(output.resolve().as_uri()):
+            typer.echo(f"no browser is found here; open {output} yourself", err=True)
 
 
 def reading(done: int, total: int) -> None:

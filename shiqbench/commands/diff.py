@@ -10,7 +10,7 @@ from shiqbench.base.digest import canonical_json, digest, short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json
 from shiqbench.store.cell import locate
-from shiqbench.store.labels import flatten
+from shiqbench.store.labels import differing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,14 +89,15 @@ def diff(left: str | Path, right: str | Path, results: Path = Path("results")) -
     """Compare two cells, or two evaluations, finished or not.
 
     Args:
-        left: A folder with a config.json, or the first digits of a cell's digest.
+        left: A folder with a config.json, or the first digits of a cell's or an evaluation's digest.
         right: The same, for the second.
         results: Results folder, in which digests are searched.
 
     Raises:
         ConfigError: One of them is not found, or one is a cell and the other an evaluation.
     """
-    return _compare(locate(str(left), results), locate(str(right), results), results)
+    one, two = (locate(str(text), results, evaluations=True) for text in (left, right))
+    return _compare(one, two, results)
 
 
 def _compare(left: Path, right: Path, results: Path) -> Difference:
@@ -107,8 +108,8 @@ def _compare(left: Path, right: Path, results: Path) -> Difference:
             where=f"{left}, {right}",
             do="give two cells or two evaluations",
         )
-    found = Difference(left, right, digest(one), digest(two), _differing(one, two))
-    found.outside = _differing(_circumstances(left), _circumstances(right))
+    found = Difference(left, right, digest(one), digest(two), differing(one, two))
+    found.outside = differing(_circumstances(left), _circumstances(right))
     starts = [_start(recipe, results) for recipe in (one, two)]
     if one.get("model") != two.get("model") and starts[0] is not None and starts[1] is not None:
         found.start = _compare(starts[0], starts[1], results)
@@ -120,12 +121,6 @@ def _start(recipe: Mapping[str, Any], results: Path) -> Path | None:
     model = recipe.get("model")
     start = model.get("cell") if isinstance(model, dict) else None
     return next(iter(sorted(results.glob(f"*/*/{short(start)}"))), None) if isinstance(start, str) else None
-
-
-def _differing(one: Any, two: Any) -> dict[str, tuple[Any, Any]]:
-    a, b = flatten(one), flatten(two)
-    keys = sorted(set(a) | set(b))
-    return {k: (a.get(k), b.get(k)) for k in keys if canonical_json(a.get(k)) != canonical_json(b.get(k))}
 
 
 def _circumstances(folder: Path) -> dict[str, Any]:

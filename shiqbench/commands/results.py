@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from shiqbench.base.errors import ConfigError
-from shiqbench.commands.common import Json, PluginFiles, emit, reading, show_markdown
+from shiqbench.base.files import write_text
+from shiqbench.commands.common import Json, PluginFiles, check_page, emit, page_written, reading, show_markdown
 from shiqbench.running.team import launched
 
 app = typer.Typer()
@@ -123,43 +124,36 @@ def report(
     plugin: PluginFiles = None,
 ) -> None:
     """Compare finished cells. There is one table with intervals for each setting."""
-    if form is Form.HTML and output is None:
-        raise ConfigError("an html page is a file", where="--format html", do="add --output report.html")
-    if show and form is not Form.HTML:
-        raise ConfigError(f"no browser shows {form}", where="--open", do="add --format html --output report.html")
-    from shiqbench.report.formats import render
-    from shiqbench.report.make import make_report, write_report
-
+    check_page(form is Form.HTML, output, show)
     if columns is not None and form is not Form.LATEX:
         raise ConfigError("--columns needs --format latex", where="--columns", do="leave it out, or use --format latex")
     options = {} if columns is None else {"columns": columns}
-    made = make_report(
-        results,
-        task=task,
-        baseline=baseline,
-        figures=figures,
-        axis=axis.value,
-        plugins=tuple(plugin or ()),
-        progress=reading,
-    )
+    how: dict[str, Any] = {
+        "task": task,
+        "baseline": baseline,
+        "axis": axis.value,
+        "plugins": tuple(plugin or ()),
+        "progress": reading,
+    }
     if form is Form.HTML and output is not None:
-        from shiqbench.report.page.make import page_of, write_page
+        from shiqbench.report.page.make import report_page
 
-        write_page(page_of(made, plugins=tuple(plugin or ()), largest=records), output)
-        typer.echo(f"report: {output}", err=True)
-        if show:
-            import webbrowser
-
-            if not webbrowser.open(output.resolve().as_uri()):
-                typer.echo(f"no browser is found here; open {output} yourself", err=True)
-    elif output is None and form is Form.MARKDOWN:
-        show_markdown(render(made, form))
-    elif output is None:
-        typer.echo(render(made, form, **options), nl=False)
+        drawn = report_page(results, output, figures=figures, largest=records, **how)
+        page_written(output, show)
     else:
-        write_report(made, form, output, **options)
-        typer.echo(f"report: {output}", err=True)
-    for path in made.figures:
+        from shiqbench.report.formats import render
+        from shiqbench.report.make import make_report
+
+        made = make_report(results, figures=figures, **how)
+        drawn, text = made.figures, render(made, form, **options)
+        if output is not None:
+            write_text(output, text)
+            typer.echo(f"report: {output}", err=True)
+        elif form is Form.MARKDOWN:
+            show_markdown(text)
+        else:
+            typer.echo(text, nl=False)
+    for path in drawn:
         typer.echo(f"figure: {path}", err=True)
 
 
@@ -199,6 +193,48 @@ def diff(
 
     found = compare(left, right, results)
     emit(found.as_json()) if as_json else typer.echo("\n".join(found.lines()))
+
+
+class Shown(StrEnum):
+    """Format of a comparison."""
+
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
+@app.command()
+def compare(
+    left: Annotated[str, typer.Argument(metavar="A", help="A cell or an evaluation: its folder or first digits.")],
+    right: Annotated[str, typer.Argument(metavar="B", help="The cell or evaluation to compare with.")],
+    examples: Annotated[
+        int | None, typer.Option(min=0, help="Number of examples to show. If left out: 10; all with --json and html.")
+    ] = None,
+    example: Annotated[str | None, typer.Option(help="Show this example in full.")] = None,
+    form: Annotated[Shown, typer.Option("--format", help="Format of the comparison.")] = Shown.MARKDOWN,
+    output: Annotated[Path | None, typer.Option(help="File to write. If left out: printed.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="html: open the page in the browser.")] = False,
+    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    plugin: PluginFiles = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two cells or evaluations, example by example. The examples that differ most come first."""
+    html = form is Shown.HTML
+    check_page(html, output, show)
+    if as_json and (html or output is not None):
+        raise ConfigError("prints JSON to standard output", where="--json", do="leave out --format and --output")
+    from shiqbench.commands.compare import compare as make
+    from shiqbench.commands.compare import show_comparison
+
+    found = make(left, right, results, tuple(plugin or ()))
+    one = None if example is None else found.example(example)
+    if html and output is not None:
+        from shiqbench.report.page.make import write_page
+        from shiqbench.report.page.two import page_of_two
+
+        write_page(page_of_two(found, examples, one), output)
+        page_written(output, show)
+    else:
+        show_comparison(found, one, examples, output=output, as_json=as_json)
 
 
 @app.command()

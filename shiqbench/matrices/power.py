@@ -83,7 +83,7 @@ def _outlook(
     plan = plans[0][0]
     of_setting: dict[tuple[str, str], list[EvaluationEntry]] = defaultdict(list)
     for each in finished:
-        if each.setting.value["task"] == plan.setting["task"]:
+        if each.task == plan.setting["task"]:
             of_setting[each.setting.key, each.primary["name"]].append(each)
     if not of_setting:
         why = "no finished evaluation of this task in the results folder; run one cell first"

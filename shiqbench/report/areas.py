@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shiqbench.base.errors import ConfigError, CorruptCellError
+from shiqbench.report.cells import text_frame
 from shiqbench.report.estimates import FEW, Estimate, said_over
 from shiqbench.report.logs import AXES
 from shiqbench.report.notes import brief_seeds
@@ -88,13 +89,11 @@ def area_table(curves: Curves, axis: str, book: ScoreBook) -> TextTable | None:
         axis: ``updates``, ``tokens`` or ``seconds``.
         book: Reads the single scores.
     """
-    import pandas as pd
-
     every = [points for line in curves.lines for points in line.seeds]
     low, high = max((p[0].x for p in every), default=0.0), min((p[-1].x for p in every), default=0.0)
     if low >= high:
         return None
-    setting, metric = curves.first.setting.value, curves.first.primary["name"]
+    metric = curves.first.primary["name"]
     sign = -1 if curves.first.primary["higher_is_better"] else 1
     found = [(line, area_of(line, low, high, curves.how, book)) for line in curves.lines]
     found.sort(key=lambda each: (sign * each[1].value, each[0].name))
@@ -120,14 +119,13 @@ def area_table(curves: Curves, axis: str, book: ScoreBook) -> TextTable | None:
         ]
         for line, estimate in found
     ]
-    split = (setting.get("eval") or {}).get("split")
-    on = f" on {split}" if split else ""
+    on = f" on {curves.first.split}" if curves.first.split else ""
     title = (
-        f"{setting['task']}{on}, mean {metric} over training: area under the curve, {AXES[axis]} {low:g} to {high:g}"
+        f"{curves.first.task}{on}, mean {metric} over training: area under the curve, {AXES[axis]} {low:g} to {high:g}"
     )
     hows = dict.fromkeys(e.how for _, e in found)
     notes = [f"95 % intervals: {'; '.join(hows)}", "all curves are compared over the range that they share"]
     unequal = {len(points) for line in curves.lines for points in line.seeds}
     if len(unequal) > 1:
         notes.append("UNEQUAL points: between evaluations a curve is a straight line")
-    return TextTable(title, pd.DataFrame(rows, columns=pd.Index(head)), notes)
+    return TextTable(title, text_frame(head, rows), notes)

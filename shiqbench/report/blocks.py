@@ -24,7 +24,6 @@ from shiqbench.report.unequal import say_other_engines, say_what_is_unequal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from shiqbench.plugin.task import Scores
     from shiqbench.report.known import KnownTask
     from shiqbench.report.ledger import Ledger
     from shiqbench.report.names import Name
@@ -77,7 +76,7 @@ def make_blocks(
             say_what_is_unequal(block, ledger)
             if baseline is not None:
                 _compare(block, baseline, known[block.task], book)
-            find(block, _usable(block, known[block.task], book), book)
+            find(block, book)
         block.notes += notes_of(block, index, known[block.task])
     say_other_engines(blocks)
     return blocks
@@ -94,7 +93,7 @@ def _block(
     for each in evaluations:
         of_recipe[each.cell.recipe.key].append(each)
     groups = [sorted(found, key=lambda e: (e.cell.seed is not None, e.cell.seed)) for found in of_recipe.values()]
-    task, metric = known[setting.value["task"]], first.primary["name"]
+    task, metric = known[first.task], first.primary["name"]
     higher = bool(first.primary["higher_is_better"])
     how = book.usable(evaluations, task.scores_of(metric))
     rows = []
@@ -105,21 +104,21 @@ def _block(
         rows.append(Row(cell.algorithm, label, cell.start or cell.model, found, estimate, is_start))
     rows.sort(key=lambda r: (not math.isfinite(v := r.estimate.value), -v if higher else v, r.name))
     return Block(
-        task=setting.value["task"],
-        split=str((setting.value.get("eval") or {}).get("split", "")),
-        engine=setting.value["engine"],
+        task=first.task,
+        split=first.split,
+        engine=first.engine,
         setting=short(setting.key),
         values=setting.value,
         metric=metric,
         higher_is_better=higher,
         columns=task.columns_of(setting.value),
+        how=how,
         rows=rows,
     )
 
 
 def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> None:
-    named = [r for r in block.rows if r.algorithm == baseline]
-    theirs = [r for r in named if not r.is_start] or named  # others are compared with continued training
+    theirs = block.against(baseline)
     if len(theirs) != 1:
         why = f"it has {len(theirs)} rows here" if theirs else "it has no row here"
         block.notes.append(f"not compared with {baseline}: {why}")
@@ -127,20 +126,15 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
     block.baseline = baseline
     if len(block.rows) == 1:
         block.notes.append(f"nothing is compared: {baseline} is the only row")
-    how = _usable(block, known, book)
-    if how is not known.scores_of(block.metric):
+    if block.how is None and known.scores_of(block.metric) is not None:
         block.notes.append(f"compared by seed only: {block.metric} is not the mean of scores that the records hold")
     for row in block.rows:
         if row is theirs[0]:
             continue
         why = "they share no scored example"
         try:
-            row.difference = against(row.evaluations, theirs[0].evaluations, how, book)
+            row.difference = against(row.evaluations, theirs[0].evaluations, block.how, book)
         except CorruptCellError as error:
             why = str(error)
         if row.difference is None:
             block.notes.append(f"{row.name} is not compared with {baseline}: {why}")
-
-
-def _usable(block: Block, known: KnownTask, book: ScoreBook) -> Scores | None:
-    return book.usable([e for r in block.rows for e in r.evaluations], known.scores_of(block.metric))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
 
@@ -26,6 +26,14 @@ def unique(names: Iterable[str]) -> list[str]:
             free = f"{plain} ({number})"
         found[free] = None
     return list(found)
+
+
+def text_frame(head: Iterable[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """A frame with columns that all have different names, without those in which no row has anything."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=pd.Index(unique(head)))
+    return frame.loc[:, [i == 0 or bool((frame.iloc[:, i] != "-").any()) for i in range(frame.shape[1])]]
 
 
 def showable(frame: pd.DataFrame) -> pd.DataFrame:

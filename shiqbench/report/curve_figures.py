@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import short
 from shiqbench.report.curves import of_training
-from shiqbench.report.figures import COLOURS, save_svg
+from shiqbench.report.figures import COLOURS, DISTINCT, save_svg
 from shiqbench.report.logs import AXES
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from shiqbench.report.known import KnownTask
     from shiqbench.report.logs import LogBook
     from shiqbench.report.rows import Block
-
-MOST = len(COLOURS) // 4  # lines that colours can distinguish
 
 
 def draw_curves(
@@ -44,7 +42,7 @@ def draw_curves(
     """
     drawn, notes = [], []
     for each in curves:
-        task, metric = each.first.setting.value["task"], each.first.primary["name"]
+        task, metric = each.first.task, each.first.primary["name"]
         title = f"{task}, validation; bands: 95 % intervals, as in the tables"
         path = folder / f"curve-{task}-{short(each.first.setting.key)}.svg"
         sign = -1 if each.first.primary["higher_is_better"] else 1
@@ -74,7 +72,7 @@ def _draw(best_first: Sequence[Line], value: str, title: str, path: Path, *, axi
 
     drawn = Figure(figsize=(7.2, 4.2), layout="constrained")
     plane: Any = drawn.subplots()
-    lines = sorted(best_first[:MOST], key=lambda line: line.name)
+    lines = sorted(best_first[:DISTINCT], key=lambda line: line.name)
     for curve, colour in zip(lines, COLOURS, strict=False):
         seeds, mean = f" ({len(curve.seeds)} seeds)" if len(curve.seeds) > 1 else "", curve.mean()
         plane.plot([p.x for p in mean], [p.value for p in mean], color=colour, linewidth=1.6, label=curve.name + seeds)

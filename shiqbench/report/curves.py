@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from shiqbench.report.estimates import over_seeds
-from shiqbench.report.names import names_of
+from shiqbench.report.names import names_of, with_label
 from shiqbench.store.index import origins
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Line:
     @property
     def name(self) -> str:
         """Algorithm and label."""
-        return f"{self.algorithm} {self.label}".strip()
+        return with_label(self.algorithm, self.label)
 
     def mean(self) -> list[Point]:
         """Means at the updates that all seeds have."""
@@ -135,7 +135,7 @@ def of_checkpoints(
     for cells in evaluated(index.evaluations.values()).values():
         every = {e.folder: e for of_cell in cells.values() for e in of_cell.values()}
         first = next(iter(every.values()))
-        how = book.usable(list(every.values()), known[first.setting.value["task"]].scores_of(first.primary["name"]))
+        how = book.usable(list(every.values()), known[first.task].scores_of(first.primary["name"]))
         rows: dict[str, list[tuple[list[Point], Evaluated]]] = defaultdict(list)
         for of_cell in cells.values():
             cell = next(e.cell for u, e in of_cell.items() if u > 0)

@@ -38,7 +38,7 @@ class Defaults:
             at = of["name"], on["name"]
             if at not in self._presets:
                 self._presets[at] = list(self._usual(of, on))
-            mine = settings_of({**recipe.value, "task": {"config": {}}})
+            mine = hyper_parameters({**recipe.value, "task": {"config": {}}})
             found = [
                 {k: v for k, v in mine.items() if k not in BUDGET and (k not in usual or usual[k] != v)}
                 for usual in self._presets[at]
@@ -64,7 +64,7 @@ class Defaults:
             return
 
 
-def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a recipe by their full names, such as ``train.lr``."""
+def hyper_parameters(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe that tuning may choose, by their full names, such as ``train.lr``."""
     parts = {"algo": recipe["algorithm"]["config"], "train": recipe["train"], "task": recipe["task"]["config"]}
     return flatten({name: part for name, part in parts.items() if part})

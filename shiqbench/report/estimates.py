@@ -202,9 +202,10 @@ def said_over(examples: int, seeds: Sequence[int], scores: Sequence[NDArray[np.f
         said += f" and {' against '.join(map(str, dict.fromkeys(varied)))} seeds"
     if few:
         numbers = " and ".join(counted(k, "seed") for k in dict.fromkeys(few))
-        said += f", {THESE} ({numbers})" if not varied else f", the weights of {numbers} as they are"
-    if any(equal):
-        said += f", {' and '.join(str(k) for k, same in zip(seeds, equal, strict=True) if same)} equal seeds count once"
+        said += f", {THESE} of {numbers}" if not varied else f", the weights of {numbers} as they are"
+    if once := dict.fromkeys(str(k) for k, same in zip(seeds, equal, strict=True) if same):
+        said += ", the other's " if varied else ", "
+        said += f"{' and '.join(once)} equal seeds count once"
     return said
 
 

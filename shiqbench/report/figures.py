@@ -9,11 +9,13 @@ from shiqbench.base.files import replacing
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Okabe and Ito's eight colours without yellow, then dark shades of them; the list is repeated.
-COLOURS = (
+# Okabe and Ito's eight colours without yellow, then dark shades of them.
+_COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#004B75", "#8A3D00", "#00614A",
     "#7D4A67", "#946600", "#3A7796", "#777777",
-) * 4  # fmt: skip
+)  # fmt: skip
+DISTINCT = len(_COLOURS)  # lines that colours can distinguish
+COLOURS = _COLOURS * 4
 MARKERS = ("o", "s", "^", "D", "v", "P", "X") * 8
 
 

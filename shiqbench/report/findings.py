@@ -11,7 +11,6 @@ from shiqbench.report.smallest import LEVEL, smallest_of
 from shiqbench.stats.multiple import holm
 
 if TYPE_CHECKING:
-    from shiqbench.plugin.task import Scores
     from shiqbench.report.estimates import Difference
     from shiqbench.report.rows import Block, Row
     from shiqbench.report.scores import ScoreBook
@@ -19,18 +18,17 @@ if TYPE_CHECKING:
 BETTER, WORSE = "+", "-"
 
 
-def find(block: Block, how: Scores | None, book: ScoreBook) -> None:
+def find(block: Block, book: ScoreBook) -> None:
     """Correct the p-values of a table, mark what is found, and compute the smallest difference that it can find.
 
     Without a baseline, the smallest difference is that of the two best rows.
 
     Args:
         block: The table.
-        how: Columns of the single scores; None if the task does not name them.
         book: Reads the single scores.
     """
     if block.baseline is None:
-        best = _of_the_best(block, how, book)
+        best = _of_the_best(block, book)
         block.smallest = None if best is None else smallest_of([best], 1)
         return
     compared = [(row, row.difference) for row in block.rows if row.difference is not None]
@@ -42,12 +40,12 @@ def find(block: Block, how: Scores | None, book: ScoreBook) -> None:
     block.smallest = smallest_of([d for _, d in compared], max(1, len(tested)))
 
 
-def _of_the_best(block: Block, how: Scores | None, book: ScoreBook) -> Difference | None:
-    if len(found := _two_best(block)) < 2 or how is None:
+def _of_the_best(block: Block, book: ScoreBook) -> Difference | None:
+    if len(found := _two_best(block)) < 2 or block.how is None:
         return None
     one, other = found
     try:
-        return against(one.evaluations, other.evaluations, how, book)
+        return against(one.evaluations, other.evaluations, block.how, book)
     except CorruptCellError:
         return None  # the rows say so
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,9 @@ from shiqbench.report.known import known_tasks
 from shiqbench.report.ledger import Ledger
 from shiqbench.report.logs import LogBook, unread_notes
 from shiqbench.report.make import compare
-from shiqbench.report.names import names_of
+from shiqbench.report.names import names_of, with_label
 from shiqbench.report.scores import ScoreBook
-from shiqbench.report.tidy import CURVE, DIFFERENCES, EVALUATIONS, SCORES, TRAINING, differing, frame, stacked
+from shiqbench.report.tidy import CURVE, DIFFERENCES, EVALUATIONS, SCORES, TRAINING, frame, stacked, varied_settings
 from shiqbench.store.index import read_index
 from shiqbench.store.labels import flatten, settings_of
 
@@ -78,21 +78,18 @@ class Frames:
                 "reduced": e.reduced,
                 "updates": e.cell.budget.get("updates"),
                 "tokens": e.cell.budget.get("tokens"),
-                "train_tokens": sum(e.cell.pass_tokens.values()) if e.cell.seconds is not None else None,
+                "train_tokens": e.cell.train_tokens if e.cell.seconds is not None else None,
                 "train_seconds": e.cell.seconds,
                 "eval_seconds": e.seconds,
             }
             for e in self._all
         ]
-        return frame(EVALUATIONS, rows, differing(self._all))
+        return frame(EVALUATIONS, rows, varied_settings(self._all))
 
     @cached_property
     def unfinished(self) -> pd.DataFrame:
         """One row per folder without a result: ``folder``, ``cause``, ``what``."""
-        unfinished = self.index.unfinished
-        return frame(
-            ("folder", "cause", "what"), [{"folder": u.folder, "cause": u.cause, "what": u.what} for u in unfinished]
-        )
+        return frame(("folder", "cause", "what"), [asdict(u) for u in self.index.unfinished])
 
     def metrics(self) -> pd.DataFrame:
         """Every metric of every evaluation: ``evaluation``, ``metric``, ``value``."""
@@ -164,12 +161,7 @@ class Frames:
                 continue
             about = {"cell": cell.folder, "task": cell.folder.split("/")[0], **self._name(cell)}
             some = {name: v for name, v in log.values.items() if quantity in (None, name)}
-            spent = {
-                "update": log.updates,
-                "tokens": log.tokens,
-                "train_tokens": log.train_tokens,
-                "seconds": log.seconds,
-            }
+            spent = {"update": log.updates, **{k: getattr(log, k) for k in ("tokens", "train_tokens", "seconds")}}
             columns = {name: [x for _ in some for x in values.tolist()] for name, values in spent.items()}
             columns["quantity"] = [name for name in some for _ in log.updates]
             parts.append((about, columns | {"value": [x for values in some.values() for x in values.tolist()]}))
@@ -236,7 +228,7 @@ class Frames:
                 "seeds": d.seeds,
                 "baseline_seeds": d.baseline_seeds,
             }
-            for block in compare(self.index, self.known, baseline, self.found).blocks
+            for block in compare(self.index, self.known, ScoreBook(self.index.results), self.found, baseline).blocks
             for row in block.rows
             if (d := row.difference) is not None
         ]
@@ -256,21 +248,16 @@ class Frames:
 
     def _name(self, cell: CellEntry) -> dict[str, Any]:
         label = self._labels.get(cell.recipe.key, "")
-        said = {"algorithm": cell.algorithm, "differs_in": label, "name": f"{cell.algorithm} {label}".strip()}
+        said = {"algorithm": cell.algorithm, "differs_in": label, "name": with_label(cell.algorithm, label)}
         return {**said, "row": short(cell.recipe.key), "seed": cell.seed}
 
     def _about(self, e: EvaluationEntry) -> dict[str, Any]:
-        setting = e.setting.value
-        where = {
-            "task": setting["task"],
-            "split": (setting.get("eval") or {}).get("split"),
-            "engine": setting["engine"],
-        }
         folders = {"evaluation": e.folder, "cell": e.cell.folder}
+        where = {"task": e.task, "split": e.split or None, "engine": e.engine}
         return {**folders, **where, "setting": short(e.setting.key), **self._name(e.cell)}
 
     def _how(self, e: EvaluationEntry) -> Any:
-        return self.known[e.setting.value["task"]].scores_of(e.primary["name"])
+        return self.known[e.task].scores_of(e.primary["name"])
 
     def _read(self, wanted: Iterable[EvaluationEntry], book: ScoreBook) -> list[EvaluationEntry]:
         """Those that have single scores; the book has read them, one setting after the other."""

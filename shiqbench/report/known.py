@@ -78,7 +78,7 @@ class KnownTask:
 def known_tasks(evaluations: Iterable[EvaluationEntry], found: Registry) -> dict[str, KnownTask]:
     """The evaluated tasks by name; if no plugin provides a task, only its name is known."""
     known = {}
-    for name in sorted({e.setting.value["task"] for e in evaluations}):
+    for name in sorted({e.task for e in evaluations}):
         try:
             spec = found.task(name)
             task = spec.load()

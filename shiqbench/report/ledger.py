@@ -7,7 +7,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import short
-from shiqbench.report.defaults import Defaults, settings_of
+from shiqbench.base.words import listed
+from shiqbench.report.defaults import Defaults, hyper_parameters
+from shiqbench.report.numbers import amount
 from shiqbench.report.rows import TextTable
 from shiqbench.store.labels import brief
 from shiqbench.store.tuned import read_tuned
@@ -48,8 +50,7 @@ class Ledger:
 
     def is_trial(self, evaluation: EvaluationEntry) -> bool:
         """Whether this is the evaluation of a trial of tuning, on validation or, for exact tasks, on its instances."""
-        split = (evaluation.setting.value.get("eval") or {}).get("split")
-        return _name(evaluation.cell) in self._trials and split in (None, "validation")
+        return _name(evaluation.cell) in self._trials and evaluation.split in ("", "validation")
 
     def trials(self, cell: CellEntry) -> int:
         """Number of trials among which the settings of this cell were chosen; 0 if they were not."""
@@ -88,14 +89,14 @@ class Ledger:
         if any(c.recipe.key == cell.recipe.key for c in best):
             return True
         same_model = recipe["model"] == best[0].recipe.value["model"] if best else tuned.model in (None, cell.model)
-        mine = settings_of(recipe)
+        mine = hyper_parameters(recipe)
         return same_model and all(k in mine and mine[k] == v for k, v in tuned.chosen.items())
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per finished cell; None is what is not known."""
         engines: dict[str, set[str]] = defaultdict(set)
         for e in self._index.evaluations.values():
-            engines[e.cell.folder].add(e.setting.value["engine"])
+            engines[e.cell.folder].add(e.engine)
         return [
             {
                 "cell": c.folder,
@@ -143,7 +144,7 @@ def flops(cell: CellEntry) -> float | None:
     if n is None or trained is None:
         return None
     policy = cell.pass_tokens.get("policy", 0)
-    return float((4 * n + 2 * trained) * policy + 2 * n * (sum(cell.pass_tokens.values()) - policy))
+    return float((4 * n + 2 * trained) * policy + 2 * n * (cell.train_tokens - policy))
 
 
 def data_of(cell: CellEntry) -> str:
@@ -169,7 +170,7 @@ def ledger_tables(report: Report) -> list[TextTable]:
     columns = _columns(ledger, list(rows.values()))
     columns["engine"] = [", ".join(engines[key]) for key in rows]
     equal = {head: found[0] for head, found in columns.items() if head not in KEPT and len(set(found)) == 1}
-    same = [f"in all rows: {'; '.join(f'{head}: {value}' for head, value in equal.items())}"] if equal else []
+    same = [f"in all rows: {'; '.join(_of_all(*each) for each in equal.items())}"] if equal else []
     frame = pd.DataFrame({head: found for head, found in columns.items() if head not in equal})
     known = any(value != "-" for value in columns["FLOPs"])
     return [TextTable("Ledger: what training cost", frame, [*same, *[FORMULA] * known])]
@@ -187,14 +188,15 @@ def _columns(ledger: Ledger, rows: Sequence[Row]) -> dict[str, list[str]]:
 
     def mean(what: Callable[[CellEntry], float | None]) -> list[str]:
         found = [[what(e.cell) for e in r.evaluations] for r in rows]
-        return ["-" if None in v else f"{fmean(x for x in v if x is not None):.3g}" for v in found]
+        return ["-" if None in v else amount(fmean(x for x in v if x is not None)) for v in found]
 
     kinds = [k for k in KINDS if any(k in r.pass_tokens for r in rows)]
     return {
         "algorithm": [r.name for r in rows],
+        "trained on": each(lambda c: c.recipe.value["task"]["name"]),
         "seeds": [str(len(r.seeds)) for r in rows],
         "updates": mean(lambda c: c.budget.get("updates")),
-        **{f"{k} tokens": [f"{r.pass_tokens.get(k, 0):.3g}" for r in rows] for k in kinds},
+        **{f"{k} tokens": [amount(r.pass_tokens.get(k, 0)) for r in rows] for k in kinds},
         "FLOPs": mean(flops),
         "train s": mean(lambda c: c.seconds),
         "tuning trials": [str(ledger.trials(r.evaluations[0].cell) or "none") for r in rows],
@@ -206,9 +208,12 @@ def _columns(ledger: Ledger, rows: Sequence[Row]) -> dict[str, list[str]]:
     }
 
 
+def _of_all(head: str, value: str) -> str:
+    return f"no {head}" if value == "-" else f"{head}: {value}"
+
+
 def _listed(settings: Mapping[str, Any]) -> str:
-    said = [f"{k.partition('.')[2]}={brief(v)}" for k, v in sorted(settings.items())]
-    return ", ".join(said[:MOST]) + (f" and {len(said) - MOST} more" if len(said) > MOST else "")
+    return listed([f"{k.partition('.')[2]}={brief(v)}" for k, v in sorted(settings.items())], MOST)
 
 
 def _name(cell: CellEntry) -> str:

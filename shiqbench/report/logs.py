@@ -10,7 +10,7 @@ import numpy as np
 from pydantic_core import from_json
 
 from shiqbench.base.errors import CorruptCellError
-from shiqbench.report.notes import MOST_LINES
+from shiqbench.base.words import listed
 from shiqbench.store.cell import corrupt
 from shiqbench.store.index.reading import checked_file
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shiqbench.store.index import CellEntry
 
 LOG = "train.jsonl"
+MOST = 5  # unread logs that are listed one by one
 AXES = {"updates": "updates", "tokens": "tokens of all passes", "seconds": "seconds of training"}
 SPENT = ("update", "tokens", "seconds")  # keys of a line that are no measured quantity
 
@@ -82,7 +83,7 @@ def read_log(results: Path, cell: CellEntry) -> TrainingLog:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise corrupt(results / cell.folder, f"{LOG} cannot be read: {error}") from error
     policy = cell.pass_tokens.get("policy", 0)
-    ratio = sum(cell.pass_tokens.values()) / policy if policy else 1.0
+    ratio = cell.train_tokens / policy if policy else 1.0
     return TrainingLog(np.array(updates), sums["tokens"], sums["tokens"] * ratio, sums["seconds"], values)
 
 
@@ -135,5 +136,4 @@ class LogBook:
 
 def unread_notes(said: Sequence[str]) -> list[str]:
     """One note about the cells whose log cannot be read: the first of them in full; none if there are none."""
-    more = f"; and {len(said) - MOST_LINES} more" if len(said) > MOST_LINES else ""
-    return [f"not in the learning curves: {'; '.join(said[:MOST_LINES])}{more}"] if said else []
+    return [f"not in the learning curves: {listed(said, MOST, '; ')}"] if said else []

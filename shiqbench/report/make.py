@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shiqbench.base.errors import ConfigError
-from shiqbench.base.files import write_text
 from shiqbench.plugin.registry import registry
 from shiqbench.report.aggregate.scores import aggregate
 from shiqbench.report.areas import area_table
 from shiqbench.report.blocks import make_blocks
 from shiqbench.report.curves import of_checkpoints
-from shiqbench.report.formats import render
 from shiqbench.report.known import known_tasks
 from shiqbench.report.ledger import Ledger
 from shiqbench.report.logs import LogBook, unread_notes
@@ -21,10 +19,11 @@ from shiqbench.report.scores import ScoreBook
 from shiqbench.store.index import read_index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from shiqbench.plugin.registry import Registry
+    from shiqbench.report.curves import Curves
     from shiqbench.report.known import KnownTask
     from shiqbench.store.index import Index
 
@@ -44,7 +43,7 @@ def make_report(
     Args:
         results: Results folder.
         task: Compare only cells that were trained on this task.
-        baseline: Algorithm to compare the others with, seed by seed and example by example.
+        baseline: Algorithm to compare the others with, example by example.
         figures: Folder for learning curves; None draws none.
         axis: What learning curves and their areas are over: ``updates``, ``tokens`` or ``seconds``.
         plugins: Local plugin files.
@@ -63,45 +62,29 @@ def make_report(
         )
     found = registry(plugins)
     known = known_tasks(index.evaluations.values(), found)
-    report = compare(index, known, baseline, found)
     book, logs = ScoreBook(results), LogBook(results)
+    report = compare(index, known, book, found, baseline)
     curves = of_checkpoints(index, known, book, logs, axis)
     report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
     if figures is not None:
-        drawn, notes = draw_figures(report, known, logs, figures, axis)
-        report.figures.extend(drawn)
-        report.notes.extend(notes)
-    name_unread(report, logs)
+        _draw(report, curves, logs, figures, axis)
+    _name_unread(report, logs)
     return report
 
 
-def draw_figures(
-    report: Report, known: Mapping[str, KnownTask], logs: LogBook, folder: Path, axis: str = "updates"
-) -> tuple[list[Path], list[str]]:
-    """Draw the learning curves and the aggregates over tasks of a report.
-
-    Args:
-        report: The report.
-        known: Known facts about each evaluated task.
-        logs: Reads the logs of training, and keeps which cannot be read.
-        folder: Folder for the svg files.
-        axis: What learning curves are over: ``updates``, ``tokens`` or ``seconds``.
-
-    Returns:
-        The files, and notes about what they do not show.
-    """
+def _draw(report: Report, curves: Sequence[Curves], logs: LogBook, folder: Path, axis: str) -> None:
     from shiqbench.report.aggregate.figures import draw_aggregate
     from shiqbench.report.curve_figures import draw_curves
 
-    book = ScoreBook(report.index.results)
-    curves = of_checkpoints(report.index, known, book, logs, axis)
-    drawn, notes = draw_curves(curves, [b for b in report.blocks if not b.trials], known, logs, folder, axis)
+    blocks = [b for b in report.blocks if not b.trials]
+    drawn, notes = draw_curves(curves, blocks, report.known, logs, folder, axis)
+    report.figures.extend(drawn)
+    report.notes.extend(notes)
     if report.aggregate is not None and report.aggregate.names:
-        drawn += draw_aggregate(report.aggregate, folder)
-    return drawn, notes
+        report.figures.extend(draw_aggregate(report.aggregate, folder))
 
 
-def name_unread(report: Report, logs: LogBook) -> None:
+def _name_unread(report: Report, logs: LogBook) -> None:
     """Name each training whose log cannot be read in the notes of its table, or of the report if it has none."""
     unread = dict(logs.unread)
     for block in report.blocks:
@@ -111,25 +94,22 @@ def name_unread(report: Report, logs: LogBook) -> None:
 
 
 def compare(
-    index: Index, known: Mapping[str, KnownTask], baseline: str | None = None, found: Registry | None = None
+    index: Index, known: Mapping[str, KnownTask], book: ScoreBook, found: Registry, baseline: str | None = None
 ) -> Report:
-    """Make the report of an index.
+    """Make the report of an index, without curves and figures.
 
     Args:
         index: Index of the results.
         known: Known facts about each evaluated task.
+        book: Reads single scores.
+        found: Registry, for the defaults of algorithms.
         baseline: Algorithm to compare the others with.
-        found: Registry, for the defaults of algorithms; None takes the installed plugins.
     """
-    book, ledger = ScoreBook(index.results), Ledger(index, found or registry())
+    ledger = Ledger(index, found)
     blocks = make_blocks(index, known, book, ledger, baseline)
     over_tasks = aggregate([b for b in blocks if not b.trials], known, book, baseline)
     none = ["no aggregate over tasks: " + "; ".join(over_tasks.left_out)] if over_tasks and not over_tasks.names else []
     with_results = {e.folder.split("/")[0] for e in index.evaluations.values()}
     orphans = missing(u for u in index.unfinished if u.folder.split("/")[0] not in with_results)
-    return Report(index, blocks, [*ledger.wrong, *orphans, *none], aggregate=over_tasks, ledger=ledger)
-
-
-def write_report(report: Report, form: str, output: Path, **options: Any) -> None:
-    """Write the report to a file, completely or not at all; the options are those of the format."""
-    write_text(output, render(report, form, **options))
+    notes = [*ledger.wrong, *orphans, *none]
+    return Report(index, known, blocks, notes, aggregate=over_tasks, ledger=ledger)

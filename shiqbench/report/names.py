@@ -26,6 +26,11 @@ class Name(NamedTuple):
     is_start: bool
 
 
+def with_label(algorithm: str, label: str) -> str:
+    """What a row is called: its algorithm and its label, if it has one."""
+    return f"{algorithm} {label}".strip()
+
+
 def names_of(index: Index) -> dict[str, Name]:
     """Name every evaluated recipe, by its key.
 

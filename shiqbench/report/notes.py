@@ -6,8 +6,10 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from shiqbench.base.words import listed
 from shiqbench.report.estimates import THESE
 from shiqbench.report.findings import finding_notes
+from shiqbench.report.numbers import freedoms
 from shiqbench.stats.two_way import LEAST_SEEDS
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ MANY = 50  # examples from which on the intervals hold what they say, whatever t
 MOST_LINES = 5  # failures, examples and metrics that are listed one by one
 
 
-def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
-    """The notes on one block, one line each."""
+def notes_of(block: Block, index: Index, known: KnownTask, *, same_seeds: bool = True) -> list[str]:
+    """The notes on one block, one line each; ``same_seeds`` is False if its rows are to have different seeds."""
     found = []
     if reduced := [r for r in block.rows if r.reduced]:
         which = "" if len(reduced) == len(block.rows) else f" ({_names(reduced)})"
@@ -31,7 +33,7 @@ def notes_of(block: Block, index: Index, known: KnownTask) -> list[str]:
     found += _not_finite(block)
     found += _left_out(block)
     found += _seen(block.rows)
-    found += _seeds(block.rows)
+    found += _seeds(block.rows) if same_seeds else []
     found += _intervals(block)
     found += _of_task(block, known)
     found += _schemas(block.rows)
@@ -50,7 +52,11 @@ def _not_finite(block: Block) -> list[str]:
         for name, value in e.metrics.items()
         if not math.isfinite(value)
     ]
-    return [f"NOT FINITE, no result: {_first(bad)}; evaluate again with a task that gives numbers"] if bad else []
+    return (
+        [f"NOT FINITE, no result: {listed(bad, MOST_LINES)}; evaluate again with a task that gives numbers"]
+        if bad
+        else []
+    )
 
 
 def _left_out(block: Block) -> list[str]:
@@ -59,9 +65,8 @@ def _left_out(block: Block) -> list[str]:
         if r.difference is not None and r.difference.left_out:
             out = [f"{unit} ({why})" for unit, why in r.difference.left_out.items()]
             total = len(out) + (r.difference.units or 0)
-            found.append(
-                f"{r.name} less {block.baseline}: {len(out)} of {total} examples left out on both sides: {_first(out)}"
-            )
+            less = f"{r.name} less {block.baseline}: {len(out)} of {total} examples left out on both sides"
+            found.append(f"{less}: {listed(out, MOST_LINES)}")
     return found
 
 
@@ -80,8 +85,8 @@ def _seen(rows: Iterable[Row]) -> list[str]:
     for r in rows:
         used, offered = r.spent("episodes"), r.spent("offered")
         if used is not None and offered is not None and used < offered:
-            found.append(f"{r.name} {used:.0f} of {offered:.0f}")
-    return [f"trained on a part of the data, episodes at most: {', '.join(found)}"] if found else []
+            found.append(f"{r.name} on at most {used:.0f} of {offered:.0f} episodes")
+    return [f"trained on a part of the data: {', '.join(found)}"] if found else []
 
 
 def _schemas(rows: Iterable[Row]) -> list[str]:
@@ -117,10 +122,6 @@ def _objectives(rows: Iterable[Row]) -> list[str]:
     return [f"trained for another objective than the measured one: {', '.join(found)}"] if found else []
 
 
-def _first(words: list[str]) -> str:
-    return ", ".join(words[:MOST_LINES]) + (f" and {len(words) - MOST_LINES} more" if len(words) > MOST_LINES else "")
-
-
 def _seeds(rows: Iterable[Row]) -> list[str]:
     trained = [(r.name, set(r.seeds)) for r in rows if r.trained]
     every = set[int]().union(*(seeds for _, seeds in trained))
@@ -142,19 +143,22 @@ def brief_seeds(seeds: list[int]) -> str:
 
 def _intervals(block: Block) -> list[str]:
     found = [f"95 % intervals: {_hows((r.name, r.estimate) for r in block.rows)}"]
-    differences = [(r.name, r.difference.estimate) for r in block.rows if r.difference is not None]
-    if differences:
+    compared = [(r, r.difference.estimate) for r in block.rows if r.difference is not None]
+    if compared:
+        said = _hows((r.name, estimate) for r, estimate in compared)
+        if said == _hows((r.name, r.estimate) for r, _ in compared):
+            said = "over the same as those of the values"
         found.append(
-            f"differences are paired example by example, their intervals: {_hows(differences)}; p is of the same "
-            "variance: below .05 where the interval leaves out 0"
+            f"differences are paired example by example, their intervals: {said}; p has the same variance, so it is "
+            "below .05 where the interval leaves out 0"
         )
     found += finding_notes(block)
     if THESE in " ".join(found):
-        found.append(f"{THESE}: an interval holds other seeds from {LEAST_SEEDS} seeds on")
+        found.append(f"{THESE}: the interval says nothing about other seeds; that needs {LEAST_SEEDS} seeds")
     if any(r.estimate.df is not None and (r.estimate.examples or 0) < MANY for r in block.rows):
         found.append(f"fewer than {MANY} examples: 95 % intervals hold the truth in 83 to 99 of 100 simulated cases")
     if once := [r for r in block.rows if r.trained and "cell" in r.evaluations[0].cell.recipe.value["model"]]:
-        found.append(f"one training of the start serves all seeds ({_names(once)}): no interval holds its luck")
+        found.append(f"all seeds share one training of the start, whose luck no interval holds: {_names(once)}")
     return found
 
 
@@ -166,9 +170,7 @@ def _hows(estimates: Iterable[tuple[str, Estimate]]) -> str:
         by_how.setdefault(estimate.how, []).append(name)
     said = []
     for how, names in by_how.items():
-        freedoms = sorted(e.df for _, e in rows if e.how == how and e.df is not None and math.isfinite(e.df))
-        ends = list(dict.fromkeys(f"{df:.3g}" for df in (freedoms[:1] + freedoms[-1:])))
-        about = [f"df {' to '.join(ends)}"] * bool(ends) + [", ".join(names)] * (len(by_how) > 1)
+        about = freedoms(e.df for _, e in rows if e.how == how) + [", ".join(names)] * (len(by_how) > 1)
         said.append(how + (f" ({'; '.join(about)})" if about else ""))
     return "; ".join(said)
 
@@ -180,10 +182,8 @@ def missing(unfinished: Iterable[Unfinished]) -> list[str]:
         return []
     counts = Counter((u.folder.split("/")[1], u.cause) for u in found)
     said = ", ".join(f"{n} of {algorithm} {cause}" for (algorithm, cause), n in sorted(counts.items()))
-    failed = [u for u in found if u.what]
-    more = f" and {len(failed) - MOST_LINES} more" if len(failed) > MOST_LINES else ""
-    lines = "; ".join(f"{u.folder}: {u.what}" for u in failed[:MOST_LINES])
-    return [f"NO RESULT: {said}" + (f" ({lines}{more})" if lines else "")]
+    failed = listed([f"{u.folder}: {u.what}" for u in found if u.what], MOST_LINES, "; ")
+    return [f"NO RESULT: {said}" + (f" ({failed})" if failed else "")]
 
 
 def _names(rows: Iterable[Row]) -> str:

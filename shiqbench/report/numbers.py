@@ -6,10 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 DECIMALS = 3
-MOST_DECIMALS = 6
+MOST_DECIMALS = 4
+MOST_DIGITS = 6  # after the first, of a number with an exponent
 SMALL, LARGE = 1e-3, 1e7  # numbers outside of this range have an exponent
 
 
@@ -31,6 +32,20 @@ def in_column(numbers: Sequence[tuple[float, float | None, float | None]]) -> li
     fixed = [_decimals(*n) for n in numbers if not _exponent(*n)]
     decimals = max((d for d in fixed if d is not None), default=DECIMALS)
     return [_text(n, f"z.{_digits(*n)}e" if _exponent(*n) else f"z.{decimals}f") for n in numbers]
+
+
+def freedoms(dfs: Iterable[float | None]) -> list[str]:
+    """Degrees of freedom as text, ``df 3.2 to 17.1``; empty without finite ones."""
+    known = sorted(df for df in dfs if df is not None and math.isfinite(df))
+    ends = dict.fromkeys(f"{df:.3g}" for df in (known[:1] + known[-1:]))
+    return [f"df {' to '.join(ends)}"] if ends else []
+
+
+def amount(value: float | None) -> str:
+    """Updates, tokens or seconds: three digits below 100 and from 100,000 on, else in whole numbers."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if 100 <= value < 1e5 else f"{value:.3g}"
 
 
 def _text(number: tuple[float, float | None, float | None], spec: str) -> str:
@@ -66,4 +81,4 @@ def _digits(value: float, low: float | None, high: float | None) -> int:
     place = _place(value, low, high)
     if place is None:
         return 1
-    return min(MOST_DECIMALS, max(1, math.floor(math.log10(_size(value, low, high))) - place + 1))
+    return min(MOST_DIGITS, max(1, math.floor(math.log10(_size(value, low, high))) - place + 1))

@@ -27,11 +27,11 @@ def report_of_run(plan: RunPlan) -> Report:
     names = {short(digest(p.setting)): p.name for p in (plan, *plan.also)}
     shared = {f: e for f, e in index.evaluations.items() if short(e.setting.key) in names}
     known, book = known_tasks(index.evaluations.values(), plan.found), ScoreBook(results)
-    made = compare(replace(index, evaluations=shared), known, found=plan.found)
+    made = compare(replace(index, evaluations=shared), known, book, plan.found)
     report = replace(made, aggregate=None, ledger=None)
 
     def estimate(of: EvaluationEntry) -> Estimate:
-        how = known[of.setting.value["task"]].scores_of(of.primary["name"])
+        how = known[of.task].scores_of(of.primary["name"])
         return over_seeds([of], book.usable([of], how), book)
 
     report.blocks.sort(key=lambda b: list(names).index(b.setting))

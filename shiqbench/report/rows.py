@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shiqbench.report.names import with_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +15,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from shiqbench.plugin.task import Scores
     from shiqbench.report.aggregate.scores import Aggregate
     from shiqbench.report.estimates import Difference, Estimate
+    from shiqbench.report.known import KnownTask
     from shiqbench.report.ledger import Ledger
     from shiqbench.report.smallest import Smallest
     from shiqbench.store.index import EvaluationEntry, Index
@@ -48,7 +53,7 @@ class Row:
     @property
     def name(self) -> str:
         """Algorithm and label."""
-        return f"{self.algorithm} {self.label}".strip()
+        return with_label(self.algorithm, self.label)
 
     @property
     def seeds(self) -> list[int]:
@@ -119,6 +124,7 @@ class Block:
         metric: Name of the primary metric.
         higher_is_better: Direction of the primary metric.
         columns: Further metrics: name, heading, format.
+        how: Columns of the single scores that make the primary metric; None if the rows can be compared by seed only.
         rows: Rows, best first.
         baseline: Algorithm whose row the others are compared with.
         notes: Notes below the table, one line each.
@@ -136,6 +142,7 @@ class Block:
     metric: str
     higher_is_better: bool
     columns: tuple[tuple[str, str, str], ...]
+    how: Scores | None
     rows: list[Row]
     baseline: str | None = None
     notes: list[str] = field(default_factory=list)
@@ -151,6 +158,18 @@ class Block:
         on = f" on {self.split}" if self.split else ""
         better = "higher" if self.higher_is_better else "lower"
         return f"{what}{self.task}{on}, {self.metric} ({better} is better), {self.engine}, setting {self.setting}"
+
+    @property
+    def names(self) -> list[str]:
+        """A different name for each row; rows of one name get their start, or else their number, too."""
+        count = Counter(r.name for r in self.rows)
+        found = [r.name if count[r.name] == 1 else f"{r.name} from {r.start}" for r in self.rows]
+        return found if len(set(found)) == len(found) else [f"{r.name} ({i})" for i, r in enumerate(self.rows, 1)]
+
+    def against(self, baseline: str) -> list[Row]:
+        """The rows of this algorithm; without the start if it was continued: others are compared with that."""
+        named = [r for r in self.rows if r.algorithm == baseline]
+        return [r for r in named if not r.is_start] or named
 
 
 class TextTable(NamedTuple):
@@ -168,6 +187,7 @@ class Report:
 
     Attributes:
         index: Index of the results.
+        known: Known facts about each evaluated task.
         blocks: Blocks, one per setting.
         notes: Notes on tasks without any result.
         figures: Files of the figures; empty if no figures were asked for.
@@ -177,6 +197,7 @@ class Report:
     """
 
     index: Index
+    known: Mapping[str, KnownTask]
     blocks: list[Block]
     notes: list[str]
     figures: list[Path] = field(default_factory=list)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shiqbench.base.words import counted
 from shiqbench.report.estimates import SAME, THESE
 from shiqbench.report.numbers import short_number
 from shiqbench.stats.power import POWER, detectable, examples_needed, pooled, seeds_needed
@@ -51,11 +52,11 @@ class Smallest:
 
     def text(self, number: Callable[[float], str] = short_number) -> str:
         """What can be found with how much, and what the wished difference needs."""
-        found = f"about {number(self.value)} with {count(self.seeds, 'seed')} and {count(self.examples, 'example')}"
+        found = f"about {number(self.value)} with {counted(self.seeds, 'seed')} and {counted(self.examples, 'example')}"
         if self.seeds < LEAST_SEEDS:
-            found += f", of {THESE}"
-        ways = [count(self.seeds_needed, "seed")] * (self.seeds_needed is not None)
-        ways += [count(self.examples_needed, "example")] * (self.examples_needed is not None)
+            found += f", for {THESE}"
+        needed = ((self.seeds_needed, "seed"), (self.examples_needed, "example"))
+        ways = [counted(number, noun) for number, noun in needed if number is not None]
         return f"{found}; {' or '.join(ways) or 'only more seeds and more examples'} find {number(self.wished)}"
 
     def as_json(self) -> dict[str, Any]:
@@ -99,8 +100,3 @@ def _below(value: float) -> float:
     """The value rounded down to one digit."""
     step = 10.0 ** math.floor(math.log10(value))
     return float(f"{math.floor(value / step + 1e-9) * step:.1g}")
-
-
-def count(number: int | None, what: str) -> str:
-    """``1 seed``, ``3 seeds``."""
-    return f"{number} {what}{'s' * (number != 1)}"

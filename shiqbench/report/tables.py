@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shiqbench.report.aggregate.tables import aggregate_tables
-from shiqbench.report.cells import showable, unique
+from shiqbench.report.cells import showable, text_frame
 from shiqbench.report.ledger import ledger_tables
 from shiqbench.report.notes import brief_seeds
-from shiqbench.report.numbers import in_column
+from shiqbench.report.numbers import amount, in_column
 from shiqbench.report.rows import TextTable
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def overview(blocks: Sequence[Block]) -> pd.DataFrame:
     names = list(dict.fromkeys(r.name for b in blocks for r in sorted(b.rows, key=lambda r: r.name)))
     texts = [list(zip((r.name for r in b.rows), _estimates([r.estimate for r in b.rows]), strict=True)) for b in blocks]
     found = [[name, *("; ".join(t for n, t in column if n == name) or "-" for column in texts)] for name in names]
-    return _frame(["algorithm", *_heads(blocks)], found)
+    return text_frame(["algorithm", *_heads(blocks)], found)
 
 
 def _heads(blocks: Sequence[Block]) -> list[str]:
@@ -74,9 +74,9 @@ def block_frame(block: Block) -> pd.DataFrame:
         cells += [brief_seeds(r.seeds) or "-", _number(r.estimate.examples, "d"), value]
         cells += [difference, *_versus(block, r)] if versus else []
         cells += [_number(r.metric(name), spec) for name, _, spec in block.columns]
-        cells += map(_whole, (r.spent("updates"), r.train_tokens, r.train_seconds, r.eval_seconds))
+        cells += map(amount, (r.spent("updates"), r.train_tokens, r.train_seconds, r.eval_seconds))
         found.append(cells)
-    return _frame(head, found)
+    return text_frame(head, found)
 
 
 def curve_table(
@@ -100,19 +100,13 @@ def curve_table(
         [str(update), value, *(_number(e.metrics.get(name), spec) for name, _, spec in columns)]
         for (update, e), value in zip(points.items(), values, strict=True)
     ]
-    return TextTable(title, _frame(head, found), [])
+    return TextTable(title, text_frame(head, found), [])
 
 
 def _estimates(estimates: Sequence[Estimate | None]) -> list[str]:
     """Estimates of one column, with a dash where there is none."""
     texts = iter(in_column([(e.value, e.low, e.high) for e in estimates if e is not None]))
     return ["-" if e is None else next(texts) for e in estimates]
-
-
-def _frame(head: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(rows, columns=pd.Index(unique(head)))
 
 
 def _counted(block: Block) -> str:
@@ -128,12 +122,13 @@ def _versus(block: Block, row: Row) -> list[str]:
     if d.units is not None and d.better is not None and d.worse is not None:
         both = (d.better, d.worse) if block.higher_is_better or not block.withheld else (d.worse, d.better)
         counts = f"{both[0]}/{both[1]}/{d.units - sum(both)}"
-    return [counts, _number(d.p, ".2g"), f"{_number(d.p_holm, '.2g')} {row.mark}".rstrip()]
+    return [counts, _probability(d.p), f"{_probability(d.p_holm)} {row.mark}".rstrip()]
+
+
+def _probability(p: float | None) -> str:
+    """A p-value; the tail of t is trusted no further than one in a million."""
+    return "<1e-06" if p is not None and p < 1e-6 else _number(p, ".2g")
 
 
 def _number(value: float | None, spec: str) -> str:
     return "-" if value is None else format(value, spec)
-
-
-def _whole(value: float | None) -> str:
-    return _number(value, ".3g" if (value or 0) >= 1e5 else ".0f")

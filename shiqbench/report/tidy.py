@@ -88,14 +88,14 @@ def _types(columns: Sequence[str]) -> dict[str, str]:
     return {name: "Int64" for name in columns if name in WHOLE} | {name: "float64" for name in columns if name in REAL}
 
 
-def differing(evaluations: Sequence[EvaluationEntry]) -> dict[str, list[Any]]:
+def varied_settings(evaluations: Sequence[EvaluationEntry]) -> dict[str, list[Any]]:
     """Settings in which rows of a task differ, with a value per evaluation."""
     flat = {e.cell.recipe.key: settings_of(e.cell.recipe.value) for e in evaluations}
     values: dict[tuple[str, str], set[str]] = defaultdict(set)
     having: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     of_algorithm: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for e in {(e.setting.value["task"], e.cell.recipe.key): e for e in evaluations}.values():
-        task, key = e.setting.value["task"], e.cell.recipe.key
+    for e in {(e.task, e.cell.recipe.key): e for e in evaluations}.values():
+        task, key = e.task, e.cell.recipe.key
         of_algorithm[task, e.cell.algorithm].add(key)
         for name, value in flat[key].items():
             values[task, name].add(canonical_json(value))

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from shiqbench.report.ledger import Ledger
     from shiqbench.report.rows import Block, Row
 
-ALIKE = 0.05  # updates and tokens that differ by less are equal: training ends with a whole batch
+ALIKE = 0.05  # updates that differ by less are equal: training ends with a whole batch
+TOKENS_ALIKE = 0.1  # pairs and groups are drawn, and episodes are not equally long
 SECONDS_ALIKE = 0.5  # the load of a machine can double the time of the same work
-LEAST_SECONDS = 5.0  # starting a process takes as long
+LEAST_SECONDS = 60.0  # the load of a machine costs small cells as much
 ENGINE = ("engine", "engine_plugin")
 
 
@@ -63,7 +64,7 @@ def _budgets(rows: Sequence[Row]) -> list[str]:
     seconds = [r.train_seconds or 0.0 for r in rows] if len({r.hardware for r in rows}) == 1 else []
     spent = {
         "updates": ([r.spent("updates") or 0.0 for r in rows], ALIKE, 0.0),
-        "tokens": ([r.train_tokens or 0.0 for r in rows], ALIKE, 0.0),
+        "tokens": ([r.train_tokens or 0.0 for r in rows], TOKENS_ALIKE, 0.0),
         "seconds": (seconds, SECONDS_ALIKE, LEAST_SECONDS),
     }
     unequal = [

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 2  # of config.json; part of every digest
 DONE = "DONE"
+MOST = 5  # cells that an error lists
 LOCK = ".lock"
 CHECKPOINT = "checkpoint"
 SMALL = 16_000_000  # files up to this size are verified when DONE is read, larger files when they are loaded
@@ -195,22 +197,39 @@ def _holder(path: Path) -> str:
     return f"process {who['pid']} ({who['command']})"
 
 
-def locate(text: str, results: Path) -> Path:
+def locate(text: str, results: Path, *, evaluations: bool = False) -> Path:
     """Return the cell folder, finished or not, for a path or the first digits of a cell's digest.
+
+    Args:
+        text: A path, ``DIGITS``, ``algorithm/DIGITS`` or ``task/algorithm/DIGITS``.
+        results: Results folder.
+        evaluations: Whether the digits may be those of an evaluation, if they are those of no cell.
 
     Raises:
         ConfigError: No cell matches, or several match.
     """
     path = Path(text).expanduser()
-    found = [path] if (path / "config.json").is_file() else sorted(results.glob(f"*/*/{short(text)}*/"))
-    found = [f for f in found if (f / "config.json").is_file()]
+    found = [path] if (path / "config.json").is_file() else _by_digits(text, results, "*/*/*")
+    if not found and evaluations and "/" not in text:
+        found = _by_digits(text, results, "*/*/*/eval/*")
     if len(found) != 1:
+        kind = "cells or evaluations" if evaluations else "cells"
+        told = f", such as {', '.join('/'.join(f.parts[-2:]) for f in found[:MOST])}" if found else ""
         raise ConfigError(
-            f"{len(found) or 'no'} cells match {text!r}",
+            f"{len(found) or 'no'} {kind} match {text!r}",
             where=str(results),
-            do="give a cell's folder or more digits",
+            do=f"give a cell's folder or more digits{told}",
         )
     return found[0]
+
+
+def _by_digits(text: str, results: Path, pattern: str) -> list[Path]:
+    """The folders of this pattern whose last names are those of the text; the very last name may be cut off."""
+    *names, digits = text.split("/")
+    levels = pattern.split("/")
+    wanted = [escape(name) for name in names] + [f"{escape(short(digits))}*"]
+    found = results.glob("/".join(levels[: -len(wanted)] + wanted)) if len(wanted) <= len(levels) and all(names) else ()
+    return sorted(f for f in found if (f / "config.json").is_file())
 
 
 def find_cell(text: str, results: Path) -> Path:

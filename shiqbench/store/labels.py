@@ -55,6 +55,13 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def differing(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:
+    """Return dotted key -> both values where two JSON values differ; a value is None if its side lacks the key."""
+    a, b = flatten(one), flatten(other)
+    keys = sorted(set(a) | set(b))
+    return {k: (a.get(k), b.get(k)) for k in keys if canonical_json(a.get(k)) != canonical_json(b.get(k))}
+
+
 def brief(value: Any) -> str:
     """Return the value of a setting in a few characters."""
     if isinstance(value, list):

@@ -86,7 +86,7 @@ def test_what_is_outside_of_the_digest_is_apart(tmp_path: Path) -> None:
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     one = cell(tmp_path)
-    with pytest.raises(ConfigError, match="no cells match 'abc'"):
+    with pytest.raises(ConfigError, match="no cells or evaluations match 'abc'"):
         diff("abc", one, tmp_path)
     write_json(one / "eval" / "0" / "config.json", {"train": read_json(one / "config.json")["seed"]})
     with pytest.raises(ConfigError, match="a cell and an evaluation cannot be compared"):

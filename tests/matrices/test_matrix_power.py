@@ -98,7 +98,7 @@ def test_one_finished_seed_tells_nothing_of_seeds(tmp_path: Path) -> None:
     (found,) = planned(tmp_path)
     assert found.smallest is not None
     assert found.smallest.seeds == 1
-    assert "with 1 seed and 20 examples, of these weights" in found.line()
+    assert "with 1 seed and 20 examples, for these weights" in found.line()
     assert found.source.endswith("how much seeds vary is unknown: no finished recipe has two seeds")
 
 

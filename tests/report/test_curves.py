@@ -13,10 +13,11 @@ import pytest
 from made_up import cell, evaluation
 
 import shiqbench
+from shiqbench.plugin.registry import registry
 from shiqbench.plugin.task import Scores
 from shiqbench.report import make_report
-from shiqbench.report.curve_figures import MOST
 from shiqbench.report.curves import Line, Point, of_checkpoints, of_training
+from shiqbench.report.figures import DISTINCT
 from shiqbench.report.known import KnownTask
 from shiqbench.report.logs import LogBook, read_log
 from shiqbench.report.make import compare
@@ -55,7 +56,8 @@ def test_bands_are_the_intervals_of_the_table(tmp_path: Path) -> None:
         evaluation(of, (0.5 + 0.1 * rng.random(12)).tolist(), update=5, **toys)
         evaluation(of, (0.2 + 0.1 * rng.random(12)).tolist(), **toys)
     how = Scores("id", "wins")
-    report = compare(read_index(tmp_path), {"toys": KnownTask("toys", scores={"wins": how})})
+    known = {"toys": KnownTask("toys", scores={"wins": how})}
+    report = compare(read_index(tmp_path), known, ScoreBook(tmp_path), registry())
     (curve,) = curves_of(tmp_path, how)
     (row,) = (r for b in report.blocks for r in b.rows if r.algorithm == "dpo")
     assert row.estimate.how == "over 12 examples and 3 seeds"
@@ -132,17 +134,17 @@ def test_a_log_of_several_instances_is_their_mean(tmp_path: Path) -> None:
 
 
 def test_a_figure_has_as_many_lines_as_can_be_told_apart_and_says_so(tmp_path: Path) -> None:
-    for number in range(MOST + 3):
+    for number in range(DISTINCT + 3):
         of = cell(tmp_path, "dpo", config={"beta": number}, task="toys")
         evaluation(of, [0.01 * number], split="validation", **TOYS)
         evaluation(of, [0.5], split="validation", update=5, **TOYS)
     report = make_report(tmp_path, figures=tmp_path / "figures")
     (figure,) = report.figures
     (said,) = (n for n in report.notes if figure.name in n)
-    assert f"shows the best {MOST} of {MOST + 3} rows" in said
-    assert f"the best {MOST} of {MOST + 3} rows" in figure.read_text()
+    assert f"shows the best {DISTINCT} of {DISTINCT + 3} rows" in said
+    assert f"the best {DISTINCT} of {DISTINCT + 3} rows" in figure.read_text()
     assert "beta=0<" in figure.read_text()  # the lowest is best
-    assert f"beta={MOST + 2}<" not in figure.read_text()
+    assert f"beta={DISTINCT + 2}<" not in figure.read_text()
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def test_one_seed_has_students_interval_over_its_examples(tmp_path: Path) -> Non
     (row,) = scores(0.3)
     found = over_seeds(written(tmp_path, "dpo", [row]), MEAN, ScoreBook(tmp_path))
     assert (found.value, found.low, found.high) == pytest.approx((0.3, *student(row)))
-    assert (found.how, found.df, found.examples) == ("over 12 examples, these weights (1 seed)", 11, 12)
+    assert (found.how, found.df, found.examples) == ("over 12 examples, these weights of 1 seed", 11, 12)
 
 
 def test_what_trains_nothing_has_no_weights_that_could_be_lucky(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_two_seeds_are_these_weights_and_three_are_not(tmp_path: Path) -> None:
     book = ScoreBook(tmp_path)
     two = over_seeds(written(tmp_path, "dpo", scores(0.2, 0.4)), MEAN, book)
     three = over_seeds(written(tmp_path, "sft", scores(0.2, 0.3, 0.4)), MEAN, book)
-    assert (two.how, three.how) == ("over 12 examples, these weights (2 seeds)", "over 12 examples and 3 seeds")
+    assert (two.how, three.how) == ("over 12 examples, these weights of 2 seeds", "over 12 examples and 3 seeds")
     assert two.low is not None
     assert three.low is not None
     assert 0.3 - three.low > 0.2 > 0.1 > 0.3 - two.low  # t of two degrees of freedom over three seeds: 0.25

@@ -14,7 +14,6 @@ import pytest
 from made_up import cell, evaluation
 from statsmodels.stats.multitest import multipletests
 
-from shiqbench.plugin.task import Scores
 from shiqbench.report import make_report
 from shiqbench.report.findings import find, finding_notes
 from shiqbench.report.formats import render
@@ -78,7 +77,7 @@ def test_nothing_is_marked_where_better_is_withheld(results: Path) -> None:
     for row in block.rows:
         row.mark = ""
     block.withheld = "budgets are UNEQUAL"
-    find(block, Scores("id", "relative_regret", least=0.0), ScoreBook(results))
+    find(block, ScoreBook(results))
     assert {r.mark for r in block.rows} == {""}
     (note, _) = finding_notes(block)
     assert note.endswith("no row is marked: budgets are UNEQUAL")
@@ -121,7 +120,7 @@ def test_without_a_baseline_it_is_that_of_the_two_best_rows(results: Path) -> No
 def test_one_or_two_seeds_speak_of_these_weights(tmp_path: Path, seeds: int, said: str) -> None:
     block = block_of(made(tmp_path / "results", GAINS, seeds))
     (note,) = (n for n in block.notes if n.startswith("smallest difference"))
-    assert f"with {said} and 40 examples, of these weights; " in note
+    assert f"with {said} and 40 examples, for these weights; " in note
     assert re.search(r"; \d+ examples find [\d.]+$", note)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from made_up import cell, evaluation
 
+from shiqbench.plugin.registry import registry
 from shiqbench.plugin.task import Scores
 from shiqbench.report.estimates import against
 from shiqbench.report.formats import render
@@ -31,7 +32,8 @@ def played(results: Path, name: str, seed: int, scores: list[float], crashed: st
 
 
 def reported(results: Path, how: Scores | None = HOW, baseline: str | None = "sft") -> Report:
-    return compare(read_index(results), {"toys": KnownTask("toys", scores={"wins": how} if how else {})}, baseline)
+    known = {"toys": KnownTask("toys", scores={"wins": how} if how else {})}
+    return compare(read_index(results), known, ScoreBook(results), registry(), baseline)
 
 
 def notes(report: Report) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from made_up import cell, evaluation
 
+from shiqbench.plugin.registry import registry
 from shiqbench.plugin.task import Scores
 from shiqbench.report import Report, make_report
 from shiqbench.report.aggregate.figures import draw_aggregate
@@ -17,6 +18,7 @@ from shiqbench.report.aggregate.scores import Aggregate
 from shiqbench.report.formats import render
 from shiqbench.report.known import KnownTask
 from shiqbench.report.make import compare
+from shiqbench.report.scores import ScoreBook
 from shiqbench.report.tables import text_tables
 from shiqbench.store.index import read_index
 
@@ -53,7 +55,7 @@ def tasks(results: Path, number: int, algorithms: dict[str, float], seeds: int =
 
 
 def report(results: Path, known: dict[str, KnownTask], baseline: str | None = None) -> Report:
-    return compare(read_index(results), known, baseline)
+    return compare(read_index(results), known, ScoreBook(results), registry(), baseline)
 
 
 def over(results: Path, known: dict[str, KnownTask], baseline: str | None = None) -> Aggregate:
@@ -180,7 +182,7 @@ def test_tasks_have_as_many_seeds_as_the_task_with_the_fewest(tmp_path: Path) ->
     regret(tmp_path, "t1", "sft", 7, 0.0)
     of = report(tmp_path, known)
     assert table(of, "Aggregate")["sft"]["seeds"] == "3"
-    assert "sft: more than 3 seeds, which is what its task with the fewest has" in said(of)
+    assert "sft: seeds beyond 3 per task, as one task has only 3" in said(of)
 
 
 def test_few_seeds_and_few_examples_have_no_interval(tmp_path: Path) -> None:
@@ -263,7 +265,7 @@ def test_the_tasks_of_the_project_are_normalised(tmp_path: Path) -> None:
         scores = records["right_turns"]
         evaluation(of_cell, scores, task="bfcl_v3", metric="turn_accuracy", higher=True, split="test", records=records)
     for form in ("markdown", "latex"):
-        assert "Aggregate over tasks" in render(make_report(tmp_path, baseline="base"), form)
+        assert "Aggregate over 2 tasks" in render(make_report(tmp_path, baseline="base"), form)
     found = make_report(tmp_path, figures=tmp_path / "figures")
     assert found.aggregate is not None
     assert found.aggregate.scores["sft"].tolist() == [pytest.approx([1 / 3, 0.75])]

@@ -142,9 +142,9 @@ def test_what_an_interval_is_over_is_said_row_by_row(results: Path) -> None:
         evaluation(cell(results, "sft", seed), [0.5, 0.7] * 6)
     said = notes(results, baseline="base")
     assert re.search(r"intervals: over 12 examples and 3 seeds \(df [\d.]+ to [\d.]+; shiq, dpo\); ", said)
-    assert "over 12 examples, these weights (1 seed) (df 11; dro)" in said
+    assert "over 12 examples, these weights of 1 seed (df 11; dro)" in said
     assert "over 12 examples, 3 equal seeds count once (df 11; sft)" in said
-    assert "these weights: an interval holds other seeds from 3 seeds on" in said
+    assert "these weights: the interval says nothing about other seeds; that needs 3 seeds" in said
     assert "p is of the same variance: below .05 where the interval leaves out 0" in said
     assert "serves all seeds" not in said
 
@@ -154,7 +154,7 @@ def test_the_luck_of_the_start_is_said(tmp_path: Path) -> None:
     digest = next(iter(read_index(tmp_path).cells.values())).digest
     for each in (start, *(cell(tmp_path, "shiq", s, model={"cell": digest}, start="sft/x") for s in range(3))):
         evaluation(each, [0.3, 0.4] * 6)
-    assert "one training of the start serves all seeds (shiq): no interval holds its luck" in notes(tmp_path)
+    assert "all seeds share one training of the start, whose luck no interval holds: shiq" in notes(tmp_path)
 
 
 def test_reduced_settings_and_unequal_budgets_are_said(results: Path) -> None:
@@ -176,9 +176,11 @@ def test_reduced_settings_and_unequal_budgets_are_said(results: Path) -> None:
         ({"updates": 20, "tokens": 1020}, None, 2.0, "updates"),
         ({"updates": 10, "tokens": 99_000}, None, 2.0, "tokens"),
         ({"updates": 10, "tokens": 1000}, {"policy": 1000, "reference": 1000}, 2.0, "tokens"),
-        ({"updates": 10, "tokens": 1000}, {"policy": 1000, "rollouts": 90}, 2.0, "tokens"),
+        ({"updates": 10, "tokens": 1000}, {"policy": 1000, "rollouts": 90}, 2.0, None),
+        ({"updates": 10, "tokens": 1000}, {"policy": 1000, "rollouts": 190}, 2.0, "tokens"),
         ({"updates": 10, "tokens": 1000}, {"policy": 1000, "mismatched": 0}, 2.0, None),
-        ({"updates": 20, "tokens": 2000}, None, 9.0, "updates, tokens, seconds"),
+        ({"updates": 10, "tokens": 1020}, None, 9.0, None),
+        ({"updates": 20, "tokens": 2000}, None, 90.0, "updates, tokens, seconds"),
     ],
 )
 def test_budgets_are_compared_in_updates_tokens_of_all_passes_and_seconds(

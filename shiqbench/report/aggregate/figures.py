@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shiqbench.report.figures import COLOURS, save_svg
+from shiqbench.report.figures import COLOURS, DISTINCT, save_svg
 from shiqbench.stats.aggregate import profile
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from shiqbench.report.aggregate.scores import Aggregate
     from shiqbench.stats.ranks import Ranks
 
-LINES = len(COLOURS) // 4  # rows that colours can distinguish
 LEGEND_INCH, LABEL_INCH = 0.075, 0.1  # width of a letter in a legend and in a label
 STEPS = 201  # thresholds of a profile
 
@@ -47,14 +46,14 @@ def _profiles(of: Aggregate, path: Path) -> None:
     every = np.concatenate([of.scores[n].ravel() for n in names] or [np.zeros(1)])
     thresholds = np.linspace(min(0.0, every.min()), max(1.0, every.max()), STEPS)
     for number, name in enumerate(names):
-        colour, dash = COLOURS[number % LINES], ("-", "--", ":", "-.")[number // LINES % 4]
+        colour, dash = COLOURS[number % DISTINCT], ("-", "--", ":", "-.")[number // DISTINCT % 4]
         share, low, high = profile(of.scores[name], thresholds)
         plane.step(thresholds, share, dash, where="post", color=colour, linewidth=1.6, label=name)
-        if len(names) <= LINES:
+        if len(names) <= DISTINCT:
             plane.fill_between(thresholds, low, high, step="post", color=colour, alpha=0.12, linewidth=0)
     plane.set_xlabel("normalised score (0: untrained, 1: top)")
     plane.set_ylabel("share of seeds above it")
-    bands = "bands: 95 % over seeds, cautious" if len(names) <= LINES else f"no bands: more than {LINES} rows"
+    bands = "bands: 95 % over seeds, cautious" if len(names) <= DISTINCT else f"no bands: more than {DISTINCT} rows"
     drawn.suptitle(f"Performance profiles, {len(of.tasks)} tasks; {bands}", x=0.01, ha="left", fontsize=10)
     plane.spines[["top", "right"]].set_visible(False)
     drawn.legend(loc="outside right upper", frameon=False, fontsize=8)

@@ -6,7 +6,7 @@ Each task has one block. Its untrained row has the normalised score 0, the metri
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -154,13 +154,17 @@ def aggregate(
     if len(tasks) < LEAST_TASKS:
         return Aggregate(tasks, [], None, left_out)
     names = [n for n in tasks[0].rows if all(n in t.rows for t in tasks)]
+    absent: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(n for t in tasks for n in t.rows if n not in names):
-        left_out.append(f"{name}: not in {', '.join(t.name for t in tasks if name not in t.rows)}")
+        absent[", ".join(t.name for t in tasks if name not in t.rows)].append(name)
+    left_out += [f"{', '.join(found)}: not in {where}" for where, found in absent.items()]
     scores = {name: _rectangle([t.rows[name].of_seeds for t in tasks]) for name in names}
     names.sort(key=lambda n: (-float(scores[n].mean()), n))
+    more: dict[int, list[str]] = defaultdict(list)
     for name in names:
         if any(len(t.rows[name].of_seeds) > len(scores[name]) for t in tasks):
-            left_out.append(f"{name}: more than {len(scores[name])} seeds, which is what its task with the fewest has")
+            more[len(scores[name])].append(name)
+    left_out += [f"{', '.join(n)}: seeds beyond {k} per task, as one task has only {k}" for k, n in more.items()]
     chosen = _baseline(names, tasks, baseline, left_out)
     return Aggregate(tasks, names, chosen, left_out, scores)
 
@@ -169,7 +173,7 @@ def _task_scores(block: Block, how: Scores | None, book: ScoreBook) -> TaskScore
     """The normalised scores of a block, or the reason why there are none."""
     if how is None or how.top is None:
         return "its task names no top of the metric, which would be 1"
-    if book.usable([e for r in block.rows for e in r.evaluations], how) is None:
+    if block.how is None:
         return "the metric is not the mean of scores that the records hold"
     bases = [r for r in block.rows if not r.trained]
     if len(bases) != 1:
@@ -177,9 +181,8 @@ def _task_scores(block: Block, how: Scores | None, book: ScoreBook) -> TaskScore
     zero = bases[0].estimate.value
     if not math.isfinite(zero) or (how.top - zero) * (1 if block.higher_is_better else -1) <= SAME:
         return f"the untrained row is at the top already ({short_number(zero)})"
-    rows, count = {}, Counter(r.name for r in block.rows)
-    for row in block.rows:
-        name = row.name if count[row.name] == 1 else f"{row.name} from {row.start}"
+    rows = {}
+    for name, row in zip(block.names, block.rows, strict=True):
         if row is bases[0]:
             rows[name] = Normalised(row, np.zeros((1, row.estimate.examples or 1)))
             continue

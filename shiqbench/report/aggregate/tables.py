@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shiqbench.base.words import counted, listed
+from shiqbench.report.cells import text_frame
 from shiqbench.report.estimates import THESE, Estimate
-from shiqbench.report.notes import brief_seeds
-from shiqbench.report.numbers import short_number
+from shiqbench.report.numbers import freedoms, short_number
 from shiqbench.report.rows import TextTable
+from shiqbench.report.smallest import LEVEL
 from shiqbench.stats.aggregate import (
     interval_of,
     interval_of_improvement,
@@ -26,13 +28,10 @@ from shiqbench.stats.two_way import LEAST_SEEDS
 from shiqbench.stats.two_way import interval_of_mean as interval_in_a_task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from shiqbench.report.aggregate.scores import Aggregate, Normalised
     from shiqbench.stats.aggregate import Array, Statistic
     from shiqbench.stats.two_way import Interval
 
-DIFFER = 0.05  # p-value from which on a pair's ranks do not differ
 MOST_PAIRS = 10  # pairs that are listed one by one
 
 
@@ -51,26 +50,26 @@ def _per_task(of: Aggregate) -> TextTable:
         rank = {name: f"{r:g}" for name, r in zip(of.names, of.ranks[:, number], strict=True)}
         for name, found in task.rows.items():
             values = [str(found.row.estimate), str(_in_task(found)), rank.get(name, "-")]
-            counts = [str(found.scores.shape[-1]), brief_seeds(found.row.seeds) or "-"]
+            counts = [str(found.scores.shape[-1]), str(len(found.row.seeds) or "-")]
             lines.append([task.name, name, *values, *counts])
     notes = ["ranks are among the rows that all tasks have"] if "-" in {line[4] for line in lines} else []
-    return _table("Per task", head, lines, notes)
+    return TextTable("Per task", text_frame(head, lines), notes)
 
 
 def _over_tasks(of: Aggregate) -> TextTable:
-    head = ["algorithm", "tasks", "seeds", "mean [95 %]", "median", "IQM [95 %]", "optimality gap [95 %]", "mean rank"]
+    head = ["algorithm", "seeds", "mean [95 %]", "median", "IQM [95 %]", "optimality gap [95 %]", "mean rank"]
     lines = []
     for name, ranks in zip(of.names, of.ranks, strict=True):
         scores = of.scores[name]
-        counts = [str(len(of.tasks)), str(len(scores)) if of.trained(name) else "-"]
+        seeds = str(len(scores)) if of.trained(name) else "-"
         middle = [str(of_mean(of, name)), short_number(float(median(scores)))]
         resampled = [str(_bootstrapped(of, name, statistic)) for statistic in (iqm, optimality_gap)]
-        lines.append([name, *counts, *middle, *resampled, f"{ranks.mean():.2f}"])
-    return _table("Aggregate over tasks", head, lines, _notes(of))
+        lines.append([name, seeds, *middle, *resampled, f"{ranks.mean():.2f}"])
+    return TextTable(f"Aggregate over {counted(len(of.tasks), 'task')}", text_frame(head, lines), _notes(of))
 
 
 def _improvement(of: Aggregate, baseline: str) -> TextTable:
-    head = ["algorithm", f"above {baseline} [95 %]", "tasks", "seeds"]
+    head = ["algorithm", f"above {baseline} [95 %]", "seeds"]
     theirs, lines, few = of.scores[baseline], [], []
     for name in of.names:
         if name == baseline:
@@ -83,21 +82,15 @@ def _improvement(of: Aggregate, baseline: str) -> TextTable:
         else:
             few.append(name)
             lines.append([name, short_number(value)])
-        lines[-1] += [str(len(of.tasks)), " against ".join(str(k) for k in dict.fromkeys(sides)) or "-"]
+        lines[-1].append(" against ".join(str(k) for k in dict.fromkeys(sides)) or "-")
     notes = [
-        f"the chance that one seed is above a seed of {baseline} on the same task, the mean over tasks; a tie is 1/2; "
-        "95 % intervals over seeds, for these examples and tasks; cautious"
+        f"the chance that one seed is above a seed of {baseline} on the same task, the mean over "
+        f"{counted(len(of.tasks), 'task')}; a tie is 1/2; 95 % intervals over seeds, for these examples and tasks; "
+        "cautious"
     ]
     if few:
         notes.append(f"no interval: fewer than {LEAST_SEEDS} seeds ({', '.join(few)})")
-    title = f"Probability of improvement over {baseline}"
-    return _table(title, head, lines, notes)
-
-
-def _table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]], notes: Sequence[str]) -> TextTable:
-    import pandas as pd
-
-    return TextTable(title, pd.DataFrame(lines, columns=pd.Index(head)), notes)
+    return TextTable(f"Probability of improvement over {baseline}", text_frame(head, lines), notes)
 
 
 def of_mean(of: Aggregate, name: str) -> Estimate:
@@ -130,11 +123,10 @@ def _notes(of: Aggregate) -> list[str]:
     found = [f"normalised scores: 0 is the untrained row, 1 is the top of the metric ({ends})"]
     found += [f"not used: {'; '.join(of.left_out)}"] if of.left_out else []
     trained = [n for n in of.names if of.trained(n)]
-    freedoms = sorted(df for n in trained if (df := of_mean(of, n).df) is not None)
-    if freedoms:
+    if said := freedoms(of_mean(of, n).df for n in trained):
         found.append(
-            f"95 % intervals: over examples and seeds, for these tasks (df {freedoms[0]:.3g} to {freedoms[-1]:.3g}); "
-            "the median has none, because it is biased with few tasks"
+            f"95 % intervals: over examples and seeds, for these tasks ({said[0]}); the median has none, because it is "
+            "biased with few tasks"
         )
     if lacking := [n for n in trained if of.spread(n) is None]:
         found.append(f"no interval: fewer than {LEAST_EXAMPLES} examples in a task ({', '.join(lacking)})")
@@ -149,7 +141,6 @@ def _notes(of: Aggregate) -> list[str]:
 def _ranking(of: Aggregate) -> str:
     if of.test is None:
         return f"ranks are not tested: that needs {LEAST_ALGORITHMS} rows that differ and {LEAST_TASKS} tasks"
-    differ = [f"{of.names[a]} and {of.names[b]}" for a, b in np.argwhere(np.triu(of.test.pairs < DIFFER, 1))]
-    listed = ", ".join(differ[:MOST_PAIRS]) or "no pair"
-    more = f" and {len(differ) - MOST_PAIRS} more pairs" if len(differ) > MOST_PAIRS else ""
-    return f"ranks: Friedman's test p = {of.test.p:.2g}; by Nemenyi's test differ: {listed}{more}"
+    differ = [f"{of.names[a]} and {of.names[b]}" for a, b in np.argwhere(np.triu(of.test.pairs < LEVEL, 1))]
+    pairs = listed(differ, MOST_PAIRS) or "no pair"
+    return f"ranks: Friedman's test p = {of.test.p:.2g}; by Nemenyi's test differ: {pairs}"

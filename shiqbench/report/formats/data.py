@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.report.cells import one_line, unique
@@ -63,10 +64,15 @@ def as_json(report: Report) -> str:
         }
         for b in report.blocks
     ]
-    unfinished = [{"folder": u.folder, "cause": u.cause, "what": u.what} for u in report.index.unfinished]
+    unfinished = [asdict(u) for u in report.index.unfinished]
     of_blocks = {b.title for b in report.blocks}
     tables = [
-        {"title": t.title, **t.frame.to_dict(orient="split", index=False), "notes": list(t.notes)}
+        {
+            "title": t.title,
+            **t.frame.to_dict(orient="split", index=False),
+            "above": list(t.above),
+            "notes": list(t.notes),
+        }
         for t in text_tables(report)
         if t.title not in of_blocks
     ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from shiqbench.report.rows import Block, Report, TextTable
 
-ROOM = {1: 345.0, 2: 240.0}  # pt: the text of article at 10 pt; a column of the usual two-column classes
+ROOM = {1: 345.0, 2: 229.0}  # pt: the text of article at 10 pt, and a column of it with two; other classes have more
 _HEIGHT = 440.0  # pt: the text of article is 550 high, with a caption and headings above the rows
 _NOTES_SCALE, _NOTES_LINE = 0.86, 9.5  # footnotesize
 _LONGEST_LABEL = 60
@@ -29,7 +29,7 @@ def latex(report: Report, columns: int = 1) -> str:
 
     Args:
         report: The report.
-        columns: Columns of a page: 1 for tables that are at most 345 pt wide, 2 for at most 240 pt.
+        columns: Columns of a page: 1 for tables that are at most 345 pt wide, 2 for at most 229 pt.
     """
     tables = text_tables(report)
     labels = unique(map(_label, (t.title for t in tables)))
@@ -57,7 +57,7 @@ def _table(table: TextTable, label: str, room: float, best: int | None) -> Itera
     ordered = table.frame[[name for name in table.frame.columns if name not in last] + last]
     frame, letters = with_letters(ordered, room)
     fitting = [rows for part in fit(frame, room) for rows in _rows_that_fit(part)]
-    names = set(table.frame.to_numpy().ravel())
+    names = {*table.frame.to_numpy().ravel(), *(name.split(" ")[0] for name in table.frame.columns)}
     notes = [_note(n, names, room) for n in (*letters, *table.notes)]
     height = sum(_NOTES_LINE * math.ceil(width(n) * _NOTES_SCALE * 1.1 / room) for n in (*letters, *table.notes))
     for number, (part, rows) in enumerate(fitting, 1):
@@ -112,7 +112,7 @@ def _best(block: Block) -> int | None:
 
 
 def _note(note: str, names: set[str], room: float) -> str:
-    """A sentence: a capital first letter, unless it begins with a name in the table."""
+    """A sentence: a capital first letter, unless it begins with a name or a heading of the table."""
     first = note.split(" ")[0].rstrip(",:;")
     said = note if first in names else note[:1].upper() + note[1:]
     return broken(one_line(said), room / _NOTES_SCALE) + r".\par"

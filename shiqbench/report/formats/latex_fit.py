@@ -24,6 +24,7 @@ _COUNTS = re.compile(r"\d+(?:[/,-] ?\d+)*")  # seeds, and better/worse/same
 _ESTIMATE = re.compile(rf"({_NUMBER})(?: (\[{_NUMBER}, {_NUMBER}\]))?( ?\S{{0,3}})")
 _WIDEST_KEY = 0.28  # of the table's width; longer text is broken into lines
 _WIDEST_TEXT = 0.4
+_LEAST_TEXT = 0.15  # narrower text is hard to read: a smaller font is better
 _TEXT_HEADING = 32.0  # pt at 10 pt: a heading above text may be as wide as that in one line
 
 
@@ -83,7 +84,7 @@ class Column:
     @cached_property
     def heading(self) -> list[str]:
         """Its name in lines that are no wider than its cells, if its words allow it."""
-        pieces = re.findall(r"[^ /]*[ /]?", self.head)[:-1]
+        pieces = re.findall(r"\[95 %\]|[^ /]*[ /]?", self.head)[:-1]
         room = max([self.natural if self.kind != "text" else _TEXT_HEADING, *(width(p.strip()) for p in pieces)])
         lines = [""]
         for piece in pieces:
@@ -125,6 +126,11 @@ class Part:
         ]
         return [max(lines) * self.size.line for lines in zip(*of_columns, strict=True)]
 
+    def squeezed(self, room: float) -> bool:
+        """Whether text has much less room than it needs."""
+        least = [min(c.widest * self.size.scale, _LEAST_TEXT * room) for c in self.columns]
+        return any(w < at_least - 1e-6 for w, at_least in zip(self.widths, least, strict=True))
+
 
 def with_letters(frame: pd.DataFrame, room: float) -> tuple[pd.DataFrame, list[str]]:
     """Put letters for long text that names rows, after the first column: every part of a table repeats these columns.
@@ -164,7 +170,8 @@ def fit(frame: pd.DataFrame, room: float) -> list[Part]:
         room: Width in pt.
     """
     columns = columns_of(frame)
-    return min((_parts(columns, size, room) for size in SIZES), key=len)
+    tried = [_parts(columns, size, room) for size in SIZES]
+    return min(tried, key=lambda parts: (any(p.squeezed(room) for p in parts), len(parts)))
 
 
 def _parts(columns: Sequence[Column], size: Size, room: float) -> list[Part]:
@@ -206,7 +213,7 @@ def _stretched(columns: Sequence[Column], widths: list[float], size: Size, room:
 
 
 def broken(text: str, room: float) -> str:
-    """Text that may be broken after ``=``, ``,``, ``/``, ``_`` and the like, and anywhere where nothing else fits.
+    """Text that may be broken after ``=``, ``,``, ``/`` and the like, not in a number, and where nothing else fits.
 
     Args:
         text: The text.
@@ -214,7 +221,7 @@ def broken(text: str, room: float) -> str:
     """
     words = []
     for word in text.split(" "):
-        pieces = re.findall(r".*?[=,/_.:;-]+|.+$", word)
+        pieces = re.findall(r".*?(?:[=/_:;-]|[.,](?!\d))+|.+$", word)
         words.append(r"\penalty500{}".join(escaped(p) if width(p) <= room else _anywhere(p) for p in pieces))
     return " ".join(words)
 
@@ -272,7 +279,7 @@ def _shape(numbers: Iterable[str]) -> tuple[bool, int, int]:
 def _padded_width(numbers: Sequence[str]) -> float:
     sign, before, after = _shape(numbers)
     padded = "−" * sign + "0" * before + ("." + "0" * after if after else "")
-    others = (_POWER.sub("\\1 00 0\\2 ", n).replace("-", "−") for n in numbers if not _PLAIN.fullmatch(n))
+    others = (n.replace("-", "−") for n in numbers if not _PLAIN.fullmatch(n))
     return max(map(width, [padded, *others]))
 
 
@@ -284,5 +291,5 @@ def _other_number(text: str) -> str:
     if text == NONE:
         return r"\textendash"
     if power := _POWER.fullmatch(text):
-        return f"${power[1]}\\cdot 10^{{{int(power[2])}}}$"
+        return escaped(power[1]) + "e" + str(int(power[2])).replace("-", "$-$")
     return escaped(text)

@@ -6,6 +6,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from shiqbench.report.cells import one_line
+from shiqbench.report.page.columns import WORDS, exact, legend, meaning, order
 from shiqbench.report.page.records import LARGEST, Embedded, embed, in_order
 from shiqbench.report.tables import OVERVIEW
 
@@ -20,10 +22,11 @@ LOUD = re.compile(r"\b[A-Z]{6,}\b")  # UNEQUAL, REDUCED, MEANINGLESS: notes with
 
 
 class Cell(NamedTuple):
-    """A cell of a table: its text, and what it links to, or an empty string."""
+    """A cell of a table: its text, what it links to or an empty string, and the exact number that it sorts by."""
 
     text: str
     link: str = ""
+    number: float | None = None
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,30 @@ class Table:
         head: Headings of the columns.
         rows: Its cells.
         notes: Notes below it.
+        above: Notes above it.
+        meanings: What explains each column: a key of :data:`~shiqbench.report.page.columns.WORDS` or an empty string.
     """
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
+    above: Sequence[str] = ()
+    meanings: Sequence[str] = ()
+
+    @property
+    def headings(self) -> list[tuple[str, str]]:
+        """Each heading and what it says."""
+        known = self.meanings or [""] * len(self.head)
+        return [(name, WORDS.get(m, "")) for name, m in zip(self.head, known, strict=True)]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: its caption, and the svg."""
+    """A figure: its caption, what it says in words, and the svg."""
 
     caption: str
+    words: str
     svg: bytes
 
 
@@ -80,8 +94,13 @@ class Page:
     @property
     def main_notes(self) -> list[str]:
         """Notes with words in capitals, and those on the whole; each once."""
-        of_tables = [n for t in self.tables for n in t.notes if LOUD.search(n)]
+        of_tables = [n for t in self.tables for n in (*t.above, *t.notes) if LOUD.search(n)]
         return list(dict.fromkeys([*self.notes, *of_tables]))
+
+    @property
+    def legend(self) -> list[tuple[str, str]]:
+        """What the columns of its tables say."""
+        return legend(m for t in self.tables for m in t.meanings)
 
 
 def link(block: int, row: int, versus: int | None = None) -> str:
@@ -93,29 +112,44 @@ def linked(table: TextTable, blocks: Sequence[Block]) -> Table:
     """A text table with links from the value and the difference of each row to the examples that make them."""
     head, found = [str(c) for c in table.frame.columns], table.frame.to_numpy()
     number = next((i for i, b in enumerate(blocks) if b.title == table.title), None)
-    if number is not None and len(found) == len(blocks[number].rows):
-        to = _to_examples(number, blocks[number], head)
-    elif table.title == OVERVIEW and len(head) == len(blocks) + 1:
-        to = _to_blocks(blocks, [str(cells[0]) for cells in found])
-    else:
-        to = _to_nothing
+    block = None if number is None else blocks[number]
+    columns: Sequence[int] = range(len(head))
+    numbers: list[Sequence[float | None]] = [[None] * len(found)] * len(head)
+    to: Callable[[int, int], str] = _to_nothing
+    if number is not None and block is not None:
+        columns, numbers = order(block, head), [exact(block, name) for name in head]
+        to = _to_examples(number, block, head)
+    elif table.title == OVERVIEW:
+        to = _to_blocks(blocks, head, [str(cells[0]) for cells in found])
     rows = [
-        [Cell(str(text), to(r, c) if text != "-" else "") for c, text in enumerate(cells)]
+        [Cell(str(cells[c]), to(r, c) if cells[c] != "-" else "", numbers[c][r]) for c in columns]
         for r, cells in enumerate(found)
     ]
-    return Table(table.title, head, rows, table.notes)
+    meanings = [meaning(head[c], block) for c in columns]
+    return Table(table.title, [head[c] for c in columns], rows, table.notes, table.above, meanings)
 
 
 def _to_nothing(row: int, column: int) -> str:
     return ""
 
 
-def _to_blocks(blocks: Sequence[Block], names: Sequence[str]) -> Callable[[int, int], str]:
+def _to_blocks(blocks: Sequence[Block], head: Sequence[str], names: Sequence[str]) -> Callable[[int, int], str]:
     """Links of the overview: a column per block; where several rows have one name, the first."""
+    tasks = [b.task for b in blocks]
+    of_column = {}
+    for number, block in enumerate(blocks):
+        start, one = f"{block.task} {block.metric}", tasks.count(block.task) == 1
+        found = [
+            c for c, h in enumerate(head) if h == start or (h.startswith(start) and (one or block.setting[:6] in h))
+        ]
+        if len(found) == 1:
+            of_column[found[0]] = number
 
     def to(row: int, column: int) -> str:
-        rows = [r.name for r in blocks[column - 1].rows] if column else []
-        return link(column - 1, rows.index(names[row])) if names[row] in rows else ""
+        if column not in of_column:
+            return ""
+        rows = [one_line(r.name) for r in blocks[of_column[column]].rows]
+        return link(of_column[column], rows.index(names[row])) if names[row] in rows else ""
 
     return to
 
@@ -124,7 +158,8 @@ def _to_examples(number: int, block: Block, head: Sequence[str]) -> Callable[[in
     """Links of a block's table: from the value to the row's examples, from the difference to both rows."""
     value = next((i for i, name in enumerate(head) if name.startswith(f"{block.metric} [")), -1)
     versus = next((i for i, name in enumerate(head) if name.startswith(f"less {block.baseline} ")), -1)
-    baseline = next((i for i, r in enumerate(block.rows) if _is_baseline(block, i)), None)
+    theirs = block.against(block.baseline or "")
+    baseline = next((i for i, r in enumerate(block.rows) if len(theirs) == 1 and r is theirs[0]), None)
 
     def to(row: int, column: int) -> str:
         if column == value:
@@ -132,15 +167,6 @@ def _to_examples(number: int, block: Block, head: Sequence[str]) -> Callable[[in
         return link(number, row, baseline) if column == versus and baseline is not None else ""
 
     return to
-
-
-def _is_baseline(block: Block, number: int) -> bool:
-    row = block.rows[number]
-    return row.algorithm == block.baseline and row.difference is None and (not row.is_start or _only(block))
-
-
-def _only(block: Block) -> bool:
-    return sum(r.algorithm == block.baseline for r in block.rows) == 1
 
 
 def examples(
@@ -168,7 +194,7 @@ def examples(
                 "value": str(r.estimate),
                 "evaluations": [{"seed": e.cell.seed, "records": numbers[e.folder]} for e in r.evaluations],
             }
-            for name, r in zip(_names(block), block.rows, strict=True)
+            for name, r in zip(block.names, block.rows, strict=True)
         ]
         told.append(
             {
@@ -182,11 +208,3 @@ def examples(
         )
     facts = [{"folder": f, "count": e.count, "why": e.why} for f, e in found.items()]
     return {"blocks": told, "records": facts}, list(found.values())
-
-
-def _names(block: Block) -> list[str]:
-    """A name for each row; rows of one name get their start, or else their number."""
-    for names in ([r.name for r in block.rows], [f"{r.name} from {r.start}" for r in block.rows]):
-        if len(set(names)) == len(names):
-            return names
-    return [f"{r.name} ({i})" for i, r in enumerate(block.rows, 1)]

@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
+import re
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import replacing
-from shiqbench.plugin.registry import registry
-from shiqbench.report.known import known_tasks
+from shiqbench.report.make import make_report
 from shiqbench.report.page.content import Cell, Figure, Page, examples, linked
 from shiqbench.report.page.records import LARGEST
 from shiqbench.report.tables import text_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shiqbench.report.known import KnownTask
     from shiqbench.report.rows import Report
 
 SCRIPTS = ("tables.js", "words.js", "record.js", "examples.js")
 
 
-def page_of(report: Report, *, plugins: tuple[Path, ...] = (), largest: float = LARGEST) -> Page:
+def page_of(report: Report, *, largest: float = LARGEST) -> Page:
     """The page of a report.
 
     Args:
         report: The report.
-        plugins: Local plugin files.
         largest: MB of embedded records; 0 embeds none.
     """
     blocks, index = report.blocks, report.index
-    known = known_tasks(index.evaluations.values(), registry(plugins))
-    told, records = examples(index.results, blocks, known, largest)
+    told, records = examples(index.results, blocks, report.known, largest)
     left_out = [e for e in records if e.why]
     checkpoints = sum(e.update is not None for e in index.evaluations.values())
     notes = list(report.notes)
@@ -46,10 +42,9 @@ def page_of(report: Report, *, plugins: tuple[Path, ...] = (), largest: float = 
         )
     if checkpoints:
         notes.append(f"Records of {checkpoints} evaluations of checkpoints are not in this page")
-    figures, missing = _figures(report, known, plugins)
     rows = [r for b in blocks for r in b.rows]
     facts = [
-        ("tables", f"{len(blocks):,}"),
+        ("settings", f"{len(blocks):,}"),
         ("rows", f"{len(rows):,}"),
         ("cells", f"{len({e.cell.folder for r in rows for e in r.evaluations}):,}"),
         ("records", f"{sum(e.count for e in records if not e.why):,}"),
@@ -64,35 +59,63 @@ def page_of(report: Report, *, plugins: tuple[Path, ...] = (), largest: float = 
         )
         for b in blocks
     ]
+    figures = [_figure(path) for path in report.figures]
     name = index.results.resolve().name
-    return Page(f"shiqbench: {name}", facts, compared, tables, figures, [*notes, *missing], told, records)
+    return Page(f"shiqbench: {name}", facts, compared, tables, figures, notes, told, records)
 
 
-def _figures(
-    report: Report, known: Mapping[str, KnownTask], plugins: tuple[Path, ...]
-) -> tuple[list[Figure], list[str]]:
-    """Learning curves, and the fronts of tasks that have one; and why a front cannot be drawn."""
-    from shiqbench.report.front.make import front
-    from shiqbench.report.logs import LogBook
-    from shiqbench.report.make import draw_figures, name_unread
+def report_page(
+    results: Path,
+    output: Path,
+    *,
+    figures: Path | None = None,
+    largest: float = LARGEST,
+    plugins: tuple[Path, ...] = (),
+    **how: Any,
+) -> list[Path]:
+    """Make a report and write its page, with all figures.
 
+    Args:
+        results: Results folder.
+        output: File to write.
+        figures: Folder for the figures; None keeps them in the page only.
+        largest: MB of embedded records; 0 embeds none.
+        plugins: Local plugin files.
+        how: Further arguments of :func:`~shiqbench.report.make.make_report`.
+
+    Returns:
+        The files of the figures, if they are kept.
+    """
     with TemporaryDirectory() as name:
-        folder = Path(name)
-        logs = LogBook(report.index.results)
-        paths, notes = draw_figures(report, known, logs, folder)
-        name_unread(report, logs)
-        drawn = [(p.stem, p) for p in paths]
-        for task in sorted({b.task for b in report.blocks}):
-            spec = known[task].spec
-            if spec is None or getattr(spec.load(), "front", None) is None:
-                continue
-            try:
-                fronts = front(report.index.results, task, output=folder, plugins=plugins)
-            except ConfigError as error:
-                notes.append(f"No front of {task}: {error.what}")
-                continue
-            drawn += [(str(f).partition("\n")[0], f.figure) for f in fronts if f.figure is not None]
-        return [Figure(caption, path.read_bytes()) for caption, path in drawn], notes
+        folder = figures or Path(name)
+        report = make_report(results, figures=folder, plugins=plugins, **how)
+        draw_fronts(report, folder, plugins)
+        write_page(page_of(report, largest=largest), output)
+    return report.figures if figures is not None else []
+
+
+def draw_fronts(report: Report, folder: Path, plugins: tuple[Path, ...] = ()) -> None:
+    """Add the fronts of the tasks that have one to the figures of a report, or a note on why there is none."""
+    from shiqbench.report.front.make import front
+
+    for task in sorted({b.task for b in report.blocks}):
+        spec = report.known[task].spec
+        if spec is None or spec.load().front is None:
+            continue
+        try:
+            fronts = front(report.index.results, task, output=folder, plugins=plugins)
+        except ConfigError as error:
+            report.notes.append(f"no front of {task}: {error.what}")
+        else:
+            report.figures.extend(f.figure for f in fronts if f.figure is not None)
+
+
+def _figure(path: Path) -> Figure:
+    """A figure with its file's name as caption, and its own words for readers who do not see it."""
+    svg = path.read_bytes()
+    words = [html.unescape(w).strip() for w in re.findall(r"<text[^>]*>([^<]*)</text>", svg.decode())]
+    said = [w for w in dict.fromkeys(words) if re.search(r"[^\W\d_]{2}", w)]
+    return Figure(path.stem.replace("-", " ").replace("_", " "), "; ".join(said), svg)
 
 
 def write_page(page: Page, output: Path) -> None:

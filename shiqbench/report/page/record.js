@@ -69,6 +69,18 @@ function parts(record, view) {
   return turns.filter((each) => each.length);
 }
 
+// The sides of a turn with one length: messages side by side, the calls as read last.
+function aligned(sides) {
+  const most = Math.max(...sides.map((side) => side.filter((part) => part.kind !== "calls").length));
+  return sides.map((side) => {
+    const said = side.filter((part) => part.kind !== "calls");
+    const calls = side.filter((part) => part.kind === "calls");
+    return [...said, ...Array(most - said.length).fill(undefined), ...(sides.some((s) => s.at(-1)?.kind === "calls") ? [calls[0]] : [])];
+  });
+}
+
+const marks = ([a, b]) => (a.kind === b.kind ? differences(a.body, b.body) : [[[a.body, true]], [[b.body, true]]]);
+
 function marked(pieces) {
   return pieces.map(([text, differs]) => (differs ? element("mark", "", text) : text));
 }
@@ -102,7 +114,8 @@ function columns(title, names, records, labels) {
   for (const name of names) {
     const values = records.map((record) => (record === null ? "" : shown(record[name])));
     const differ = values.length > 1 && values[0] !== values[1] && !records.includes(null);
-    const pieces = differ ? differences(values[0], values[1]) : values.map((text) => [[text, false]]);
+    const words = differ && !records.every((record) => typeof record[name] === "number"); // numbers differ as a whole
+    const pieces = words ? differences(values[0], values[1]) : values.map((text) => [[text, differ]]);
     const head = element("th", "", name);
     head.scope = "row";
     body.append(element("tr", differ ? "differs" : "", head, ...pieces.map((each) => element("td", "", ...marked(each)))));
@@ -129,10 +142,10 @@ function showRecords(container, records, view, labels) {
   const talk = element("div", two ? "talk two" : "talk");
   const short = two ? ["A", "B"] : [""];
   for (let turn = 0; turn < Math.max(...cut.map((turns) => turns.length)); turn++) {
-    const sides = cut.map((turns) => turns[turn] ?? []);
-    for (let i = 0; i < Math.max(...sides.map((side) => side.length)); i++) {
+    const sides = aligned(cut.map((turns) => turns[turn] ?? []));
+    for (let i = 0; i < sides[0].length; i++) {
       const pair = sides.map((side) => side[i]);
-      const pieces = two && pair[0] && pair[1] ? differences(pair[0].body, pair[1].body) : [];
+      const pieces = two && pair[0] && pair[1] ? marks(pair) : [];
       pair.forEach((part, side) => talk.append(message(part, pieces[side], short[side])));
     }
   }

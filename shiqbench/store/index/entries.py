@@ -33,7 +33,7 @@ class CellEntry:
     """A finished cell.
 
     Attributes:
-        folder: Path below the results folder, ``task/algorithm/digest``.
+        folder: Path below the results folder, ``task/algorithm/digest``; a full path if it was read on its own.
         recipe: ``config.json`` of the cell without the seed.
         seed: Training seed; None without training.
         model: Model as the user typed it.
@@ -63,12 +63,17 @@ class CellEntry:
     @property
     def algorithm(self) -> str:
         """Name of the algorithm."""
-        return self.folder.split("/")[1]
+        return self.folder.split("/")[-2]
 
     @property
     def digest(self) -> str:
         """Train digest, 64 hex digits."""
         return digest({**self.recipe.value, "seed": self.seed})
+
+    @property
+    def train_tokens(self) -> int:
+        """Tokens of all passes of the training."""
+        return sum(self.pass_tokens.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,21 @@ class EvaluationEntry:
     metrics: Mapping[str, float]
     seconds: float
     reduced: bool
+
+    @property
+    def task(self) -> str:
+        """Name of the evaluated task."""
+        return str(self.setting.value["task"])
+
+    @property
+    def engine(self) -> str:
+        """Name and version of the engine."""
+        return str(self.setting.value["engine"])
+
+    @property
+    def split(self) -> str:
+        """Split of the task's data; empty if it has none."""
+        return str((self.setting.value.get("eval") or {}).get("split") or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ The results of reading are kept in the user's cache folder and are valid until t
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from pydantic_core import from_json
 from shiqbench.store.cell import is_held
 from shiqbench.store.index.entries import CellEntry, EvaluationEntry, Index, Text, Unfinished
 from shiqbench.store.index.kept import database_of, kept, stamp
-from shiqbench.store.index.reading import CONFIG, read_all
+from shiqbench.store.index.reading import CONFIG, read_all, read_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,6 +67,22 @@ def _read(results: Path, task: str | None, progress: Callable[[int, int], None] 
         database.commit()
         _fill(index, database, there)
     return index
+
+
+def read_evaluation(folder: Path) -> EvaluationEntry:
+    """Read a finished evaluation and its cell, wherever they are. The folders of its entries are full paths.
+
+    Raises:
+        CorruptCellError: A file of one of the two folders does not match DONE.
+    """
+    at, of = str(folder.resolve()), str(folder.resolve().parent.parent)
+    (of_cell, recipe), (facts, setting) = read_folder(of), read_folder(at)
+    cell = CellEntry(of, recipe=_text(recipe), **of_cell)
+    return EvaluationEntry(at, cell, _text(setting), **facts)
+
+
+def _text(text: str) -> Text:
+    return Text(hashlib.sha256(text.encode()).hexdigest(), text)
 
 
 def _walk(results: Path, task: str | None, unfinished: list[Unfinished]) -> Iterator[tuple[str, str]]:

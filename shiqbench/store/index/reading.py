@@ -54,7 +54,7 @@ def _read_part(results: str, folders: Sequence[tuple[str, str]]) -> Part:
     part = Part()
     for folder, stamp in folders:
         try:
-            facts, text = _read(f"{results}/{folder}")
+            facts, text = read_folder(f"{results}/{folder}")
         except CorruptCellError as error:
             part.corrupt.append(Unfinished(folder, "corrupt", error.what))
             continue
@@ -69,7 +69,7 @@ def _canonical(content: bytes) -> str:
     return canonical_json(from_json(content))
 
 
-def _read(folder: str) -> tuple[dict[str, Any], str]:
+def read_folder(folder: str) -> tuple[dict[str, Any], str]:
     """Return the facts of a finished folder, and the text that it shares with others: its recipe or its setting.
 
     Raises:

@@ -32,7 +32,7 @@ def seen(text: str) -> str:
 @settings(deadline=None)
 def test_a_page_shows_the_text(label: str, note: str) -> None:
     frame = pd.DataFrame({"x": ["b" + label], "y": ["c"]})
-    notes = render(Report(Index(Path("results")), [], ["n" + note, note]), "markdown")
+    notes = render(Report(Index(Path("results")), {}, [], ["n" + note, note]), "markdown")
     page = PAGE.render(f"{markdown_table(frame)}\n\n{notes}")
     assert page.count("<table>") == page.count("<tbody>") == page.count("<ul>") == 1
     cells = [seen(c) for c in re.findall(r"<td>(.*?)</td>", page, re.S)]

@@ -147,7 +147,9 @@ def test_what_began_with_a_start_is_measured_from_that_start(results: Path) -> N
     evaluation(start, 0.5, 3.0)
     whole = digest(json.loads((start / "config.json").read_text()))
     evaluation(cell(results, "copg", model={"cell": whole}), 1.5, 1.0)
-    groups = {d.fronts.origin_name: d.fronts for d in front(results, "ultrafeedback")}
+    drawn = front(results, "ultrafeedback", output=results.parent / "out")
+    assert len({d.figure for d in drawn}) == len(drawn) == 2  # the second figure does not replace the first
+    groups = {d.fronts.origin_name: d.fronts for d in drawn}
     assert {f.algorithm for f in groups["base"].fronts} == {"dpo", "shiq", "sft"}
     (copg,) = groups["sft"].fronts
     assert groups["sft"].origin.value == pytest.approx(0.5)

@@ -61,11 +61,10 @@ def test_every_value_and_every_difference_links_to_its_examples(tmp_path: Path) 
         rows = tables[block.title].rows
         base = next(i for i, r in enumerate(block.rows) if r.algorithm == "base")
         for at, (row, cells) in enumerate(zip(block.rows, rows, strict=True)):
-            links = {c.text: c.link for c in cells if c.link}
-            assert links[str(row.estimate)] == f"#b{number}-r{at}"
-            if row.difference is not None:
-                assert links[str(row.difference.estimate)] == f"#b{number}-r{at}-r{base}"
-            assert len(links) == 1 + (row.difference is not None)
+            links = {h.split(" [")[0]: c.link for h, c in zip(tables[block.title].head, cells, strict=True) if c.link}
+            less = {"less base": f"#b{number}-r{at}-r{base}"} if row.difference is not None else {}
+            assert links == {block.metric: f"#b{number}-r{at}", **less}
+    assert sum(bool(c.link) for cells in tables[OVERVIEW].rows for c in cells) > 5
     for cells in tables[OVERVIEW].rows:
         assert [bool(c.link) for c in cells[1:]] == [c.text != "-" for c in cells[1:]]
 
@@ -155,8 +154,8 @@ def test_damaged_records_are_said_not_a_crash(tmp_path: Path, content: bytes | N
 def test_a_page_needs_a_file_and_only_a_page_opens(tmp_path: Path) -> None:
     make_results(tmp_path / "results")
     for options, said in (
-        (["--format", "html"], "add --output report.html"),
-        (["--open"], "add --format html --output report.html"),
+        (["--format", "html"], "add --output page.html"),
+        (["--open"], "add --format html --output page.html"),
     ):
         done = CliRunner().invoke(app, ["report", str(tmp_path / "results"), *options])
         assert done.exit_code != 0

@@ -97,7 +97,7 @@ def test_listing_and_validating_stay_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(("settings", "episodes"), [({"mdp": "grid"}, 4096), ({"data": "sample"}, 512), ({}, None)])
+@pytest.mark.parametrize(("settings", "episodes"), [({"mdp": "grid"}, 2048), ({"data": "sample"}, 512), ({}, None)])
 def test_the_default_sample_and_the_same_number_are_one_setting(settings: dict[str, Any], episodes: int | None) -> None:
     default = MdpConfig(**settings)
     assert default.episodes == episodes
