@@ -15,7 +15,13 @@ from shiqbench.running.runner import check_needs
 
 
 def test_a_default_is_the_same_setting_as_the_same_value() -> None:
-    given = {"mdp": "grid", "actions": 4, "horizon": 4, "words": ("up", "down", "left", "right"), "episodes": 64}
+    given: dict[str, Any] = {
+        "mdp": "grid",
+        "actions": 4,
+        "horizon": 4,
+        "words": ("up", "down", "left", "right"),
+        "episodes": 64,
+    }
     assert ChatMdpConfig(mdp="grid") == ChatMdpConfig(**given)
     assert ChatMdpConfig().words == ("red", "green", "blue")
     assert ChatMdpConfig(words=("a", "b")).actions == 2
@@ -67,4 +73,4 @@ def test_the_preset_s_algorithms_have_the_objective_of_the_task(algo: str) -> No
     for cell in plan.trained:
         check_needs(cell)
     assert plan.cell.start is not None
-    assert plan.cell.start.task_config.teach == "words"
+    assert plan.cell.start.task_config.deciding()["teach"] == "words"
