@@ -16,7 +16,7 @@ from shiqbench.base.errors import ConfigError
 @pytest.mark.parametrize("kind", ["tree", "grid"])
 @pytest.mark.parametrize("reward", ["sparse", "dense"])
 def test_an_unrolled_instance_has_the_same_optimum(kind: str, reward: str) -> None:
-    config = ChatMdpConfig(mdp=kind, reward=reward, seeds=4)
+    config = ChatMdpConfig.model_validate({"mdp": kind, "reward": reward, "seeds": 4})
     found = instances(config, validation=False)
     assert len(found) == len({i.name for i in found}) == 4
     whole = mdps.build(table_config(config, found[-1].seed + 1))
