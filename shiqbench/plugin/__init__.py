@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.algorithm import Algorithm, Loss, Need, accepted
     from shiqbench.plugin.batch import Batch, EpisodeUnit, TokenQ
     from shiqbench.plugin.config import AlgorithmConfig, EvalConfig, RewardConfig, Section, TaskConfig, TrainConfig
+    from shiqbench.plugin.evaluation_context import ActionLogits, EvaluationContext
     from shiqbench.plugin.record_view import RecordView
     from shiqbench.plugin.registry import Registry
     from shiqbench.plugin.registry import registry as find_plugins
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from shiqbench.plugin.specs import AlgorithmSpec, EngineSpec, RewardSpec, TaskSpec, hookimpl
     from shiqbench.plugin.start_model import StartModel
     from shiqbench.plugin.task import (
-        ActionLogits,
-        EvaluationContext,
         ExactTask,
         FrontAxes,
         Metrics,
@@ -128,7 +127,8 @@ _HOME = {
     "shiqbench.plugin.reward": ("Answered", "Pair", "RewardModel", "held_out_accuracy"),
     "shiqbench.plugin.specs": ("AlgorithmSpec", "EngineSpec", "RewardSpec", "TaskSpec", "hookimpl"),
     "shiqbench.plugin.start_model": ("StartModel",),
-    "shiqbench.plugin.task": ("ActionLogits", "EvaluationContext", "ExactTask", "FrontAxes", "Metrics", "Primary",
+    "shiqbench.plugin.evaluation_context": ("ActionLogits", "EvaluationContext"),
+    "shiqbench.plugin.task": ("ExactTask", "FrontAxes", "Metrics", "Primary",
         "Record", "Scores", "Split", "Task", "TaskBase"),
     "shiqbench.plugin.tensors": ("log_sigmoid", "next_action", "suffix_sum"),
     "shiqbench.plugin.training": ("ModelTraining", "SAMPLED_HEAD", "TrainedModel"),

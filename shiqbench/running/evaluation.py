@@ -14,7 +14,7 @@ from shiqbench.base.manifest import manifest, peak_memory_gb
 from shiqbench.episodes.generation import ChatGenerator
 from shiqbench.episodes.journal import JournaledGenerator
 from shiqbench.planning.plan import ExactPlan, ModelPlan
-from shiqbench.plugin.task import ActionLogits, EvaluationContext
+from shiqbench.plugin.evaluation_context import ActionLogits, EvaluationContext
 from shiqbench.running.engine_check import check_engine
 from shiqbench.running.weights import evaluated_weights
 from shiqbench.store.cell import is_done, mark_done, verified_weights, working_on

@@ -8,7 +8,7 @@ import torch
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.plugin.config import TrainConfig
-from shiqbench.plugin.task import ActionLogits
+from shiqbench.plugin.evaluation_context import ActionLogits
 from shiqbench.training.own_forward import check_policy
 from shiqbench.training.policy import Policy, load_model
 

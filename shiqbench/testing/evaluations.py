@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.generation import ChatGenerator
-from shiqbench.plugin.task import ActionLogits, EvaluationContext
+from shiqbench.plugin.evaluation_context import ActionLogits, EvaluationContext
 from shiqbench.running.evaluation import write_records
 from shiqbench.testing.contract import TaskContract as Line
 from shiqbench.testing.generator import ODD_ANSWERS, ScriptedGenerator

@@ -260,5 +260,6 @@ def test_without_any_result_one_line_says_so(
             main(["report", str(results), "--format", form])
         found = capsys.readouterr()
         assert found.out == ""
-        assert found.err.startswith("error: no finished evaluation")
+        said = "no finished evaluation" if there else "there is no such results folder"
+        assert found.err.startswith(f"error: {said}")
         assert found.err.count("\n") == 1

@@ -53,7 +53,7 @@ def test_equal_names_are_numbered() -> None:
 def test_two_tasks_with_one_metric_have_two_columns_in_the_overview() -> None:
     one, other = wide(2).blocks[0], wide(2).blocks[0]
     assert list(overview([one, other]).columns) == [
-        "algorithm", "ultrafeedback mean_reward (test, 012345)", "ultrafeedback mean_reward (test, 012345) (2)"
+        "algorithm", "ultrafeedback mean_reward ↑ (test, 012345)", "ultrafeedback mean_reward ↑ (test, 012345) (2)"
     ]  # fmt: skip
 
 

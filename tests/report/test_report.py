@@ -153,7 +153,7 @@ def test_what_an_interval_is_over_is_said_row_by_row(results: Path) -> None:
         in said
     )
     assert "these weights: the interval says nothing about other seeds; that needs 3 seeds" in said
-    assert "p is of the same variance: below .05 where the interval leaves out 0" in said
+    assert "p has the same variance, so it is below .05 where the interval leaves out 0" in said
     assert "serves all seeds" not in said
 
 
@@ -265,7 +265,7 @@ def test_the_overview_has_a_column_per_setting(results: Path) -> None:
     assert "Overview" not in render(make_report(results), "markdown")
     evaluation(cell(results, "dpo", task="toys"), [0.7], task="toys", metric="wins", higher=True)
     text = squeezed(render(make_report(results), "markdown"))
-    assert "| algorithm | mdp relative_regret | toys wins |" in text
+    assert "| algorithm | mdp relative_regret ↓ | toys wins ↑ |" in text
     assert re.search(r"\| dpo \| 0\.305 \[.*?\] \| 0\.700 \[0\.600, 0\.800\] \|", text)
 
 
@@ -293,10 +293,15 @@ def test_a_number_has_one_interval(results: Path) -> None:
 
 def test_two_columns_never_have_one_name(results: Path) -> None:
     (block,) = make_report(results, baseline="dpo").blocks
-    block.columns = (("return", "p", ".2f"), ("return", "updates", ".2f"), ("x", "y", ".2f"), ("z", "y", ".2f"))
+    block.columns = (
+        ("return", "p", ".2f"),
+        ("return", "updates", ".2f"),
+        ("return", "y", ".2f"),
+        ("return", "y", ".2f"),
+    )
     head = list(block_frame(block).columns)
     assert len(set(head)) == len(head)
-    assert {"p (return)", "updates (return)", "y", "y (z)"} < set(head)
+    assert {"p (return)", "updates (return)", "y", "y (return)"} < set(head)
 
 
 def test_latex_is_booktabs_with_escapes(results: Path) -> None:

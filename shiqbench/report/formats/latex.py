@@ -63,7 +63,7 @@ def _table(table: TextTable, label: str, room: float, block: Block | None) -> It
     names = {
         *table.frame.to_numpy().ravel(),
         *frame.to_numpy().ravel(),
-        *(n.split(" ")[0] for n in table.frame.columns),
+        *(w for n in table.frame.columns if not (w := n.split(" ")[0]).isalpha() or len(w) == 1),
     }
     notes = [_note(n, names, room) for n in (*letters, *table.notes)]
     height = sum(_NOTES_LINE * math.ceil(width(n) * _NOTES_SCALE * 1.1 / room) for n in (*letters, *table.notes))

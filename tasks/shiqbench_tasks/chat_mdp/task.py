@@ -124,7 +124,7 @@ class ChatMdpTask(Task):
         return None if self.config.teach == "words" else float(reward)
 
     def facts(self) -> dict[str, Any]:
-        """Seeds of the instances, number of episodes, and the engine's difference from the model's own forward pass."""
+        """Seeds of the instances, and number of episodes."""
         return self._facts
 
     def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Record]:

@@ -182,7 +182,7 @@ def test_what_cannot_be_drawn_is_refused(results: Path, tmp_path: Path) -> None:
         front(results, "mdp")
     with pytest.raises(ConfigError, match="no cell of 'dqo', did you mean 'dpo'"):
         front(results, "ultrafeedback", baseline="dqo")
-    with pytest.raises(ConfigError, match="no trained cell of ultrafeedback"):
+    with pytest.raises(ConfigError, match="there is no such results folder"):
         front(tmp_path / "empty", "ultrafeedback")
     evaluation(cell(results, "sft"), 1.0, 1.0, prompts=PROMPTS - 1)
     with pytest.raises(ConfigError, match="39 prompts, but base has 40"):
