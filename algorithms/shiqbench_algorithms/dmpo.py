@@ -21,23 +21,22 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss, Need, log_sigmoid
+from shiqbench.plugin import Batch, Loss, Need, log_sigmoid
+from shiqbench_algorithms.pairs import PairAlgorithm, PairConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class DmpoConfig(AlgorithmConfig):
+class DmpoConfig(PairConfig):
     """beta 0.1 is the default of DPO."""
 
     beta: float = Field(default=0.1, gt=0, description="how strongly the policy is kept near the reference")
     gamma: float = Field(default=0.9, gt=0, le=1, description="discount per turn")
 
 
-class Dmpo(Algorithm[DmpoConfig]):
+class Dmpo(PairAlgorithm[DmpoConfig]):
     """Logistic loss on the difference of log-ratios that are discounted and normalised by turns."""
-
-    unit = "pair"
 
     @property
     def needs(self) -> frozenset[Need]:

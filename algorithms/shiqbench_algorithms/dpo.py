@@ -13,20 +13,19 @@ import math
 
 from pydantic import Field
 
-from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss, log_sigmoid
+from shiqbench.plugin import Batch, Loss, log_sigmoid
+from shiqbench_algorithms.pairs import PairAlgorithm, PairConfig
 
 
-class DpoConfig(AlgorithmConfig):
+class DpoConfig(PairConfig):
     """beta 0.1 is the value in the paper's experiments."""
 
     beta: float = Field(default=0.1, gt=0, description="how strongly the policy is kept near the reference")
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
 
 
-class Dpo(Algorithm[DpoConfig]):
+class Dpo(PairAlgorithm[DpoConfig]):
     """Logistic loss on the difference of sequence log-ratios."""
-
-    unit = "pair"
 
     @property
     def loss_at_reference(self) -> float:

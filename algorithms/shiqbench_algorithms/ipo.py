@@ -14,20 +14,19 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from shiqbench.plugin import Algorithm, AlgorithmConfig, Batch, Loss
+from shiqbench.plugin import Batch, Loss
+from shiqbench_algorithms.pairs import PairAlgorithm, PairConfig
 
 
-class IpoConfig(AlgorithmConfig):
+class IpoConfig(PairConfig):
     """beta 0.1 is our choice: the value that the dpo paper uses."""
 
     beta: float = Field(default=0.1, gt=0, description="the target gap is 1/(2 beta) nats, per token if averaged")
     length_average: bool = Field(default=True, description="average log-ratios over tokens instead of summing them")
 
 
-class Ipo(Algorithm[IpoConfig]):
+class Ipo(PairAlgorithm[IpoConfig]):
     """Minimises the squared distance of the log-ratio gap from its target."""
-
-    unit = "pair"
 
     @property
     def loss_at_reference(self) -> float:

@@ -34,7 +34,13 @@ def writer_of(path: Path) -> int | None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the name of a temporary file in the same folder; on success it is renamed to ``path``."""
+    """Yield the name of a temporary file in the same folder; on success it is renamed to ``path``.
+
+    Raises:
+        ConfigError: It is a folder.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder", do="name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:

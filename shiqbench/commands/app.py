@@ -324,9 +324,10 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_fail("interrupted; run the same command again to continue", ExitCode.INTERRUPTED))
     except Exception as error:
-        usage = getattr(error, "format_message", None)
-        if usage is not None:
-            sys.exit(_fail(f"{usage()}; see --help", ExitCode.USAGE))
+        if hasattr(error, "format_message"):
+            from shiqbench.commands.usage import usage_line
+
+            sys.exit(_fail(usage_line(error), ExitCode.USAGE))
         if debug:
             raise
         from shiqbench.base.causes import as_disk_error

@@ -27,6 +27,7 @@ from shiqbench.commands.removal import (
 )
 from shiqbench.matrices.live import LIVE, runs, states
 from shiqbench.store.cell import CHECKPOINT, DONE, LOCK, is_cleaned, is_done, is_held, mark_cleaned
+from shiqbench.store.folder import refuse_other, results_folder
 from shiqbench.training.snapshots import FOLDER as SNAPSHOTS
 
 if TYPE_CHECKING:
@@ -82,10 +83,10 @@ def find(results: Path, wanted: Wanted) -> Found:
     if wanted == Wanted():
         options = "--partial, --checkpoints or --all-checkpoints"
         raise ConfigError("nothing is chosen", where="clean", do=f"give one or more of {options}")
-    if not results.is_dir():
-        raise ConfigError("no such results folder", where=str(results), do="give the folder that runs wrote into")
     found = Found()
-    cells = list(_cells(results, found.kept))
+    cells = list(_cells(results_folder(results), found.kept))
+    if all(c.path.parent.name == "eval" for c in cells):  # none, or evaluations: inside a results folder
+        refuse_other(results, by_task=False)
     if wanted.partial:
         found.add(_partial(results, cells))
     if wanted.checkpoints or wanted.all_checkpoints:

@@ -45,12 +45,13 @@ def emit(value: Any) -> None:
 
 
 def show_markdown(text: str) -> None:
-    """Print markdown: unchanged into a file or pipe; on a terminal, tables fit the width."""
+    """Print markdown: unchanged into a file or pipe; on a terminal, tables have the columns that fit the width."""
     if sys.stdout.isatty():
         from rich.console import Console
-        from rich.markdown import Markdown
 
-        Console().print(Markdown(text))
+        from shiqbench.commands.terminal import FittingMarkdown
+
+        Console().print(FittingMarkdown(text))
     else:
         typer.echo(text, nl=False)
 

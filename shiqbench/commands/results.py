@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +14,7 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_text
 from shiqbench.commands.common import Json, PluginFiles, check_page, emit, page_written, reading, show_markdown
 from shiqbench.running.team import launched
+from shiqbench.store.folder import named_file, named_folder, results_folder
 
 app = typer.Typer()
 
@@ -24,6 +27,10 @@ class Executor(StrEnum):
 
 
 Results = Annotated[Path, typer.Argument(help="Results folder.")]
+Find = Annotated[
+    float | None,
+    typer.Option(help="A difference in the metric's unit, such as 0.03: say how many seeds or examples it needs."),
+]
 
 
 @app.command()
@@ -49,6 +56,7 @@ def matrix(
     ] = None,
     plugin: PluginFiles = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    find: Find = None,
     as_json: Json = False,
 ) -> None:
     """Train and evaluate every cell of a matrix file. Finished steps are not repeated."""
@@ -62,6 +70,8 @@ def matrix(
         raise ConfigError(
             "--address needs --executor ray", where="--address", do="add --executor ray, or leave --address out"
         )
+    if check_find(find) is not None and not dry_run:
+        raise ConfigError("--find needs --dry-run", where="--find", do="add --dry-run, or leave --find out")
     planned = make_matrix(file, results=results, plugins=tuple(plugin or ()))
     for line in () if as_json and dry_run else describe_matrix(planned, jobs or 1):
         typer.echo(line, err=not dry_run)
@@ -69,10 +79,11 @@ def matrix(
         from shiqbench.matrices.power import outlooks
 
         if as_json:
-            emit(every_cell(planned))
-        for each in () if as_json else outlooks(planned):
+            emit(every_cell(planned, find))
+        for each in () if as_json else outlooks(planned, find):
             typer.echo(each.line())
         return
+    from shiqbench.matrices.describe import baseline_of
     from shiqbench.matrices.executors import exit_code, summary
     from shiqbench.matrices.run import carry_out, executing
 
@@ -82,8 +93,17 @@ def matrix(
         typer.echo(line, err=as_json)
     if as_json:
         emit(result.as_json())
+    elif result.cells:
+        typer.echo(f"next: shiqbench report {quote(str(planned.results))} --baseline {baseline_of(planned)}")
     if code := exit_code(result.outcomes):
         raise typer.Exit(code)
+
+
+def check_find(wished: float | None) -> float | None:
+    """Refuse a difference that is not above 0."""
+    if wished is not None and not 0 < wished < math.inf:
+        raise ConfigError(f"{wished:g} is no difference", where="--find", do="give a number above 0, such as 0.03")
+    return wished
 
 
 class Axis(StrEnum):
@@ -109,7 +129,11 @@ def report(
     results: Results = Path("results"),
     form: Annotated[Form, typer.Option("--format", help="Format of the report.")] = Form.MARKDOWN,
     output: Annotated[Path | None, typer.Option(help="File to write. If left out: the report is printed.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Algorithm to compare the others with; settings may follow: 'shiq beta=0.1'."),
+    ] = None,
+    find: Find = None,
     task: Annotated[str | None, typer.Option(help="Only use cells that were trained on this task.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder to write learning curves to, as svg files.")] = None,
     columns: Annotated[
@@ -124,13 +148,15 @@ def report(
     plugin: PluginFiles = None,
 ) -> None:
     """Compare finished cells. There is one table with intervals for each setting."""
-    check_page(form is Form.HTML, output, show)
+    check_page(form is Form.HTML, named_file(output), show)
+    named_folder(figures)
     if columns is not None and form is not Form.LATEX:
         raise ConfigError("--columns needs --format latex", where="--columns", do="leave it out, or use --format latex")
     options = {} if columns is None else {"columns": columns}
     how: dict[str, Any] = {
         "task": task,
         "baseline": baseline,
+        "find": check_find(find),
         "axis": axis.value,
         "plugins": tuple(plugin or ()),
         "progress": reading,
@@ -171,7 +197,7 @@ def front(
     """Compare algorithms by gain and distance from a reference model. Each algorithm gets one front."""
     from shiqbench.report.front.make import front as draw
 
-    drawn = draw(results, task, baseline=baseline, output=output, plugins=tuple(plugin or ()))
+    drawn = draw(results, task, baseline=baseline, output=named_folder(output), plugins=tuple(plugin or ()))
     if as_json:
         emit({"fronts": [d.as_json() for d in drawn]})
         return
@@ -219,7 +245,7 @@ def compare(
 ) -> None:
     """Compare two cells or evaluations, example by example. The examples that differ most come first."""
     html = form is Shown.HTML
-    check_page(html, output, show)
+    check_page(html, named_file(output), show)
     if as_json and (html or output is not None):
         raise ConfigError("prints JSON to standard output", where="--json", do="leave out --format and --output")
     from shiqbench.commands.compare import compare as make
@@ -279,4 +305,4 @@ def watch(
 
     from shiqbench.commands.watch import watch as show_live
 
-    show_live(results, Console(), once=once)
+    show_live(results_folder(results), Console(), once=once)

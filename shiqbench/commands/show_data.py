@@ -66,7 +66,7 @@ def training_data(
         raise ConfigError(
             f"{task_name} has no training episodes: it only evaluates", where="--data", do="name another task"
         )
-    from shiqbench.training.units import make_units
+    from shiqbench.training.units import make_units, pairs_left_out
 
     text = model or spec.presets[preset].get("model", EMBEDDED_MODEL)
     from shiqbench.engines.holder import open_engine
@@ -83,7 +83,8 @@ def training_data(
     if algorithm_spec.trains:
         algorithm = algorithm_spec.load()(section.algo)
         used = algorithm.select(offered)
-        units = len(make_units(algorithm, used))
+        made = make_units(algorithm, used)
+        units, told["pairs_left_out"] = len(made), pairs_left_out(algorithm, used, made)
         limit = getattr(section.train, "max_tokens", None)
         told["algorithm"] = algorithm_spec.name
     rendered = [start.renderer.render(e) for e in used]
@@ -183,4 +184,6 @@ def _counts(found: Statistics) -> str:
     ]
     if "units" in found:
         words.append(f"{found['units']} units of {found['algorithm']}")
+    if found.get("pairs_left_out"):
+        words.append(f"{found['pairs_left_out']} pairs that differ in more than one turn are left out")
     return "; ".join(words)

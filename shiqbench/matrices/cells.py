@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shiqbench.matrices.families import Family
-    from shiqbench.planning.plan import RunPlan
+    from shiqbench.planning.plan import Request, RunPlan
 
 SEED = 918_273_645_546_372_819  # placeholder for the seed in a family's text; no user chooses this seed
 DIGEST = "digest-of-the-cell"
@@ -107,14 +107,14 @@ def plan_families(
     seen: dict[str, str] = {}
     for family in families:
         request = replace(family.request, seed=family.seeds[0], results=results, plugins=plugins)
-        try:
-            plan = make_plan(request)
-        except ConfigError as error:
+        plan, errors = _planned(request)
+        for error in errors:
             line = error.line()
             causes[line] = ConfigError(
                 error.what, where=" ".join(filter(None, (where, _origin(family, line)))), do=error.do
             )
             wrong.setdefault(line, []).append(family.name)
+        if plan is None:
             continue
         found = PlannedFamily(replace(family, request=request), plan)
         planned.append(found)
@@ -127,6 +127,25 @@ def plan_families(
     if causes:
         raise ConfigListError([_with_names(causes[line], names) for line, names in wrong.items()])
     return planned
+
+
+def _planned(request: Request) -> tuple[RunPlan | None, list[ConfigError]]:
+    """Plan a request, or return every setting that is wrong: one is left out after the other."""
+    found: list[ConfigError] = []
+    while True:
+        try:
+            plan = make_plan(request)
+        except ConfigError as error:
+            line = error.line()
+            named = [key for key in request.settings if key in line]
+            if named or not found:  # without a name, it may follow from what was left out
+                found.append(error)
+            if not named:
+                return None, found
+            wrong = min(named, key=lambda key: (line.index(key), -len(key)))
+            request = replace(request, settings={k: v for k, v in request.settings.items() if k != wrong})
+        else:
+            return (None if found else plan), found
 
 
 def _origin(family: Family, line: str) -> str:

@@ -28,6 +28,12 @@ def describe_matrix(matrix: MatrixPlan, at_once: int = 1) -> list[str]:
     return lines
 
 
+def baseline_of(matrix: MatrixPlan) -> str:
+    """Name what the others can be compared with: the untrained model, or else the first algorithm."""
+    names = [p.family.request.algo for p in matrix.final.planned]
+    return "base" if "base" in names else names[0]
+
+
 def _stage(stage: Stage, at_once: int) -> list[str]:
     states = stage.states()
     counts = Counter(states.values())
@@ -68,7 +74,7 @@ def _by_task(stage: Stage, states: Any) -> list[str]:
 
 def _cost(found: Forecast, at_once: int) -> str:
     if not found.known:
-        return "time and tokens unknown: no similar cell has finished"
+        return "time and tokens unknown: no cell of these tasks with this preset has finished"
     each = found.seconds / at_once
     text = (
         f"about {_duration(each)} and {found.tokens:.3g} training tokens for {found.known} cells,"
@@ -83,8 +89,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def as_json(matrix: MatrixPlan) -> dict[str, Any]:
-    """Return every cell, for ``--dry-run --json``."""
+def as_json(matrix: MatrixPlan, wished: float | None = None) -> dict[str, Any]:
+    """Return every cell, for ``--dry-run --json``; ``wished`` is that of ``outlooks``."""
     found: dict[str, Any] = {"results": str(matrix.results)}
     for name, stage in (("trials", matrix.trial_stage), ("cells", matrix.final)):
         states = stage.states()
@@ -108,6 +114,6 @@ def as_json(matrix: MatrixPlan) -> dict[str, Any]:
             cost = stage.estimate(states)
             found[f"estimate_of_{name}"] = {"seconds": cost.seconds, "tokens": cost.tokens, "unknown": cost.unknown}
     found["starts"], found["references"] = dict(matrix.final.starts()), matrix.final.references()
-    found["smallest_differences"] = [each.as_json() for each in outlooks(matrix)]
+    found["smallest_differences"] = [each.as_json() for each in outlooks(matrix, wished)]
     found["unequal_budgets"], found["untuned"] = matrix.final.budgets(), list(matrix.untuned)
     return found

@@ -13,7 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import canonical_json
-from shiqbench.base.errors import ConfigError, ConfigListError
+from shiqbench.base.errors import ConfigError
 from shiqbench.base.suggest import did_you_mean
 from shiqbench.matrices.executors.machine import usual_needs
 from shiqbench.matrices.job import Resources
@@ -73,32 +73,30 @@ class Expansion:
         self._used: set[int] = set()  # ids of the patterns that matched something
 
     def families(self, tuned: Mapping[Combination, Settings]) -> list[Family]:
-        """Return every family, after excludes and includes; errors of patterns are added to ``errors``.
+        """Return every family of known names, after excludes and includes; what is wrong is added to ``errors``.
 
         Args:
             tuned: Settings that tuning chose.
-
-        Raises:
-            ConfigListError: A name or a table is wrong, so nothing can be planned.
         """
         self._check_names()
+        named = not self.errors
         crossed = [f for of in self.combinations() for f in self._swept(*of, tuned.get(of, {}))]
         kept = [f for family in crossed if (f := self._excluded(family)).seeds]
         kept += [f for pattern in self.file.include for f in self._included(pattern)]
         for kind, patterns in (("exclude", self.file.exclude), ("override", self.file.override)):
             for number, pattern in enumerate(patterns):
-                if id(pattern) not in self._used:
+                if named and id(pattern) not in self._used:
                     self._wrong(f"{kind} {number + 1} matches no cell: {_said(pattern)}", "correct it or remove it")
         return kept
 
     def combinations(self) -> list[Combination]:
-        """Return all combinations; the task is the outermost loop."""
+        """Return all combinations of known names; the task is the outermost loop."""
         axes = self.file.matrix
         found: list[Combination] = []
-        for task in axes.tasks:
+        for task in filter(self.found.tasks.__contains__, axes.tasks):
             mine = self._task(task)
             models: Sequence[str | None] = (None,) if self.found.task(task).own_policy else (axes.models or (None,))
-            for model, algorithm in product(models, axes.algorithms):
+            for model, algorithm in product(models, filter(self.found.algorithms.__contains__, axes.algorithms)):
                 if mine.algorithms is None or algorithm in mine.algorithms:
                     found.append((algorithm, task, model))
         return found
@@ -191,6 +189,8 @@ class Expansion:
         if pattern.algorithm is None or pattern.task is None:
             self._wrong(f"include names no algorithm or no task: {_said(pattern)}", "name both")
             return []
+        if pattern.algorithm not in self.found.algorithms or pattern.task not in self.found.tasks:
+            return []
         chosen = dotted(pattern.set)
         found = self.family(pattern.algorithm, pattern.task, pattern.model, chosen, tuple(chosen))
         return [f if pattern.seed is None else replace(f, seeds=(pattern.seed,)) for f in found[:1]]
@@ -242,8 +242,6 @@ class Expansion:
                     self._wrong(
                         f"tasks.{name}.algorithms: {algorithm!r} is not in matrix.algorithms{near}", "add it there"
                     )
-        if self.errors:
-            raise ConfigListError(self.errors)
 
     def _wrong(self, what: str, do: str) -> None:
         self.errors.append(ConfigError(what, where=self.where, do=do))

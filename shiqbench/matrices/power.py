@@ -13,9 +13,7 @@ from shiqbench.report.estimates import against, as_if_unrelated
 from shiqbench.report.known import known_tasks
 from shiqbench.report.numbers import short_number
 from shiqbench.report.scores import ScoreBook
-from shiqbench.report.smallest import smallest
-from shiqbench.stats.power import pooled
-from shiqbench.stats.two_way import LEAST_SEEDS
+from shiqbench.report.smallest import largest_of, smallest_of
 from shiqbench.store.index import read_index
 
 if TYPE_CHECKING:
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from shiqbench.planning.plan import RunPlan
     from shiqbench.plugin.task import Scores
     from shiqbench.report.estimates import Difference
-    from shiqbench.report.smallest import Smallest
+    from shiqbench.report.smallest import SmallestOfRows
     from shiqbench.store.index import EvaluationEntry
 
 ENOUGH = 5  # at most so many finished recipes of one setting are read
@@ -38,14 +36,14 @@ class Outlook:
     Attributes:
         task: Name of the evaluated task, as typed.
         setting: First digits of the setting's digest.
-        smallest: The smallest difference; None if it is unknown.
+        smallest: The smallest difference of each finished pair; None if it is unknown.
         source: The finished recipes that it is estimated from, or the reason why it is unknown.
         points: Whether the metric is a share, whose differences are said in points of a hundred.
     """
 
     task: str
     setting: str
-    smallest: Smallest | None
+    smallest: SmallestOfRows | None
     source: str
     points: bool = False
 
@@ -65,8 +63,13 @@ class Outlook:
         return {"task": self.task, "setting": self.setting, "smallest_difference": numbers, "source": self.source}
 
 
-def outlooks(matrix: MatrixPlan) -> list[Outlook]:
-    """Estimate what the final cells of a matrix can find: one outlook per task and setting."""
+def outlooks(matrix: MatrixPlan, wished: float | None = None) -> list[Outlook]:
+    """Estimate what the final cells of a matrix can find: one outlook per task and setting.
+
+    Args:
+        matrix: The matrix.
+        wished: The difference of which it is said what it needs, in the metric's unit; None takes a round one.
+    """
     planned: dict[tuple[str, str], list[tuple[RunPlan, int]]] = defaultdict(list)
     for family, cells in zip(matrix.final.planned, matrix.final.cells, strict=True):
         for plan in (family.plan, *family.plan.also):
@@ -74,11 +77,16 @@ def outlooks(matrix: MatrixPlan) -> list[Outlook]:
     index = read_index(matrix.results) if matrix.results.is_dir() else None
     finished = [e for e in index.evaluations.values() if e.update is None] if index is not None else []
     book = ScoreBook(matrix.results)
-    return [_outlook(name, key, plans, finished, book) for (name, key), plans in planned.items()]
+    return [_outlook(name, key, plans, finished, book, wished) for (name, key), plans in planned.items()]
 
 
 def _outlook(
-    name: str, key: str, plans: Sequence[tuple[RunPlan, int]], finished: Sequence[EvaluationEntry], book: ScoreBook
+    name: str,
+    key: str,
+    plans: Sequence[tuple[RunPlan, int]],
+    finished: Sequence[EvaluationEntry],
+    book: ScoreBook,
+    wished: float | None,
 ) -> Outlook:
     plan = plans[0][0]
     of_setting: dict[tuple[str, str], list[EvaluationEntry]] = defaultdict(list)
@@ -97,19 +105,17 @@ def _outlook(
         differences = _differences(rows, how, book)
     except ShiqbenchError as error:
         return Outlook(name, short(key), None, error.line())
-    known = [d.components for d in differences if d.components is not None]
-    if how is None or not known:
+    if how is None or all(d.components is None for _, d in differences):
         return Outlook(name, short(key), None, f"finished evaluations give no variance over examples of {metric}")
-    c, seeds = pooled(known), min((k for p, k in plans if p.cell.train is not None), default=1)
+    seeds = min((k for p, k in plans if p.cell.train is not None), default=1)
     names = ", ".join(dict.fromkeys(row[0].cell.algorithm for row in rows))
     source = f"estimated from {names}, finished under {'the same' if same else 'another'} setting"
     if len(rows) == 1:
         source += ", as if the rows shared nothing, which is cautious"
-    if c.seeds is None and seeds >= LEAST_SEEDS:
-        seeds, source = 1, f"{source}; how much seeds vary is unknown: no finished recipe has two seeds"
-    examples = min(d.units or 0 for d in differences)
-    least = smallest(c, seeds, examples, max(1, len(plans) - 1))
-    return Outlook(name, short(key), least, source if least else f"finished rows of {names} are equal", how.share)
+    largest = largest_of(float(e.primary["value"]) for e in found)
+    least = smallest_of(differences, max(1, len(plans) - 1), largest=largest, wished=wished, seeds=seeds)
+    why_not = f"scores of finished rows of {names} do not vary"
+    return Outlook(name, short(key), least, source if least else why_not, how.share)
 
 
 def _rows(found: Sequence[EvaluationEntry]) -> list[list[EvaluationEntry]]:
@@ -121,9 +127,16 @@ def _rows(found: Sequence[EvaluationEntry]) -> list[list[EvaluationEntry]]:
     return sorted(trained or of_recipe.values(), key=len, reverse=True)[:ENOUGH]
 
 
-def _differences(rows: Sequence[Sequence[EvaluationEntry]], how: Scores | None, book: ScoreBook) -> list[Difference]:
+def _differences(
+    rows: Sequence[Sequence[EvaluationEntry]], how: Scores | None, book: ScoreBook
+) -> list[tuple[str, Difference]]:
+    """Differences with the names of their pairs."""
     if how is None:
         return []
     if len(rows) == 1:
-        return [as_if_unrelated(rows[0], how, book)]
-    return [d for one, other in pairwise(rows) if (d := against(one, other, how, book)) is not None]
+        return [(rows[0][0].cell.algorithm, as_if_unrelated(rows[0], how, book))]
+    return [
+        (f"{one[0].cell.algorithm} and {other[0].cell.algorithm}", d)
+        for one, other in pairwise(rows)
+        if (d := against(one, other, how, book)) is not None
+    ]

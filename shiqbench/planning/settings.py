@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.specs import AlgorithmSpec, TaskSpec
 
 SECTIONS = ("algo", "task", "train", "eval", "start", "also", "model")
+CHOSEN_WITH = "chosen_with."  # keys of a preset that are no settings: how many were tried before its values were chosen
 Values = dict[str, dict[str, Any]]
 
 
@@ -62,6 +63,12 @@ def named(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"start.algorithm" if key == "start" else key: value for key, value in settings.items()}
 
 
+def chosen_with(task: TaskSpec, preset: str, name: str) -> int | None:
+    """Return how many settings a preset's values for an algorithm (or ``start``) were chosen from; None if unknown."""
+    counts = {k: int(v) for k, v in task.presets[preset].items() if k.startswith(CHOSEN_WITH)}
+    return counts.get(CHOSEN_WITH + name, 0) if counts else None
+
+
 def preset_values(task: TaskSpec, preset: str, algorithm: str) -> dict[str, Any]:
     """Return a preset's dotted keys for one algorithm; ``"name:key"`` applies only to that algorithm.
 
@@ -74,10 +81,9 @@ def preset_values(task: TaskSpec, preset: str, algorithm: str) -> dict[str, Any]
             where="--preset",
             do=f"choose from {', '.join(task.presets)}",
         )
-    general = {k: v for k, v in task.presets[preset].items() if ":" not in k and k != "model"}
-    special = {
-        k.partition(":")[2]: v for k, v in task.presets[preset].items() if k.partition(":")[0] == algorithm and ":" in k
-    }
+    values = {k: v for k, v in task.presets[preset].items() if k != "model" and not k.startswith(CHOSEN_WITH)}
+    general = {k: v for k, v in values.items() if ":" not in k}
+    special = {k.partition(":")[2]: v for k, v in values.items() if k.partition(":")[0] == algorithm and ":" in k}
     return {**general, **special}
 
 

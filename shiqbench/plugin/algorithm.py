@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=AlgorithmConfig, covariant=True)  # an algorithm only reads its configuration
 Unit = Literal["episode", "pair", "group"]
+Pairs = Literal["all", "one_turn"]
 Need = Literal["values", "token_q", "mismatched", "best", "turns", "reference_returns", "behaviour_logp", "kl"]
 
 
@@ -61,6 +62,14 @@ class Algorithm(ABC, Generic[C]):
     def group_size(self) -> int:
         """Rows per unit; a class with ``unit = "group"`` overrides this."""
         return 2 if self.unit == "pair" else 1
+
+    @property
+    def pairs(self) -> Pairs:
+        """Which pairs of a group are units, if ``unit`` is a pair: ``all`` whose returns differ, or those ``one_turn``.
+
+        Episodes of ``one_turn`` are equal up to a message of the model, and differ in this message only.
+        """
+        return "all"
 
     @property
     def needs(self) -> frozenset[Need]:

@@ -126,6 +126,8 @@ class TaskSpec(ConfiguredSpec):
     Attributes:
         config: Lazy :class:`shiqbench.plugin.TaskConfig` subclass.
         presets: Preset name -> ``{"section.key": value}``; ``smoke``, ``cpu`` and ``full`` are expected.
+            ``chosen_with.NAME`` counts the settings that were tried on validation before those for the algorithm NAME
+            (or ``start``) were chosen; reports show it.
         assets: Pinned wheels that the task fetches; ``shiqbench doctor`` shows which are cached.
         own_policy: True if the task brings its own policy, and trains and scores it (exact tasks do). Then there is
             no model, no start and no engine.

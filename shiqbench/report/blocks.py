@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.base.suggest import did_you_mean
+from shiqbench.report.conclusion import conclusion
 from shiqbench.report.estimates import against, over_seeds
 from shiqbench.report.findings import find
 from shiqbench.report.names import names_of
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
 
 
 def make_blocks(
-    index: Index, known: Mapping[str, KnownTask], book: ScoreBook, ledger: Ledger, baseline: str | None = None
+    index: Index,
+    known: Mapping[str, KnownTask],
+    book: ScoreBook,
+    ledger: Ledger,
+    baseline: str | None = None,
+    wished: float | None = None,
 ) -> list[Block]:
     """Make blocks of all finished evaluations, except checkpoints: only curves show these.
 
@@ -44,6 +50,7 @@ def make_blocks(
         book: Reads single scores.
         ledger: Tells trials and tuning.
         baseline: Algorithm to compare the others with.
+        wished: The difference of which the notes say what it needs; None takes a round one.
 
     Raises:
         ConfigError: No finished cell has the baseline algorithm.
@@ -53,11 +60,11 @@ def make_blocks(
         if each.update is None:  # another version of a task may have another primary metric
             by_setting[each.setting.key, each.primary["name"], each.primary["higher_is_better"]].append(each)
     algorithms = {e.cell.algorithm for found in by_setting.values() for e in found}
-    if baseline is not None and baseline not in algorithms:
+    if baseline is not None and (baseline.split() or [""])[0] not in algorithms:
         raise ConfigError(
             f"no finished cell of {baseline!r}{did_you_mean(baseline, algorithms)}",
             where="--baseline",
-            do=f"one of {', '.join(sorted(algorithms))}",
+            do=f"one of {', '.join(sorted(algorithms))}; settings may follow, as in 'shiq beta=0.1'",
         )
     names = names_of(index)
     blocks = []
@@ -76,7 +83,7 @@ def make_blocks(
             say_what_is_unequal(block, ledger)
             if baseline is not None:
                 _compare(block, baseline, known[block.task], book)
-            find(block, book)
+            block.notes.insert(0, conclusion(block, find(block, book, wished)))
         block.notes += notes_of(block, index, known[block.task])
     say_other_engines(blocks)
     return blocks
@@ -120,12 +127,12 @@ def _block(
 def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> None:
     theirs = block.against(baseline)
     if len(theirs) != 1:
-        why = f"it has {len(theirs)} rows here" if theirs else "it has no row here"
+        why = "it has no row here"
+        if theirs:
+            why = f"it has {len(theirs)} rows here; add words of what it differs in"
         block.notes.append(f"not compared with {baseline}: {why}")
         return
     block.baseline = baseline
-    if len(block.rows) == 1:
-        block.notes.append(f"nothing is compared: {baseline} is the only row")
     if block.how is None and known.scores_of(block.metric) is not None:
         block.notes.append(f"compared by seed only: {block.metric} is not the mean of scores that the records hold")
     for row in block.rows:

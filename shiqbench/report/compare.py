@@ -19,7 +19,7 @@ from shiqbench.report.estimates import SAME, against, over_seeds
 from shiqbench.report.notes import notes_of
 from shiqbench.report.rows import Block, Row
 from shiqbench.report.side_by_side import FirstDifference, Message, first_difference, messages
-from shiqbench.report.smallest import smallest_of
+from shiqbench.report.smallest import largest_of, smallest_of
 from shiqbench.report.unequal import say_what_is_unequal
 from shiqbench.store.index import Index
 from shiqbench.store.labels import brief, differing, flatten, labels
@@ -210,7 +210,8 @@ def compare(
         why_not = "" if rows[0].difference is not None else "they share no scored example"
     if how is None and columns is not None:
         block.notes.append(f"{metric} is not the mean of scores that the records hold")
-    block.smallest = smallest_of([d for r in rows if (d := r.difference) is not None], 1)
+    named = [(r.name, d) for r in rows if (d := r.difference) is not None]
+    block.smallest = smallest_of(named, 1, largest=largest_of(r.estimate.value for r in rows))
     block.notes += notes_of(block, Index(Path()), known, same_seeds=False)
     recipes = [_recipe(e) for e in both]
     differs, keys = differing(*recipes), [flatten(r).keys() for r in recipes]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from shiqbench.report.logs import LogBook
     from shiqbench.report.rows import Block
 
+WIDEST_NAME = 40  # characters of a name next to the curves
+
 
 def draw_curves(
     curves: Sequence[Curves],
@@ -62,6 +64,16 @@ def draw_curves(
     return drawn, notes
 
 
+def _short_names(lines: Sequence[Line]) -> list[str]:
+    """The names and numbers of seeds, without settings that all lines share."""
+    common = set.intersection(*(set(line.label.split()) for line in lines))
+    found = []
+    for line in lines:
+        words = [line.algorithm, *(w for w in line.label.split() if w not in common)]
+        found.append(" ".join(words) + (f" ({len(line.seeds)} seeds)" if len(line.seeds) > 1 else ""))
+    return found
+
+
 def _draw(best_first: Sequence[Line], value: str, title: str, path: Path, *, axis: str, log: bool) -> list[str]:
     """Draw a line per row, with its intervals as a band, or else its seeds as thin lines.
 
@@ -70,12 +82,14 @@ def _draw(best_first: Sequence[Line], value: str, title: str, path: Path, *, axi
     """
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(7.2, 4.2), layout="constrained")
-    plane: Any = drawn.subplots()
     lines = sorted(best_first[:DISTINCT], key=lambda line: line.name)
-    for curve, colour in zip(lines, COLOURS, strict=False):
-        seeds, mean = f" ({len(curve.seeds)} seeds)" if len(curve.seeds) > 1 else "", curve.mean()
-        plane.plot([p.x for p in mean], [p.value for p in mean], color=colour, linewidth=1.6, label=curve.name + seeds)
+    names = _short_names(lines)
+    below = max(map(len, names)) > WIDEST_NAME  # next to the curves, long names would leave them no room
+    drawn = Figure(figsize=(7.2, 3.6 + 0.18 * len(names) if below else 4.2), layout="constrained")
+    plane: Any = drawn.subplots()
+    for curve, name, colour in zip(lines, names, COLOURS, strict=False):
+        seeds, mean = len(curve.seeds) > 1, curve.mean()
+        plane.plot([p.x for p in mean], [p.value for p in mean], color=colour, linewidth=1.6, label=name)
         if curve.intervals:
             at = [p.x for p in mean if p.update in curve.intervals]
             lows, highs = zip(*(curve.intervals[p.update] for p in mean if p.update in curve.intervals), strict=True)
@@ -91,7 +105,7 @@ def _draw(best_first: Sequence[Line], value: str, title: str, path: Path, *, axi
     plane.set_ylabel(value)
     plane.set_title(title, loc="left", fontsize=10)
     plane.spines[["top", "right"]].set_visible(False)
-    drawn.legend(loc="outside right upper", frameon=False, fontsize=8)
+    drawn.legend(loc="outside lower left" if below else "outside right upper", frameon=False, fontsize=8)
     save_svg(drawn, path)
     said = f"{path.name} shows the best {len(lines)} of {len(best_first)} rows: colours cannot distinguish more"
     return [said] if left_out else []

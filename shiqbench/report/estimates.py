@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from shiqbench.store.index import EvaluationEntry
 
 SAME = 1e-12  # scores that differ by less are equal
-THESE = "these weights"
+THESE, THE_WEIGHTS = "these weights", "the weights of"  # of all sides that train, or of one
+ONCE = "seeds gave equal results (as exact training does), so they count as one"
 FEW = f"no interval: fewer than {LEAST_EXAMPLES} examples"
 
 
@@ -80,6 +81,7 @@ class Difference:
         left_out: Example -> the reason why it is left out on both sides.
         p_holm: p-value corrected for all comparisons of the table; None like ``p``.
         components: Components of its variance; None without an interval over examples.
+        cautious: The same as if the two rows shared nothing; None like ``components``.
         trained_seeds: The fewer seeds of the two rows; a row that nothing trains does not count.
     """
 
@@ -93,7 +95,13 @@ class Difference:
     left_out: Mapping[str, str] = field(default_factory=dict)
     p_holm: float | None = None
     components: Components | None = None
+    cautious: Components | None = None
     trained_seeds: int = 1
+
+    @property
+    def of_weights(self) -> bool:
+        """Whether it says nothing about other seeds: a side that varies with its seed has too few of them."""
+        return THESE in self.estimate.how or THE_WEIGHTS in self.estimate.how
 
 
 def over_seeds(evaluations: Sequence[EvaluationEntry], how: Scores | None, book: ScoreBook) -> Estimate:
@@ -158,10 +166,8 @@ def against(
     said = said_over(n, [_seeds(row), _seeds(baseline)], [a, b])
     found = Estimate(value, float(interval.low), float(interval.high), said, float(interval.df), n)
     seeds = min((k for k in (_seeds(row), _seeds(baseline)) if k), default=1)
-    parts = components(a, b, trials)
-    return Difference(
-        found, len(row), len(baseline), n, *counts, float(p), mine.left_out, components=parts, trained_seeds=seeds
-    )
+    spread = components(a, b, trials), unrelated(a, b, trials)
+    return Difference(found, len(row), len(baseline), n, *counts, float(p), mine.left_out, None, *spread, seeds)
 
 
 def as_if_unrelated(row: Sequence[EvaluationEntry], how: Scores, book: ScoreBook) -> Difference:
@@ -178,7 +184,8 @@ def as_if_unrelated(row: Sequence[EvaluationEntry], how: Scores, book: ScoreBook
     units = book.of(row, how)
     scores, n = _pseudo_values(units), units.value.shape[1]
     said = Estimate(0.0, None, None, "of one row")
-    parts = None if n < LEAST_EXAMPLES else unrelated(scores, float(units.of.to_numpy().mean()) if how.share else 0.0)
+    trials = float(units.of.to_numpy().mean()) if how.share else 0.0
+    parts = None if n < LEAST_EXAMPLES else unrelated(scores, scores, trials)
     return Difference(said, len(row), len(row), n, components=parts, trained_seeds=_seeds(row) or 1)
 
 
@@ -202,10 +209,10 @@ def said_over(examples: int, seeds: Sequence[int], scores: Sequence[NDArray[np.f
         said += f" and {' against '.join(map(str, dict.fromkeys(varied)))} seeds"
     if few:
         numbers = " and ".join(counted(k, "seed") for k in dict.fromkeys(few))
-        said += f", {THESE} of {numbers}" if not varied else f", the weights of {numbers} as they are"
+        said += f", {THESE} of {numbers}" if not varied else f", {THE_WEIGHTS} {numbers} as they are"
     if once := dict.fromkeys(str(k) for k, same in zip(seeds, equal, strict=True) if same):
         said += ", the other's " if varied else ", "
-        said += f"{' and '.join(once)} equal seeds count once"
+        said += f"{' and '.join(once)} {ONCE}"
     return said
 
 
@@ -217,7 +224,7 @@ def _without_scores(value: float, evaluations: Sequence[EvaluationEntry]) -> Est
         return Estimate(value, None, None, "no interval: the evaluations give none")
     low, high = (fmean(found) for found in zip(*ends, strict=True))
     if k > 1 and max(values) - min(values) <= SAME * max(1.0, abs(value)):
-        return Estimate(value, low, high, f"over examples, {k} equal seeds count once")
+        return Estimate(value, low, high, f"over examples, {k} {ONCE}")
     if k < LEAST_SEEDS:
         return Estimate(value, low, high, "over examples" + (f", {THESE}" if _seeds(evaluations) else ""))
     low, high = joined(value, (low, high), student(values))

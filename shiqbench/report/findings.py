@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shiqbench.base.errors import CorruptCellError
 from shiqbench.report.estimates import against
-from shiqbench.report.smallest import LEVEL, smallest_of
+from shiqbench.report.smallest import LEVEL, largest_of, smallest_of
 from shiqbench.stats.multiple import holm
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BETTER, WORSE = "+", "-"
 
 
-def find(block: Block, book: ScoreBook) -> None:
+def find(block: Block, book: ScoreBook, wished: float | None = None) -> Difference | None:
     """Correct the p-values of a table, mark what is found, and compute the smallest difference that it can find.
 
     Without a baseline, the smallest difference is that of the two best rows.
@@ -26,22 +26,30 @@ def find(block: Block, book: ScoreBook) -> None:
     Args:
         block: The table.
         book: Reads the single scores.
+        wished: The difference of which the note says what it needs; None takes a round one.
+
+    Returns:
+        Without a baseline, the best row less the second best, if they can be compared.
     """
+    largest = largest_of(r.estimate.value for r in block.rows)
     if block.baseline is None:
         best = _of_the_best(block, book)
-        block.smallest = None if best is None else smallest_of([best], 1)
-        return
+        both = " and ".join(r.name for r in two_best(block))
+        block.smallest = None if best is None else smallest_of([(both, best)], 1, largest=largest, wished=wished)
+        return best
     compared = [(row, row.difference) for row in block.rows if row.difference is not None]
     tested = [(row, d, d.p) for row, d in compared if d.p is not None]
     for (row, d, _), p in zip(tested, holm([p for _, _, p in tested]), strict=True):
         row.difference = replace(d, p_holm=p)
         if p < LEVEL and not block.withheld:
             row.mark = BETTER if (d.estimate.value > 0) is block.higher_is_better else WORSE
-    block.smallest = smallest_of([d for _, d in compared], max(1, len(tested)))
+    named = [(row.name, d) for row, d in compared]
+    block.smallest = smallest_of(named, max(1, len(tested)), largest=largest, wished=wished)
+    return None
 
 
 def _of_the_best(block: Block, book: ScoreBook) -> Difference | None:
-    if len(found := _two_best(block)) < 2 or block.how is None:
+    if len(found := two_best(block)) < 2:
         return None
     one, other = found
     try:
@@ -50,9 +58,10 @@ def _of_the_best(block: Block, book: ScoreBook) -> Difference | None:
         return None  # the rows say so
 
 
-def _two_best(block: Block) -> list[Row]:
-    """The two best rows whose examples have scores."""
-    return [r for r in block.rows if r.estimate.examples is not None][:2]
+def two_best(block: Block) -> list[Row]:
+    """The two best rows with examples that have scores; where no row has them, the two best."""
+    scored = [r for r in block.rows if r.estimate.examples is not None]
+    return (scored or block.rows)[:2]
 
 
 def finding_notes(block: Block) -> list[str]:
@@ -67,7 +76,7 @@ def finding_notes(block: Block) -> list[str]:
     if block.smallest is not None:
         of = f"from {block.baseline}"
         if block.baseline is None:
-            of = f"between the two best rows, {' and '.join(r.name for r in _two_best(block))},"
+            of = f"between the two best rows, {' and '.join(r.name for r in two_best(block))},"
         found.append(
             f"smallest difference {of} that this table can find ({block.smallest.test}): {block.smallest.text()}"
         )

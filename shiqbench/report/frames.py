@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import short
-from shiqbench.base.errors import ConfigError, CorruptCellError
+from shiqbench.base.errors import CorruptCellError
 from shiqbench.plugin.registry import registry
 from shiqbench.report.curves import evaluated
 from shiqbench.report.known import known_tasks
@@ -20,6 +20,7 @@ from shiqbench.report.make import compare
 from shiqbench.report.names import names_of, with_label
 from shiqbench.report.scores import ScoreBook
 from shiqbench.report.tidy import CURVE, DIFFERENCES, EVALUATIONS, SCORES, TRAINING, frame, stacked, varied_settings
+from shiqbench.store.folder import refuse_other, results_folder
 from shiqbench.store.index import read_index
 from shiqbench.store.labels import flatten, settings_of
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from shiqbench.store.index import CellEntry, EvaluationEntry, Index
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Frames:
     """The contents of a results folder. A frame is read when it is asked for.
 
@@ -51,16 +52,30 @@ class Frames:
     known: Mapping[str, KnownTask]
     found: Registry
 
+    def __repr__(self) -> str:
+        """Say what there is, and how to get it."""
+        tasks = ", ".join(sorted({e.setting.value["task"] for e in self._all})) or "none"
+        counts = {"cells": self.index.cells, "evaluations": self._all, "unfinished": self.index.unfinished}
+        return (
+            f"Frames of {self.index.results}: {', '.join(f'{len(v)} {k}' for k, v in counts.items())}\n"
+            f"  evaluated tasks: {tasks}\n"
+            "  tables: .evaluations, .unfinished\n"
+            "  methods: .metrics() .settings() .scores() .training() .curve() .differences(BASELINE) .ledger()\n"
+            "  help(shiqbench.report.Frames) explains every column"
+        )
+
     @cached_property
     def evaluations(self) -> pd.DataFrame:
         """One row per evaluation.
 
         Columns: ``evaluation``, ``cell``, ``task`` (evaluated), ``split``, ``engine``, ``setting`` (equal for
         evaluations of one table), ``algorithm``, ``differs_in``, ``name``, ``row``, ``seed``, ``start`` (or the
-        model), ``update`` (of a checkpoint; NA for final weights), ``metric``, ``value``, ``low``, ``high`` (its 95 %
-        interval over examples; NaN without one), ``higher_is_better``, ``examples`` (that have a score; NA if the
-        task does not name its single scores), ``reduced``, ``updates``, ``tokens`` (of the policy's passes),
-        ``train_tokens`` (of all passes), ``train_seconds``, ``eval_seconds``; then a column for each setting in which
+        model), ``update`` (of a checkpoint; NA for final weights), ``metric``, ``value``, ``low``, ``high`` (the
+        evaluation's own 95 % interval, as the version that made it wrote it; NaN without one. The report's are over
+        examples and seeds, in ``make_report(...).blocks`` and CSV), ``higher_is_better``, ``examples`` (that have a
+        score; NA if the task does not name its single scores), ``reduced``, ``updates``, ``tokens`` (of the policy's
+        passes), ``train_tokens`` (of all passes), ``train_seconds``, ``eval_seconds``; then a column for each setting
+        in which
         rows of one task differ, such as ``algo.beta`` or ``train.lr``, with its values as they are (a list as text).
         """
         examples = self._examples()
@@ -288,11 +303,11 @@ def load(results: str | Path = "results", task: str | None = None, plugins: Sequ
         plugins: Local plugin files, whose tasks name their single scores.
 
     Raises:
-        ConfigError: There is no such folder.
+        ConfigError: There is no such folder or task.
     """
-    folder = Path(results)
-    if not folder.is_dir():
-        raise ConfigError("there is no such results folder", where=str(folder), do="name the folder of shiqbench run")
+    folder = results_folder(results)
     found = registry(tuple(map(Path, plugins)))
     index = read_index(folder, task)
+    if not index.cells:
+        refuse_other(folder, task)
     return Frames(index, known_tasks(index.evaluations.values(), found), found)

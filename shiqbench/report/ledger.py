@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import short
-from shiqbench.base.words import listed
+from shiqbench.base.words import counted, listed
 from shiqbench.report.defaults import Defaults, hyper_parameters
 from shiqbench.report.numbers import amount
 from shiqbench.report.rows import TextTable
@@ -56,6 +56,10 @@ class Ledger:
         """Number of trials among which the settings of this cell were chosen; 0 if they were not."""
         return len({trial for each in self._choices(cell) for trial in each.trials})
 
+    def preset_trials(self, cell: CellEntry) -> int | None:
+        """Number of settings among which the values of the nearest preset were chosen; None if it is not known."""
+        return self._defaults.chosen_with(cell.recipe)
+
     def how_set(self, cell: CellEntry) -> str:
         """Where the hyper-parameters come from: ``default`` is the algorithm's and one preset's of the task."""
         if cell.seed is None:
@@ -66,7 +70,9 @@ class Ledger:
         if by_hand is None:
             return "; ".join([*said, "others unknown" if chosen else "unknown"])
         rest = {k: v for k, v in by_hand.items() if k not in chosen}
-        return "; ".join([*said, *([f"by hand: {_listed(rest)}"] if rest else [])]) or "default"
+        text = "; ".join([*said, *([f"by hand: {_listed(rest)}"] if rest else [])]) or "default"
+        trials = self.preset_trials(cell)
+        return text if trials is None else f"{text} (preset chosen with {counted(trials, 'trial')})"
 
     def choices(self, rows: Sequence[Row]) -> list[str]:
         """Which of these rows, trials, were chosen; one line each."""
@@ -173,7 +179,11 @@ def ledger_tables(report: Report) -> list[TextTable]:
     same = [f"in all rows: {'; '.join(_of_all(*each) for each in equal.items())}"] if equal else []
     frame = pd.DataFrame({head: found for head, found in columns.items() if head not in equal})
     known = any(value != "-" for value in columns["FLOPs"])
-    return [TextTable("Ledger: what training cost", frame, [*same, *[FORMULA] * known])]
+    cells = [r.evaluations[0].cell for r in rows.values()]
+    cells = [c for c in cells if ledger.preset_trials(c) is None and not ledger.how_set(c).endswith("unknown")]
+    unknown = sorted({c.recipe.value["task"]["name"] for c in cells})
+    tried = [f"how many trials chose the values of the preset is unknown: {', '.join(unknown)}"] if unknown else []
+    return [TextTable("Ledger: what training cost", frame, [*same, *[FORMULA] * known, *tried])]
 
 
 KEPT = ("algorithm", "seeds", "updates", "tuning trials", "settings")  # columns that are never put into a note

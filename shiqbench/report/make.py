@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shiqbench.base.errors import ConfigError
@@ -16,11 +17,11 @@ from shiqbench.report.logs import LogBook, unread_notes
 from shiqbench.report.notes import missing
 from shiqbench.report.rows import Report
 from shiqbench.report.scores import ScoreBook
+from shiqbench.store.folder import refuse_other, results_folder
 from shiqbench.store.index import read_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from shiqbench.plugin.registry import Registry
     from shiqbench.report.curves import Curves
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
 
 
 def make_report(
-    results: Path,
+    results: str | Path,
     *,
     task: str | None = None,
     baseline: str | None = None,
-    figures: Path | None = None,
+    find: float | None = None,
+    figures: str | Path | None = None,
     axis: str = "updates",
-    plugins: tuple[Path, ...] = (),
+    plugins: Sequence[str | Path] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Compare everything in a results folder that may be compared.
@@ -44,30 +46,34 @@ def make_report(
         results: Results folder.
         task: Compare only cells that were trained on this task.
         baseline: Algorithm to compare the others with, example by example.
+        find: A difference in the metric's unit; the notes say how many seeds or examples it needs.
         figures: Folder for learning curves; None draws none.
         axis: What learning curves and their areas are over: ``updates``, ``tokens`` or ``seconds``.
         plugins: Local plugin files.
         progress: Receives (number read, number to read).
 
     Raises:
-        ConfigError: Nothing is finished, or the baseline does not exist.
+        ConfigError: There is no such folder or task, nothing is finished, or the baseline does not exist.
         CorruptCellError: Single scores differ from what was written.
     """
+    results = results_folder(results)
     index = read_index(results, task, progress)
     if all(e.update is not None for e in index.evaluations.values()):
+        if not index.cells:
+            refuse_other(results, task)
         raise ConfigError(
             "; ".join(["no finished evaluation", *missing(index.unfinished)]),
             where=f"{results}/{task}" if task else str(results),
             do="run something first",
         )
-    found = registry(plugins)
+    found = registry(tuple(map(Path, plugins)))
     known = known_tasks(index.evaluations.values(), found)
     book, logs = ScoreBook(results), LogBook(results)
-    report = compare(index, known, book, found, baseline)
+    report = compare(index, known, book, found, baseline, find)
     curves = of_checkpoints(index, known, book, logs, axis)
     report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
     if figures is not None:
-        _draw(report, curves, logs, figures, axis)
+        _draw(report, curves, logs, Path(figures), axis)
     _name_unread(report, logs)
     return report
 
@@ -94,7 +100,12 @@ def _name_unread(report: Report, logs: LogBook) -> None:
 
 
 def compare(
-    index: Index, known: Mapping[str, KnownTask], book: ScoreBook, found: Registry, baseline: str | None = None
+    index: Index,
+    known: Mapping[str, KnownTask],
+    book: ScoreBook,
+    found: Registry,
+    baseline: str | None = None,
+    find: float | None = None,
 ) -> Report:
     """Make the report of an index, without curves and figures.
 
@@ -104,11 +115,13 @@ def compare(
         book: Reads single scores.
         found: Registry, for the defaults of algorithms.
         baseline: Algorithm to compare the others with.
+        find: A difference in the metric's unit; the notes say how many seeds or examples it needs.
     """
     ledger = Ledger(index, found)
-    blocks = make_blocks(index, known, book, ledger, baseline)
+    blocks = make_blocks(index, known, book, ledger, baseline, find)
     over_tasks = aggregate([b for b in blocks if not b.trials], known, book, baseline)
-    none = ["no aggregate over tasks: " + "; ".join(over_tasks.left_out)] if over_tasks and not over_tasks.names else []
+    # With tasks, the table per task says it.
+    none = [f"no aggregate over tasks: {over_tasks.why_not}"] if over_tasks and not over_tasks.tasks else []
     with_results = {e.folder.split("/")[0] for e in index.evaluations.values()}
     orphans = missing(u for u in index.unfinished if u.folder.split("/")[0] not in with_results)
     notes = [*ledger.wrong, *orphans, *none]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shiqbench.report.estimates import Difference, Estimate
     from shiqbench.report.known import KnownTask
     from shiqbench.report.ledger import Ledger
-    from shiqbench.report.smallest import Smallest
+    from shiqbench.report.smallest import SmallestOfRows
     from shiqbench.store.index import EvaluationEntry, Index
 
 
@@ -54,6 +54,11 @@ class Row:
     def name(self) -> str:
         """Algorithm and label."""
         return with_label(self.algorithm, self.label)
+
+    def is_named(self, text: str) -> bool:
+        """Whether a text names this row: its algorithm, then words of its label, such as ``shiq stop_future=True``."""
+        algorithm, *words = text.split() or [""]
+        return self.algorithm == algorithm and set(words) <= set(self.label.split())
 
     @property
     def seeds(self) -> list[int]:
@@ -131,7 +136,7 @@ class Block:
         above: What the reader must know before the numbers, one line each: what is UNEQUAL among the rows.
         withheld: The reason why no row is called better; empty if there is none.
         trials: Whether the rows are trials of tuning.
-        smallest: The smallest difference that the table can find; None if there is nothing to compute it from.
+        smallest: The smallest difference that each row can find; None if there is nothing to compute it from.
     """
 
     task: str
@@ -149,7 +154,7 @@ class Block:
     above: list[str] = field(default_factory=list)
     withheld: str = ""
     trials: bool = False
-    smallest: Smallest | None = None
+    smallest: SmallestOfRows | None = None
 
     @property
     def title(self) -> str:
@@ -160,6 +165,11 @@ class Block:
         return f"{what}{self.task}{on}, {self.metric} ({better} is better), {self.engine}, setting {self.setting}"
 
     @property
+    def heading(self) -> str:
+        """Task, metric and its direction, for a column."""
+        return f"{self.task} {self.metric} {'↑' if self.higher_is_better else '↓'}"
+
+    @property
     def names(self) -> list[str]:
         """A different name for each row; rows of one name get their start, or else their number, too."""
         count = Counter(r.name for r in self.rows)
@@ -167,8 +177,8 @@ class Block:
         return found if len(set(found)) == len(found) else [f"{r.name} ({i})" for i, r in enumerate(self.rows, 1)]
 
     def against(self, baseline: str) -> list[Row]:
-        """The rows of this algorithm; without the start if it was continued: others are compared with that."""
-        named = [r for r in self.rows if r.algorithm == baseline]
+        """The rows that this names; without the start if it was continued: others are compared with that."""
+        named = [r for r in self.rows if r.is_named(baseline)]
         return [r for r in named if not r.is_start] or named
 
 

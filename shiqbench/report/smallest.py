@@ -1,99 +1,171 @@
-"""The smallest difference that a table can find, and what a smaller one needs."""
+"""The smallest difference that each row of a table can find, and what a smaller one needs."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from shiqbench.base.words import counted
-from shiqbench.report.estimates import SAME, THESE
+from shiqbench.report.estimates import THESE
 from shiqbench.report.numbers import short_number
-from shiqbench.stats.power import POWER, detectable, examples_needed, pooled, seeds_needed
+from shiqbench.stats.power import MOST_EXAMPLES, POWER, detectable, examples_needed, positive, seeds_needed
 from shiqbench.stats.two_way import LEAST_SEEDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from shiqbench.report.estimates import Difference
-    from shiqbench.stats.power import Components
 
 LEVEL = 0.05
+ENOUGH_DIFFER = 10  # with fewer examples that differ, the variance of a paired difference rests on a handful of them
+ROUNDING = 1e-6  # of the largest value: smaller differences mean nothing
+NOISE = 1e-9  # the same where all values are near 0; scores are made from numbers of about 1
 
 
 @dataclass(frozen=True)
 class Smallest:
-    """The smallest difference that a two-sided test finds with 80 % power.
+    """The smallest difference of two rows that a two-sided test finds with 80 % power.
 
     Attributes:
+        row: Name of the row or of the pair.
         value: The difference, in the metric's unit.
-        seeds: Number of seeds of each row; with one or two, the difference is one of these weights.
+        seeds: Number of seeds of each row.
         examples: Number of examples.
+        differing: Number of examples in which the two rows differ; None if it is not known.
         comparisons: Number of comparisons; the level is 5 % over it, the first step of Holm's correction.
-        wished: A smaller difference, a round number.
+        these_weights: Whether the difference is one of these weights: one or two seeds, or their variance is unknown.
+        wished: The difference that is asked for, else a round number below the value.
         seeds_needed: Seeds that find this one on the same examples; None if 100 do not, or for these weights.
         examples_needed: Examples that find this one with the same seeds; None if 100,000 do not.
     """
 
+    row: str
     value: float
     seeds: int
     examples: int
+    differing: int | None
     comparisons: int
+    these_weights: bool
     wished: float
     seeds_needed: int | None
     examples_needed: int | None
 
     @property
+    def few(self) -> bool:
+        """Whether so few examples differ that the value is the cautious one of two rows that share nothing."""
+        return self.differing is not None and self.differing < ENOUGH_DIFFER
+
+    def amount(self) -> str:
+        """With how many seeds and examples."""
+        found = f"with {counted(self.seeds, 'seed')} and {counted(self.examples, 'example')}"
+        if self.these_weights:
+            found += f", for {THESE}"
+            if self.seeds >= LEAST_SEEDS:
+                found += f"; the variance of seeds is unknown until {LEAST_SEEDS} seeds have finished"
+        return found
+
+    def needs(self, number: Callable[[float], str]) -> str:
+        """What the wished difference needs."""
+        needed = ((self.seeds_needed, "seed"), (self.examples_needed, "example"))
+        ways = [counted(amount, noun) for amount, noun in needed if amount is not None]
+        none = f"more than {MOST_EXAMPLES:,} examples" if self.these_weights else "only more seeds and more examples"
+        return f"{' or '.join(ways) or none} find {number(self.wished)}"
+
+
+@dataclass(frozen=True)
+class SmallestOfRows:
+    """The smallest difference of each row of a table; they may differ by orders of magnitude.
+
+    Attributes:
+        rows: One per row, at least one.
+        rounding: Names of further rows, of which only rounding varies.
+    """
+
+    rows: tuple[Smallest, ...]
+    rounding: tuple[str, ...] = ()
+
+    @property
+    def worst(self) -> Smallest:
+        """The largest of them, if possible of rows in which enough examples differ."""
+        return max(self.rows, key=lambda s: (not s.few, s.value))
+
+    @property
     def test(self) -> str:
         """Power and level of the test."""
-        level = f"{LEVEL:.0%}".replace("%", " %") + (f" / {self.comparisons} rows" if self.comparisons > 1 else "")
+        comparisons = self.worst.comparisons
+        level = f"{LEVEL:.0%}".replace("%", " %") + (f" / {comparisons} rows" if comparisons > 1 else "")
         return f"{POWER:.0%} power, two-sided at {level}".replace("%", " %", 1)
 
     def text(self, number: Callable[[float], str] = short_number) -> str:
-        """What can be found with how much, and what the wished difference needs."""
-        found = f"about {number(self.value)} with {counted(self.seeds, 'seed')} and {counted(self.examples, 'example')}"
-        if self.seeds < LEAST_SEEDS:
-            found += f", for {THESE}"
-        needed = ((self.seeds_needed, "seed"), (self.examples_needed, "example"))
-        ways = [counted(number, noun) for number, noun in needed if number is not None]
-        return f"{found}; {' or '.join(ways) or 'only more seeds and more examples'} find {number(self.wished)}"
+        """What can be found with how much, and what the wished difference needs, for the worst row and the best."""
+        known, found = [s for s in self.rows if not s.few], []
+        if known:
+            worst, best = self.worst, min(known, key=lambda s: s.value)
+            of = f" for {worst.row}" * (len(self.rows) + len(self.rounding) > 1) + ", the largest," * (len(known) > 1)
+            found.append(f"about {number(worst.value)}{of} {worst.amount()}; {worst.needs(number)}")
+            if len(known) > 1:
+                found.append(f"about {number(best.value)} for {best.row}, the smallest")
+        of_row = len(self.rows) > 1
+        found += [
+            f"{f'{s.row}: ' * of_row}too few examples differ ({s.differing} of {s.examples}) to say what this table "
+            f"can find; as if rows shared nothing it is about {number(s.value)} {s.amount()}; {s.needs(number)}"
+            for s in self.rows
+            if s.few
+        ]
+        found += [f"{', '.join(self.rounding)}: only rounding varies"] * bool(self.rounding)
+        return "; ".join(found)
 
     def as_json(self) -> dict[str, Any]:
-        """The numbers, with power and level."""
-        return {**self.__dict__, "power": POWER, "level": LEVEL / self.comparisons}
+        """The numbers of the worst row, with power and level, and those of each row."""
+        rows = [asdict(s) for s in self.rows]
+        test = {"power": POWER, "level": LEVEL / self.worst.comparisons}
+        return {**asdict(self.worst), **test, "rows": rows, "rounding": list(self.rounding)}
 
 
-def smallest(c: Components, seeds: int, examples: int, comparisons: int = 1) -> Smallest | None:
-    """Compute the smallest difference; None if nothing varies: then there is nothing to compute it from.
-
-    Args:
-        c: Components of the variance, none below 0; with three seeds or more, those of seeds are known.
-        seeds: Number of seeds of each row.
-        examples: Number of examples.
-        comparisons: Number of comparisons.
-    """
-    level = LEVEL / comparisons
-    value = detectable(c, seeds, examples, level)
-    if value <= SAME:
-        return None
-    wished = _below(0.85 * value)
-    more = seeds_needed(c, wished, examples, level) if seeds >= LEAST_SEEDS else None
-    return Smallest(value, seeds, examples, comparisons, wished, more, examples_needed(c, wished, seeds, level))
-
-
-def smallest_of(differences: Sequence[Difference], comparisons: int) -> Smallest | None:
-    """The smallest difference like these; None without comparable examples, or if nothing varies.
+def smallest_of(
+    differences: Sequence[tuple[str, Difference]],
+    comparisons: int,
+    *,
+    largest: float,
+    wished: float | None = None,
+    seeds: int | None = None,
+) -> SmallestOfRows | None:
+    """The smallest difference like each of these; None without comparable examples, or if only rounding varies.
 
     Args:
-        differences: Differences of rows; their components are averaged, and the fewest seeds and examples count.
+        differences: Names of rows or pairs, and their differences.
         comparisons: Number of comparisons.
+        largest: The largest value of the metric, in size: differences that are far smaller are rounding.
+        wished: The difference that is asked for; None takes a round one below what can be found.
+        seeds: Number of seeds; None takes those that have finished.
     """
-    known = [(d, d.components) for d in differences if d.components is not None]
-    if not known:
-        return None
-    examples = min(d.units or 0 for d, _ in known)
-    return smallest(pooled([c for _, c in known]), min(d.trained_seeds for d, _ in known), examples, comparisons)
+    level, found, rounding = LEVEL / comparisons, [], []
+    for name, d in differences:
+        if d.components is None or d.units is None:
+            continue
+        differing = None if d.better is None or d.worse is None else d.better + d.worse
+        few = differing is not None and differing < ENOUGH_DIFFER
+        c = positive((d.cautious if few else None) or d.components)
+        if d.trained_seeds < LEAST_SEEDS:
+            c = c._replace(seeds=None)
+        k, n = seeds or d.trained_seeds, d.units
+        value = detectable(c, k, n, level)
+        if value <= max(ROUNDING * largest, NOISE):
+            rounding.append(name)
+            continue
+        wish = wished or _below(0.85 * value)
+        these = k < LEAST_SEEDS or c.seeds is None
+        more = None if these else seeds_needed(c, wish, n, level)
+        needed = examples_needed(c, wish, k, level)
+        found.append(Smallest(name, value, k, n, differing, comparisons, these, wish, more, needed))
+    return SmallestOfRows(tuple(found), tuple(rounding)) if found else None
+
+
+def largest_of(values: Iterable[float]) -> float:
+    """The largest of these in size; numbers that are not finite do not count."""
+    return max((abs(v) for v in values if math.isfinite(v)), default=0.0)
 
 
 def _below(value: float) -> float:

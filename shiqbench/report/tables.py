@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from shiqbench.report.aggregate.tables import aggregate_tables
 from shiqbench.report.cells import showable, text_frame
+from shiqbench.report.conclusion import ABOUT_WEIGHTS
 from shiqbench.report.ledger import ledger_tables
 from shiqbench.report.notes import brief_seeds
 from shiqbench.report.numbers import amount, in_column
 from shiqbench.report.rows import TextTable
+from shiqbench.stats.two_way import LEAST_SEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,12 +26,12 @@ OVERVIEW = "Overview of primary metrics"
 
 
 def text_tables(report: Report) -> list[TextTable]:
-    """The tables of all blocks and learning curves, and the ledger; overview and aggregates over tasks come first."""
+    """In this order: overview, tables of all blocks, aggregates over tasks, the ledger, learning curves."""
     shown = [b for b in report.blocks if not b.trials]
     unequal = [f"{head}: {b.withheld}" for b, head in zip(shown, _heads(shown), strict=True) if b.withheld]
-    found = [TextTable(OVERVIEW, overview(shown), [], unequal)] if len(shown) > 1 else []
-    found += [t._replace(above=[*t.above, *unequal]) for t in aggregate_tables(report.aggregate)]
+    found = [TextTable(OVERVIEW, overview(shown), _caveats(shown), unequal)] if len(shown) > 1 else []
     found += [TextTable(b.title, block_frame(b), b.notes, b.above) for b in report.blocks]
+    found += [t._replace(above=[*t.above, *unequal]) for t in aggregate_tables(report.aggregate)]
     found += ledger_tables(report)
     found += report.curves
     return [t._replace(frame=showable(t.frame)) for t in found]
@@ -43,13 +45,26 @@ def overview(blocks: Sequence[Block]) -> pd.DataFrame:
     return text_frame(["algorithm", *_heads(blocks)], found)
 
 
+def _caveats(blocks: Sequence[Block]) -> list[str]:
+    """What the cells of the overview do not say: the direction, reduced settings, and few seeds."""
+    reduced, few = [], []
+    for b, head in zip(blocks, _heads(blocks), strict=True):
+        reduced += [head] * any(r.reduced for r in b.rows)
+        names = [r.name for r in b.rows if 0 < len(r.seeds) < LEAST_SEEDS]
+        few += [f"{head}: {', '.join(names)}"] * bool(names)
+    found = ["↑: higher is better; ↓: lower is better"]
+    found += [f"REDUCED setting, smaller or easier than the task's full one: {'; '.join(reduced)}"] * bool(reduced)
+    found += [f"1 or 2 seeds, so {ABOUT_WEIGHTS}: {'; '.join(few)}"] * bool(few)
+    return found
+
+
 def _heads(blocks: Sequence[Block]) -> list[str]:
     """A heading per block: the task and its metric, and what tells two blocks of one task apart."""
     found = []
     for b in blocks:
         several = sum(o.task == b.task for o in blocks) > 1
         told = ", ".join(filter(None, (b.split, b.setting[:6])))
-        found.append(f"{b.task} {b.metric}" + (f" ({told})" if several else ""))
+        found.append(b.heading + (f" ({told})" if several else ""))
     return found
 
 

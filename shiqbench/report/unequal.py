@@ -23,7 +23,8 @@ ENGINE = ("engine", "engine_plugin")
 def say_what_is_unequal(block: Block, ledger: Ledger) -> None:
     """Say above a table in which tuning, budgets and data its rows differ, and withhold "better" where they do.
 
-    Rows that train nothing are not compared in this, and neither is the start: the others contain it.
+    A note below it says that they are equal. Rows that train nothing are not compared in this, and neither is the
+    start: the others contain it.
     """
     rows = [r for r in block.rows if r.trained and not r.is_start]
     tuning, budgets, data = _tuning(rows, ledger), _budgets(rows), _data(rows)
@@ -31,6 +32,9 @@ def say_what_is_unequal(block: Block, ledger: Ledger) -> None:
     if differ := ["tuning"] * bool(tuning) + ["budgets"] * bool(budgets):
         block.withheld = f"{' and '.join(differ)} of the rows differ"
         block.above.append(f"No row is called better: {block.withheld}")
+    if len(rows) > 1 and not block.above:
+        one_task = len({r.evaluations[0].cell.recipe.value["task"]["name"] for r in rows}) == 1
+        block.notes.append("checked and equal: budgets, tuning" + ", data" * one_task)
     block.notes += _hardware(rows)
 
 
@@ -52,9 +56,16 @@ def _but_engine(block: Block) -> dict[str, object]:
 
 
 def _tuning(rows: Sequence[Row], ledger: Ledger) -> list[str]:
+    """Trials of tuning and, where the task says them, those that chose the values of the preset."""
+    known = any(ledger.preset_trials(r.evaluations[0].cell) is not None for r in rows)
+
     def trials(r: Row) -> str:
-        found = ledger.trials(r.evaluations[0].cell)
-        return f"{found} trials" if found else "none"
+        cell = r.evaluations[0].cell
+        own, preset = ledger.trials(cell), ledger.preset_trials(cell)
+        said = [f"{own} trials"] if own else []
+        if known and preset != 0:
+            said.append("trials of the preset unknown" if preset is None else f"preset chosen with {preset} trials")
+        return ", ".join(said) or "none"
 
     return [f"UNEQUAL tuning: {_grouped(rows, trials)}"] if len({trials(r) for r in rows}) > 1 else []
 

@@ -30,7 +30,7 @@ from shiqbench.training.policy import Policy, trainable
 from shiqbench.training.reference import ReferenceCache, not_computed
 from shiqbench.training.snapshots import FOLDER as SNAPSHOTS
 from shiqbench.training.snapshots import Snapshots
-from shiqbench.training.units import make_units
+from shiqbench.training.units import make_units, pairs_left_out
 from shiqbench.training.weights import save_weights
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _train_language_model(
         "start_weights_sha256": start.weights_sha256,
         "tokenizer_sha256": _sha256_if_file(start.folder / "tokenizer.json"),
         **material.renderer.facts(),
-        "data": data_facts(material.offered, episodes, rendered, fitted.facts.pop("units")),
+        "data": data_facts(material.offered, episodes, rendered, fitted.facts.pop("units")) | fitted.facts.pop("pairs"),
         "task": task_facts,
         "processes": bench.team.place.count,
         **fitted.facts,
@@ -153,7 +153,7 @@ class Fitted(NamedTuple):
 
     Attributes:
         policy: Trained policy.
-        facts: Facts for the manifest; ``units`` is the number of units.
+        facts: Facts for the manifest; ``units`` is the number of units, ``pairs`` says how many were left out.
     """
 
     policy: Policy
@@ -189,7 +189,11 @@ def fit_policy(
     algorithm = cell.algorithm.load()(cell.algo)
     _check_lengths(rendered, config)
     _check_data(algorithm, rendered)
-    units = make_units(algorithm, [r.episode for r in rendered])
+    used = [r.episode for r in rendered]
+    units = make_units(algorithm, used)
+    left_out = pairs_left_out(algorithm, used, units)
+    if left_out:
+        display.say(f"{cell.algorithm.name}: {len(units)} pairs that differ in one turn; {left_out} others left out")
     plan = plan_training(units, rendered, config, algorithm.group_size, cell.seed)
     joined = joined_episodes(algorithm, plan.batches, rendered)
     _check_lengths(joined, config)
@@ -211,6 +215,7 @@ def fit_policy(
         trainer.run(reporter.update)
     facts = {
         "units": len(units),
+        "pairs": {"pairs_left_out": left_out} if left_out else {},
         **policy.sizes(),
         "budget": plan.budget,
         "pass_tokens": {

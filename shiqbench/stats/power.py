@@ -24,8 +24,6 @@ from shiqbench.stats.intervals import LEAST_EXAMPLES
 from shiqbench.stats.two_way import LEAST_SEEDS, Parts, combined, left_over_seeds, over_examples, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from shiqbench.stats.two_way import Array
 
 POWER = 0.8
@@ -74,12 +72,11 @@ def components(one: Array, other: Array, trials: float = 0.0) -> Components:
     return Components(seeds, examples, rest, max(1, varying), 2 / trials**2 if trials else 0.0, float(common))
 
 
-def unrelated(one: Array, trials: float = 0.0) -> Components:
-    """Estimate the components of two rows of which each is like this one, and which share nothing."""
+def unrelated(one: Array, other: Array, trials: float = 0.0) -> Components:
+    """Estimate the components of two rows as if they shared nothing: each row's own variance over examples counts."""
     none = np.zeros((1, one.shape[-1]))
-    c = components(one, none, trials)
-    seeds = None if c.seeds is None else 2 * c.seeds
-    return Components(seeds, 2 * c.examples, 2 * c.rest, 2, c.shares, _common(one))
+    examples = sum(components(side, none).examples for side in (one, other))
+    return components(one, other, trials)._replace(examples=examples)
 
 
 def _common(side: Array) -> float:
@@ -87,18 +84,16 @@ def _common(side: Array) -> float:
     return 1.0 if k == 1 else max(0.0, (float(left_over_seeds(side)) - 1 / k) / (1 - 1 / k))
 
 
-def pooled(found: Sequence[Components]) -> Components:
-    """Return the mean of the components of several differences, none below 0; of those whose rows vary most."""
-    known = [c for c in found if c.seeds is not None] or list(found)
-    known = [c for c in known if c.rows == max(k.rows for k in known)]
-    seeds, examples, rest, _, shares, common = (
-        max(0.0, float(np.mean([c[at] or 0.0 for c in known]))) for at in range(6)
-    )
-    return Components(None if known[0].seeds is None else seeds, examples, rest, known[0].rows, shares, common)
+def positive(c: Components) -> Components:
+    """Return components of which none is below 0."""
+    seeds = None if c.seeds is None else max(0.0, c.seeds)
+    return c._replace(seeds=seeds, examples=max(0.0, c.examples), rest=max(0.0, c.rest))
 
 
 def detectable(c: Components, seeds: int, examples: int, level: float = 0.05, power: float = POWER) -> float:
     """Return the smallest difference that the two-sided test finds with this power.
+
+    Where the variance over seeds is unknown, it is the difference of these weights, with any number of seeds.
 
     Args:
         c: Components, none below 0.
@@ -106,16 +101,11 @@ def detectable(c: Components, seeds: int, examples: int, level: float = 0.05, po
         examples: Number of examples, which both rows share.
         level: Level of the test.
         power: Probability that it finds the difference.
-
-    Raises:
-        ValueError: The variance over seeds is unknown, and there are three seeds or more.
     """
-    if seeds >= LEAST_SEEDS and c.seeds is None:
-        raise ValueError("the variance over seeds is unknown")
     from scipy.optimize import brentq
     from scipy.special import ndtr, stdtrit
 
-    n, k, rows = examples, seeds, c.rows if seeds >= LEAST_SEEDS else 0
+    n, k, rows = examples, seeds, c.rows if seeds >= LEAST_SEEDS and c.seeds is not None else 0
     over, of_seed, rest = (c.examples + c.rest / k) / n, (c.seeds or 0.0) / k * bool(rows), c.rest / (n * k)
     truth = over + of_seed
     if truth == 0:

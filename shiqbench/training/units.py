@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.errors import ConfigError
 from shiqbench.plugin.algorithm import accepted
 from shiqbench.plugin.batch import EpisodeUnit
+from shiqbench.training.pairs import differ_in_one_turn, ordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +27,8 @@ SORT_WINDOW = 32
 def make_units(algorithm: Algorithm[AlgorithmConfig], episodes: Sequence[Episode]) -> list[EpisodeUnit]:
     """Group episodes into the units that the algorithm uses.
 
-    Pair units are all pairs of a group whose returns differ. Group units are consecutive runs of ``group_size``
-    episodes of a group; a smaller remainder is left out, and the caller counts it.
+    Pair units are all pairs of a group whose returns differ, or those of them that ``algorithm.pairs`` takes. Group
+    units are consecutive runs of ``group_size`` episodes of a group; a smaller remainder is left out.
 
     Raises:
         ConfigError: No unit is left to train on.
@@ -35,20 +36,20 @@ def make_units(algorithm: Algorithm[AlgorithmConfig], episodes: Sequence[Episode
     if algorithm.unit == "episode":
         units = [EpisodeUnit((i,)) for i in range(len(episodes))]
     else:
-        groups: dict[str, list[int]] = defaultdict(list)
-        for i, e in enumerate(episodes):
-            groups[e.group].append(i)
         units = []
-        for members in groups.values():
+        for members in _groups(episodes):
             if algorithm.unit == "pair":
-                for i, j in combinations(members, 2):
-                    difference = episodes[i].total_reward - episodes[j].total_reward
-                    if abs(difference) > 1e-9:
-                        units.append(EpisodeUnit((i, j) if difference > 0 else (j, i)))
+                units += [EpisodeUnit(pair) for pair in _pairs(members, episodes) if _takes(algorithm, episodes, pair)]
             else:
                 k = algorithm.group_size
                 units += [EpisodeUnit(tuple(members[s : s + k])) for s in range(0, len(members) - k + 1, k)]
     if not units:
+        if found := pairs_left_out(algorithm, episodes, units):
+            raise ConfigError(
+                f"none of {found} pairs of {len(episodes)} episodes differs in one turn only",
+                where="algo.pairs = one_turn",
+                do="use data that change one message of the model, or --set algo.pairs=all",
+            )
         raise ConfigError(
             f"no {algorithm.unit} to train on among {len(episodes)} episodes",
             where="training data",
@@ -56,6 +57,31 @@ def make_units(algorithm: Algorithm[AlgorithmConfig], episodes: Sequence[Episode
         )
     best = {e.id for e in accepted(episodes, "best")}
     return [replace(u, best=tuple(episodes[r].id in best for r in u.rows)) for u in units]
+
+
+def pairs_left_out(
+    algorithm: Algorithm[AlgorithmConfig], episodes: Sequence[Episode], units: Sequence[EpisodeUnit]
+) -> int:
+    """Number of pairs of unequal returns that ``algorithm.pairs`` leaves out."""
+    if algorithm.unit != "pair" or algorithm.pairs == "all":
+        return 0
+    return sum(len(_pairs(members, episodes)) for members in _groups(episodes)) - len(units)
+
+
+def _groups(episodes: Sequence[Episode]) -> list[list[int]]:
+    groups: dict[str, list[int]] = defaultdict(list)
+    for i, e in enumerate(episodes):
+        groups[e.group].append(i)
+    return list(groups.values())
+
+
+def _pairs(members: Sequence[int], episodes: Sequence[Episode]) -> list[tuple[int, int]]:
+    """Pairs of unequal returns, the better episode first."""
+    return [pair for i, j in combinations(members, 2) if (pair := ordered(episodes, i, j))]
+
+
+def _takes(algorithm: Algorithm[AlgorithmConfig], episodes: Sequence[Episode], pair: tuple[int, int]) -> bool:
+    return algorithm.pairs == "all" or differ_in_one_turn(*(episodes[r] for r in pair))
 
 
 def unit_batches(

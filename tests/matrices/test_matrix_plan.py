@@ -169,6 +169,17 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         "[algorithms.dpo] matches no cell",
         "[tasks.toy] matches no cell",
     ]
+    both = refused(
+        '[matrix]\nalgorithms = ["shiqq", "dpo"]\ntasks = ["mdp", "mpd"]\n'
+        '[set]\n"train.lrr" = 1\n"algo.betta" = 1\n[[exclude]]\nalgorithm = "shiqq"\n',
+        tmp_path,
+    )
+    assert [n.partition(", did")[0].partition(" (")[0] for n in both] == [
+        "unknown algorithm 'shiqq'",
+        "unknown task 'mpd'",
+        "mdp dpo: unknown setting 'algo.betta'",
+        "mdp dpo: unknown setting 'train.lrr'",
+    ]
     bad = LEAST + '[algorithms.shiq.set]\nalgo.betta = 1\n[set]\n"train.lrr" = 1\n[[exclude]]\nalgorithm = "copg"\n'
     lines = refused(bad, tmp_path)
     assert lines[0].startswith("exclude 1 matches no cell: algorithm = copg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,11 @@ def test_it_is_what_the_report_will_say(tmp_path: Path) -> None:
     (found,) = planned(tmp_path, {"matrix": {**MATRIX["matrix"], "algorithms": ["sft", "dpo"]}})
     (block,) = make_report(tmp_path, baseline="sft").blocks
     assert found.smallest is not None
-    assert found.smallest == block.smallest
+    assert block.smallest is not None
+    said, shown = found.smallest.worst, block.smallest.worst
+    assert replace(said, row=shown.row) == shown
     assert found.source == "estimated from dpo, sft, finished under the same setting"
-    assert (found.smallest.seeds, found.smallest.examples, found.smallest.comparisons) == (3, 20, 1)
+    assert (said.seeds, said.examples, said.comparisons) == (3, 20, 1)
 
 
 def test_more_rows_and_other_seeds_are_counted(tmp_path: Path) -> None:
@@ -70,8 +73,8 @@ def test_more_rows_and_other_seeds_are_counted(tmp_path: Path) -> None:
     (five,) = planned(tmp_path, {"matrix": {**MATRIX["matrix"], "seeds": [0, 1, 2, 3, 4]}})
     assert three.smallest is not None
     assert five.smallest is not None
-    assert three.smallest.comparisons == 2
-    assert five.smallest.value < three.smallest.value
+    assert three.smallest.worst.comparisons == 2
+    assert five.smallest.worst.value < three.smallest.worst.value
     assert "(80 % power, two-sided at 5 % / 2 rows)" in five.line()
     assert "with 5 seeds and 20 examples" in five.line()
 
@@ -90,16 +93,22 @@ def test_one_row_is_taken_twice_which_is_cautious(tmp_path: Path) -> None:
     assert one.smallest is not None
     assert two.smallest is not None
     assert one.source.endswith("as if the rows shared nothing, which is cautious")
-    assert one.smallest.value > 0.8 * two.smallest.value
+    assert one.smallest.worst.value > 0.8 * two.smallest.worst.value
 
 
-def test_one_finished_seed_tells_nothing_of_seeds(tmp_path: Path) -> None:
-    finished(tmp_path, ("sft", "dpo"), 1)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_finished_seeds_answer_for_the_planned_ones_of_these_weights(tmp_path: Path, seeds: int) -> None:
+    finished(tmp_path, ("sft", "dpo"), seeds)
     (found,) = planned(tmp_path)
     assert found.smallest is not None
-    assert found.smallest.seeds == 1
-    assert "with 1 seed and 20 examples, for these weights" in found.line()
-    assert found.source.endswith("how much seeds vary is unknown: no finished recipe has two seeds")
+    assert found.smallest.worst.seeds == 3
+    said = (
+        "with 3 seeds and 20 examples, for these weights; the variance of seeds is unknown until 3 seeds have finished"
+    )
+    assert said in found.line()
+    (one,) = planned(tmp_path, {"matrix": {**MATRIX["matrix"], "seeds": [0]}})
+    assert "with 1 seed and 20 examples, for these weights; " in one.line()
+    assert "unknown until" not in one.line()
 
 
 @pytest.mark.parametrize("examples", [1, 9])
@@ -110,11 +119,11 @@ def test_too_few_examples_are_said(tmp_path: Path, examples: int) -> None:
     assert "give no variance over examples of relative_regret" in found.line()
 
 
-def test_equal_rows_tell_nothing(tmp_path: Path) -> None:
+def test_rows_that_do_not_vary_tell_nothing(tmp_path: Path) -> None:
     for name in ("sft", "dpo"):
-        evaluation(cell(tmp_path, name), [0.1 * i for i in range(20)])
+        evaluation(cell(tmp_path, name), [0.5] * 20)
     (found,) = planned(tmp_path)
-    assert found.line().endswith("is unknown: finished rows of dpo, sft are equal")
+    assert found.line().endswith("is unknown: scores of finished rows of dpo, sft do not vary")
 
 
 def test_damaged_records_are_said(tmp_path: Path) -> None:
@@ -151,7 +160,7 @@ def test_shares_are_said_in_points(tmp_path: Path) -> None:
         tmp_path, {"matrix": {"algorithms": ["sft", "dpo"], "tasks": ["bfcl_v3"], "seeds": [0, 1, 2, 3]}}
     )
     assert found.smallest is not None
-    assert f"about {100 * found.smallest.value:.2g} points with 4 seeds and 50 examples" in found.line()
+    assert f"about {100 * found.smallest.worst.value:.2g} points with 4 seeds and 50 examples" in found.line()
 
 
 def test_the_command_says_it_and_json_holds_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,3 +180,16 @@ def test_the_command_says_it_and_json_holds_it(tmp_path: Path, capsys: pytest.Ca
     assert found["task"] == "mdp"
     assert found["smallest_difference"]["power"] == 0.8
     assert found["smallest_difference"]["level"] == 0.025
+    with pytest.raises(SystemExit):
+        main([*words, "--find", "0.03"])
+    assert "examples find 0.030; " in capsys.readouterr().out.splitlines()[-1]
+    with pytest.raises(SystemExit):
+        main([*words, "--find", "0.03", "--json"])
+    assert json.loads(capsys.readouterr().out)["smallest_differences"][0]["smallest_difference"]["wished"] == 0.03
+
+
+def test_find_is_for_dry_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["matrix", str(tmp_path / "m.toml"), "--find", "0.03"])
+    assert ended.value.code == 2
+    assert "--find needs --dry-run" in capsys.readouterr().err

@@ -217,7 +217,10 @@ def metrics_of_another_version(results: Path) -> None:
         (another_objective, "another objective than the measured one: sft (algo.beta = 0.1, task.beta = 0.5)"),
         (one_algorithm, "not in the learning curves: sft seed 0: train.jsonl is missing"),
         (a_part_of_the_data, "trained on a part of the data: sft on at most 8 of 94 episodes"),
-        (seeds_that_are_equal, "over examples, 3 equal seeds count once"),
+        (
+            seeds_that_are_equal,
+            "over examples, 3 seeds gave equal results (as exact training does), so they count as one",
+        ),
         (a_note_on_one_row, "they have no relative regret and are in no mean of it (sft)"),
         (metrics_of_another_version, "ultrafeedback has no notes on these metrics"),
     ],

@@ -92,7 +92,7 @@ def test_few_examples_have_no_interval(tmp_path: Path) -> None:
 def test_equal_seeds_are_not_called_seeds(tmp_path: Path) -> None:
     (row,), book = scores(0.3), ScoreBook(tmp_path)
     found = over_seeds(written(tmp_path, "dpo", [row] * 3), MEAN, book)
-    assert found.how == "over 12 examples, 3 equal seeds count once"
+    assert found.how == "over 12 examples, 3 seeds gave equal results (as exact training does), so they count as one"
     assert (found.low, found.high) == pytest.approx(student(row))
 
 

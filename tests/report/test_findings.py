@@ -14,14 +14,16 @@ import pytest
 from made_up import cell, evaluation
 from statsmodels.stats.multitest import multipletests
 
+from shiqbench.commands.app import main
 from shiqbench.report import make_report
+from shiqbench.report.estimates import Difference, Estimate
 from shiqbench.report.findings import find, finding_notes
 from shiqbench.report.formats import render
 from shiqbench.report.rows import Block
 from shiqbench.report.scores import ScoreBook
-from shiqbench.report.smallest import smallest
+from shiqbench.report.smallest import Smallest, SmallestOfRows, smallest_of
 from shiqbench.report.tables import block_frame
-from shiqbench.stats.power import Components, detectable
+from shiqbench.stats.power import Components, detectable, positive
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -96,15 +98,101 @@ def test_unequal_budgets_leave_every_row_without_a_mark(results: Path) -> None:
 
 def test_the_note_says_what_the_table_can_find(results: Path) -> None:
     block = block_of(results)
-    found = block.smallest
-    assert found is not None
+    assert block.smallest is not None
+    found = block.smallest.worst
     assert (found.seeds, found.examples, found.comparisons) == (3, 40, 4)
     assert found.wished < found.value
     note = next(n for n in block.notes if n.startswith("smallest difference"))
     assert note.startswith(
         "smallest difference from sft that this table can find (80 % power, two-sided at 5 % / 4 rows): "
-        f"about {found.value:.3f} with 3 seeds and 40 examples; "
+        f"about {found.value:.3f} for {found.row}, the largest, with 3 seeds and 40 examples; "
     )
+
+
+def test_it_holds_for_the_row_that_it_names(results: Path) -> None:
+    block = block_of(results)
+    assert block.smallest is not None
+    found = {s.row: s.value for s in block.smallest.rows}
+    own = {
+        r.name: detectable(positive(r.difference.components), 3, 40, 0.0125)
+        for r in block.rows
+        if r.difference is not None and r.difference.components is not None
+    }
+    assert found == pytest.approx(own)
+    worst, best = max(own, key=lambda k: own[k]), min(own, key=lambda k: own[k])
+    assert block.smallest.worst.row == worst
+    (note,) = (n for n in block.notes if n.startswith("smallest difference"))
+    assert f"about {own[worst]:.3f} for {worst}, the largest, with" in note
+    assert note.endswith(f"; about {own[best]:.3f} for {best}, the smallest")
+
+
+@pytest.mark.parametrize("differing", [0, 1, 9, 10])
+def test_few_examples_that_differ_say_only_what_unrelated_rows_would_find(tmp_path: Path, differing: int) -> None:
+    scores = np.random.default_rng(3).normal(size=50)
+    other = scores + 0.3 * (np.arange(50) < differing)
+    evaluation(cell(tmp_path, "sft"), list(scores))
+    evaluation(cell(tmp_path, "dpo"), list(other))
+    block = block_of(tmp_path)
+    (note,) = (n for n in block.notes if n.startswith("smallest difference"))
+    assert block.smallest is not None
+    said = block.smallest.worst
+    both = float(np.var(scores, ddof=1) + np.var(other, ddof=1))
+    cautious = detectable(Components(None, both, 0.0), 1, 50)
+    assert (said.value == pytest.approx(cautious)) is (differing < 10)
+    few = (
+        f"too few examples differ ({differing} of 50) to say what this table can find; as if rows shared nothing it is"
+    )
+    assert (f"{few} about {cautious:.3f} with 1 seed" in note) is (differing < 10)
+
+
+def test_differences_at_rounding_noise_are_no_finding(tmp_path: Path) -> None:
+    """Regrets near 1e-12: next to each other they give no note; next to a large one they are named."""
+    noise = np.random.default_rng(5)
+    for name in ("sft", "dpo"):
+        evaluation(cell(tmp_path, name), list(5e-11 * noise.random(40)))
+    assert block_of(tmp_path).smallest is None
+    assert not any("smallest" in n for n in block_of(tmp_path).notes)
+    evaluation(cell(tmp_path, "dro"), list(noise.random(40)))
+    block = block_of(tmp_path)
+    assert block.smallest is not None
+    assert [s.row for s in block.smallest.rows] == ["dro"]
+    assert block.smallest.rounding == ("dpo",)
+    assert "for dro with 1 seed" in block.smallest.text()
+    assert block.smallest.text().endswith("; dpo: only rounding varies")
+    large = tmp_path / "large"
+    for name in ("sft", "dpo"):
+        evaluation(cell(large, name), list(1e6 + 1e-3 * noise.random(40)))
+    assert block_of(large).smallest is None
+
+
+@pytest.mark.parametrize("wished", [0.03, 0.01, 2.0])
+def test_find_says_what_the_asked_difference_needs(results: Path, wished: float) -> None:
+    (block,) = make_report(results, baseline="sft", find=wished).blocks
+    assert block.smallest is not None
+    found = block.smallest.worst
+    (note,) = (n for n in block.notes if n.startswith("smallest difference"))
+    assert found.wished == wished
+    assert f"find {wished:.3f}" in note
+    difference = next(r.difference for r in block.rows if r.name == found.row)
+    assert difference is not None
+    assert difference.components is not None
+    c = positive(difference.components)
+    if found.examples_needed is not None:
+        assert f"{found.examples_needed} examples find" in note
+        assert detectable(c, 3, found.examples_needed, 0.0125) <= wished
+    if found.seeds_needed is not None:
+        assert f"; {found.seeds_needed} seeds" in note
+        assert detectable(c, found.seeds_needed, 40, 0.0125) <= wished
+    if wished == 2.0:
+        assert (found.seeds_needed, found.examples_needed) == (3, 10)
+
+
+@pytest.mark.parametrize("words", [["--find", "0"], ["--find", "-0.03"], ["--find", "nan"]])
+def test_find_wants_a_difference(results: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(results), *words])
+    assert ended.value.code == 2
+    assert "is no difference (--find); give a number above 0, such as 0.03" in capsys.readouterr().err
 
 
 def test_without_a_baseline_it_is_that_of_the_two_best_rows(results: Path) -> None:
@@ -121,7 +209,7 @@ def test_one_or_two_seeds_speak_of_these_weights(tmp_path: Path, seeds: int, sai
     block = block_of(made(tmp_path / "results", GAINS, seeds))
     (note,) = (n for n in block.notes if n.startswith("smallest difference"))
     assert f"with {said} and 40 examples, for these weights; " in note
-    assert re.search(r"; \d+ examples find [\d.]+$", note)
+    assert re.search(r"; \d+ examples find [\d.]+; about [\d.]+ for \w+, the smallest$", note)
 
 
 def test_an_untrained_baseline_does_not_count_as_a_seed(tmp_path: Path) -> None:
@@ -129,7 +217,7 @@ def test_an_untrained_baseline_does_not_count_as_a_seed(tmp_path: Path) -> None:
     evaluation(cell(folder, "base"), list(0.6 + 0.1 * np.random.default_rng(1).normal(size=40)))
     found = block_of(folder, "base").smallest
     assert found is not None
-    assert found.seeds == 3
+    assert [s.seeds for s in found.rows] == [3, 3]
 
 
 @pytest.mark.parametrize("examples", [1, 9])
@@ -142,10 +230,10 @@ def test_too_few_examples_say_nothing(tmp_path: Path, examples: int) -> None:
         assert {r.mark for r in block.rows} == {""}
 
 
-def test_rows_that_are_equal_tell_no_variance(tmp_path: Path) -> None:
+def test_rows_that_do_not_vary_tell_nothing(tmp_path: Path) -> None:
     for name in ("sft", "dpo"):
         for seed in range(3):
-            evaluation(cell(tmp_path, name, seed), [0.1 * i for i in range(20)])
+            evaluation(cell(tmp_path, name, seed), [0.5] * 20)
     assert block_of(tmp_path).smallest is None
 
 
@@ -160,19 +248,24 @@ def test_every_format_holds_them(results: Path) -> None:
     assert rows["sft"]["p_holm"] == ""
 
 
+def of_components(c: Components, seeds: int, examples: int, wished: float | None = None) -> Smallest:
+    made = Difference(Estimate(0.0, None, None, ""), 1, 1, examples, components=c, trained_seeds=seeds)
+    found = smallest_of([("dpo", made)], 1, largest=1.0, wished=wished)
+    assert found is not None
+    return found.worst
+
+
 @pytest.mark.parametrize(
     ("value", "wished"), [(0.061, 0.05), (0.1, 0.08), (1.0, 0.8), (0.0118, 0.01), (0.0117, 0.009), (23.0, 10.0)]
 )
 def test_a_round_smaller_number_is_wished(value: float, wished: float) -> None:
     one = Components(None, 1.0, 0.0)
     scaled = one._replace(examples=(value / detectable(one, 1, 30)) ** 2)
-    found = smallest(scaled, 1, 30)
-    assert found is not None
-    assert found.wished == pytest.approx(wished)
+    assert of_components(scaled, 1, 30).wished == pytest.approx(wished)
 
 
 def test_what_neither_seeds_nor_examples_find() -> None:
-    found = smallest(Components(1.0, 1.0, 0.0), 3, 50)
-    assert found is not None
-    found = replace(found, seeds_needed=None, examples_needed=None)
-    assert found.text().endswith("; only more seeds and more examples find 2.000")
+    found = replace(of_components(Components(1.0, 1.0, 0.0), 3, 50), seeds_needed=None, examples_needed=None)
+    assert SmallestOfRows((found,)).text().endswith("; only more seeds and more examples find 2.000")
+    these = of_components(Components(None, 1.0, 0.0), 1, 50, wished=1e-4)
+    assert SmallestOfRows((these,)).text().endswith(", for these weights; more than 100,000 examples find 1.0e-04")

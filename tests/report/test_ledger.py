@@ -70,7 +70,7 @@ def test_a_row_per_cell_and_a_line_per_row(tmp_path: Path) -> None:
     found = line(make_report(tmp_path), "kto")
     names = ("seeds", "updates", "policy tokens", "mismatched tokens", "reference tokens", "FLOPs", "train s")
     assert [found[n] for n in names] == ["2", "10", "2000", "10", "500", "1.3e+07", "60"]
-    (same, formula) = summary(make_report(tmp_path)).notes
+    (same, formula, _) = summary(make_report(tmp_path)).notes
     assert "hardware: a processor, 2 cores; data: abababababab; start: some model" in same
     assert formula.startswith("FLOPs: (4 N + 2 T) x tokens")
 
@@ -120,7 +120,32 @@ def test_a_start_has_the_defaults_that_its_preset_gives_to_starts(tmp_path: Path
     recipe = start.recipe
     config, train = recipe["algorithm"]["config"], recipe["train"]
     evaluation(cell(tmp_path, "sft", task="bfcl_v3", config=config, train=train), [0.1])
-    assert how_set(tmp_path)["sft"] == "default"
+    assert how_set(tmp_path)["sft"] == "default (preset chosen with 5 trials)"
+
+
+def test_the_trials_of_the_preset_are_said_or_unknown(tmp_path: Path) -> None:
+    for name in ("shiq", "sft", "dpo"):
+        recipe = make_plan(Request(name, "bfcl_v3")).cell.recipe
+        made = {"config": recipe["algorithm"]["config"], "train": recipe["train"]}
+        evaluation(cell(tmp_path / "bfcl", name, 1, task="bfcl_v3", **made), [0.1])
+    report = make_report(tmp_path / "bfcl")
+    assert dict(zip(summary(report).frame["algorithm"], summary(report).frame["settings"], strict=True)) == {
+        "shiq": "default (preset chosen with 8 trials)",
+        "sft": "default (preset chosen with 2 trials)",
+        "dpo": "default (preset chosen with 0 trials)",
+    }
+    (block,) = report.blocks
+    assert (
+        "UNEQUAL tuning: dpo: none; sft: preset chosen with 2 trials; shiq: preset chosen with 8 trials" in block.above
+    )
+    assert "tuning" in block.withheld
+    assert not any("is unknown" in n for n in summary(report).notes)
+    recipe = make_plan(Request("shiq", "mdp")).cell.recipe
+    made = {"config": recipe["algorithm"]["config"], "train": recipe["train"]}
+    evaluation(cell(tmp_path / "mdp", "shiq", **made), [0.1])
+    report = make_report(tmp_path / "mdp")
+    assert report.blocks[0].above == []
+    assert "how many trials chose the values of the preset is unknown: mdp" in summary(report).notes
 
 
 def test_another_version_has_other_defaults(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def of_bfcl(draw: random.Random, n: int, name: str = "turn_accuracy") -> tuple[R
         turns = draw.randint(1, 7)
         right = sum(draw.random() < 0.6 for _ in range(turns))
         counts = {"scenario": scenario, "counted_turns": turns, "right_turns": right, "valid": right == turns}
-        rest = dict.fromkeys(("parseable_messages", "assistant_messages", "tokens"), 1)
+        rest: dict[str, float] = dict.fromkeys(("parseable_messages", "assistant_messages", "tokens"), 1)
+        rest["turn_reward"] = right / turns
         texts = {"category": "base", "stop": "final", "error_type": ""}
         records.append({"id": str(scenario), "repeat": 0, **counts, **rest, **texts})
     return records, Primary.of(bfcl.summarise(records), name)
@@ -46,6 +47,10 @@ def of_bfcl(draw: random.Random, n: int, name: str = "turn_accuracy") -> tuple[R
 
 def of_bfcl_valid(draw: random.Random, n: int) -> tuple[Rows, Primary]:
     return of_bfcl(draw, n, "valid")
+
+
+def of_bfcl_reward(draw: random.Random, n: int) -> tuple[Rows, Primary]:
+    return of_bfcl(draw, n, "turn_reward")
 
 
 def of_ultrafeedback(draw: random.Random, n: int) -> tuple[Rows, Primary]:
@@ -78,7 +83,9 @@ def of_means(draw: random.Random, n: int) -> tuple[Rows, Primary]:
     return of_lm_eval(draw, n, "f1", draw.random)
 
 
-@pytest.mark.parametrize("made", [of_mdp, of_bfcl, of_bfcl_valid, of_ultrafeedback, of_shares, of_means])
+@pytest.mark.parametrize(
+    "made", [of_mdp, of_bfcl, of_bfcl_valid, of_bfcl_reward, of_ultrafeedback, of_shares, of_means]
+)
 @pytest.mark.parametrize("n", [1, LEAST_EXAMPLES - 1, LEAST_EXAMPLES + 1, 60])
 def test_a_report_shows_the_interval_of_metrics_json(
     tmp_path: Path, made: Callable[[random.Random, int], tuple[Rows, Primary]], n: int

@@ -72,23 +72,25 @@ def table(of: Report, title: str) -> dict[str, dict[str, str]]:
 
 
 def said(of: Report) -> str:
-    return "\n".join(n for t in text_tables(of) if t.title.startswith(("Agg", "Prob")) for n in t.notes)
+    return "\n".join(n for t in text_tables(of) if t.title.startswith(("Per", "Agg", "Prob")) for n in t.notes)
 
 
 def test_the_untrained_row_is_0_and_the_top_is_1_whichever_way_is_better(tmp_path: Path) -> None:
     regret(tmp_path, "a", "base", 0, 0.8)
-    regret(tmp_path, "a", "sft", 0, 0.2)
     wins(tmp_path, "b", "base", 0, 4)
-    wins(tmp_path, "b", "sft", 0, 12)
+    for seed in range(3):
+        for name, value, right in (("sft", 0.2, 12), ("shiq", 0.4, 8)):
+            regret(tmp_path, "a", name, seed, value)
+            wins(tmp_path, "b", name, seed, right)
     known = {"a": KnownTask("a", scores={"regret": LOWER}), "b": KnownTask("b", scores={"wins": HIGHER})}
     found = over(tmp_path, known)
-    assert found.scores["sft"].tolist() == [pytest.approx([0.75, 0.5])]
+    assert found.scores["sft"].tolist() == [pytest.approx([0.75, 0.5])] * 3
     assert found.scores["base"].tolist() == [[0.0, 0.0]]
     assert "a regret 0.800 to 0, b wins 0.200 to 1" in said(report(tmp_path, known))
 
 
 def test_a_worse_row_than_the_untrained_one_is_below_0(tmp_path: Path) -> None:
-    known = tasks(tmp_path, 2, {"sft": -0.5})
+    known = tasks(tmp_path, 2, {"sft": -0.5, "shiq": 0.05})
     assert over(tmp_path, known).scores["sft"][0].tolist() == pytest.approx([-0.5, -0.48])
 
 
@@ -109,7 +111,7 @@ def test_the_aggregates_by_hand(tmp_path: Path) -> None:
 
 
 def test_the_interval_of_the_mean_holds_examples_and_seeds(tmp_path: Path) -> None:
-    known = tasks(tmp_path, 2, {"sft": 0.3})
+    known = tasks(tmp_path, 2, {"sft": 0.3, "shiq": 0.05})
     found = over(tmp_path, known)
     spread = found.spread("sft")
     assert spread is not None
@@ -118,14 +120,79 @@ def test_the_interval_of_the_mean_holds_examples_and_seeds(tmp_path: Path) -> No
 
 def test_every_task_shows_values_ranks_examples_and_seeds(tmp_path: Path) -> None:
     known = tasks(tmp_path, 2, {"sft": 0.1, "shiq": 0.5})
-    regret(tmp_path, "t1", "dpo", 0, 0.1)
+    for seed in range(3):
+        regret(tmp_path, "t1", "dpo", seed, 1 - 0.1 - 0.01 * seed - 0.02)
     of = report(tmp_path, known)
     lines = table(of, "Per task")
-    assert [lines[f"t1 regret {name}"]["rank"] for name in ("shiq", "sft", "base")] == ["1", "2", "3"]
-    assert (lines["t0 regret shiq"]["examples"], lines["t0 regret shiq"]["seeds"]) == ("20", "3")
-    assert lines["t1 regret dpo"]["rank"] == "-"
-    assert "dpo" not in table(of, "Aggregate")
+    # Among all rows of the task, those of one value share the mean rank.
+    ranks = {name: lines[f"t1 regret {name}"]["rank"] for name in ("shiq", "sft", "dpo", "base")}
+    assert ranks == {"shiq": "1", "sft": "2.5", "dpo": "2.5", "base": "4"}
+    assert [lines[f"t0 regret {name}"]["rank"] for name in ("shiq", "sft", "base")] == ["1", "2", "3"]
+    counts = [(line["examples"], line["seeds"]) for line in (lines["t0 regret shiq"], lines["t0 regret base"])]
+    assert counts == [("20", "3"), ("20", "-")]
+    over_all = table(of, "Aggregate")
+    assert {name: line["mean rank"] for name, line in over_all.items()} == {
+        "shiq": "1.00",
+        "sft": "2.00",
+        "base": "3.00",
+    }
     assert "not used: dpo: not in t0 regret" in said(of)
+
+
+def test_the_aggregates_come_after_the_tables_of_the_tasks(tmp_path: Path) -> None:
+    of = report(tmp_path, tasks(tmp_path, 2, {"sft": 0.1, "shiq": 0.5}), "sft")
+    titles = [t.title.split()[0].split(",")[0] for t in text_tables(of)]
+    assert titles == ["Overview", "t0", "t1", "Per", "Aggregate", "Probability", "Ledger:"]
+
+
+def one_trained_row(results: Path) -> dict[str, KnownTask]:
+    known = tasks(results, 2, {"sft": 0.1})
+    for seed in range(3):
+        regret(results, "t1", "dpo", seed, 0.3)
+    return known
+
+
+def no_trained_row(results: Path) -> dict[str, KnownTask]:
+    known = tasks(results, 2, {})
+    for seed in range(3):
+        regret(results, "t0", "dpo", seed, 0.3)
+        regret(results, "t1", "sft", seed, 0.3)
+    return known
+
+
+def two_seeds_in_one_task(results: Path) -> dict[str, KnownTask]:
+    known = tasks(results, 2, {"sft": 0.1, "shiq": 0.5}, seeds=2)
+    for name in ("sft", "shiq"):
+        regret(results, "t0", name, 2, 0.7)
+    return known
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (one_trained_row, "only sft is in all tasks"),
+        (no_trained_row, "no trained row is in all tasks"),
+        (two_seeds_in_one_task, "fewer than 3 seeds in a task (shiq, sft)"),
+    ],
+)
+def test_too_little_for_an_aggregate_is_one_note(tmp_path: Path, made: Any, why: str) -> None:
+    of = report(tmp_path, made(tmp_path), "base")
+    assert [t.title for t in text_tables(of) if t.title.startswith(("Per", "Agg", "Prob"))] == ["Per task"]
+    assert [n for n in said(of).splitlines() if "no aggregate" in n] == [f"no aggregate over tasks: {why}"]
+    assert of.notes == []
+    assert of.aggregate is not None
+    assert not of.aggregate.names  # no figures either
+
+
+def test_a_row_with_few_seeds_is_no_row_over_tasks(tmp_path: Path) -> None:
+    known = tasks(tmp_path, 2, {"sft": 0.1, "shiq": 0.5})
+    for task in known:
+        regret(tmp_path, task, "dpo", 0, 0.01)
+    of = report(tmp_path, known, "sft")
+    assert list(table(of, "Aggregate")) == ["shiq", "sft", "base"]
+    assert list(table(of, "Probability")) == ["shiq", "base"]
+    assert "not used: dpo: fewer than 3 seeds in a task" in said(of)
+    assert table(of, "Per task")["t0 regret dpo"]["rank"] == "1"
 
 
 def test_one_task_says_nothing_over_tasks(tmp_path: Path) -> None:
@@ -145,7 +212,7 @@ def test_one_task_says_nothing_over_tasks(tmp_path: Path) -> None:
     ],
 )
 def test_a_task_that_cannot_be_normalised_is_named(tmp_path: Path, spoilt: str, why: str) -> None:
-    known = tasks(tmp_path, 2, {"sft": 0.1})
+    known = tasks(tmp_path, 2, {"sft": 0.1, "shiq": 0.05})
     if spoilt != "no base":
         wins(tmp_path, "u", "base", 0, EXAMPLES if spoilt == "at the top" else 3)
     wins(tmp_path, "u", "sft", 0, 9)
@@ -165,7 +232,7 @@ def test_fewer_than_two_tasks_that_can_be_normalised_are_a_note(tmp_path: Path) 
 
 
 def test_validation_and_smaller_blocks_of_a_task_are_not_used(tmp_path: Path) -> None:
-    known = tasks(tmp_path, 2, {"sft": 0.1})
+    known = tasks(tmp_path, 2, {"sft": 0.1, "shiq": 0.05})
     of_cell, scores = next((tmp_path / "t1" / "sft").iterdir()), [0.9] * EXAMPLES
     evaluation(of_cell, scores, task="t1", metric="regret", split="validation")
     evaluation(of_cell, scores, task="t1", metric="regret", setting={"shots": 5})
@@ -178,56 +245,52 @@ def test_validation_and_smaller_blocks_of_a_task_are_not_used(tmp_path: Path) ->
 
 
 def test_tasks_have_as_many_seeds_as_the_task_with_the_fewest(tmp_path: Path) -> None:
-    known = tasks(tmp_path, 2, {"sft": 0.1})
+    known = tasks(tmp_path, 2, {"sft": 0.1, "shiq": 0.05})
     regret(tmp_path, "t1", "sft", 7, 0.0)
     of = report(tmp_path, known)
     assert table(of, "Aggregate")["sft"]["seeds"] == "3"
     assert "sft: seeds beyond 3 per task, as one task has only 3" in said(of)
 
 
-def test_few_seeds_and_few_examples_have_no_interval(tmp_path: Path) -> None:
-    known = tasks(tmp_path, 2, {"sft": 0.1, "shiq": 0.5}, seeds=2)
-    of = report(tmp_path, known, "sft")
-    line = table(of, "Aggregate")["shiq"]
-    assert ("[" in line["mean [95 %]"], line["IQM [95 %]"], line["optimality gap [95 %]"]) == (True, "0.515", "0.485")
-    assert table(of, "Probability")["shiq"]["above sft [95 %]"] == "1.000"
-    assert "no interval of IQM and optimality gap: fewer than 3 seeds in a task" in said(of)
-    assert "no interval: fewer than 3 seeds (shiq, base)" in said(of)
+def test_few_examples_have_no_interval(tmp_path: Path) -> None:
     for task in ("v", "w"):
-        for name, score in (("base", 1.0), ("dpo", 0.5)):
-            of_cell = cell(tmp_path / "few", name, task=task)
-            evaluation(of_cell, [score] * 9, task=task, metric="regret")
-    few = report(tmp_path / "few", {t: KnownTask(t, scores={"regret": LOWER}) for t in ("v", "w")})
+        evaluation(cell(tmp_path, "base", task=task), [1.0] * 9, task=task, metric="regret")
+        for seed in range(3):
+            for name, score in (("dpo", 0.5), ("sft", 0.6)):
+                evaluation(cell(tmp_path, name, seed, task=task), [score] * 9, task=task, metric="regret")
+    few = report(tmp_path, {t: KnownTask(t, scores={"regret": LOWER}) for t in ("v", "w")})
     assert table(few, "Aggregate")["dpo"]["mean [95 %]"] == "0.500"
-    assert "no interval: fewer than 10 examples in a task (dpo)" in said(few)
+    assert "no interval: fewer than 10 examples in a task (dpo, sft)" in said(few)
 
 
 def test_a_baseline_with_two_rows_is_not_compared_over_tasks(tmp_path: Path) -> None:
     known = tasks(tmp_path, 2, {"sft": 0.1, "shiq": 0.5})
     for task in known:
-        regret(tmp_path, task, "sft", 0, 0.4, config={"beta": 2})
+        for seed in range(3):
+            regret(tmp_path, task, "sft", seed, 0.4, config={"beta": 2})
     of = report(tmp_path, known, "sft")
     assert "probability of improvement over sft: it has 2 rows in all tasks" in said(of)
     assert not [t for t in text_tables(of) if t.title.startswith("Prob")]
 
 
 def test_rows_of_one_name_are_told_apart_by_their_start(tmp_path: Path) -> None:
-    known = tasks(tmp_path, 2, {"sft": 0.1})
+    known = tasks(tmp_path, 2, {"sft": 0.1, "shiq": 0.05})
     for task in known:
         for number, gain in ((1, 0.2), (2, 0.6)):
             start = {"model": {"cell": str(number) * 64}, "start": f"sft/{number}"}
-            regret(tmp_path, task, "dpo", 0, 1 - gain, **start)
+            for seed in range(3):
+                regret(tmp_path, task, "dpo", seed, 1 - gain, **start)
     lines = table(report(tmp_path, known), "Aggregate")
     assert [lines[f"dpo from sft/{n}"]["median"] for n in (1, 2)] == ["0.200", "0.600"]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_row_that_is_not_finite_is_no_row_over_tasks(tmp_path: Path, bad: float) -> None:
-    known = tasks(tmp_path, 2, {"sft": 0.1})
+    known = tasks(tmp_path, 2, {"sft": 0.1, "shiq": 0.05})
     regret(tmp_path, "t0", "dpo", 0, 0.5)
     evaluation(cell(tmp_path, "dpo", task="t1"), [0.5] * (EXAMPLES - 1) + [bad], task="t1", metric="regret")
     of = report(tmp_path, known)
-    assert list(table(of, "Aggregate")) == ["sft", "base"]
+    assert list(table(of, "Aggregate")) == ["sft", "shiq", "base"]
     assert "dpo: not in t1 regret" in said(of)
 
 
@@ -242,7 +305,7 @@ def test_ranks_are_tested_from_three_rows_and_five_tasks_on(tmp_path: Path) -> N
 
 
 def test_figures_are_the_same_bytes_twice(tmp_path: Path) -> None:
-    few = over(tmp_path / "few", tasks(tmp_path / "few", 2, {"sft": 0.1}))
+    few = over(tmp_path / "few", tasks(tmp_path / "few", 2, {"sft": 0.1, "shiq": 0.05}))
     assert [p.name for p in draw_aggregate(few, tmp_path)] == ["profiles.svg"]
     found = over(tmp_path / "many", tasks(tmp_path / "many", 6, {"sft": 0.1, "shiq": 0.5}))
     once = [p.read_bytes() for p in draw_aggregate(found, tmp_path)]
@@ -258,15 +321,16 @@ def test_the_tasks_of_the_project_are_normalised(tmp_path: Path) -> None:
         "stop": ["end"] * EXAMPLES,
         "valid": [1.0] * EXAMPLES,
     }
-    for name, value, right in (("base", 1.0, 5), ("sft", 0.25, 10)):
-        evaluation(cell(tmp_path, name, facts={"seconds": None}), [value] * EXAMPLES)
+    rows = [("base", 1.0, 5, 0), *((name, 0.25, 10, seed) for name in ("sft", "shiq") for seed in range(3))]
+    for name, value, right, seed in rows:
+        evaluation(cell(tmp_path, name, seed, facts={"seconds": None}), [value] * EXAMPLES)
         records = scenarios | {"right_turns": [1.0] * right + [0.0] * (EXAMPLES - right)}
-        of_cell = cell(tmp_path, name, task="bfcl_v3")
+        of_cell = cell(tmp_path, name, seed, task="bfcl_v3")
         scores = records["right_turns"]
         evaluation(of_cell, scores, task="bfcl_v3", metric="turn_accuracy", higher=True, split="test", records=records)
     for form in ("markdown", "latex"):
         assert "Aggregate over 2 tasks" in render(make_report(tmp_path, baseline="base"), form)
     found = make_report(tmp_path, figures=tmp_path / "figures")
     assert found.aggregate is not None
-    assert found.aggregate.scores["sft"].tolist() == [pytest.approx([1 / 3, 0.75])]
+    assert found.aggregate.scores["sft"].tolist() == [pytest.approx([1 / 3, 0.75])] * 3
     assert "profiles.svg" in [p.name for p in found.figures]

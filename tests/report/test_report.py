@@ -108,8 +108,13 @@ def test_a_baseline_is_compared_row_by_row(results: Path) -> None:
 def test_a_baseline_that_is_not_there(results: Path) -> None:
     with pytest.raises(ConfigError, match=r"no finished cell of 'dbo', did you mean 'dpo'\? \(--baseline\); one of"):
         make_report(results, baseline="dbo")
-    evaluation(cell(results, "dpo", config={"beta": 3}), [0.3, 0.3])
-    assert "not compared with dpo: it has 2 rows here" in notes(results, baseline="dpo")
+    evaluation(cell(results, "dpo", config={"beta": 3}), [0.3] * 12)
+    assert "not compared with dpo: it has 2 rows here; add words of what it differs in" in notes(
+        results, baseline="dpo"
+    )
+    (block,) = make_report(results, baseline="dpo beta=3").blocks
+    assert [r.name for r in block.rows if r.difference is None] == ["dpo beta=3"]
+    assert "not compared with dpo beta=4: it has no row here" in notes(results, baseline="dpo beta=4")
     evaluation(cell(results, "tbrm"), [0.3, 0.3], setting={"horizon": 2})
     assert "not compared with tbrm: it has no row here" in notes(results, baseline="tbrm")
 
@@ -143,7 +148,10 @@ def test_what_an_interval_is_over_is_said_row_by_row(results: Path) -> None:
     said = notes(results, baseline="base")
     assert re.search(r"intervals: over 12 examples and 3 seeds \(df [\d.]+ to [\d.]+; shiq, dpo\); ", said)
     assert "over 12 examples, these weights of 1 seed (df 11; dro)" in said
-    assert "over 12 examples, 3 equal seeds count once (df 11; sft)" in said
+    assert (
+        "over 12 examples, 3 seeds gave equal results (as exact training does), so they count as one (df 11; sft)"
+        in said
+    )
     assert "these weights: the interval says nothing about other seeds; that needs 3 seeds" in said
     assert "p has the same variance, so it is below .05 where the interval leaves out 0" in said
     assert "serves all seeds" not in said
@@ -243,10 +251,11 @@ def test_an_unknown_task_is_reported_by_what_it_left(tmp_path: Path) -> None:
 
 
 def test_nothing_to_report(tmp_path: Path, results: Path) -> None:
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(ConfigError, match=r"no finished evaluation \(.*nothing\); run something first"):
         make_report(tmp_path / "nothing")
-    with pytest.raises(ConfigError, match=r"no finished evaluation \(.*/bfcl_v3\)"):
-        make_report(results, task="bfcl_v3")
+    with pytest.raises(ConfigError, match=r"no task 'mpd' in .*, did you mean 'mdp'\? \(--task\); it has mdp"):
+        make_report(results, task="mpd")
     evaluation(cell(tmp_path / "along", "dpo"), [0.1], update=5)
     with pytest.raises(ConfigError, match="no finished evaluation"):
         make_report(tmp_path / "along")

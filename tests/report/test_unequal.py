@@ -19,6 +19,7 @@ from shiqbench.store.index import read_index
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 SCORES = [0.2, 0.4] * 6
+EQUAL = "checked and equal: budgets, tuning, data"
 MACHINE = {"cpu": "one", "cores": 2}
 
 
@@ -40,6 +41,7 @@ def test_nothing_planted_nothing_said(tmp_path: Path) -> None:
     assert (block.above, block.withheld) == ([], "")
     assert "better/worse/same" in render(make_report(tmp_path, baseline="sft"), "markdown")
     assert "hardware" not in "\n".join(block.notes)
+    assert EQUAL in block.notes
 
 
 def test_another_budget_withholds_better(tmp_path: Path) -> None:
@@ -70,6 +72,19 @@ def test_other_data_are_said_and_leave_better(tmp_path: Path) -> None:
     block = two_rows(tmp_path, data={"sha256": "ab" * 32})
     assert block.above == ["UNEQUAL data: dpo: abababababab; sft: -"]
     assert block.withheld == ""
+    assert not any(n.startswith("checked and equal") for n in block.notes)
+
+
+def test_data_of_two_tasks_are_not_called_equal(tmp_path: Path) -> None:
+    evaluation(cell(tmp_path, "sft"), SCORES)
+    evaluation(cell(tmp_path, "dpo", task="toys"), SCORES)
+    assert "checked and equal: budgets, tuning" in only(make_report(tmp_path)).notes
+
+
+def test_one_trained_row_is_equal_to_nothing(tmp_path: Path) -> None:
+    for name in ("base", "sft"):
+        evaluation(cell(tmp_path, name), SCORES)
+    assert not any(n.startswith("checked") for n in only(make_report(tmp_path)).notes)
 
 
 def test_other_hardware_is_a_note_and_no_unequal_seconds(tmp_path: Path) -> None:
@@ -150,4 +165,4 @@ def test_the_overview_says_which_columns_are_unequal(tmp_path: Path) -> None:
     evaluation(cell(tmp_path, "sft", task="toys"), SCORES, task="toys", metric="wins", higher=True)
     (first, *_) = text_tables(make_report(tmp_path))
     assert first.title.startswith("Overview")
-    assert first.above == ["mdp relative_regret: budgets of the rows differ"]
+    assert first.above == ["mdp relative_regret ↓: budgets of the rows differ"]

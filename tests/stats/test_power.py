@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import nct, t
 
-from shiqbench.stats.power import Components, components, detectable, examples_needed, pooled, seeds_needed
+from shiqbench.stats.power import Components, components, detectable, examples_needed, positive, seeds_needed, unrelated
 from shiqbench.stats.two_way import interval_of_difference, pseudo_values
 
 Array = NDArray[np.float64]
@@ -30,6 +30,11 @@ def drawn(rng: np.random.Generator, c: Components, seeds: int, examples: int, ru
     varies = np.array([1, c.rows - 1]).reshape(2, 1, 1, 1)
     found: Array = scores + varies * np.sqrt(c.seeds / c.rows) * rng.normal(size=(*one[:3], 1))
     return found
+
+
+def mean_of(found: list[Components]) -> Components:
+    seeds, examples, rest, _, shares, common = (float(np.mean([c[at] or 0.0 for c in found])) for at in range(6))
+    return Components(None if found[0].seeds is None else seeds, examples, rest, found[0].rows, shares, common)
 
 
 @pytest.mark.parametrize("level", [0.05, 0.05 / 9])
@@ -57,7 +62,7 @@ def test_it_is_so_for_shares_with_the_components_that_their_scores_show(share: f
         return np.stack([pseudo_values(rng.binomial(of, c).astype(float), of.astype(float)) for c in chance])
 
     alike, trials = scores(0.0), of.mean((1, 2))
-    found = pooled([components(alike[0, run], alike[1, run], trials.mean()) for run in range(runs)])
+    found = mean_of([components(alike[0, run], alike[1, run], trials.mean()) for run in range(runs)])
     gained = scores(detectable(found, seeds, 60))
     assert np.mean(interval_of_difference(gained[0], gained[1], trials)[1] < 0.05) == pytest.approx(0.8, abs=0.06)
 
@@ -74,7 +79,7 @@ def test_components_are_those_that_were_drawn(rows: int) -> None:
     scores = drawn(np.random.default_rng(2), c, 4, 40, 800)
     if rows == 1:  # the second row is one untrained model
         scores = [scores[0], scores[1][:, :1]]  # type: ignore[assignment]
-    found = pooled([components(a, b) for a, b in zip(*scores, strict=True)])
+    found = mean_of([components(a, b) for a, b in zip(*scores, strict=True)])
     assert found.rows == rows
     assert found.seeds == pytest.approx(0.3, abs=0.03)
     assert found.examples + found.rest == pytest.approx(3.0, rel=0.03)
@@ -88,10 +93,19 @@ def test_a_row_whose_seeds_are_equal_adds_no_degrees_of_freedom() -> None:
     assert found == pytest.approx(components(scores[0], scores[1, :1]), rel=1e-9)
 
 
-def test_pooling_takes_the_differences_that_know_most_and_no_negative_part() -> None:
-    one_seed, one_row, both = Components(None, 9, 0), Components(7, 9, 9, rows=1), Components(-1, 2, 1)
-    assert pooled([one_seed, one_row, both, both._replace(seeds=0.5)]) == Components(0.0, 2.0, 1.0)
-    assert pooled([one_seed]) == one_seed
+def test_no_component_is_below_0_and_an_unknown_one_stays_unknown() -> None:
+    assert positive(Components(-1.0, -2.0, -3.0, 1)) == Components(0.0, 0.0, 0.0, 1)
+    assert positive(one_seed := Components(None, 9.0, 0.0)) == one_seed
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_rows_that_share_nothing_have_the_sum_of_both_variances(seeds: int) -> None:
+    one, other = np.random.default_rng(4).normal(size=(2, seeds, 40)) * np.array([1.0, 3.0])[:, None, None]
+    apart, together = unrelated(one, other), components(one, other)
+    assert (apart.seeds, apart.rest, apart.rows) == (together.seeds, together.rest, together.rows)
+    none = np.zeros((1, 40))
+    assert apart.examples == pytest.approx(components(one, none).examples + components(none, other).examples)
+    assert unrelated(one, one).examples > components(one, one).examples
 
 
 parts = st.one_of(st.just(0.0), st.floats(-3, 3).map(lambda power: 10**power))
@@ -128,6 +142,5 @@ def test_what_cannot_be_found_and_what_is_not_known() -> None:
     assert seeds_needed(c, 0.01, 50) is None  # the examples are too few
     assert examples_needed(c, 0.01, 3) is None  # the seeds are too few
     assert detectable(Components(0.0, 0.0, 0.0), 3, 50) == 0
-    with pytest.raises(ValueError, match="seeds is unknown"):
-        detectable(c._replace(seeds=None), 3, 50)
-    assert detectable(c._replace(seeds=None), 2, 50) > 0
+    these = c._replace(seeds=None)  # of these weights, with any number of seeds
+    assert detectable(these, 3, 50) == detectable(these, 2, 50) < detectable(c, 3, 50)

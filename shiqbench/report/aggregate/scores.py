@@ -19,7 +19,7 @@ from shiqbench.report.numbers import short_number
 from shiqbench.stats.aggregate import normalised
 from shiqbench.stats.intervals import LEAST_EXAMPLES
 from shiqbench.stats.ranks import rank_test, ranks
-from shiqbench.stats.two_way import Variance, pseudo_values, variance
+from shiqbench.stats.two_way import LEAST_SEEDS, Variance, pseudo_values, variance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from shiqbench.stats.ranks import Ranks
 
 LEAST_TASKS = 2  # with fewer there is nothing to aggregate
+LEAST_ROWS = 2  # trained rows: with fewer there is nothing to compare
+DIGITS = 12  # of a normalised score; more are noise
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,23 @@ class TaskScores:
         """Task and metric."""
         return f"{self.block.task} {self.block.metric}"
 
+    @property
+    def ranks(self) -> Mapping[str, float]:
+        """Ranks of all its rows by name; 1 is the best."""
+        means = np.array([[found.scores.mean()] for found in self.rows.values()]).round(DIGITS)
+        return dict(zip(self.rows, ranks(means)[:, 0].tolist(), strict=True))
+
 
 @dataclass(frozen=True)
 class Aggregate:
     """What a report says over tasks.
 
     Attributes:
-        tasks: The tasks that are used.
-        names: Names of the rows that all these tasks have, best mean first.
+        tasks: The tasks that are used; empty if fewer than two can be.
+        names: Names of the rows that all these tasks have with enough seeds, best mean first.
         baseline: Name of the baseline's row; None without one.
         left_out: What is not used, and why, one line each.
+        why_not: The reason why nothing is said over tasks: then there are no names; empty if there is none.
         scores: Normalised scores by name of the row: seeds x tasks. All tasks have as many seeds as the task with the
             fewest.
     """
@@ -96,11 +105,12 @@ class Aggregate:
     baseline: str | None
     left_out: Sequence[str]
     scores: Mapping[str, Array] = field(default_factory=dict)
+    why_not: str = ""
 
     @cached_property
     def means(self) -> Array:
         """Means over seeds: rows x tasks, without digits that are noise, so that equal rows share their rank."""
-        return np.array([self.scores[n].mean(0) for n in self.names]).reshape(-1, len(self.tasks)).round(12)
+        return np.array([self.scores[n].mean(0) for n in self.names]).reshape(-1, len(self.tasks)).round(DIGITS)
 
     @cached_property
     def ranks(self) -> Array:
@@ -152,12 +162,21 @@ def aggregate(
         else:
             tasks.append(task)
     if len(tasks) < LEAST_TASKS:
-        return Aggregate(tasks, [], None, left_out)
+        return Aggregate([], [], None, left_out, why_not="; ".join(left_out))
     names = [n for n in tasks[0].rows if all(n in t.rows for t in tasks)]
+    few = [n for n in names if any(0 < len(t.rows[n].row.seeds) < LEAST_SEEDS for t in tasks)]
+    trained = [n for n in names if all(t.rows[n].row.trained for t in tasks)]
+    if len(set(trained) - set(few)) < LEAST_ROWS:
+        why_not = f"only {trained[0]} is in all tasks" if trained else "no trained row is in all tasks"
+        if len(trained) >= LEAST_ROWS:
+            why_not = f"fewer than {LEAST_SEEDS} seeds in a task ({', '.join(n for n in trained if n in few)})"
+        return Aggregate(tasks, [], None, left_out, why_not=why_not)
+    left_out += [f"{', '.join(few)}: fewer than {LEAST_SEEDS} seeds in a task"] * bool(few)
     absent: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(n for t in tasks for n in t.rows if n not in names):
         absent[", ".join(t.name for t in tasks if name not in t.rows)].append(name)
     left_out += [f"{', '.join(found)}: not in {where}" for where, found in absent.items()]
+    names = [n for n in names if n not in few]
     scores = {name: _rectangle([t.rows[name].of_seeds for t in tasks]) for name in names}
     names.sort(key=lambda n: (-float(scores[n].mean()), n))
     more: dict[int, list[str]] = defaultdict(list)
@@ -209,7 +228,7 @@ def _baseline(
     """The name of the baseline's row, which is not the start if it was continued."""
     if baseline is None:
         return None
-    named = [n for n in names if tasks[0].rows[n].row.algorithm == baseline]
+    named = [n for n in names if tasks[0].rows[n].row.is_named(baseline)]
     chosen = [n for n in named if not any(t.rows[n].row.is_start for t in tasks)] or named
     if len(chosen) == 1:
         return chosen[0]

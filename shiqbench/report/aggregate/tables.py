@@ -8,7 +8,7 @@ import numpy as np
 
 from shiqbench.base.words import counted, listed
 from shiqbench.report.cells import text_frame
-from shiqbench.report.estimates import THESE, Estimate
+from shiqbench.report.estimates import Estimate
 from shiqbench.report.numbers import freedoms, short_number
 from shiqbench.report.rows import TextTable
 from shiqbench.report.smallest import LEVEL
@@ -24,7 +24,6 @@ from shiqbench.stats.aggregate import (
 )
 from shiqbench.stats.intervals import LEAST_EXAMPLES
 from shiqbench.stats.ranks import LEAST_ALGORITHMS, LEAST_TASKS
-from shiqbench.stats.two_way import LEAST_SEEDS
 from shiqbench.stats.two_way import interval_of_mean as interval_in_a_task
 
 if TYPE_CHECKING:
@@ -36,9 +35,11 @@ MOST_PAIRS = 10  # pairs that are listed one by one
 
 
 def aggregate_tables(of: Aggregate | None) -> list[TextTable]:
-    """Per task, over tasks, and the probability of improvement over the baseline; none without rows in all tasks."""
-    if of is None or not of.names:
+    """Per task, over tasks, and the probability of improvement over the baseline; see :attr:`Aggregate.why_not`."""
+    if of is None or not of.tasks:
         return []
+    if of.why_not:
+        return [_per_task(of)]
     found = [_per_task(of), _over_tasks(of)]
     return [*found, _improvement(of, of.baseline)] if of.baseline is not None else found
 
@@ -46,13 +47,14 @@ def aggregate_tables(of: Aggregate | None) -> list[TextTable]:
 def _per_task(of: Aggregate) -> TextTable:
     head = ["task", "algorithm", "value [95 %]", "normalised [95 %]", "rank", "examples", "seeds"]
     lines = []
-    for number, task in enumerate(of.tasks):
-        rank = {name: f"{r:g}" for name, r in zip(of.names, of.ranks[:, number], strict=True)}
+    for task in of.tasks:
         for name, found in task.rows.items():
-            values = [str(found.row.estimate), str(_in_task(found)), rank.get(name, "-")]
+            values = [str(found.row.estimate), str(_in_task(found)), f"{task.ranks[name]:g}"]
             counts = [str(found.scores.shape[-1]), str(len(found.row.seeds) or "-")]
             lines.append([task.name, name, *values, *counts])
-    notes = ["ranks are among the rows that all tasks have"] if "-" in {line[4] for line in lines} else []
+    notes = ["ranks are among all rows of a task"]
+    if of.why_not:
+        notes += [f"no aggregate over tasks: {of.why_not}", *_not_used(of)]
     return TextTable("Per task", text_frame(head, lines), notes)
 
 
@@ -70,26 +72,20 @@ def _over_tasks(of: Aggregate) -> TextTable:
 
 def _improvement(of: Aggregate, baseline: str) -> TextTable:
     head = ["algorithm", f"above {baseline} [95 %]", "seeds"]
-    theirs, lines, few = of.scores[baseline], [], []
+    theirs, lines = of.scores[baseline], []
     for name in of.names:
         if name == baseline:
             continue
         mine = of.scores[name]
         sides = [len(of.scores[n]) for n in (name, baseline) if of.trained(n)]
         value = float(probability_of_improvement(mine, theirs))
-        if sides and min(sides) >= LEAST_SEEDS:
-            lines.append([name, str(_estimate(value, interval_of_improvement(mine, theirs)))])
-        else:
-            few.append(name)
-            lines.append([name, short_number(value)])
+        lines.append([name, str(_estimate(value, interval_of_improvement(mine, theirs)))])
         lines[-1].append(" against ".join(str(k) for k in dict.fromkeys(sides)) or "-")
     notes = [
         f"the chance that one seed is above a seed of {baseline} on the same task, the mean over "
         f"{counted(len(of.tasks), 'task')}; a tie is 1/2; 95 % intervals over seeds, for these examples and tasks; "
         "cautious"
     ]
-    if few:
-        notes.append(f"no interval: fewer than {LEAST_SEEDS} seeds ({', '.join(few)})")
     return TextTable(f"Probability of improvement over {baseline}", text_frame(head, lines), notes)
 
 
@@ -102,8 +98,9 @@ def of_mean(of: Aggregate, name: str) -> Estimate:
 
 def _bootstrapped(of: Aggregate, name: str, statistic: Statistic) -> Estimate:
     scores, spread = of.scores[name], of.spread(name)
-    enough = spread is not None and of.trained(name) and len(scores) >= LEAST_SEEDS
-    return _estimate(float(statistic(scores)), interval_of(statistic, scores, spread) if enough and spread else None)
+    return _estimate(
+        float(statistic(scores)), interval_of(statistic, scores, spread) if spread and of.trained(name) else None
+    )
 
 
 def _in_task(of: Normalised) -> Estimate:
@@ -121,7 +118,7 @@ def _estimate(value: float, interval: Interval | None) -> Estimate:
 def _notes(of: Aggregate) -> list[str]:
     ends = ", ".join(f"{t.name} {short_number(t.zero)} to {t.top:g}" for t in of.tasks)
     found = [f"normalised scores: 0 is the untrained row, 1 is the top of the metric ({ends})"]
-    found += [f"not used: {'; '.join(of.left_out)}"] if of.left_out else []
+    found += _not_used(of)
     trained = [n for n in of.names if of.trained(n)]
     if said := freedoms(of_mean(of, n).df for n in trained):
         found.append(
@@ -130,12 +127,11 @@ def _notes(of: Aggregate) -> list[str]:
         )
     if lacking := [n for n in trained if of.spread(n) is None]:
         found.append(f"no interval: fewer than {LEAST_EXAMPLES} examples in a task ({', '.join(lacking)})")
-    if few := [n for n in trained if n not in lacking and len(of.scores[n]) < LEAST_SEEDS]:
-        found.append(
-            f"no interval of IQM and optimality gap: fewer than {LEAST_SEEDS} seeds in a task; that of the mean is for "
-            f"{THESE} ({', '.join(few)})"
-        )
     return [*found, _ranking(of)]
+
+
+def _not_used(of: Aggregate) -> list[str]:
+    return [f"not used: {'; '.join(of.left_out)}"] if of.left_out else []
 
 
 def _ranking(of: Aggregate) -> str:

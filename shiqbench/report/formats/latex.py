@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shiqbench.report.cells import one_line, unique
 from shiqbench.report.formats.latex_fit import NONE, Column, Part, aligned, broken, fit, with_letters
 from shiqbench.report.formats.latex_text import NEEDS_T1, escaped, width
+from shiqbench.report.page.columns import order
 from shiqbench.report.tables import text_tables
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _HEIGHT = 440.0  # pt: the text of article is 550 high, with a caption and headi
 _NOTES_SCALE, _NOTES_LINE = 0.86, 9.5  # footnotesize
 _LONGEST_LABEL = 60
 _MOST_FLOATS = 12  # that wait for a page; LaTeX keeps up to 52, in small classes up to 18
-_LAST = ("better/worse/same", "higher/lower/same")  # a paper needs the p-value first
+_COMPARED = 3  # columns that belong together: value, difference, p (Holm)
 
 
 def latex(report: Report, columns: int = 1) -> str:
@@ -33,11 +34,11 @@ def latex(report: Report, columns: int = 1) -> str:
     """
     tables = text_tables(report)
     labels = unique(map(_label, (t.title for t in tables)))
-    best = {b.title: _best(b) for b in report.blocks}
+    blocks = {b.title: b for b in report.blocks}
     parts = [
         text
         for table, label in zip(tables, labels, strict=True)
-        for text in _table(table, label, ROOM[columns], best.get(table.title))
+        for text in _table(table, label, ROOM[columns], blocks.get(table.title))
     ]
     packages = ["booktabs", *["T1 of fontenc"] * (not NEEDS_T1.isdisjoint("".join(parts)))]
     above = f"% needs {' and '.join(packages)}; at most {ROOM[columns]:g} pt wide at 10 pt (--columns {columns})"
@@ -51,13 +52,19 @@ def _label(title: str) -> str:
     return "tab:" + "-".join(words)[:_LONGEST_LABEL].strip("-")
 
 
-def _table(table: TextTable, label: str, room: float, best: int | None) -> Iterator[str]:
+def _table(table: TextTable, label: str, room: float, block: Block | None) -> Iterator[str]:
     """The floats of a table, then its notes if they do not fit below the last float."""
-    last = [name for name in table.frame.columns if name in _LAST]
-    ordered = table.frame[[name for name in table.frame.columns if name not in last] + last]
+    ordered, together, best = table.frame, 0, None
+    if block is not None:
+        ordered = table.frame.iloc[:, order(block, list(table.frame.columns))]
+        together, best = (_COMPARED if block.baseline else 0), _best(block)
     frame, letters = with_letters(ordered, room)
-    fitting = [rows for part in fit(frame, room) for rows in _rows_that_fit(part)]
-    names = {*table.frame.to_numpy().ravel(), *(name for name in table.frame.columns if " " in name)}
+    fitting = [rows for part in fit(frame, room, together, best) for rows in _rows_that_fit(part)]
+    names = {
+        *table.frame.to_numpy().ravel(),
+        *frame.to_numpy().ravel(),
+        *(name for name in table.frame.columns if " " in name),
+    }
     notes = [_note(n, names, room) for n in (*letters, *table.notes)]
     height = sum(_NOTES_LINE * math.ceil(width(n) * _NOTES_SCALE * 1.1 / room) for n in (*letters, *table.notes))
     for number, (part, rows) in enumerate(fitting, 1):
@@ -155,4 +162,5 @@ def _head(column: Column, is_broken: bool) -> str:
 
 
 def _bold(cell: str) -> str:
-    return rf"\textbf{{{cell}}}" if cell else ""
+    ragged, text = r"\raggedright " * cell.startswith(r"\raggedright "), cell.removeprefix(r"\raggedright ")
+    return rf"{ragged}\textbf{{{text}}}" if cell else ""

@@ -25,6 +25,7 @@ _ESTIMATE = re.compile(rf"({_NUMBER})(?: (\[{_NUMBER}, {_NUMBER}\]))?( ?\S{{0,3}
 _WIDEST_KEY = 0.28  # of the table's width; longer text is broken into lines
 _WIDEST_TEXT = 0.4
 _LEAST_TEXT = 0.15  # narrower text is hard to read: a smaller font is better
+_BOLD = 1.15  # how much wider bold text is in Computer Modern
 _TEXT_HEADING = 32.0  # pt at 10 pt: a heading above text may be as wide as that in one line
 
 
@@ -47,10 +48,12 @@ class Column:
     Attributes:
         head: Its name.
         cells: Its cells.
+        bold: Number of the row that is bold.
     """
 
     head: str
     cells: Sequence[str]
+    bold: int | None = None
 
     @cached_property
     def kind(self) -> str:
@@ -67,6 +70,14 @@ class Column:
     @cached_property
     def natural(self) -> float:
         """Width of its cells at 10 pt."""
+        if self.bold is None or self.cells[self.bold] in (NONE, ""):
+            return self._plain
+        return max(
+            self._plain, _BOLD * (width(self.cells[self.bold]) if self.kind in ("text", "counts") else self._plain)
+        )
+
+    @cached_property
+    def _plain(self) -> float:
         if self.kind == "number":
             return _padded_width(self.cells)
         if self.kind != "estimate":
@@ -84,7 +95,7 @@ class Column:
     @cached_property
     def heading(self) -> list[str]:
         """Its name in lines that are no wider than its cells, if its words allow it."""
-        pieces = re.findall(r"\[95 %\]|[^ /]*[ /]?", self.head)[:-1]
+        pieces = re.findall(r"(?:\[[^\]]*\]|[^ /])*[ /]?", self.head)[:-1]  # [95 %] stays in one line
         room = max([self.natural if self.kind != "text" else _TEXT_HEADING, *(width(p.strip()) for p in pieces)])
         lines = [""]
         for piece in pieces:
@@ -133,25 +144,38 @@ class Part:
 
 
 def with_letters(frame: pd.DataFrame, room: float) -> tuple[pd.DataFrame, list[str]]:
-    """Put letters for long text that names rows, after the first column: every part of a table repeats these columns.
+    """Put short names for long text that names rows: every part of a table repeats these columns.
+
+    In the first column that is the first word, if it tells the rows apart; after it, letters.
 
     Returns:
-        The frame, and a note per letter.
+        The frame, and a note per short name.
     """
     columns = columns_of(frame)
-    found, notes = frame.copy(), list[str]()
-    for i in range(1, _keys(columns)):
+    found, notes, letters = frame.copy(), list[str](), iter(ascii_letters)
+    left = len(ascii_letters)
+    for i in range(_keys(columns)):
         values = [v for v in dict.fromkeys(columns[i].cells) if v not in (NONE, "")]
-        if columns[i].natural * SIZES[-1].scale > _WIDEST_KEY * room and len(notes) + len(values) <= len(ascii_letters):
-            letters = dict(zip(values, ascii_letters[len(notes) :], strict=False))
-            found.isetitem(i, [letters.get(v, v) for v in columns[i].cells])
-            notes += [f"({letter}) {value}" for value, letter in letters.items()]
+        if columns[i].natural * SIZES[-1].scale <= _WIDEST_KEY * room:
+            continue
+        if i == 0:
+            short = {v: v.split(" ")[0] for v in values}
+            if len(set(short.values())) < len(values):
+                continue
+            notes += [f"{word}: {value}" for value, word in short.items() if word != value]
+        elif len(values) > left:
+            continue
+        else:
+            short = dict(zip(values, letters, strict=False))
+            left -= len(values)
+            notes += [f"({letter}) {value}" for value, letter in short.items()]
+        found.isetitem(i, [short.get(v, v) for v in columns[i].cells])
     return found, notes
 
 
-def columns_of(frame: pd.DataFrame) -> list[Column]:
+def columns_of(frame: pd.DataFrame, bold: int | None = None) -> list[Column]:
     """The columns of a frame of text."""
-    return [Column(str(name), list(map(str, frame.iloc[:, i]))) for i, name in enumerate(frame.columns)]
+    return [Column(str(name), list(map(str, frame.iloc[:, i])), bold) for i, name in enumerate(frame.columns)]
 
 
 def _keys(columns: Sequence[Column]) -> int:
@@ -160,7 +184,7 @@ def _keys(columns: Sequence[Column]) -> int:
     return 1 if all(texts) else max(1, texts.index(False))
 
 
-def fit(frame: pd.DataFrame, room: float) -> list[Part]:
+def fit(frame: pd.DataFrame, room: float, together: int = 0, bold: int | None = None) -> list[Part]:
     """Parts of a table that each fit a width: as few as possible, in the largest font that allows it.
 
     Every part begins with the columns that name a row.
@@ -168,10 +192,15 @@ def fit(frame: pd.DataFrame, room: float) -> list[Part]:
     Args:
         frame: The table.
         room: Width in pt.
+        together: Number of columns after those that belong in one part: a smaller font is better than two parts.
+        bold: Number of the row that is bold.
     """
-    columns = columns_of(frame)
+    columns = columns_of(frame, bold)
+    least = _keys(columns) + together
     tried = [_parts(columns, size, room) for size in SIZES]
-    return min(tried, key=lambda parts: (any(p.squeezed(room) for p in parts), len(parts)))
+    return min(
+        tried, key=lambda parts: (any(p.squeezed(room) for p in parts), len(parts[0].columns) < least, len(parts))
+    )
 
 
 def _parts(columns: Sequence[Column], size: Size, room: float) -> list[Part]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
@@ -10,9 +11,10 @@ from shiqbench.plugin.registry import registry
 from shiqbench.report.front import view
 from shiqbench.report.front.fronts import Fronts, make_fronts
 from shiqbench.report.front.members import Group, groups
+from shiqbench.store.folder import results_folder
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from shiqbench.plugin.task import FrontAxes
 
@@ -43,7 +45,12 @@ class Drawn:
 
 
 def front(
-    results: Path, task: str, *, baseline: str | None = None, output: Path | None = None, plugins: tuple[Path, ...] = ()
+    results: str | Path,
+    task: str,
+    *,
+    baseline: str | None = None,
+    output: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
 ) -> list[Drawn]:
     """Make the fronts of every setting of a task in a results folder.
 
@@ -57,7 +64,8 @@ def front(
     Raises:
         ConfigError: The task has no front, or there is no cell to draw.
     """
-    axes: FrontAxes | None = registry(plugins).task(task).load().front
+    results = results_folder(results)
+    axes: FrontAxes | None = registry(tuple(map(Path, plugins))).task(task).load().front
     if axes is None:
         raise ConfigError(f"{task} measures no distance from a reference", where="--task", do="choose another task")
     found = []
@@ -66,7 +74,7 @@ def front(
         figure = None
         if output is not None:
             start = group.origin.parent.parent.name  # groups of one setting differ in their origin
-            figure = output / f"front-{task}-{group.setting['eval']['split']}-{group.digest}-{start}.svg"
+            figure = Path(output) / f"front-{task}-{group.setting['eval']['split']}-{group.digest}-{start}.svg"
             view.figure(fronts, axes, figure)
         found.append(Drawn(group, fronts, axes, figure))
     return found

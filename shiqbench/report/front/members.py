@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import ConfigError
+from shiqbench.store.folder import refuse_other
 from shiqbench.store.index import origins, read_index
 from shiqbench.store.index.reading import checked_frame
 from shiqbench.store.labels import labels
@@ -70,7 +71,10 @@ def groups(results: Path, task: str) -> list[Group]:
         CorruptCellError: A result differs from what was written.
     """
     by_setting: dict[str, list[EvaluationEntry]] = defaultdict(list)
-    for each in read_index(results, task).check().evaluations.values():
+    index = read_index(results, task).check()
+    if not index.cells:
+        refuse_other(results, task)
+    for each in index.evaluations.values():
         by_setting[each.setting.key].append(each)
     made = [group for each in by_setting.values() for group in _by_origin(results, each)]
     if not made:

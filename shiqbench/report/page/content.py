@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shiqbench.report.cells import one_line
+from shiqbench.report.conclusion import RESULT
+from shiqbench.report.page.columns import WORDS, exact, legend, meaning, order
 from shiqbench.report.page.records import LARGEST, Embedded, embed, in_order
 from shiqbench.report.tables import OVERVIEW
 
@@ -21,10 +23,11 @@ LOUD = re.compile(r"\b[A-Z]{6,}\b")  # UNEQUAL, REDUCED, MEANINGLESS: notes with
 
 
 class Cell(NamedTuple):
-    """A cell of a table: its text, and what it links to, or an empty string."""
+    """A cell of a table: its text, what it links to or an empty string, and the exact number that it sorts by."""
 
     text: str
     link: str = ""
+    number: float | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Table:
         rows: Its cells.
         notes: Notes below it.
         above: Notes above it.
+        meanings: What explains each column: a key of :data:`~shiqbench.report.page.columns.WORDS` or an empty string.
     """
 
     title: str
@@ -44,6 +48,13 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
     above: Sequence[str] = ()
+    meanings: Sequence[str] = ()
+
+    @property
+    def headings(self) -> list[tuple[str, str]]:
+        """Each heading and what it says."""
+        known = self.meanings or [""] * len(self.head)
+        return [(name, WORDS.get(m, "")) for name, m in zip(self.head, known, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -83,9 +94,20 @@ class Page:
 
     @property
     def main_notes(self) -> list[str]:
-        """Notes with words in capitals, and those on the whole; each once."""
+        """What may be concluded from each table, notes on the whole, and those with words in capitals; each once."""
+        results = [
+            f"{', '.join(t.title.split(', ')[:2])}: {n.removeprefix(RESULT)}"
+            for t in self.tables
+            for n in t.notes
+            if n.startswith(RESULT)
+        ]
         of_tables = [n for t in self.tables for n in (*t.above, *t.notes) if LOUD.search(n)]
-        return list(dict.fromkeys([*self.notes, *of_tables]))
+        return list(dict.fromkeys([*results, *self.notes, *of_tables]))
+
+    @property
+    def legend(self) -> list[tuple[str, str]]:
+        """What the columns of its tables say."""
+        return legend(m for t in self.tables for m in t.meanings)
 
 
 def link(block: int, row: int, versus: int | None = None) -> str:
@@ -97,17 +119,21 @@ def linked(table: TextTable, blocks: Sequence[Block]) -> Table:
     """A text table with links from the value and the difference of each row to the examples that make them."""
     head, found = [str(c) for c in table.frame.columns], table.frame.to_numpy()
     number = next((i for i, b in enumerate(blocks) if b.title == table.title), None)
-    if number is not None and len(found) == len(blocks[number].rows):
-        to = _to_examples(number, blocks[number], head)
+    block = None if number is None else blocks[number]
+    columns: Sequence[int] = range(len(head))
+    numbers: list[Sequence[float | None]] = [[None] * len(found)] * len(head)
+    to: Callable[[int, int], str] = _to_nothing
+    if number is not None and block is not None:
+        columns, numbers = order(block, head), [exact(block, name) for name in head]
+        to = _to_examples(number, block, head)
     elif table.title == OVERVIEW:
         to = _to_blocks(blocks, head, [str(cells[0]) for cells in found])
-    else:
-        to = _to_nothing
     rows = [
-        [Cell(str(text), to(r, c) if text != "-" else "") for c, text in enumerate(cells)]
+        [Cell(str(cells[c]), to(r, c) if cells[c] != "-" else "", numbers[c][r]) for c in columns]
         for r, cells in enumerate(found)
     ]
-    return Table(table.title, head, rows, table.notes, table.above)
+    meanings = [meaning(head[c], block) for c in columns]
+    return Table(table.title, [head[c] for c in columns], rows, table.notes, table.above, meanings)
 
 
 def _to_nothing(row: int, column: int) -> str:
@@ -119,7 +145,7 @@ def _to_blocks(blocks: Sequence[Block], head: Sequence[str], names: Sequence[str
     tasks = [b.task for b in blocks]
     of_column = {}
     for number, block in enumerate(blocks):
-        start, one = f"{block.task} {block.metric}", tasks.count(block.task) == 1
+        start, one = block.heading, tasks.count(block.task) == 1
         found = [
             c for c, h in enumerate(head) if h == start or (h.startswith(start) and (one or block.setting[:6] in h))
         ]

@@ -1,5 +1,6 @@
 // The dialog with the examples behind a number. A link "#b0-r2" opens row 2 of table 0, "#b0-r2-r1" two rows, and
-// "#b0-r2-r1-xNAME" the example NAME of them.
+// "#b0-r2-r1-xNAME" the example NAME of them. "r2.1" is the second seed of row 2. The address follows what is shown, so
+// that it can be sent.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
@@ -61,27 +62,47 @@ function options(select, block, empty) {
   select.replaceChildren(...(empty ? [new Option("nothing", "")] : []), ...made);
 }
 
-const partsOf = (link) => /^#b(\d+)-r(\d+)(?:-r(\d+))?(?:-x(.+))?$/.exec(link);
+const partsOf = (link) => /^#b(\d+)-r(\d+)(?:\.(\d+))?(?:-r(\d+)(?:\.(\d+))?)?(?:-x(.+))?$/.exec(link);
+
+function decoded(name) {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name; // written by hand
+  }
+}
+
+// The address of the example that is shown.
+function address(name) {
+  const { block, number } = chosen;
+  const sides = [at("left").value, at("right").value].filter(Boolean).map((text) => {
+    const [r, e] = text.split(".");
+    return block.rows[r].evaluations.length > 1 ? `-r${r}.${e}` : `-r${r}`;
+  });
+  return `#b${number}${sides.join("")}-x${encodeURIComponent(name)}`;
+}
 
 function open(link) {
-  const [, b, r, versus, name] = partsOf(link);
-  const block = data.blocks[b];
-  if (block?.rows[r] === undefined || (versus !== undefined && block.rows[versus] === undefined)) return;
-  chosen = { block, start: 0, list: [], sides: [], wanted: name && decodeURIComponent(name) };
+  const [, number, r, e = 0, versus, other, name] = partsOf(link);
+  const block = data.blocks[number];
+  const has = (row, evaluation = 0) => block?.rows[row]?.evaluations[evaluation] !== undefined;
+  if (!has(r, e) || (versus !== undefined && !has(versus, other))) return;
+  chosen = { block, number, start: 0, list: [], sides: [], wanted: name && decoded(name) };
   at("about").textContent = block.title;
   options(at("left"), block, false);
   options(at("right"), block, true);
-  at("left").value = `${r}.0`;
-  at("right").value = versus === undefined ? "" : `${versus}.0`;
+  at("left").value = `${r}.${e}`;
+  at("right").value = "";
   if (versus !== undefined) {
-    const seed = block.rows[r].evaluations[0].seed;
+    const { seed } = block.rows[r].evaluations[e];
     const same = block.rows[versus].evaluations.findIndex((each) => each.seed === seed);
-    if (same > 0) at("right").value = `${versus}.${same}`;
+    at("right").value = `${versus}.${other ?? Math.max(0, same)}`;
   }
   at("find").value = "";
   at("order").value = versus === undefined ? "" : "apart";
   if (!dialog.open) {
-    const links = [...document.links].filter((each) => each.getAttribute("href") === link);
+    const whole = `#b${number}-r${r}${versus === undefined ? "" : `-r${versus}`}`;
+    const links = [...document.links].filter((each) => [link, whole].includes(each.getAttribute("href")));
     opener = links.find((each) => each === document.activeElement) ?? links[0];
     dialog.showModal();
   }
@@ -109,7 +130,7 @@ async function load() {
 }
 
 function arrange() {
-  const { sides } = chosen;
+  const { block, sides } = chosen;
   const words = at("find").value.toLowerCase().split(/\s+/).filter(Boolean);
   const names = [...new Set(sides.flatMap((side) => [...side.keys()]))];
   let list = names.map((name) => {
@@ -128,11 +149,11 @@ function arrange() {
   if (order === "high") list.sort((a, b) => last(a.scores[0], -1) - last(b.scores[0], -1) || 0);
   if (order === "apart") list.sort((a, b) => Math.abs(b.apart ?? 0) - Math.abs(a.apart ?? 0));
   Object.assign(chosen, { list, start: 0 });
-  // Which direction is better is in the title; a report may withhold the word where budgets differ.
+  // The direction is the metric's; which row is better is the report's to say.
   const higher = (sign) => list.filter(({ apart }) => apart !== null && apart * sign > SAME).length;
   at("state").textContent =
     `${list.length.toLocaleString("en")} of ${names.length.toLocaleString("en")} examples` +
-    (sides.length > 1 ? `; A higher on ${higher(1)}, B higher on ${higher(-1)}` : "");
+    (sides.length > 1 ? `; A higher on ${higher(1)}, B higher on ${higher(-1)} (${block.higher ? "higher" : "lower"} is better)` : "");
   page();
   if (list.length) begin();
   else at("record").replaceChildren();
@@ -170,6 +191,7 @@ function choose(each, button) {
   showRecords(at("record"), each.both.map((side) => side?.record ?? null), chosen.block.view, chosen.labels);
   at("record").setAttribute("aria-label", `Example ${each.name}`);
   at("record").scrollTop = 0;
+  history.replaceState(null, "", address(each.name));
 }
 
 function follow() {

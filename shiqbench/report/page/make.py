@@ -19,6 +19,8 @@ from shiqbench.report.page.records import LARGEST
 from shiqbench.report.tables import text_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from shiqbench.report.rows import Report
 
 SCRIPTS = ("tables.js", "words.js", "record.js", "examples.js")
@@ -65,12 +67,12 @@ def page_of(report: Report, *, largest: float = LARGEST) -> Page:
 
 
 def report_page(
-    results: Path,
-    output: Path,
+    results: str | Path,
+    output: str | Path,
     *,
-    figures: Path | None = None,
+    figures: str | Path | None = None,
     largest: float = LARGEST,
-    plugins: tuple[Path, ...] = (),
+    plugins: Sequence[str | Path] = (),
     **how: Any,
 ) -> list[Path]:
     """Make a report and write its page, with all figures.
@@ -87,10 +89,10 @@ def report_page(
         The files of the figures, if they are kept.
     """
     with TemporaryDirectory() as name:
-        folder = figures or Path(name)
-        report = make_report(results, figures=folder, plugins=plugins, **how)
-        draw_fronts(report, folder, plugins)
-        write_page(page_of(report, largest=largest), output)
+        folder, files_of = Path(figures or name), tuple(map(Path, plugins))
+        report = make_report(results, figures=folder, plugins=files_of, **how)
+        draw_fronts(report, folder, files_of)
+        write_page(page_of(report, largest=largest), Path(output))
     return report.figures if figures is not None else []
 
 

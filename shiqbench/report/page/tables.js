@@ -1,17 +1,27 @@
 // Tables that sort by a click on a heading and filter by words. The HTML is complete without this script.
 
-const FEW = 5; // rows up to which a filter helps nobody
+const FEW = 5; // up to so many rows no filter is needed
+
+const NUMBER = /^([<>]?)(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?=$|[ ;%])/;
+const COUNTS = /^\d+(?:[/,-] ?\d+)+$/; // 3/7/0, and the seeds 0-2
 
 // A cell's place in the order: numbers by value ("0.240 [0.1, 0.3]" by 0.24), then text, then what is missing.
-function key(text) {
-  const number = Number.parseFloat(text);
-  if (Number.isFinite(number)) return [0, number];
-  return text === "-" || text === "" ? [2, ""] : [1, text];
+function key(cell) {
+  const text = cell.textContent.trim();
+  if (cell.dataset.number !== undefined) return [0, [Number(cell.dataset.number)]];
+  if (text === "-" || text === "") return [2, []];
+  if (COUNTS.test(text)) return [0, text.match(/\d+/g).map(Number)];
+  const [, sign, digits] = NUMBER.exec(text) ?? [];
+  // "<1e-06" comes before "1e-06".
+  if (digits) return [0, [Number(digits.replaceAll(",", "")), { "<": -1, "": 0, ">": 1 }[sign]]];
+  return [1, text];
 }
 
-function compare(a, b) {
-  if (a[0] !== b[0]) return a[0] - b[0];
-  return a[0] === 0 ? a[1] - b[1] : a[1].localeCompare(b[1], "en", { numeric: true });
+function compare([kind, a], [other, b]) {
+  if (kind !== other) return kind - other;
+  if (kind === 1) return a.localeCompare(b, "en", { numeric: true });
+  const at = a.findIndex((number, i) => number !== (b[i] ?? 0));
+  return at < 0 ? 0 : a[at] - (b[at] ?? 0);
 }
 
 function sortable(table) {
@@ -20,13 +30,14 @@ function sortable(table) {
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
+    button.title = head.title; // its description for a screen reader
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") === "ascending";
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const keyed = [...body.rows].map((row) => [key(row.cells[column].textContent.trim()), row]);
+      const keyed = [...body.rows].map((row) => [key(row.cells[column]), row]);
       // What is missing stays last in both directions.
       keyed.sort(([a], [b]) => (down && a[0] < 2 && b[0] < 2 ? compare(b, a) : compare(a, b)));
       body.append(...keyed.map(([, row]) => row));

@@ -50,8 +50,10 @@ class BfclConfig(TaskConfig):
     parser: Literal["auto", "hermes", "llama3_json", "pythonic"] = Field(
         default="auto", description="format of calls under prompt native; auto finds it in the model's chat template"
     )
-    primary: Literal["turn_accuracy", "valid"] = Field(
-        default="turn_accuracy", description="headline metric: share of right turns, or of valid episodes"
+    primary: Literal["turn_accuracy", "turn_reward", "valid"] = Field(
+        default="turn_accuracy",
+        description="headline metric: share of right turns, mean sum of an episode's turn rewards, or share of valid "
+        "episodes",
     )
     reward: Literal["episode", "turn"] = Field(
         default="turn", description="1 for a valid episode at its end, or 1/turns for each right turn"

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from shiqbench_tasks.bfcl_v3.loop import Dialogue
 
-_SHARES = {"turn_accuracy": ("right_turns", "counted_turns"), "valid": ("valid", "episodes")}
+_SHARES = {
+    "turn_accuracy": ("right_turns", "counted_turns"),
+    "turn_reward": ("turn_reward", "episodes"),
+    "valid": ("valid", "episodes"),
+}
 
 
 def record(dialogue: Dialogue, repeat: int, seed: int) -> Record:
@@ -42,6 +46,7 @@ def record(dialogue: Dialogue, repeat: int, seed: int) -> Record:
         "first_wrong_turn": verdict.first_wrong_turn,
         "right_turns": verdict.right_turns,
         "counted_turns": verdict.counted_turns,
+        "turn_reward": verdict.turn_reward,
         "turns": json.dumps(verdict.turns),
         "stop": dialogue.stop.value,
         "error": dialogue.error,

@@ -43,10 +43,8 @@ class Played:
 
 
 def episode_return(verdict: Verdict, reward: Reward) -> float:
-    """Return of an episode: 1 if it is valid, or the share of its counted turns that are right."""
-    if reward == "episode":
-        return float(verdict.valid)
-    return verdict.right_turns / verdict.counted_turns if verdict.counted_turns else 0.0
+    """Return of an episode: 1 if it is valid, or the sum of its turn rewards."""
+    return float(verdict.valid) if reward == "episode" else verdict.turn_reward
 
 
 def as_episodes(played: Sequence[Played], reward: Reward, centre: Centre, call_penalty: float = 0.0) -> list[Episode]:

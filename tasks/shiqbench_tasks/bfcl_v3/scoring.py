@@ -74,6 +74,11 @@ class Verdict:
         """Number of turns whose ground truth is not empty."""
         return sum(turn is not None for turn in self.turns)
 
+    @property
+    def turn_reward(self) -> float:
+        """Sum of the turn rewards: 1/turns for each counted turn that is right."""
+        return self.right_turns / self.counted_turns if self.counted_turns else 0.0
+
 
 def ground_truth(entry: Entry, root: Path) -> Truth:
     """The ground truth's states and responses, computed once per entry."""

@@ -1,7 +1,7 @@
 """The task.
 
 Dataset: BFCL multi-turn, four categories, two pinned versions, split by scenario.
-Metric: share of right turns, or of valid episodes.
+Metric: share of right turns, sum of turn rewards, or share of valid episodes.
 Reward: 1/turns per right turn, or 1 per valid episode.
 """
 
@@ -57,9 +57,11 @@ class BfclTask(Task):
 
     scores: ClassVar[Mapping[str, Scores]] = {
         "turn_accuracy": Scores("scenario", "right_turns", "counted_turns", share=True, without=CRASHED),
+        "turn_reward": Scores("scenario", "turn_reward", share=True, without=CRASHED),
         "valid": Scores("scenario", "valid", share=True, without=CRASHED),
     }
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("turn_reward", "turn reward", ".3f"),
         ("valid", "valid", ".3f"),
         ("parseable", "parse", ".2f"),
         ("do_nothing", "idle", ".2f"),

@@ -148,6 +148,12 @@ def selected(data: Trajectories, algorithm: Algorithm[AlgorithmConfig]) -> Traje
     Raises:
         ConfigError: The algorithm accepts no episode of some instance.
     """
+    if algorithm.pairs != "all":
+        raise ConfigError(
+            f"pairs {algorithm.pairs} cannot be honoured: this task draws pairs by their returns",
+            where="algo.pairs",
+            do="--set algo.pairs=all",
+        )
     if type(algorithm).select is Algorithm.select:
         return data
     episodes = _episodes(data)

@@ -223,13 +223,18 @@ class MdpTask(ExactTask):
         return Metrics(primary, {"relative_regret": regret, **values, **counts})
 
     def notes(self, metrics: Mapping[str, float]) -> list[str]:
-        """How many instances have no relative regret."""
+        """What the regret is of, and how many instances have none."""
+        found = [
+            f"relative_regret is of the objective, return - beta KL to ref (beta {self.config.beta:g}); a higher "
+            "return is not better by itself"
+        ]
         without = metrics.get("seeds_without_gain", 0)
         if not without:
-            return []
+            return found
         return [
+            *found,
             f"in {without:.0f} of {metrics['seeds']:.0f} instances the reference is the optimum: they have no relative "
-            "regret and are in no mean of it"
+            "regret and are in no mean of it",
         ]
 
 

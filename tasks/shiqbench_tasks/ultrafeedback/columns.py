@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.plugin import ConfigError, did_you_mean
+from shiqbench_tasks.ultrafeedback.dialogues import is_dialogue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,9 +38,11 @@ class Columns:
 
     Attributes:
         of: Role -> dotted column; roles that the source lacks and that are not needed are absent.
+        dialogues: Whether the chosen and the rejected text are whole dialogues with marks of who speaks.
     """
 
     of: Mapping[str, str]
+    dialogues: bool = False
 
 
 def resolve(rows: Sequence[dict[str, Any]], config: UltraFeedbackConfig, where: str) -> Columns:
@@ -78,7 +81,11 @@ def resolve(rows: Sequence[dict[str, Any]], config: UltraFeedbackConfig, where: 
         column = _column(role, given.get(role), there, role in optional, where)
         if column is not None:
             of[role] = column
-    if "prompt" not in of and not isinstance(value_of(row, of["chosen"]), list):
+    if "prompt" in of or rated:
+        return Columns(of)
+    if any(is_dialogue(value_of(r, of[role])) for r in rows for role in ("chosen", "rejected")):
+        return Columns(of, dialogues=True)
+    if not isinstance(value_of(row, of["chosen"]), list):
         raise _missing("prompt", found, where)
     return Columns(of)
 

@@ -46,7 +46,11 @@ class UltraFeedbackConfig(TaskConfig):
     place_fields: ClassVar[tuple[str, ...]] = ("data", "revision", "reward")
     judging_fields: ClassVar[tuple[str, ...]] = ("reward_model", "reward", "held_out_pairs", "judge")
 
-    data: str = Field(default=HUB, description="a hub name, or a local folder, .jsonl, .json or .parquet file")
+    data: str = Field(
+        default=HUB,
+        description="a hub name, a folder of a hub's data set as Anthropic/hh-rlhf/harmless-base, or a local folder, "
+        ".jsonl, .json, .jsonl.gz, .json.gz or .parquet file",
+    )
     revision: str | None = Field(default=None, description="of a hub's data set; null takes the newest")
     columns: dict[str, str] = Field(
         default_factory=dict,

@@ -10,6 +10,7 @@ from shiqbench.plugin import Message
 from shiqbench_tasks.ultrafeedback.bad_rows import BadRow
 from shiqbench_tasks.ultrafeedback.columns import value_of
 from shiqbench_tasks.ultrafeedback.conversations import NAME_COLUMNS, Conversation, conversation, tool_documents, unread
+from shiqbench_tasks.ultrafeedback.dialogues import messages_of
 from shiqbench_tasks.ultrafeedback.ratings import DOUBTFUL, corrected, rating
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def checked(row: dict[str, Any], columns: Columns, config: UltraFeedbackConfig) 
     counts: Counter[str] = Counter()
     cells = [value_of(row, columns.of.get("prompt", ""))]
     stated = []
-    for cell, who, score in _answers(row, columns, config, counts):
+    for given, who, score in _answers(row, columns, config, counts):
+        cell = messages_of(given) if columns.dialogues else given
         cells.append(cell)
         before, message = _answer(cell)
         stated.append(_Stated(before, message, who, score))

@@ -10,10 +10,10 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from wide_report import wide
+from wide_report import LABELS, wide
 
 from shiqbench.report.formats.latex import latex
-from shiqbench.report.formats.latex_fit import Column, aligned
+from shiqbench.report.formats.latex_fit import Column, aligned, with_letters
 from shiqbench.report.formats.latex_text import NEEDS_T1, escaped
 
 TOOLS = [tool for tool in ("pdflatex", "pdftotext") if shutil.which(tool) is None]
@@ -57,6 +57,18 @@ def test_a_wide_table_fits(tmp_path: Path, columns: int, rows: int) -> None:
     assert faults(log) == []
     for said in ("shiq", "1.23e6", "train", "(a) beta=0.0125", "metrics.json."):
         assert said in text.replace("\n", " ")
+
+
+@compiled
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_bold_row_fits(tmp_path: Path, columns: int) -> None:
+    report = wide(6, ("value_of_setting=0123456789", "the start"))
+    report.blocks[0].rows[0].mark = "+"
+    text = latex(report, columns)
+    assert r"\textbf{shiq}" in text
+    log, _ = compile_pdf(tmp_path, text, CLASSES[columns])
+    assert faults(log) == []
 
 
 @compiled
@@ -131,3 +143,21 @@ def test_only_the_corrected_test_makes_the_best_row_bold() -> None:
     assert r"\textbf{shiq}" in latex(report)
     report.blocks[0].higher_is_better = False
     assert r"\textbf" not in latex(report)
+
+
+@pytest.mark.parametrize("labels", [("",), ("the start", "beta=0.01"), LABELS])
+def test_value_difference_and_p_are_in_the_first_part(labels: tuple[str, ...]) -> None:
+    first = latex(wide(5, labels)).split(r"\midrule")[0]
+    assert all(head in first for head in (r"mean\_reward", "less base", "(Holm)"))
+    assert "{[}95 " + r"\%]" in first  # in one line
+
+
+def test_a_name_that_is_too_wide_is_its_first_word_if_that_tells_the_rows_apart() -> None:
+    import pandas as pd
+
+    both = ["bfcl_v3 turn_accuracy", "mdp relative_regret"]
+    found, notes = with_letters(pd.DataFrame({"task": both, "value": ["1", "2"]}), 229.0)
+    assert (list(found["task"]), notes) == (["bfcl_v3", "mdp"], [f"{b.split()[0]}: {b}" for b in both])
+    same = ["mdp relative_regret", "mdp turn_accuracy__"]
+    found, notes = with_letters(pd.DataFrame({"task": same, "value": ["1", "2"]}), 229.0)
+    assert (list(found["task"]), notes) == (same, [])

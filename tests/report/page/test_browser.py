@@ -15,6 +15,7 @@ from made_page import EXAMPLES, HOSTILE, make_results
 from made_up import cell, evaluation
 
 from shiqbench.report import make_report
+from shiqbench.report.page.content import Cell, Page, Table
 from shiqbench.report.page.make import page_of, report_page, write_page
 
 CHROMIUM = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
@@ -84,6 +85,72 @@ def test_a_table_sorts_both_ways_and_says_so(browser: Any, report: Path) -> None
         assert table.locator("th[aria-sort]").count() == 1
 
 
+def test_every_kind_of_number_sorts_by_its_size(browser: Any, tmp_path: Path) -> None:
+    columns = [
+        ["0.62", "<1e-06", "-", "0.0032", "1.2e-05"],
+        ["0.62", "<1e-06 +", "-", "0.0032 -", "1.2e-05 +"],
+        ["9.5 %", "-1 %", "-", "2 %", "0 %"],
+        ["10/0/40", "3/7/0", "-", "9/0/41", "3/12/0"],
+        ["2-4", "0", "-", "1", "0-2"],
+        ["1200", "-3", "-", "90 [80, 100]", "7.68e+02"],
+        ["1982d6804db2", "10e", "-", "2ab", "b"],
+    ]
+    up = [*[[1, 4, 3, 0, 2]] * 3, [1, 4, 3, 0, 2], [1, 4, 3, 0, 2], [1, 3, 4, 0, 2], [3, 1, 0, 4, 2]]
+    rows = [[Cell(f"row{i}"), *(Cell(c[i]) for c in columns)] for i in range(5)]
+    exact = [Cell("<1e-06", number=n) for n in (3e-9, 1e-30, 2e-7, 4e-9, 5e-9)]
+    table = Table("t", ["name", *"abcdefg", "exact"], [[*row, e] for row, e in zip(rows, exact, strict=True)])
+    write_page(Page("t", [], [], [table]), tmp_path / "t.html")
+    with shown(browser, tmp_path / "t.html") as page:
+        for at, order in enumerate([*up, [1, 0, 3, 4, 2]], 1):
+            for wanted in (order, [*order[-2::-1], order[-1]] if at <= len(up) else order[::-1]):
+                page.locator("thead button").nth(at).click()
+                assert texts(page.locator("tbody th")) == [f"row{i}" for i in wanted], at
+
+
+def test_what_is_compared_is_on_the_screen_and_explained(browser: Any, report: Path) -> None:
+    with shown(browser, report) as page:
+        table = table_of(page, "ultrafeedback on test")
+        heads = table.locator("thead th")
+        assert [t.split(" [")[0] for t in texts(heads)][:4] == ["algorithm", "reward", "less base", "p (Holm)"]
+        assert texts(heads)[-4:] == ["updates", "train tokens", "train s", "eval s"]
+        box = table.locator("thead th", has_text="p (Holm)").bounding_box()
+        assert box["x"] + box["width"] < 1280
+        said = heads.get_by_role("button").evaluate_all("all => all.map(button => button.title)")
+        assert len(said) == heads.count()
+        assert min(map(len, said)) > 10
+        page.get_by_text("What the columns say").click()
+        assert "Holm's step-down" in page.locator("#legend").inner_text()
+
+
+def test_the_first_column_stays(browser: Any, report: Path) -> None:
+    with shown(browser, report, viewport={"width": 500, "height": 700}) as page:
+        table = table_of(page, "ultrafeedback on test")
+        table.locator(".scroll").evaluate("box => { box.scrollLeft = 300; }")
+        left = table.locator(".scroll").bounding_box()["x"]
+        for first in ("thead th", "tbody th"):
+            assert abs(table.locator(first).first.bounding_box()["x"] - left) < 1
+
+
+@pytest.mark.parametrize("at", ["#b0-r0-r1", "#b0-r1"])
+def test_the_address_of_an_example_opens_it(browser: Any, report: Path, at: str) -> None:
+    with shown(browser, report, at) as page:
+        page.wait_for_selector("#list [aria-current]")
+        seed = page.locator("#left option").evaluate_all("all => all.find(o => o.text.includes('seed 1')).value")
+        page.locator("#left").select_option(seed)
+        page.wait_for_selector("#list [aria-current]")
+        page.get_by_role("button", name="multi_turn_7").click()
+        address = "#" + page.url.partition("#")[2]
+        record = page.locator("#record").inner_text()
+    assert address.endswith("-xmulti_turn_7")
+    with shown(browser, report, address) as page:
+        page.wait_for_selector("#list [aria-current]")
+        assert page.locator("#left").input_value() == seed
+        assert page.locator("#list [aria-current] .name").inner_text() == "multi_turn_7"
+        assert page.locator("#record").inner_text() == record
+        page.keyboard.press("Escape")
+        assert "#" not in page.url
+
+
 def test_a_conversation_opens_with_calls_answers_and_verdict(browser: Any, report: Path) -> None:
     with shown(browser, report) as page:
         row = table_of(page, "bfcl_v3 on test").locator("tbody tr", has_text="sft")
@@ -127,7 +194,7 @@ def test_two_cells_side_by_side_with_the_words_that_differ(browser: Any, report:
         assert "A short answer." in answers.nth(1).inner_text()
         assert [texts(answers.nth(side).locator("mark")) for side in (0, 1)] == [["much longer"], ["short"]]
         assert page.locator("#record .user mark").count() == 0
-        assert f"A higher on {EXAMPLES}, B higher on 0" in page.locator("#state").inner_text()
+        assert f"A higher on {EXAMPLES}, B higher on 0 (higher is better)" in page.locator("#state").inner_text()
         page.locator("#right").select_option(label="nothing")
         page.wait_for_function("document.querySelectorAll('#record .assistant').length === 1")
 
@@ -160,7 +227,7 @@ def test_the_keyboard_reaches_everything(browser: Any, report: Path) -> None:
         assert head.evaluate("b => b.parentElement.getAttribute('aria-sort')") == "ascending"
 
 
-@pytest.mark.parametrize("at", ["#b99-r0", "#b0-r99", "#b0-r0-r99", "#b0", "#nothing"])
+@pytest.mark.parametrize("at", ["#b99-r0", "#b0-r0.9-xmulti_turn_1", "#b0-r99", "#b0-r0-r99", "#b0", "#nothing"])
 def test_a_link_to_nothing_opens_nothing(browser: Any, report: Path, at: str) -> None:
     with shown(browser, report, at) as page:
         assert not page.get_by_role("dialog").is_visible()

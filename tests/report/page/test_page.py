@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from shiqbench.commands.app import app
 from shiqbench.plugin.record_view import RecordView
 from shiqbench.report import make_report
+from shiqbench.report.page.columns import WORDS
 from shiqbench.report.page.content import linked
 from shiqbench.report.page.make import page_of, write_page
 from shiqbench.report.page.records import embed
@@ -176,3 +177,9 @@ def test_open_shows_the_file_in_the_browser(tmp_path: Path) -> None:
             break
         time.sleep(0.1)
     assert (tmp_path / "shown").read_text().strip() == (tmp_path / "r.html").as_uri()
+
+
+def test_the_documentation_explains_columns_in_the_words_of_the_page() -> None:
+    docs = (Path(__file__).parents[3] / "docs" / "report.md").read_text().replace("`", "")
+    for name, words in WORDS.items():
+        assert f"| {name} | {words} |" in docs

@@ -416,7 +416,7 @@ def test_every_preset_validates() -> None:
     from shiqbench.plugin.registry import registry
 
     (spec,) = (s for s in shiqbench_register_tasks() if s.name == "bfcl_v3")
-    assert set(spec.presets) == {"smoke", "cpu", "full"}
+    assert set(spec.presets) == {"smoke", "cpu", "study", "full"}
     for preset in spec.presets:
         config: Any = sections(registry().algorithm("shiq"), spec, preset, {}).task
         assert isinstance(config, BfclConfig)

@@ -54,6 +54,15 @@ def test_a_run_trains_evaluates_and_does_nothing_the_second_time(tmp_path: Path)
     assert again.primary == first.primary
 
 
+def test_the_table_says_what_the_regret_is_of(tmp_path: Path) -> None:
+    run("base", tmp_path, set={"task.beta": 0.25})
+    said = render(shiqbench.report.make_report(tmp_path), "markdown")
+    assert (
+        "- relative_regret is of the objective, return - beta KL to ref (beta 0.25); a higher return is not better by "
+        "itself\n" in said
+    )
+
+
 def test_base_is_exactly_one_and_shared_by_every_seed_and_data_recipe(tmp_path: Path) -> None:
     base = run("base", tmp_path)
     assert (base.primary["value"], base.primary["low"], base.primary["high"]) == (1.0, None, None)

@@ -1,0 +1,87 @@
+"""The matrix files of the paper's experiments: each plans the cells that it says, with the same trials for all."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shiqbench.matrices.plan import MatrixPlan, make_matrix
+
+PAPER = Path(__file__).parents[2] / "examples" / "paper"
+TEMPERATURE = {"dpo": "beta", "copg": "beta", "dro": "tau", "shiq": "beta"}
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def dialogues(folder: Path) -> str:
+    """Made-up preferences in the form of hh-rlhf."""
+    return written(
+        folder,
+        [
+            {who: f"\n\nHuman: question {i}\n\nAssistant: {who} answer {i}" for who in ("chosen", "rejected")}
+            for i in range(60)
+        ],
+    )
+
+
+def ratings(folder: Path) -> str:
+    """Made-up answers with scores."""
+    scores = {"score_chosen": 8.0, "score_rejected": 3.0}
+    return written(folder, [{"prompt": f"q {i}", "chosen": "yes", "rejected": "no", **scores} for i in range(60)])
+
+
+def written(folder: Path, found: list[dict[str, Any]]) -> str:
+    path = folder / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    return str(path)
+
+
+def file(name: str) -> dict[str, Any]:
+    return tomllib.loads((PAPER / name).read_text())
+
+
+def rows(plan: MatrixPlan) -> Counter[str]:
+    """Cells of each algorithm in the final part."""
+    final = zip(plan.final.planned, plan.final.cells, strict=True)
+    return Counter(f.plan.cell.algorithm.name for f, cells in final for _ in cells)
+
+
+def trials(plan: MatrixPlan) -> dict[str, int]:
+    return {t.of[0]: len(t.families) for t in plan.tuning}
+
+
+def test_bfcl_study(tmp_path: Path) -> None:
+    plan = make_matrix(file("bfcl_study.toml"), results=tmp_path)
+    assert rows(plan) == {"base": 1, "sft": 3, "dpo": 3, "dmpo": 3, "copg": 3, "dro": 3, "shiq": 6}
+    assert trials(plan) == dict.fromkeys(("sft", "dpo", "dmpo", "copg", "dro", "shiq"), 2)
+    cells = [f.plan.cell for f in plan.final.planned if f.plan.cell.train is not None]
+    assert {c.task_config.reward for c in cells if c.algorithm.name == "shiq"} == {"turn", "episode"}  # type: ignore[attr-defined]
+    assert len({c.start.digest for c in cells if c.start}) == 1
+    assert {c.task_config.behaviours for c in cells} == {("rollout",)}  # type: ignore[attr-defined]
+    (accept,) = {c.algo.accept for c in cells if c.algorithm.name == "sft"}  # type: ignore[attr-defined]
+    assert accept == "threshold"
+    start = cells[0].start
+    assert start is not None
+    assert (start.task_config.behaviours, start.task_config.scenarios) == (("ground_truth",), 120)  # type: ignore[attr-defined]
+    assert start.algo.accept == "best"  # type: ignore[attr-defined]
+    assert start.train is not None
+    assert start.train.updates * start.train.batch_episodes == 160
+    assert {f.plan.evaluation.model_dump()["repeats"] for f in plan.final.planned} == {3}
+
+
+@pytest.mark.parametrize("name", ["fronts.toml", "fronts_hh.toml"])
+def test_fronts(tmp_path: Path, name: str) -> None:
+    content = file(name)
+    given = content["tasks"]["ultrafeedback"]["set"]
+    given["task.data"] = ratings(tmp_path) if name == "fronts.toml" else dialogues(tmp_path)
+    plan = make_matrix(content, results=tmp_path / "results")
+    assert rows(plan) == {"base": 1, **dict.fromkeys(TEMPERATURE, 12)}
+    assert trials(plan) == dict.fromkeys(TEMPERATURE, 2)
+    for algorithm, field in TEMPERATURE.items():
+        found = [f.plan.cell.algo for f in plan.final.planned if f.plan.cell.algorithm.name == algorithm]
+        assert [getattr(a, field) for a in found] == [0.03, 0.1, 0.3, 1.0]
