@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.specs import AlgorithmSpec, EngineSpec, RewardSpec, TaskSpec, hookimpl
     from shiqbench.plugin.start_model import StartModel
     from shiqbench.plugin.task import (
+        ActionLogits,
         EvaluationContext,
         ExactTask,
         FrontAxes,
@@ -77,8 +78,8 @@ __all__ = [  # noqa: RUF022 - by subject
     # Algorithms
     "Algorithm", "Batch", "Loss", "Need", "TokenQ", "accepted", "log_sigmoid", "next_action", "suffix_sum",
     # Tasks
-    "EvaluationContext", "ExactTask", "FrontAxes", "Metrics", "Primary", "Record", "RecordView", "Scores", "Split",
-    "StartModel", "Task", "TaskBase",
+    "ActionLogits", "EvaluationContext", "ExactTask", "FrontAxes", "Metrics", "Primary", "Record", "RecordView",
+    "Scores", "Split", "StartModel", "Task", "TaskBase",
     # Reward models
     "Answered", "Pair", "RewardModel", "held_out_accuracy",
     # Episodes, and how they become tokens
@@ -127,8 +128,8 @@ _HOME = {
     "shiqbench.plugin.reward": ("Answered", "Pair", "RewardModel", "held_out_accuracy"),
     "shiqbench.plugin.specs": ("AlgorithmSpec", "EngineSpec", "RewardSpec", "TaskSpec", "hookimpl"),
     "shiqbench.plugin.start_model": ("StartModel",),
-    "shiqbench.plugin.task": ("EvaluationContext", "ExactTask", "FrontAxes", "Metrics", "Primary", "Record",
-        "Scores", "Split", "Task", "TaskBase"),
+    "shiqbench.plugin.task": ("ActionLogits", "EvaluationContext", "ExactTask", "FrontAxes", "Metrics", "Primary",
+        "Record", "Scores", "Split", "Task", "TaskBase"),
     "shiqbench.plugin.tensors": ("log_sigmoid", "next_action", "suffix_sum"),
     "shiqbench.plugin.training": ("ModelTraining", "SAMPLED_HEAD", "TrainedModel"),
     "shiqbench.plugin.validation": ("validate",),

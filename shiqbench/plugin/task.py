@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from shiqbench.plugin.record_view import RecordView
 
@@ -117,6 +117,18 @@ class Scores:
             object.__setattr__(self, "top", 1.0)
 
 
+class ActionLogits(NamedTuple):
+    """Raw logits at the action tokens of a sequence; a log-probability is ``logit - lse``.
+
+    Attributes:
+        logit: Logit of each action token.
+        lse: Logsumexp of all logits at its position.
+    """
+
+    logit: list[float]
+    lse: list[float]
+
+
 @dataclass(frozen=True)
 class EvaluationContext:
     """What :meth:`Task.complete_records` receives in addition to the records.
@@ -128,12 +140,18 @@ class EvaluationContext:
             evaluated weights and under the reference, both by the evaluation's engine. A call loads the reference.
         base: Function: reads the untrained model's finished records under the same setting; it returns None while the
             untrained model is evaluated.
+        logits: Function: raw logits at the action tokens of some sequences, under the weights of ``own`` or
+            ``reference``, by the model's own forward pass, which computes common prefixes once.
+        trained_on: The task's configuration of the training that made the weights; None for a model that was not
+            trained here.
     """
 
     renderer: Renderer
     reference: Literal["self", "base", "start"]
     logprobs: Callable[[Sequence[TokenSequence]], tuple[list[list[float]], list[list[float]]]]
     base: Callable[[], Sequence[Record] | None]
+    logits: Callable[[Sequence[TokenSequence], Literal["own", "reference"]], list[ActionLogits]]
+    trained_on: TaskConfig | None = None
 
 
 class TaskBase(ABC):

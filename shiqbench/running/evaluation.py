@@ -14,7 +14,7 @@ from shiqbench.base.manifest import manifest, peak_memory_gb
 from shiqbench.episodes.generation import ChatGenerator
 from shiqbench.episodes.journal import JournaledGenerator
 from shiqbench.planning.plan import ExactPlan, ModelPlan
-from shiqbench.plugin.task import EvaluationContext
+from shiqbench.plugin.task import ActionLogits, EvaluationContext
 from shiqbench.running.engine_check import check_engine
 from shiqbench.running.weights import evaluated_weights
 from shiqbench.store.cell import is_done, mark_done, verified_weights, working_on
@@ -164,6 +164,11 @@ def _context(
     if cell.train is None:
         reference = "self"
 
+    def of_reference() -> Path:
+        if reference == "self":
+            return weights
+        return verified_weights(cell.start.folder)[0] if cell.start else cell.model.folder()
+
     def under(model: Path, sequences: Sequence[TokenSequence]) -> list[list[float]]:
         scores = holder.ready(plan.engine, model, plan.evaluation).score([s.ids for s in sequences])
         return [[logp[p] for p in s.actions] for logp, s in zip(scores, sequences, strict=True)]
@@ -172,13 +177,19 @@ def _context(
         own = under(weights, sequences)
         if reference == "self":
             return own, own
-        return own, under(verified_weights(cell.start.folder)[0] if cell.start else cell.model.folder(), sequences)
+        return own, under(of_reference(), sequences)
 
     def base() -> list[Record] | None:
         """Records of the untrained model, which is always evaluated first."""
         return None if cell.digest == plan.base.digest else read_records(plan.eval_folder(plan.base))
 
-    return EvaluationContext(renderer, reference, logprobs, base)
+    def logits(sequences: Sequence[TokenSequence], of: Literal["own", "reference"]) -> list[ActionLogits]:
+        from shiqbench.running.own_logits import own_logits
+
+        return own_logits(weights if of == "own" else of_reference(), sequences, plan.evaluation.precision)
+
+    trained_on = cell.task_config if cell.train is not None else None
+    return EvaluationContext(renderer, reference, logprobs, base, logits, trained_on)
 
 
 def check_numbers(records: Sequence[Record], result: Metrics, task: str) -> None:

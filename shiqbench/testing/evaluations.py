@@ -8,12 +8,12 @@ import tempfile
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.generation import ChatGenerator
-from shiqbench.plugin.task import EvaluationContext
+from shiqbench.plugin.task import ActionLogits, EvaluationContext
 from shiqbench.running.evaluation import write_records
 from shiqbench.testing.contract import TaskContract as Line
 from shiqbench.testing.generator import ODD_ANSWERS, ScriptedGenerator
@@ -181,7 +181,11 @@ def _context(renderer: Renderer, base: list[Record] | None) -> EvaluationContext
     def logprobs(sequences: Sequence[TokenSequence]) -> tuple[list[list[float]], list[list[float]]]:
         return [[-1.0] * len(s.actions) for s in sequences], [[-1.0 - away] * len(s.actions) for s in sequences]
 
-    return EvaluationContext(renderer, "self" if base is None else "base", logprobs, lambda: base)
+    def logits(sequences: Sequence[TokenSequence], of: Literal["own", "reference"]) -> list[ActionLogits]:
+        logp = -1.0 - (away if of == "reference" else 0.0)
+        return [ActionLogits([logp] * len(s.actions), [0.0] * len(s.actions)) for s in sequences]
+
+    return EvaluationContext(renderer, "self" if base is None else "base", logprobs, lambda: base, logits)
 
 
 def _key(record: Record) -> str:

@@ -90,4 +90,12 @@ def shiqbench_register_tasks() -> list[TaskSpec]:
             train_config="shiqbench_tasks.mdp.config:MdpTrainConfig",
             eval_config="shiqbench_tasks.mdp.config:MdpEvalConfig",
         ),
+        TaskSpec(
+            name="chat_mdp",
+            version="1",
+            summary="MDPs solved exactly, played by a language model in several turns of chat",
+            target="shiqbench_tasks.chat_mdp.task:ChatMdpTask",
+            config="shiqbench_tasks.chat_mdp.config:ChatMdpConfig",
+            presets=Presets("chat_mdp"),
+        ),
     ]

@@ -43,6 +43,8 @@ REQUESTS = {
         "shiq", "ultrafeedback", settings={**OF_UF, "task.reward_model": "bradley_terry"}
     ),
     "ultrafeedback, a curve": Request("sft", "ultrafeedback", settings=OF_UF, eval_every=10),
+    "chat_mdp": Request("shiq", "chat_mdp"),
+    "chat_mdp, a grid": Request("base", "chat_mdp", preset="smoke", settings={"task.mdp": "grid"}),
     "a plugin file": Request("plain", "mdp"),
 }
 PLUGIN = """

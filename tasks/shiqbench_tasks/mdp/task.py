@@ -100,14 +100,7 @@ class MdpTask(ExactTask):
                 where="task.policy = transformer",
                 do="choose tables, or a setting of the algorithm that does not need it",
             )
-        claimed, fields = algorithm.temperature, algorithm.config.model_dump()
-        if claimed is None:
-            return
-        for name, theirs in (("beta", claimed), ("gamma", fields.get("gamma", self.config.gamma))):
-            ours = getattr(self.config, name)
-            if not math.isclose(theirs, ours, rel_tol=1e-9):
-                theirs_named = f"algo.{name}" if name in fields else f"the algorithm's {name}"
-                raise ConfigError(f"{theirs_named} = {theirs:g} but task.{name} = {ours:g}", do="set both to one value")
+        same_objective(algorithm, self.config.beta, self.config.gamma)
 
     def train(
         self,
@@ -215,7 +208,7 @@ class MdpTask(ExactTask):
             )
         regret = math.fsum(regrets) / len(regrets)
         primary = Primary.of(
-            with_interval("relative_regret", regret, _never_negative, regrets),
+            with_interval("relative_regret", regret, never_negative, regrets),
             "relative_regret",
             higher_is_better=False,
         )
@@ -238,6 +231,27 @@ class MdpTask(ExactTask):
         ]
 
 
-def _never_negative(regrets: Sequence[float]) -> tuple[float, float]:
+def same_objective(algorithm: Algorithm[AlgorithmConfig], beta: float, gamma: float) -> None:
+    """Refuse an algorithm that claims the optimum of another objective.
+
+    Args:
+        algorithm: The algorithm.
+        beta: The objective's cost per nat of divergence from the reference.
+        gamma: The objective's discount.
+
+    Raises:
+        ConfigError: The algorithm has another beta or discount.
+    """
+    claimed, fields = algorithm.temperature, algorithm.config.model_dump()
+    if claimed is None:
+        return
+    for name, theirs, ours in (("beta", claimed, beta), ("gamma", fields.get("gamma", gamma), gamma)):
+        if not math.isclose(theirs, ours, rel_tol=1e-9):
+            theirs_named = f"algo.{name}" if name in fields else f"the algorithm's {name}"
+            raise ConfigError(f"{theirs_named} = {theirs:g} but task.{name} = {ours:g}", do="set both to one value")
+
+
+def never_negative(regrets: Sequence[float]) -> tuple[float, float]:
+    """Student's t interval, cut at 0: a regret is never negative."""
     low, high = student(regrets)
     return max(0.0, low), high
