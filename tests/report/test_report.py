@@ -265,7 +265,7 @@ def test_the_overview_has_a_column_per_setting(results: Path) -> None:
     assert "Overview" not in render(make_report(results), "markdown")
     evaluation(cell(results, "dpo", task="toys"), [0.7], task="toys", metric="wins", higher=True)
     text = squeezed(render(make_report(results), "markdown"))
-    assert "| algorithm | mdp relative_regret | toys wins |" in text
+    assert "| algorithm | mdp relative_regret ↓ | toys wins ↑ |" in text
     assert re.search(r"\| dpo \| 0\.305 \[.*?\] \| 0\.700 \[0\.600, 0\.800\] \|", text)
 
 
