@@ -299,9 +299,11 @@ def test_two_columns_never_have_one_name(results: Path) -> None:
         ("return", "y", ".2f"),
         ("return", "y", ".2f"),
     )
+    block.columns += (("x", "not in any row", ".2f"),)
     head = list(block_frame(block).columns)
     assert len(set(head)) == len(head)
     assert {"p (return)", "updates (return)", "y", "y (return)"} < set(head)
+    assert "not in any row" not in head
 
 
 def test_latex_is_booktabs_with_escapes(results: Path) -> None:

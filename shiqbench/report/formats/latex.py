@@ -63,7 +63,7 @@ def _table(table: TextTable, label: str, room: float, block: Block | None) -> It
     names = {
         *table.frame.to_numpy().ravel(),
         *frame.to_numpy().ravel(),
-        *(w for n in table.frame.columns if not (w := n.split(" ")[0]).isalpha() or len(w) == 1),
+        *(name for name in table.frame.columns if " " in name),
     }
     notes = [_note(n, names, room) for n in (*letters, *table.notes)]
     height = sum(_NOTES_LINE * math.ceil(width(n) * _NOTES_SCALE * 1.1 / room) for n in (*letters, *table.notes))
@@ -120,8 +120,9 @@ def _best(block: Block) -> int | None:
 
 def _note(note: str, names: set[str], room: float) -> str:
     """A sentence: a capital first letter, unless it begins with a name or a heading of the table."""
-    first = note.split(" ")[0].rstrip(",:;")
-    said = note if first in names else note[:1].upper() + note[1:]
+    first, *more = note.split(" ")
+    named = first.rstrip(",:;") in names or " ".join([first, *more[:1]]) in names
+    said = note if named else note[:1].upper() + note[1:]
     return broken(one_line(said), room / _NOTES_SCALE) + r".\par"
 
 
