@@ -37,10 +37,10 @@ def _against(block: Block, baseline: str) -> str:
     for row, d in tested:
         found.setdefault(_is(block, d) if (d.p_holm or 0.0) < LEVEL else "", []).append(row)
     same = found.pop("", [])
-    said = [f"{listed(rows)} {'is' if len(rows) == 1 else 'are'} {what} {baseline}" for what, rows in found.items()]
+    said = [f"{_names(rows)} {'is' if len(rows) == 1 else 'are'} {what} {baseline}" for what, rows in found.items()]
     if said and block.withheld:
         said[-1] += f" ({_direction(block)})"
-    said += [f"for {listed(same)} no difference from {baseline} is found"] if same else []
+    said += [f"for {_names(same)} no difference from {baseline} is found"] if same else []
     return "; ".join(said) + _of_weights(tested)
 
 
@@ -75,11 +75,11 @@ def _of_weights(tested: Sequence[tuple[Row, Difference]], *, named: bool = True)
     few = [r for r, d in tested if d.of_weights]
     if not few:
         return ""
-    of = f" for {listed(few)}" if named and len(few) < len(tested) else ""
+    of = f" for {_names(few)}" if named and len(few) < len(tested) else ""
     return f"; with 1 or 2 seeds this is{of} {ABOUT_WEIGHTS}"
 
 
-def listed(rows: Sequence[Row]) -> str:
+def _names(rows: Sequence[Row]) -> str:
     """Names of rows: ``a``, ``a and b``, ``a, b and c``."""
     *first, last = [r.name for r in rows]
     return f"{', '.join(first)} and {last}" if first else last
