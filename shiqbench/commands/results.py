@@ -80,8 +80,9 @@ def matrix(
 
         if as_json:
             emit(every_cell(planned, find))
-        for each in () if as_json else outlooks(planned, find):
-            typer.echo(each.line())
+        lines = [] if as_json else [each.line() for each in outlooks(planned, find)]
+        for line in dict.fromkeys(lines):  # settings of one task may have one answer
+            typer.echo(line)
         return
     from shiqbench.matrices.describe import baseline_of
     from shiqbench.matrices.executors import exit_code, summary

@@ -85,3 +85,19 @@ def test_fronts(tmp_path: Path, name: str) -> None:
     for algorithm, field in TEMPERATURE.items():
         found = [f.plan.cell.algo for f in plan.final.planned if f.plan.cell.algorithm.name == algorithm]
         assert [getattr(a, field) for a in found] == [0.03, 0.1, 0.3, 1.0]
+
+
+@pytest.mark.parametrize(("name", "settings"), [("synthetic.toml", 3), ("chat_mdp.toml", 2)])
+def test_steps_of_the_derivation_are_changed_one_at_a_time(tmp_path: Path, name: str, settings: int) -> None:
+    plan = make_matrix(file(name), results=tmp_path)
+    others = {"sft", "dpo", "dmpo", "copg", "dro", "reval", "oreo"} | ({"dqo"} if name == "synthetic.toml" else set())
+    expected = {"base": settings, "shiq": settings * 4 * 3, **dict.fromkeys(others, settings * 3)}
+    assert rows(plan) == expected
+    found = [f.plan.cell.algo for f in plan.final.planned if f.plan.cell.algorithm.name == "shiq"]
+    changes = {(c.stop_future, not c.multi_step, not c.shift) for c in found}  # type: ignore[attr-defined]
+    assert sorted(map(sum, changes)) == [0, 1, 1, 1]
+
+
+def test_episodes_are_swept(tmp_path: Path) -> None:
+    plan = make_matrix(file("episodes.toml"), results=tmp_path)
+    assert rows(plan) == {"dqo": 10, "copg": 10, "dro": 10, "shiq": 20}
