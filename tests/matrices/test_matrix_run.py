@@ -47,7 +47,7 @@ def test_the_command_runs_says_and_does_nothing_the_second_time(tmp_path: Path) 
     assert "2 cells: 0 done, 0 partial, 2 missing" in dry.stdout
     assert not (tmp_path / "r").exists()
     first = ask(*words)
-    assert first.stdout == "2 jobs: 2 done\n"
+    assert first.stdout == f"2 jobs: 2 done\nnext: shiqbench report {tmp_path / 'r'} --baseline base\n"
     again = ask(*words, "--json")
     assert [c["state"] for c in json.loads(again.stdout)["cells"]] == ["cached", "cached"]
 

@@ -148,7 +148,7 @@ def test_the_address_of_an_example_opens_it(browser: Any, report: Path, at: str)
         assert page.locator("#list [aria-current] .name").inner_text() == "multi_turn_7"
         assert page.locator("#record").inner_text() == record
         page.keyboard.press("Escape")
-        assert "#" not in page.url
+        page.wait_for_function("() => !location.hash")
 
 
 def test_a_conversation_opens_with_calls_answers_and_verdict(browser: Any, report: Path) -> None:
