@@ -104,6 +104,7 @@ def _command(words: list[str]) -> None:
 def _launched_command(words: list[str]) -> None:
     from shiqbench.running import team
 
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked worker has the handler of its launcher, a program has not
     team.SILENCE = 5.0  # the launcher needs a tenth of a second
     _command(words)
 

@@ -53,7 +53,8 @@ def test_shiq_on_bfcl_from_nothing_to_a_table(results: Path) -> None:
     found, said = run(results, "--algo", "shiq")
     assert found["state"] == "done"
     assert found["budget"]["updates"] == 2
-    assert 0 <= found["primary"]["low"] <= found["primary"]["value"] <= found["primary"]["high"] <= 1
+    assert 0 <= found["primary"]["value"] <= 1
+    assert (found["primary"]["low"], found["primary"]["high"]) == (None, None)  # fewer than ten scenarios
     assert "a reduced setting" in said
     cells = {p.parent.parent.name for p in results.glob("bfcl_v3/*/*/DONE")}
     assert cells == {"base", "sft", "shiq"}

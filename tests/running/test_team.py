@@ -234,8 +234,9 @@ def test_a_process_that_fails_ends_the_launch(toy: Launch, rank: int) -> None:
 def test_a_request_that_is_refused_is_refused_once(tmp_path: Path, words: list[str], said: str) -> None:
     done = warm.launch(words, cwd=tmp_path).finish()
     assert done.returncode != 0
-    (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
-    assert said in line
+    lines = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert said in lines[0]
     assert not list(tmp_path.iterdir())
 
 

@@ -125,9 +125,9 @@ def test_records_and_metrics(tiny_model: Path, suites: Path, tmp_path: Path) -> 
     result = shiqbench.run("base", "lm_eval", model=str(tiny_model), results=tmp_path, set=settings(suites))
     metrics = result.metrics
     assert result.primary["name"] == "small_choice/acc"
-    assert result.primary["low"] <= result.primary["value"] <= result.primary["high"]
+    assert (result.primary["low"], result.primary["high"]) == (None, None)  # fewer than ten examples
     assert metrics["small_choice"] == metrics["small_choice/acc"]
-    assert metrics["small_text_low"] < metrics["small_text"] < metrics["small_text_high"]
+    assert not [name for name in metrics if name.endswith(("_low", "_high"))]
     assert (metrics["examples"], metrics["answers_cut"]) == (24, 6)  # random weights never say "e" nor stop
     assert "small_choice/acc_stderr" in metrics
     manifest = json.loads((Path(result.evaluation["path"]) / "manifest.json").read_text())
