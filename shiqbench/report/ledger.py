@@ -56,6 +56,11 @@ class Ledger:
         """Number of trials among which the settings of this cell were chosen; 0 if they were not."""
         return len({trial for each in self._choices(cell) for trial in each.trials})
 
+    def tuned_files(self, cell: CellEntry) -> list[str]:
+        """The files, below the results folder, of the choices that this cell follows or is a trial of."""
+        followed = self._choices(cell)
+        return [t.file for t in self._tuned if t in followed or _name(cell) in t.trials]
+
     def preset_trials(self, cell: CellEntry) -> int | None:
         """Number of settings among which the values of the nearest preset were chosen; None if it is not known."""
         return self._defaults.chosen_with(cell.recipe)

@@ -25,6 +25,7 @@ class Tuned:
         model: Model as the matrix names it; None for the preset's.
         trials: First digits of each trial's cell -> the settings that were tried.
         chosen: Settings of the best trial.
+        file: Path of its file below the results folder.
     """
 
     algorithm: str
@@ -32,6 +33,7 @@ class Tuned:
     model: str | None
     trials: Mapping[str, Mapping[str, Any]]
     chosen: Mapping[str, Any]
+    file: str = ""
 
 
 def write_tuned(results: Path, of: Sequence[str | None], trials: Sequence[Mapping[str, Any]], chosen: Any) -> None:
@@ -59,7 +61,7 @@ def read_tuned(results: Path) -> tuple[list[Tuned], list[str]]:
             kept = read_json(path)
             trials = {short(t["cell"]): dict(t["settings"]) for t in kept["trials"]}
             algorithm, task, model = kept["of"]
-            found.append(Tuned(algorithm, task, model, trials, dict(kept["chosen"])))
+            found.append(Tuned(algorithm, task, model, trials, dict(kept["chosen"]), f"{FOLDER}/{path.name}"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             wrong.append(f"{FOLDER}/{path.name} cannot be read ({error}): its trials are unknown")
     return found, wrong
