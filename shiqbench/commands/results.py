@@ -12,11 +12,13 @@ import typer
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_text
+from shiqbench.commands import sharing
 from shiqbench.commands.common import Json, PluginFiles, check_page, emit, page_written, reading, show_markdown
 from shiqbench.running.team import launched
 from shiqbench.store.folder import named_file, named_folder, results_folder
 
 app = typer.Typer()
+app.add_typer(sharing.app)
 
 
 class Executor(StrEnum):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shiqbench.base.digest import short
+from shiqbench.base.digest import canonical_json, short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import replacing
 
@@ -187,10 +187,9 @@ def _checked(path: Path, files: dict[str, bytes]) -> Submission:
     """Check the index, and that exactly its files are there, all of one cell."""
     text = files.pop(INDEX)
     try:
-        index = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _refused(path, f"{INDEX} is not JSON: {error}") from error
-    version = index.get("format") if isinstance(index, dict) else None
+        version = read_object(INDEX, text).get("format")
+    except ConfigError as error:
+        raise _refused(path, error.what) from error
     if isinstance(version, int) and version != FORMAT:
         raise ConfigError(
             f"it has version {version} of the format, and this shiqbench reads {FORMAT}",
@@ -211,6 +210,22 @@ def _checked(path: Path, files: dict[str, bytes]) -> Submission:
     if not contents.cell.endswith(f"/{short(contents.digest)}"):
         raise _refused(path, f"{INDEX} names the cell {contents.cell} and the digest {short(contents.digest)}")
     return Submission(path, contents, files)
+
+
+def read_object(name: str, content: bytes) -> dict[str, Any]:
+    """Read a JSON object of which a digest can be made.
+
+    Raises:
+        ConfigError: It is no JSON object, has numbers that JSON does not know, or is nested too deeply.
+    """
+    try:
+        found = json.loads(content)
+        canonical_json(found)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{name} is not JSON: {str(error)[:200]}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{name} is no JSON object")
+    return found
 
 
 def _refused(path: Path, why: str) -> ConfigError:

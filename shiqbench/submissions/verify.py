@@ -6,7 +6,6 @@ those of the weights: only training the cell again can.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -21,7 +20,17 @@ from shiqbench.plugin.registry import registry
 from shiqbench.plugin.validation import validate
 from shiqbench.store.cell import SCHEMA
 from shiqbench.store.index.reading import read_folder
-from shiqbench.submissions.archive import CONFIG, MANIFEST, METRICS, RECORDS, Submission, facts_of, read_submission
+from shiqbench.submissions.archive import (
+    CONFIG,
+    MANIFEST,
+    METRICS,
+    RECORDS,
+    Submission,
+    facts_of,
+    read_object,
+    read_submission,
+)
+from shiqbench.submissions.manifests import wrong_facts
 from shiqbench.submissions.records import read_table, record_digests, record_names
 
 if TYPE_CHECKING:
@@ -59,14 +68,14 @@ def check_submission(submission: Submission, plugins: tuple[Path, ...] = ()) -> 
     """Check a submission that was read: files, digests, layout, metrics and scores, in this order."""
     found = [*_files(submission)]
     try:
-        texts = {name: _object(name, content) for name, content in submission.files.items() if name.endswith(".json")}
+        texts = {name: read_object(name, content) for name, content in submission.files.items() if name.endswith(".json")}
     except ConfigError as error:
         return [*found, Finding("files", State.PROBLEM, error.what)]
     found += [*_cell(submission, texts), *_tuning(texts)]
     specs = registry(plugins)
     for folder in submission.evaluations:
         found += _evaluation(submission, folder, texts, specs)
-    return [*found, *_layout(submission)]
+    return [*found, *_layout(submission, texts)]
 
 
 def _files(submission: Submission) -> Iterator[Finding]:
@@ -94,6 +103,8 @@ def _cell(submission: Submission, texts: Mapping[str, Any]) -> Iterator[Finding]
         yield Finding("cell", State.PROBLEM, f"its recipe has the digest {short(digest(recipe))}, not {contents.digest}")
     elif (_name(recipe, "task"), _name(recipe, "algorithm")) != (task, algorithm):
         yield Finding("cell", State.PROBLEM, f"its recipe is not of {algorithm} on {task}")
+    elif type(recipe.get("seed")) not in (int, type(None)):
+        yield Finding("cell", State.PROBLEM, f"its seed is {recipe['seed']!r}, which is no integer")
     else:
         yield Finding("cell", State.OK, f"the recipe gives the digest {short(contents.digest)}: {algorithm} on {task}")
     yield from _starts(recipe, contents.starts)
@@ -165,7 +176,9 @@ def _evaluation(
                 f"it is of version {config.get('version')} of {task_spec.name}, and {task_spec.version} is installed",
                 do="verify it with the shiqbench that made it",
             )
-        played: TaskBase = task_spec.load()(validate(task_spec.load_config(), config.get("setting"), "task"))
+        if not isinstance(config.get("setting"), dict):
+            raise ConfigError("its setting is no JSON object")
+        played: TaskBase = task_spec.load()(validate(task_spec.load_config(), config["setting"], "task"))
     except ShiqbenchError as error:
         yield Finding(name, State.PROBLEM, error.what, error.do)
         return
@@ -251,13 +264,13 @@ def _same(said: Any, again: Any, relative: float) -> bool:
     return isinstance(said, int | float) and math.isclose(said, again, rel_tol=relative, abs_tol=TINY)
 
 
-def _layout(submission: Submission) -> Iterator[Finding]:
+def _layout(submission: Submission, texts: Mapping[str, Any]) -> Iterator[Finding]:
     """Whether a report can read it: the DONE files, and the values of the manifests."""
     from pathlib import Path
 
     with TemporaryDirectory() as name:
         submission.unpack(Path(name))
-        wrong = []
+        wrong = [f"{file}: {why}" for file, text in texts.items() if (why := wrong_facts(file, text))]
         for folder in (submission.cell, *submission.evaluations):
             try:
                 read_folder(f"{name}/{folder}")
@@ -267,16 +280,6 @@ def _layout(submission: Submission) -> Iterator[Finding]:
         yield Finding("layout", State.PROBLEM, f"no report can read {listed(wrong, NAMED, '; ')}")
     else:
         yield Finding("layout", State.OK, "a report can read it")
-
-
-def _object(name: str, content: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{name} is not JSON: {_brief(error)}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{name} is no JSON object")
-    return found
 
 
 def _brief(error: BaseException) -> str:

@@ -223,12 +223,12 @@ class MdpTask(ExactTask):
         """
         from shiqbench_tasks.mdp import solve
 
+        seeds = [self.config.seed_of(s) for s in range(len(records))]
+        if len(records) != self.config.seeds or [r.get("seed") for r in records] != seeds:
+            raise ConfigError(f"the records must be of the {self.config.seeds} instances, in their order")
         mdp, solution, beta = self.mdp, self.solve(), self.config.beta
         best = solution.value_SN[:, 0].tolist()
         at_reference = solve.divergence(mdp, mdp.ref_logp_SNA, solution.logp_SNA).tolist()
-        seeds = [self.config.seed_of(s) for s in range(len(best))]
-        if [r.get("seed") for r in records] != seeds:
-            raise ConfigError(f"the records must be of the seeds {seeds[0]} to {seeds[-1]}, in this order")
         return [
             {
                 "id": f"seed-{seed}",
