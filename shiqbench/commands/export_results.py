@@ -1,4 +1,4 @@
-"""Export of an evaluation in the two schemas that leaderboards read: Every Eval Ever, and the hub's ``.eval_results``."""
+"""An evaluation in the two schemas that leaderboards read: Every Eval Ever, and the hub's ``.eval_results``."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -86,7 +87,7 @@ def submit(
         return
     evaluations = counted(done.evaluations, "evaluation")
     typer.echo(f"{done.path}: {evaluations}, sha256 {done.sha256}; next:")
-    typer.echo(f"  shiqbench verify {done.path}")
+    typer.echo(f"  shiqbench verify {quote(str(done.path))}")
 
 
 @app.command()
@@ -95,7 +96,7 @@ def verify(
     plugin: PluginFiles = None,
     as_json: Json = False,
 ) -> None:
-    """Compute digests, metrics and scores of a submission again, and say what agrees. Exit code 1 if something does not."""
+    """Compute digests, metrics and scores of a submission again. The exit code is 1 if something does not agree."""
     from shiqbench.commands.findings import to_json
     from shiqbench.submissions.verify import problems
     from shiqbench.submissions.verify import verify as check
@@ -121,9 +122,7 @@ def lines(findings: Sequence[Finding]) -> list[str]:
 @app.command()
 def board(
     folder: Annotated[Path, typer.Argument(help="Folder of submissions, such as a clone of a git repository.")],
-    output: Annotated[
-        Path | None, typer.Option(help="File to write. If left out: index.html in the folder.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write. If left out: index.html in the folder.")] = None,
     title: Annotated[str | None, typer.Option(help="Title of the page. If left out: the folder's name.")] = None,
     task: Annotated[str | None, typer.Option(help="Only cells that were trained on this task.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
@@ -134,7 +133,7 @@ def board(
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     plugin: PluginFiles = None,
 ) -> None:
-    """Make a leaderboard page of a folder of submissions. Each is verified first; those that do not agree are left out."""
+    """Make a leaderboard page of a folder of submissions. Those that do not agree with themselves are left out."""
     from shiqbench.submissions.board import write_board
 
     page = output or folder / "index.html"

@@ -206,7 +206,9 @@ def _checked(path: Path, files: dict[str, bytes]) -> Submission:
         raise _refused(path, f"{INDEX} and the zip do not name the same files: {unlike[0][:100]!r}")
     cells = {found["cell"] for name in files if (found := _NAME.fullmatch(name)) and found["cell"]}
     if cells != {contents.cell} or f"{contents.cell}/{CONFIG}" not in files:
-        raise _refused(path, f"it must hold one cell, {contents.cell!r}, and holds {', '.join(sorted(cells)) or 'none'}")
+        raise _refused(
+            path, f"it must hold one cell, {contents.cell!r}, and holds {', '.join(sorted(cells)) or 'none'}"
+        )
     if not contents.cell.endswith(f"/{short(contents.digest)}"):
         raise _refused(path, f"{INDEX} names the cell {contents.cell} and the digest {short(contents.digest)}")
     return Submission(path, contents, files)

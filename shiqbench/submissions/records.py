@@ -48,7 +48,10 @@ def record_digests(table: pa.Table) -> tuple[str, ...]:
 
     names = sorted(table.column_names)
     rows = zip(*(table[name].to_pylist() for name in names), strict=True)
-    texts = (to_json(dict(zip(names, row, strict=True)), inf_nan_mode="strings", bytes_mode="base64", fallback=str) for row in rows)
+    texts = (
+        to_json(dict(zip(names, row, strict=True)), inf_nan_mode="strings", bytes_mode="base64", fallback=str)
+        for row in rows
+    )
     return tuple(hashlib.sha256(text).hexdigest()[:DIGITS] for text in texts)
 
 

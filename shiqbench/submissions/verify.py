@@ -68,7 +68,9 @@ def check_submission(submission: Submission, plugins: tuple[Path, ...] = ()) -> 
     """Check a submission that was read: files, digests, layout, metrics and scores, in this order."""
     found = [*_files(submission)]
     try:
-        texts = {name: read_object(name, content) for name, content in submission.files.items() if name.endswith(".json")}
+        texts = {
+            name: read_object(name, content) for name, content in submission.files.items() if name.endswith(".json")
+        }
     except ConfigError as error:
         return [*found, Finding("files", State.PROBLEM, error.what)]
     found += [*_cell(submission, texts), *_tuning(texts)]
@@ -85,7 +87,9 @@ def _files(submission: Submission) -> Iterator[Finding]:
     for name in wrong:
         yield Finding("files", State.PROBLEM, f"{name} has another sha256 than the index says")
     if not wrong:
-        yield Finding("files", State.OK, f"{counted(len(names), 'file')}, {submission.size / 1e6:.1f} MB, match the index")
+        yield Finding(
+            "files", State.OK, f"{counted(len(names), 'file')}, {submission.size / 1e6:.1f} MB, match the index"
+        )
 
 
 def _cell(submission: Submission, texts: Mapping[str, Any]) -> Iterator[Finding]:
@@ -100,7 +104,9 @@ def _cell(submission: Submission, texts: Mapping[str, Any]) -> Iterator[Finding]
             "use the shiqbench that made it",
         )
     elif digest(recipe) != contents.digest:
-        yield Finding("cell", State.PROBLEM, f"its recipe has the digest {short(digest(recipe))}, not {contents.digest}")
+        yield Finding(
+            "cell", State.PROBLEM, f"its recipe has the digest {short(digest(recipe))}, not {contents.digest}"
+        )
     elif (_name(recipe, "task"), _name(recipe, "algorithm")) != (task, algorithm):
         yield Finding("cell", State.PROBLEM, f"its recipe is not of {algorithm} on {task}")
     elif type(recipe.get("seed")) not in (int, type(None)):
@@ -114,14 +120,18 @@ def _starts(recipe: Mapping[str, Any], starts: Sequence[Mapping[str, Any]]) -> I
     wanted = _start(recipe)
     for start in starts:
         if digest(start) != wanted:
-            text = f"a recipe has the digest {short(digest(start))}, and training started from {short(wanted or 'none')}"
+            text = (
+                f"a recipe has the digest {short(digest(start))}, and training started from {short(wanted or 'none')}"
+            )
             yield Finding("start", State.PROBLEM, text)
             return
         what = f"{_name(start, 'algorithm')} on {_name(start, 'task')}"
         yield Finding("start", State.OK, f"the recipe gives the digest {short(str(wanted))}: {what}")
         wanted = _start(start)
     if wanted is not None:
-        yield Finding("start", State.WARNING, f"the recipe of {short(wanted)}, from which training started, is not here")
+        yield Finding(
+            "start", State.WARNING, f"the recipe of {short(wanted)}, from which training started, is not here"
+        )
 
 
 def _start(recipe: Mapping[str, Any]) -> str | None:
@@ -151,9 +161,7 @@ def _tuning(texts: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("tuning", State.PROBLEM, f"{name} is not named by its trials")
 
 
-def _evaluation(
-    submission: Submission, folder: str, texts: Mapping[str, Any], specs: Registry
-) -> Iterator[Finding]:
+def _evaluation(submission: Submission, folder: str, texts: Mapping[str, Any], specs: Registry) -> Iterator[Finding]:
     name = f"evaluation {folder.rpartition('/')[2]}"
     config, metrics = texts[f"{folder}/{CONFIG}"], texts.get(f"{folder}/{METRICS}")
     content, manifest = submission.files.get(f"{folder}/{RECORDS}"), texts.get(f"{folder}/{MANIFEST}")
@@ -226,7 +234,9 @@ def _rescored(name: str, task: TaskBase, records: Sequence[Record], names: Seque
 
 def _unlike_scores(records: Sequence[Record], again: Sequence[Record], names: Sequence[str]) -> Iterator[str]:
     for said, row, record in zip(records, again, names, strict=True):
-        unlike = [f"{c} is {said.get(c)} and must be {v}" for c, v in row.items() if not _same(said.get(c), v, SAME_SCORE)]
+        unlike = [
+            f"{c} is {said.get(c)} and must be {v}" for c, v in row.items() if not _same(said.get(c), v, SAME_SCORE)
+        ]
         if unlike:
             yield f"record {record}: {listed(unlike, NAMED)}"
 

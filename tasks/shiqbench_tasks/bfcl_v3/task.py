@@ -223,7 +223,7 @@ class BfclTask(Task):
         return Metrics(Primary.of(values, name), values)
 
     def rescore(self, records: Sequence[Record]) -> list[Record] | None:
-        """Scores of the transcripts, played again; None under ``native``, whose calls only the model's template reads."""
+        """Scores of the transcripts, played again; None under ``native``, which needs the model's template."""
         if self.config.prompt == "native":
             return None
         limits = Limits(max_steps=sys.maxsize)
