@@ -65,14 +65,14 @@ def change_json(name: str, change: Callable[[dict[str, Any]], Any]) -> Callable[
 
 
 def change_records(change: Callable[[pd.DataFrame], Any]) -> Callable[[Files], None]:
-    """Change the records."""
+    """Change the records: in place, or by what the function returns."""
 
     def edit(files: Files) -> None:
         (key,) = [n for n in files if n.endswith(".parquet")]
         frame = pd.read_parquet(io.BytesIO(files[key]))
-        change(frame)
+        changed = change(frame)
         stream = io.BytesIO()
-        frame.to_parquet(stream, index=False)
+        (frame if changed is None else changed).to_parquet(stream, index=False)
         files[key] = stream.getvalue()
 
     return edit

@@ -119,7 +119,9 @@ def test_the_trials_of_its_settings_are_in_it(shiq: Path, tmp_path: Path) -> Non
     cell = tmp_path / "results" / "mdp" / "shiq" / shiq.name
     with_manifest(cell, model=model)
     for other in (0.1, 0.2):
-        trials = [{"cell": "a" * 64, "settings": {"algo.beta": b}, "primary": b} for b in (other, beta)]
+        cells = [f"{b:.1f}".replace(".", "") * 32 for b in (other, beta)]
+        tried = zip(cells, (other, beta), strict=True)
+        trials = [{"cell": c, "settings": {"algo.beta": b}, "primary": b} for c, b in tried]
         chosen = {"algo.beta": beta if other == 0.1 else other}
         write_tuned(tmp_path / "results", ("shiq", "mdp", model), trials, chosen)
         write_tuned(tmp_path / "results", ("dpo", "mdp", None), [*trials, *trials], chosen)

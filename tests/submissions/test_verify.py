@@ -175,7 +175,7 @@ def test_records_that_nobody_can_read_or_that_are_too_many(
 
     assert "records cannot be read: " in wrong(altered(submission, tmp_path / "x.zip", spoil, ("done", "index")))
     assert "the records must be of the 12 instances" in wrong(
-        altered(submission, tmp_path / "y.zip", change_records(lambda f: f.drop(index=3, inplace=True)))
+        altered(submission, tmp_path / "y.zip", change_records(lambda f: f.drop(index=3)))
     )
     monkeypatch.setattr(records, "MOST_ROWS", 11)
     assert "12 records of" in wrong(submission)
