@@ -6,7 +6,6 @@ those of the weights: only training the cell again can.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from tempfile import TemporaryDirectory
@@ -18,6 +17,7 @@ from shiqbench.base.findings import Finding, State
 from shiqbench.base.words import counted, listed
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.validation import validate
+from shiqbench.stats.agree import SAME_SCORE, agree
 from shiqbench.store.cell import SCHEMA
 from shiqbench.store.index.reading import read_folder
 from shiqbench.submissions.archive import (
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 NAMED = 3  # records or metrics that a line names
 SAME = 1e-9  # relative difference of metrics: sums in another order
-SAME_SCORE = 1e-6  # of scores that are computed again: solvers of another version
-TINY = 1e-9
 
 
 def verify(path: Path, plugins: tuple[Path, ...] = ()) -> list[Finding]:
@@ -235,7 +233,7 @@ def _rescored(name: str, task: TaskBase, records: Sequence[Record], names: Seque
 def _unlike_scores(records: Sequence[Record], again: Sequence[Record], names: Sequence[str]) -> Iterator[str]:
     for said, row, record in zip(records, again, names, strict=True):
         unlike = [
-            f"{c} is {said.get(c)} and must be {v}" for c, v in row.items() if not _same(said.get(c), v, SAME_SCORE)
+            f"{c} is {said.get(c)} and must be {v}" for c, v in row.items() if not agree(said.get(c), v, SAME_SCORE)
         ]
         if unlike:
             yield f"record {record}: {listed(unlike, NAMED)}"
@@ -263,15 +261,8 @@ def _unlike(said: Any, again: Any, key: str = "") -> Iterator[str]:
     if isinstance(said, Mapping) and isinstance(again, Mapping):
         for part in sorted({*said, *again}):
             yield from _unlike(said.get(part), again.get(part), f"{key}.{part}" if key else part)
-    elif not _same(said, again, SAME):
+    elif not agree(said, again, SAME):
         yield f"{key} is {said} and must be {again}"
-
-
-def _same(said: Any, again: Any, relative: float) -> bool:
-    """Whether two values are equal, numbers up to rounding; a truth value is no number."""
-    if isinstance(said, bool) or isinstance(again, bool) or not isinstance(again, int | float):
-        return bool(said == again)
-    return isinstance(said, int | float) and math.isclose(said, again, rel_tol=relative, abs_tol=TINY)
 
 
 def _layout(submission: Submission, texts: Mapping[str, Any]) -> Iterator[Finding]:
