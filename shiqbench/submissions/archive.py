@@ -94,8 +94,8 @@ class Submission:
 
     @property
     def evaluations(self) -> list[str]:
-        """Folders of its evaluations."""
-        return sorted(name.removesuffix(f"/{CONFIG}") for name in self.files if name.endswith(f"/{CONFIG}"))[1:]
+        """Folders of its evaluations, whole or not."""
+        return sorted({name.rpartition("/")[0] for name in self.files if name.startswith(f"{self.cell}/eval/")})
 
     @property
     def size(self) -> int:

@@ -16,6 +16,7 @@ from shiqbench.report.make import make_report
 from shiqbench.report.page.content import Cell, Table
 from shiqbench.report.page.make import draw_fronts, page_of, write_page
 from shiqbench.report.page.records import LARGEST
+from shiqbench.report.side_by_side import visible
 from shiqbench.store.folder import results_folder
 from shiqbench.store.index.kept import database_of
 from shiqbench.submissions.archive import CONFIG, MANIFEST, METRICS, SUFFIX, Submission, facts_of, read_submission
@@ -96,7 +97,7 @@ def read_board(folder: Path, results: Path, plugins: tuple[Path, ...] = ()) -> B
             submission = read_submission(path)
             checks = check_submission(submission, plugins)
         except ShiqbenchError as error:
-            board.refused.append((name, error.what))
+            board.refused.append((name, visible(error.what)))
             continue
         shown = Shown(name, submission, checks, facts_of(path.read_bytes()).sha256)
         if wrong := problems(checks):

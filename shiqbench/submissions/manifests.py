@@ -1,4 +1,4 @@
-"""The types of what reports read of the manifests of others."""
+"""The types of what reports read of the recipes and manifests of others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shiqbench.submissions.archive import MANIFEST
+from shiqbench.submissions.archive import CONFIG, MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,17 +57,58 @@ class _OfEvaluation(_Facts):
     reduced: bool
 
 
+class _Part(_Facts):
+    name: str
+    version: str
+    config: dict[str, Any]
+
+
+class _Task(_Part):
+    data: dict[str, Any]
+
+
+class _Recipe(_Facts):
+    """A cell's recipe."""
+
+    algorithm: _Part
+    task: _Task
+    model: dict[str, Any]
+    train: dict[str, Any] | None
+    seed: int | None
+    plugins: dict[str, Any]
+
+
+class _Setting(_Facts):
+    """An evaluation's recipe."""
+
+    train: str
+    update: int | None = None
+    task: str
+    version: str
+    setting: dict[str, Any]
+    eval: dict[str, Any]
+    engine: str
+
+
+KINDS: dict[tuple[str, bool], type[_Facts]] = {
+    (CONFIG, False): _Recipe,
+    (CONFIG, True): _Setting,
+    (MANIFEST, False): _OfCell,
+    (MANIFEST, True): _OfEvaluation,
+}
+
+
 def wrong_facts(file: str, content: Mapping[str, Any]) -> str:
-    """The first value of a manifest that has another type than reports expect; empty for any other file.
+    """The first value that has another type than reports expect; empty if there is none, and for any other file.
 
     Args:
         file: Name of the file in the submission.
         content: Its JSON.
     """
-    if not file.endswith(f"/{MANIFEST}"):
-        return ""
+    kind = KINDS.get((file.rpartition("/")[2], "/eval/" in file))
     try:
-        (_OfEvaluation if "/eval/" in file else _OfCell).model_validate(content)
+        if kind is not None:
+            kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -7,7 +7,7 @@ those of the weights: only training the cell again can.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,13 @@ from shiqbench.base.findings import Finding, State
 from shiqbench.base.words import counted, listed
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.validation import validate
+from shiqbench.report.side_by_side import visible
 from shiqbench.stats.agree import SAME_SCORE, agree
 from shiqbench.store.cell import SCHEMA
 from shiqbench.store.index.reading import read_folder
 from shiqbench.submissions.archive import (
     CONFIG,
+    DONE,
     MANIFEST,
     METRICS,
     RECORDS,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.registry import Registry
     from shiqbench.plugin.task import Record, TaskBase
 
+LONGEST = 600  # characters of a finding
 NAMED = 3  # records or metrics that a line names
 SAME = 1e-9  # relative difference of metrics: sums in another order
 
@@ -75,7 +78,10 @@ def check_submission(submission: Submission, plugins: tuple[Path, ...] = ()) -> 
     specs = registry(plugins)
     for folder in submission.evaluations:
         found += _evaluation(submission, folder, texts, specs)
-    return [*found, *_layout(submission, texts)]
+    if not submission.evaluations:
+        found.append(Finding("evaluation", State.PROBLEM, "there is none"))
+    found += _layout(submission, texts)
+    return [replace(f, text=_shown(f.text)) for f in found]
 
 
 def _files(submission: Submission) -> Iterator[Finding]:
@@ -107,8 +113,6 @@ def _cell(submission: Submission, texts: Mapping[str, Any]) -> Iterator[Finding]
         )
     elif (_name(recipe, "task"), _name(recipe, "algorithm")) != (task, algorithm):
         yield Finding("cell", State.PROBLEM, f"its recipe is not of {algorithm} on {task}")
-    elif type(recipe.get("seed")) not in (int, type(None)):
-        yield Finding("cell", State.PROBLEM, f"its seed is {recipe['seed']!r}, which is no integer")
     else:
         yield Finding("cell", State.OK, f"the recipe gives the digest {short(contents.digest)}: {algorithm} on {task}")
     yield from _starts(recipe, contents.starts)
@@ -161,11 +165,10 @@ def _tuning(texts: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _evaluation(submission: Submission, folder: str, texts: Mapping[str, Any], specs: Registry) -> Iterator[Finding]:
     name = f"evaluation {folder.rpartition('/')[2]}"
-    config, metrics = texts[f"{folder}/{CONFIG}"], texts.get(f"{folder}/{METRICS}")
-    content, manifest = submission.files.get(f"{folder}/{RECORDS}"), texts.get(f"{folder}/{MANIFEST}")
-    if metrics is None or content is None or manifest is None:
-        yield Finding(name, State.PROBLEM, f"it lacks one of {MANIFEST}, {METRICS}, {RECORDS}")
+    if lacking := [n for n in (CONFIG, MANIFEST, METRICS, RECORDS, DONE) if f"{folder}/{n}" not in submission.files]:
+        yield Finding(name, State.PROBLEM, f"it lacks {', '.join(lacking)}")
         return
+    config, metrics, manifest = (texts[f"{folder}/{n}"] for n in (CONFIG, METRICS, MANIFEST))
     if config.get("train") != submission.contents.digest:
         of = short(str(config.get("train")))
         yield Finding(name, State.PROBLEM, f"it is an evaluation of the cell {of}, not of this one")
@@ -175,7 +178,7 @@ def _evaluation(submission: Submission, folder: str, texts: Mapping[str, Any], s
         engine, task = config.get("engine"), config.get("task")
         yield Finding(name, State.OK, f"its settings give its digest: {task} {config.get('version')}, {engine}")
     try:
-        table = read_table(content)
+        table = read_table(submission.files[f"{folder}/{RECORDS}"])
         task_spec = specs.task(str(config.get("task")))
         if config.get("version") != task_spec.version:
             raise ConfigError(
@@ -266,7 +269,7 @@ def _unlike(said: Any, again: Any, key: str = "") -> Iterator[str]:
 
 
 def _layout(submission: Submission, texts: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether a report can read it: the DONE files, and the values of the manifests."""
+    """Whether a report can read it: the DONE files, and what recipes and manifests hold."""
     from pathlib import Path
 
     with TemporaryDirectory() as name:
@@ -281,6 +284,11 @@ def _layout(submission: Submission, texts: Mapping[str, Any]) -> Iterator[Findin
         yield Finding("layout", State.PROBLEM, f"no report can read {listed(wrong, NAMED, '; ')}")
     else:
         yield Finding("layout", State.OK, "a report can read it")
+
+
+def _shown(text: str) -> str:
+    """A text that others have a part in, as one line of bounded length without signs that control a terminal."""
+    return visible(" ".join(text.split())[:LONGEST])
 
 
 def _brief(error: BaseException) -> str:

@@ -154,9 +154,7 @@ def test_a_file_that_is_missing_or_no_json(submission: Path, tmp_path: Path) -> 
     def lose(files: Files) -> None:
         del files[next(n for n in files if n.endswith("metrics.json"))]
 
-    assert "it lacks one of manifest.json, metrics.json, records.parquet" in wrong(
-        altered(submission, tmp_path / "x.zip", lose)
-    )
+    assert "it lacks metrics.json" in wrong(altered(submission, tmp_path / "x.zip", lose))
     for number, text in enumerate((b"{", b"[]", b'{"a": NaN}', b'{"a":' * 100_000)):
 
         def spoil(files: Files, text: bytes = text) -> None:
@@ -165,6 +163,38 @@ def test_a_file_that_is_missing_or_no_json(submission: Path, tmp_path: Path) -> 
         said = wrong(altered(submission, tmp_path / f"{number}.zip", spoil, ("done", "index")))
         assert "files: " in said
         assert "config.json is no" in said
+
+
+def test_a_submission_without_an_evaluation(submission: Path, tmp_path: Path) -> None:
+    def lose(files: Files) -> None:
+        for name in [n for n in files if "/eval/" in n]:
+            del files[name]
+
+    assert wrong(altered(submission, tmp_path / "x.zip", lose)) == "evaluation: there is none"
+
+
+@pytest.mark.parametrize("part", ["algorithm", "task", "model", "train", "seed", "plugins"])
+def test_a_recipe_that_no_report_could_read(shiq: Path, tmp_path: Path, part: str) -> None:
+    """Its digest is right, and still it must not end a board."""
+    cell = recast(shiq, tmp_path / "results", lambda r: r.update(seed=6))
+    path = submit(str(cell), tmp_path / "out").path
+    assert f"config.json: {part}: " in wrong(
+        altered(path, tmp_path / "x.zip", edit_first("config.json", part_gone(part)))
+    )
+
+
+def part_gone(part: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda recipe: recipe.update({part: "gone"})
+
+
+def test_a_finding_is_one_line_without_signs_that_control_a_terminal(submission: Path, tmp_path: Path) -> None:
+    def escape(frame: pd.DataFrame) -> None:
+        frame["id"] = [f"\x1b[2Jx{i}\n\u202e" * 300 for i in range(len(frame))]
+        lower(frame)
+
+    found = problems(verify(altered(submission, tmp_path / "x.zip", change_records(escape))))
+    assert found
+    assert all(f.text.isprintable() and len(f.text) < 1000 for f in found)
 
 
 def test_records_that_nobody_can_read_or_that_are_too_many(
