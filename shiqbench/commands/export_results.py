@@ -85,8 +85,8 @@ def read_result(evaluation: Path, found: Registry) -> Result:
         scores = found.task(entry.task).load().scores_of(entry.primary["name"])
     except ShiqbenchError:  # its plugin is not here
         scores = None
-    manifests = [read_json(folder / "manifest.json") for folder in (evaluation, evaluation.parent.parent)]
-    return Result(entry, *manifests, scores, _count(evaluation))
+    manifest, of_cell = (read_json(folder / "manifest.json") for folder in (evaluation, evaluation.parent.parent))
+    return Result(entry, manifest, of_cell, scores, _count(evaluation))
 
 
 def _count(evaluation: Path) -> int:
@@ -228,7 +228,7 @@ def _evaluation_result(result: Result, when: str) -> dict[str, Any]:
     if None not in (primary["low"], primary["high"]):
         ends = {"lower": primary["low"], "upper": primary["high"], "confidence_level": 0.95}
         uncertainty["confidence_interval"] = ends
-    found = {
+    found: dict[str, Any] = {
         "evaluation_name": ".".join(filter(None, ("shiqbench", entry.task, entry.split))),
         "evaluation_result_id": result.digest,
         "evaluation_timestamp": when,

@@ -197,7 +197,8 @@ def _both(first: Submission, second: Submission) -> str:
 
 def _json(submission: Submission, name: str) -> dict[str, Any] | None:
     content = submission.files.get(name)
-    return None if content is None else json.loads(content)
+    found: dict[str, Any] | None = None if content is None else json.loads(content)
+    return found
 
 
 def _row(shown: Shown) -> list[str]:

@@ -25,7 +25,8 @@ def finished(results: Path, *, model: str = "org/model", revision: str | None = 
     from shiqbench.store.cell import mark_done
 
     facts = {"shiqbench": "0.1.0", "model": model, "model_revision": revision}
-    of = cell(results, task="bfcl_v3", facts=facts, **{"name": "dpo", "seed": 3, **how})
+    options: dict[str, Any] = {"name": "dpo", "seed": 3, **how}
+    of = cell(results, task="bfcl_v3", facts=facts, **options)
     scores, setting = [0.5, 1.0, 0.0] * 4, {"prompt": "official"}
     columns = {"scenario": list(range(12)), "right_turns": [1, 2, 0] * 4, "counted_turns": [2] * 12}
     made = evaluation(
@@ -129,7 +130,8 @@ def test_an_untrained_model_of_a_hub_keeps_its_name(tmp_path: Path) -> None:
 
 def test_its_own_package_accepts_it(tmp_path: Path) -> None:
     core = pytest.importorskip("every_eval_ever.validator.validation_core", reason="every-eval-ever is not installed")
-    for number, how in enumerate(({}, {"name": "base", "seed": None})):
+    cases: tuple[dict[str, Any], ...] = ({}, {"name": "base", "seed": None})
+    for number, how in enumerate(cases):
         of = finished(tmp_path / f"results{number}", **how)
         export(str(of), "every-eval-ever", output=tmp_path / str(number))
         name, _ = every(tmp_path / str(number))
@@ -153,7 +155,7 @@ def test_its_own_package_accepts_it(tmp_path: Path) -> None:
         ("every-eval-evr", {}, "did you mean 'every-eval-ever'?"),
     ],
 )
-def test_wrong_options(tmp_path: Path, form: str, options: dict[str, str], said: str) -> None:
+def test_wrong_options(tmp_path: Path, form: str, options: dict[str, Any], said: str) -> None:
     of = finished(tmp_path / "results")
     with pytest.raises(ConfigError) as error:
         export(str(of), form, output=tmp_path / "out", **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from shiqbench_tasks.bfcl_v3 import prompt
@@ -28,7 +28,7 @@ def new(
 
 
 @pytest.mark.parametrize("name", ["reduced", "official"])
-def test_every_kind_of_end(bfcl_root: Path, entries: tuple[Entry, ...], name: str) -> None:
+def test_every_kind_of_end(bfcl_root: Path, entries: tuple[Entry, ...], name: Literal["reduced", "official"]) -> None:
     task = BfclTask(BfclConfig(prompt=name))
     setting = prompt.REDUCED if name == "reduced" else OfficialPrompt(bfcl_root, task.version.name)
     played = [play(new(e, bfcl_root, setting), e.ground_truth) for e in entries[:6]]
