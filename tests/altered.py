@@ -82,7 +82,7 @@ def recast(cell: Path, results: Path, change: Callable[[dict[str, Any]], Any]) -
     """Copy a finished cell into a results folder with another recipe, under the digest of that recipe."""
     recipe = read_json(cell / "config.json")
     change(recipe)
-    folder = results / recipe["task"]["name"] / recipe["algorithm"]["name"] / short(digest(recipe))
+    folder: Path = results / recipe["task"]["name"] / recipe["algorithm"]["name"] / short(digest(recipe))
     shutil.copytree(cell, folder)
     write_json(folder / "config.json", recipe)
     done = read_json(cell / "DONE")["files"]

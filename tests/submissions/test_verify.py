@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from altered import Files, altered, change_json, change_records, recast
 from support import TOY, ask
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 WORSE = "relative_regret"
 
 
-def lower(frame: pd.DataFrame) -> None:
+def lower(frame: Any) -> None:
     """The made-up submission: one changed score."""
     frame.loc[5, WORSE] = frame.loc[5, WORSE] / 2
 
@@ -188,7 +187,7 @@ def part_gone(part: str) -> Callable[[dict[str, Any]], Any]:
 
 
 def test_a_finding_is_one_line_without_signs_that_control_a_terminal(submission: Path, tmp_path: Path) -> None:
-    def escape(frame: pd.DataFrame) -> None:
+    def escape(frame: Any) -> None:
         frame["id"] = [f"\x1b[2Jx{i}\n\u202e" * 300 for i in range(len(frame))]
         lower(frame)
 
@@ -251,7 +250,7 @@ def test_a_start_that_is_not_the_one(shiq: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_task_that_cannot_score_again_says_so(tiny_model: Path, tmp_path: Path) -> None:
-    words = [
+    words: list[str | Path] = [
         "run",
         "--algo",
         "base",
