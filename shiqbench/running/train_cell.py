@@ -22,6 +22,7 @@ from shiqbench.running.weights import REPLAY, adopt, of_cell, start_weights
 from shiqbench.running.workbench import Material
 from shiqbench.store.cell import is_done, mark_done, working_on
 from shiqbench.training.facts import data_facts
+from shiqbench.training.frozen_layers import keep_frozen
 from shiqbench.training.given_model import train_model
 from shiqbench.training.loop import Trainer, plan_training
 from shiqbench.training.mismatched import joined_episodes
@@ -207,6 +208,7 @@ def fit_policy(
     policy.to("cuda" if torch.cuda.is_available() else "cpu")  # so that the reference's pass rounds as training does
     visited = [*(rendered[i] for i in plan.rows), *joined]
     own_forward = check_policy(policy, [s for r in visited for s in r.sequences], algorithm.sampling_q_weight)
+    frozen = keep_frozen(policy, [s for r in visited for s in r.sequences])
     reference, reference_facts = _reference(algorithm, start.weights_sha256, policy, visited, display, bench.team)
     keep = snapshots.keep if snapshots is not None else None
     trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder, keep=keep)
@@ -224,6 +226,7 @@ def fit_policy(
             "reference": sum(r.tokens for r in visited) if algorithm.uses_reference else 0,
         },
         "own_forward": own_forward,
+        "frozen": frozen,
         "reference": reference_facts,
         "resumed_at_update": resumed_at,
         "save_every": config.save_every,

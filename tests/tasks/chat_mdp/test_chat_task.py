@@ -56,7 +56,7 @@ def rows(result: RunResult, algorithm: str) -> pd.DataFrame:
 
 
 def table(folder: Path, instance: Instance, renderer: Renderer) -> scoring.Table:
-    sequences = [s for n in range(len(instance.paths)) for s in chat.answers(instance, n, CONFIG, renderer)]
+    sequences = [s for n in range(len(instance.paths)) for s in chat.answers(instance, n, renderer)]
     return scoring.table(own_logits(folder, sequences, "fp32"), len(CONFIG.words))
 
 
@@ -103,13 +103,13 @@ def sampled(
     instance: Instance, own: scoring.Table, reference: scoring.Table, speaker: ChatGenerator, episodes: int, seed: int
 ) -> dict[str, torch.Tensor]:
     """Return, log-ratio, turns and words of each sampled chat."""
-    canonical = [tuple(s.ids[p] for p in s.actions) for s in chat.answers(instance, 0, CONFIG, speaker.renderer)]
+    canonical = [tuple(s.ids[p] for p in s.actions) for s in chat.answers(instance, 0, speaker.renderer)]
     ratio_NA = own.logp_NA - reference.logp_NA
     following = instance.mdp.successors[0, :, :, 0].tolist()
     sums = {n: torch.zeros(episodes, dtype=torch.float64) for n in ("return", "kl_to_reference", "turns", "words")}
     live = dict.fromkeys(range(episodes), 0)
     for turn in range(len(instance.mdp.layers)):
-        asked = [chat.asked(instance, state, CONFIG) for state in live.values()]
+        asked = [chat.asked(instance, state) for state in live.values()]
         replies = speaker.reply(asked, Sampling(8, temperature=1.0, seed=100 * seed + turn))
         for (e, state), reply in zip(list(live.items()), replies, strict=True):
             assert isinstance(reply.message, Message)
@@ -178,8 +178,10 @@ def test_episodes_say_where_one_is_and_earn_what_the_mdp_says() -> None:
     assert len(found) == 2 * 9
     assert task.episodes("test") == []
     messages = found[5].messages
-    assert [m.content for m in messages[:2]] == ["Answer with one word: a, b, c.", "Map fox, at start."]
-    assert messages[3].content == f"Map fox, at {messages[2].content}."
+    assert [m.content for m in messages[:2]] == ["Answer with one word: a, b, c.", "You are in Paris."]
+    assert (
+        messages[3].content == f"You are in {['London', 'Rome', 'Berlin'][['a', 'b', 'c'].index(messages[2].content)]}."
+    )
     assert next(m.reward for m in messages if m.action) == 0.0  # sparse
     start = ChatMdpTask(CONFIG.model_copy(update={"teach": "words"})).episodes("train")
     assert {m.reward for e in start for m in e.messages} == {None}
