@@ -91,7 +91,13 @@ class ReferenceCache:
         Raises:
             CorruptCellError: A found row is not what the model computes.
         """
-        wanted = {_key(s): s for r in rendered for s in r.sequences}
+        return self.fill_sequences([s for r in rendered for s in r.sequences], progress)
+
+    def fill_sequences(
+        self, sequences: Sequence[TokenSequence], progress: Callable[[int, int], None]
+    ) -> tuple[int, int]:
+        """Like :meth:`fill`, for sequences that are no episodes."""
+        wanted = {_key(s): s for s in sequences}
         missing = [s for k, s in wanted.items() if self._get(k) is None]
         if found_before := set(wanted.values()) - set(missing):
             self._compare(min(found_before, key=lambda s: (len(s.ids), s.ids)))
@@ -116,13 +122,18 @@ class ReferenceCache:
         Raises:
             KeyError: The episode was never passed to :meth:`fill`.
         """
-        parts = []
-        for s in rendered.sequences:
-            found = self._get(_key(s))
-            if found is None:
-                raise KeyError(f"no reference statistics for episode {rendered.episode.id}")
-            parts.append(TokenStatistics(torch.from_numpy(found[0]), torch.from_numpy(found[1])))
-        return concatenate(parts)
+        return concatenate([self.of(s) for s in rendered.sequences])
+
+    def of(self, sequence: TokenSequence) -> TokenStatistics:
+        """Statistics of one sequence's action tokens.
+
+        Raises:
+            KeyError: The sequence was never computed.
+        """
+        found = self._get(_key(sequence))
+        if found is None:
+            raise KeyError(f"no reference statistics for a sequence of {len(sequence.ids)} tokens")
+        return TokenStatistics(torch.from_numpy(found[0]), torch.from_numpy(found[1]))
 
     def close(self) -> None:
         """Close the file."""
