@@ -43,7 +43,7 @@ class ChatMdpConfig(TaskConfig):
         description="the actions; instances of a tree take theirs in turn: red, green, blue, then one, two, three, "
         "...; grid up, down, left, right",
     )
-    seeds: int = Field(default=12, ge=2, description="number of instances; an interval needs 10")
+    seeds: int = Field(default=10, ge=2, description="number of instances; an interval needs 10")
     instances: Literal["test", "validation"] = Field(
         default="test", description="validation: as many others, on which settings are chosen"
     )
