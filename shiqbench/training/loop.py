@@ -160,6 +160,7 @@ class Trainer:
             fused=True,
         )
         self.policy, self.optimizer = self.accelerator.prepare(policy, optimizer)
+        self.clock = policy.clock
         self.done = self._resume()
 
     def run(self, report: Callable[[dict[str, Any], int], None]) -> None:
@@ -186,7 +187,8 @@ class Trainer:
                     self.keep(self.done, self._trained_state)
                 report(line, total)
                 if self.done % self.config.save_every == 0 and self.done < total:
-                    self._save()
+                    with self.clock.part("checkpoints"):
+                        self._save()
 
     def _update(self, index: int) -> dict[str, Any]:
         started = time.perf_counter()
@@ -206,7 +208,8 @@ class Trainer:
             # Processes may differ in their number of passes, so they synchronise only in the last one.
             with nullcontext() if units is passes[-1] else self.accelerator.no_sync(self.policy):
                 loss, batch = self._loss(units, mismatched, so_far)
-                self.accelerator.backward(loss.numerator_U.sum())
+                with self.clock.part("backward"):
+                    self.accelerator.backward(loss.numerator_U.sum())
             totals.add(loss, batch)
         summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
         numerator, denominator, unit_weight, row_weight, return_sum, actions, *metric_sums = summed
@@ -214,10 +217,13 @@ class Trainer:
         scale = self.accelerator.num_processes / max(denominator, 1e-12)
         parameters = [p for p in self.policy.parameters() if p.grad is not None]
         torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], scale)
-        norms = [
-            float(self.accelerator.clip_grad_norm_([p for p in g["params"] if p.grad is not None], self.config.clip))
-            for g in self.optimizer.param_groups
-        ]
+        with self.clock.part("optimiser"):
+            norms = [
+                float(
+                    self.accelerator.clip_grad_norm_([p for p in g["params"] if p.grad is not None], self.config.clip)
+                )
+                for g in self.optimizer.param_groups
+            ]
         value = numerator / max(denominator, 1e-12)
         if not all(map(math.isfinite, (value, *norms))):
             raise DivergedError(
@@ -225,7 +231,8 @@ class Trainer:
                 where=str(self.folder),
                 do="lower train.lr, or raise algo.beta's scale; this update was not saved",
             )
-        self.optimizer.step()
+        with self.clock.part("optimiser"):
+            self.optimizer.step()
         heads = self._plain_policy().heads
         if heads is not None:
             heads.move_target(self.algorithm.target_rate)
@@ -264,8 +271,9 @@ class Trainer:
         rows = row_statistics(self.policy, members, heads=True)
         device = rows[0].logit_N.device
         references = [self.reference(r).to(device) for r in members]
-        batch = make_batch(units, self.rendered, rows, references, mismatched, progress)
-        return self.algorithm.loss(batch), batch
+        with self.clock.part("loss"):
+            batch = make_batch(units, self.rendered, rows, references, mismatched, progress)
+            return self.algorithm.loss(batch), batch
 
     @torch.no_grad()
     def _mismatched(self, index: int) -> float:

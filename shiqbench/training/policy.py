@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from shiqbench.base.clock import Clock
 from shiqbench.base.errors import ConfigError
 from shiqbench.models.loading import causal_model, refusing
 from shiqbench.training.heads import heads_for
@@ -212,6 +213,7 @@ class Policy(torch.nn.Module):
         self.model, self.config = model, config
         self.heads = heads_for(needs, plain(model))
         self.frozen: FrozenOutputs | None = None  # kept outputs of the layers below the trained ones
+        self.clock = Clock(torch.cuda.synchronize if torch.cuda.is_available() else None)
 
     def sizes(self) -> dict[str, int]:
         """Number of parameters and of trained ones, with adapters and heads, for the manifest."""
@@ -279,12 +281,14 @@ class Policy(torch.nn.Module):
         once = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
         places = torch.tensor([place for place, _ in once], dtype=torch.long, device=device)
         chosen = torch.tensor([token for _, token in once], dtype=torch.long, device=device)
-        with nullcontext() if self.frozen is None or given is None else self.frozen.given(given.to(device)):
+        skipping = nullcontext() if self.frozen is None or given is None else self.frozen.given(given.to(device))
+        with self.clock.part("forward"), skipping:
             hidden = self.body(inputs)[(0, places) if self.config.share_prefix else tuple(places.T)]
         # The head runs outside autocast: it is fp32 for any precision of the body.
-        found = token_statistics(hidden, partial(logits, inner), chosen)
-        if heads and self.heads is not None:
-            found = self.heads.extend(found, hidden, chosen)
+        with self.clock.part("head"):
+            found = token_statistics(hidden, partial(logits, inner), chosen)
+            if heads and self.heads is not None:
+                found = self.heads.extend(found, hidden, chosen)
         counts = [len(s.actions) for s in sequences]
         which = torch.tensor([once[pair] for pair in pairs], dtype=torch.long, device=device)
         columns = [repeat(None) if x is None else torch.split(x[which], counts) for x in found]

@@ -90,7 +90,7 @@ def test_fronts(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(("name", "settings"), [("synthetic.toml", 3), ("chat_mdp.toml", 2)])
 def test_steps_of_the_derivation_are_changed_one_at_a_time(tmp_path: Path, name: str, settings: int) -> None:
     plan = make_matrix(file(name), results=tmp_path)
-    others = {"sft", "dpo", "dmpo", "copg", "dro", "reval", "oreo"} | ({"dqo"} if name == "synthetic.toml" else set())
+    others = {"sft", "dpo", "copg", "dro", "reval", "oreo"} | ({"dmpo", "dqo"} if name == "synthetic.toml" else set())
     expected = {"base": settings, "shiq": settings * 4 * 3, **dict.fromkeys(others, settings * 3)}
     assert rows(plan) == expected
     found = [f.plan.cell.algo for f in plan.final.planned if f.plan.cell.algorithm.name == "shiq"]

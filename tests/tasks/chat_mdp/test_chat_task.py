@@ -78,6 +78,19 @@ def test_training_lowers_regret_and_value_error(trained: RunResult) -> None:
 
 
 @pytest.mark.slow
+def test_the_embedded_model_learns(tmp_path: Path) -> None:
+    """Two trees of nine leaves, the preset's layers and learning rate."""
+    settings = {"task.seeds": 2, "task.horizon": 2, "train.updates": 40, "train.batch_episodes": 18}
+    teaching = {"start.train.updates": 40, "start.train.batch_episodes": 18}
+    result = run("shiq", "chat_mdp", set=settings | teaching, results=tmp_path / "results")
+    start, after = (rows(result, name) for name in ("sft", "shiq"))
+    assert start["valid_mass"].min() > 0.8
+    assert after["valid_mass"].min() > 0.8
+    assert after["relative_regret"].mean() < 0.8
+    assert after["value_error"].mean() < start["value_error"].mean()
+
+
+@pytest.mark.slow
 def test_exact_scores_agree_with_sampled_chats(trained: RunResult) -> None:
     """Return, log-ratio and mass of the words in 2,000 real chats, each within 3.5 standard errors."""
     weights = trained.path / "checkpoint"
