@@ -29,7 +29,7 @@ def test_auto_is_what_the_machine_computes_fast(
     named = planned(monkeypatch, slow=False, gpu=False, **dict.fromkeys(asked, expected))
     assert plan.cell.start is not None
     assert plan.cell.train is not None
-    assert (plan.cell.train.precision, plan.evaluation.precision) == (expected, expected)
+    assert [s["precision"] for s in (plan.cell.recipe["train"], plan.eval_recipe(plan.cell)["eval"])] == [expected] * 2
     assert plan.cell.recipe == named.cell.recipe
     assert plan.cell.digest == named.cell.digest
     assert plan.setting == named.setting
