@@ -202,6 +202,7 @@ class Report:
         notes: Notes on tasks without any result.
         figures: Files of the figures; empty if no figures were asked for.
         curves: Learning curves as tables.
+        training: What trainings were asked for and what they moved, as a table; empty if it was not asked for.
         aggregate: Normalised scores over tasks; None if there is one task.
         ledger: What each cell cost, and how it was tuned; None in the report of one run.
     """
@@ -212,5 +213,6 @@ class Report:
     notes: list[str]
     figures: list[Path] = field(default_factory=list)
     curves: list[TextTable] = field(default_factory=list)
+    training: list[TextTable] = field(default_factory=list)
     aggregate: Aggregate | None = None
     ledger: Ledger | None = None
