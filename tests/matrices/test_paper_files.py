@@ -59,6 +59,7 @@ def test_bfcl_study(tmp_path: Path) -> None:
     plan = make_matrix(file("bfcl_study.toml"), results=tmp_path)
     assert rows(plan) == {"base": 1, "sft": 3, "dpo": 3, "dmpo": 3, "copg": 3, "dro": 3, "shiq": 6}
     assert trials(plan) == dict.fromkeys(("sft", "dpo", "dmpo", "copg", "dro", "shiq"), 2)
+    assert [t.under for t in plan.tuning if t.under] == [{"task.reward": "turn"}, {"task.reward": "episode"}]
     cells = [f.plan.cell for f in plan.final.planned if f.plan.cell.train is not None]
     assert {c.task_config.reward for c in cells if c.algorithm.name == "shiq"} == {"turn", "episode"}  # type: ignore[attr-defined]
     assert len({c.start.digest for c in cells if c.start}) == 1
