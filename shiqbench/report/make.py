@@ -74,7 +74,7 @@ def make_report(
     book, logs = ScoreBook(results), LogBook(results)
     report = compare(index, known, book, found, baseline, find)
     curves = of_checkpoints(index, known, book, logs, axis)
-    report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
+    report.curves.extend(table for each in curves if (table := area_table(each, axis, book, baseline)) is not None)
     if training and (rows := trained_rows(report.blocks)):
         report.training.append(training_table(list(rows.values()), logs, found))
     if figures is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shiqbench.report.names import with_label
+from shiqbench.report.names import is_named, with_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,8 +57,7 @@ class Row:
 
     def is_named(self, text: str) -> bool:
         """Whether a text names this row: its algorithm, then words of its label, such as ``shiq stop_future=True``."""
-        algorithm, *words = text.split() or [""]
-        return self.algorithm == algorithm and set(words) <= set(self.label.split())
+        return is_named(text, self.algorithm, self.label)
 
     @property
     def seeds(self) -> list[int]:
