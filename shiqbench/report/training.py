@@ -29,8 +29,9 @@ HOW_TO_READ = (
     "the root mean square of (return - mean return of its group) / beta; - where an algorithm does not claim its "
     "optimum",
     "moved nats: how much of log pi / pi_ref follows these returns; 0 before training, all that is asked at the "
-    "optimum; log-ratio: mean of log pi / pi_ref, below 0 where probability went to texts that the data do not hold; "
-    "both in the last quarter of the updates",
+    "optimum; log-ratio: mean of log pi / pi_ref over the data's episodes; both in the last quarter of the updates",
+    "for data of the reference a log-ratio of about -(moved nats)^2 / 2 goes with what moved; far below it, "
+    "probability went to texts that the data do not hold",
     "clipped: share of the updates with a gradient norm above train.clip; loss: mean of the first and of the last "
     "quarter of the updates",
     "moved far below asked: the row did not train, and says nothing about its algorithm; it needs more updates, a "
