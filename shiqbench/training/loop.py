@@ -85,7 +85,8 @@ def advantages(rendered: Sequence[Rendered]) -> list[float]:
     returns: dict[str, list[float]] = defaultdict(list)
     for r in rendered:
         returns[r.episode.group].append(sum(r.rewards))
-    return [sum(r.rewards) - fmean(returns[r.episode.group]) for r in rendered]
+    means = {group: fmean(found) for group, found in returns.items()}
+    return [sum(r.rewards) - means[r.episode.group] for r in rendered]
 
 
 def learning_rate(config: TrainConfig, share: float, peak: float | None = None) -> float:
