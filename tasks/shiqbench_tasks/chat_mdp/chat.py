@@ -40,20 +40,25 @@ def answers(instance: Instance, state: int, renderer: Renderer) -> list[TokenSeq
 
 
 def check(instances: Sequence[Instance], renderer: Renderer) -> None:
-    """Refuse a model whose template cannot hold the longest conversation, or whose tokens do not tell words apart.
+    """Refuse a model whose template cannot hold the conversations, or whose tokens do not tell the words apart.
+
+    The end of the turn is a token of the answer, so a word may begin another one: "red" and "redder" are told apart.
 
     Raises:
-        ConfigError: The template refuses or changes it, or one word's tokens begin another's.
+        ConfigError: The template refuses or changes a conversation, or two words are the same tokens.
     """
     longest = instances[0]
-    try:
-        answers(longest, len(longest.paths) - 1, renderer)
-    except ConfigError as error:
-        raise ConfigError(
-            f"the model's chat template cannot hold a conversation of {len(longest.mdp.layers)} turns: {error.what}",
-            where="task.horizon",
-            do="use a model whose template can, or a shorter horizon",
-        ) from error
+    for state in (0, len(longest.paths) - 1):
+        turns = len(longest.paths[state]) + 1
+        try:
+            answers(longest, state, renderer)
+        except ConfigError as error:
+            raise ConfigError(
+                f"the model's chat template cannot hold a conversation of {turns} turn{'s' * (turns > 1)}: "
+                f"{error.what}",
+                where="task.horizon" if turns > 1 else "--model",
+                do="use a model whose template can" + ", or a shorter horizon" * (turns > 1),
+            ) from error
     for instance in {i.words: i for i in instances}.values():
         spoken = answers(instance, 0, renderer)
         written = [tuple(s.ids[p] for p in s.actions) for s in spoken]
