@@ -23,7 +23,7 @@ def test_a_default_is_the_same_setting_as_the_same_value() -> None:
         "episodes": 64,
     }
     assert ChatMdpConfig(mdp="grid") == ChatMdpConfig(**given)
-    assert len(ChatMdpConfig().words) == 36
+    assert len(ChatMdpConfig().words) == 30
     assert ChatMdpConfig().words_of(0) == ("red", "green", "blue")
     assert ChatMdpConfig().words_of(1) == ("one", "two", "three")
     assert ChatMdpConfig(seeds=40).words_of(16) == ("red", "green", "blue")
@@ -41,7 +41,7 @@ def test_a_default_is_the_same_setting_as_the_same_value() -> None:
         ({"actions": 60}, "task.words cannot be honoured: 48 words for 60 actions"),
         ({"words": ("a", "a")}, "task.words cannot be honoured: each action needs a word of its own"),
         ({"words": ("a", " ")}, "task.words cannot be honoured: each action needs a word of its own"),
-        ({"mdp": "grid", "horizon": 8}, "262,140 states to write down in 12 instances; at most 10,000"),
+        ({"mdp": "grid", "horizon": 8}, "218,450 states to write down in 10 instances; at most 10,000"),
         ({"horizon": 7, "seeds": 20}, "21,860 states to write down in 20 instances; at most 10,000"),
         ({"teach": "words", "coverage": 0.5}, "task.teach = words cannot be honoured"),
         ({"beta": 0.0}, "beta"),

@@ -197,7 +197,7 @@ def told_apart(model: StartModel, words: tuple[str, ...]) -> list[tuple[int, ...
     """The tokens of the words; the task takes this model."""
     config = ChatMdpConfig(words=words, horizon=2)
     ChatMdpTask(config).use_model(model)
-    spoken = chat.answers(instances(config, validation=False)[0], 0, config, model.renderer)
+    spoken = chat.answers(instances(config, validation=False)[0], 0, model.renderer)
     return [tuple(s.ids[p] for p in s.actions) for s in spoken]
 
 
