@@ -43,7 +43,8 @@ def matrix(
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Number of cells that run at the same time. If left out: 1 with local; as many as a cluster takes."
+            min=1,
+            help="Number of cells that run at the same time. If left out: 1 with local; as many as a cluster takes.",
         ),
     ] = None,
     fail_fast: Annotated[

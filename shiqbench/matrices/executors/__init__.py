@@ -1,6 +1,6 @@
 """Run the jobs of a matrix: on this machine, or on a cluster with Ray or SLURM.
 
-    jobs -> jobs that are not done -> Schedule (ready, running, free) -> Transport (local workers, Ray, SLURM) -> outcomes
+    jobs -> jobs that are not done -> Schedule (ready, running, free) -> Transport (local, Ray, SLURM) -> outcomes
 
 Importing this package imports none of torch, Ray and submitit.
 """

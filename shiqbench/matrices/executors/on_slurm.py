@@ -1,8 +1,8 @@
 """Jobs on a SLURM cluster, through submitit: jobs that are ready together and ask the same are one array.
 
-A SLURM job outlives the command that submitted it. So its id is kept in the results folder, and a later command attaches
-to it. At its time limit, or if it is preempted, a job continues from its checkpoint: it is requeued by itself, or by
-SLURM, or, if it was killed before it could do so, it is submitted again here.
+A SLURM job outlives the command that submitted it. So its id is kept in the results folder, and a later command
+attaches to it. At its time limit, or if it is preempted, a job continues from its checkpoint: it is requeued by itself,
+or by SLURM, or, if it was killed before it could do so, it is submitted again here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from shiqbench.matrices.executors.local import GRACE_SECONDS
 from shiqbench.matrices.executors.logs import LOGS
 from shiqbench.matrices.executors.sbatch import FOLDER, arrays, parameters, refusal, script, submitit, warning_seconds
 from shiqbench.matrices.executors.slurm_node import JobFiles, Order, Work
-from shiqbench.matrices.executors.slurm_queue import ENDED, UNKNOWN, Queue, cancel, check_commands, reason, refused
+from shiqbench.matrices.executors.slurm_queue import (
+    ENDED,
+    GOES_ON,
+    UNKNOWN,
+    Queue,
+    cancel,
+    check_commands,
+    reason,
+    refused,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +40,6 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 2.0  # between two looks at the files of the jobs
 LATE_SECONDS = 15.0  # what a node wrote may take so long to be seen here
 ENDLESS = 1_000_000  # time limits of one job; it is given up if it saves nothing (slurm_node.MOST_IDLE)
-GOES_ON = frozenset({"TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"})  # the job itself is not the cause
 
 
 @dataclass
@@ -219,7 +227,7 @@ class SlurmTransport:
         """Whether the SLURM job of a task has ended; ``debug`` runs it here."""
         if self._queue is None:
             return bool(task.handle.done())
-        return self._queue.state(task.number) in (*ENDED, UNKNOWN)
+        return task.handle.paths.result_pickle.exists() or self._queue.state(task.number) in (*ENDED, UNKNOWN)
 
     def _look(self, task: _Task, now: float) -> list[Event]:
         """Return the new events of a job; its end only when its SLURM job has ended too."""

@@ -40,7 +40,9 @@ def refusal(needs: Resources) -> str | None:
     if needs.unsaid:
         return f"{' and '.join(needs.unsaid)} not set, and those of this machine say nothing about a node"
     if needs.minutes is None:
-        return "minutes not set, and SLURM needs a time limit (a cell that takes longer continues in its next SLURM job)"
+        return (
+            "minutes not set, and SLURM needs a time limit (a cell that takes longer continues in its next SLURM job)"
+        )
     if needs.gpus != int(needs.gpus):
         return f"gpus = {needs.gpus:g}, but SLURM gives whole GPUs"
     return None

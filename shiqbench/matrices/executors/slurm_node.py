@@ -13,7 +13,6 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.causes import as_disk_error, error_facts
@@ -30,6 +29,7 @@ from shiqbench.store.cell import DONE
 from shiqbench.store.resumable import STATE
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import FrameType
 
     from submitit.core.utils import DelayedSubmission

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 ASK_SECONDS = 10.0  # between two questions to SLURM; one question is about all jobs
-ENDED = frozenset(
-    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
-)
+OF_ITSELF = frozenset({"CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVOKED"})
+GOES_ON = frozenset({"TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"})  # the job itself is not the cause
+ENDED = OF_ITSELF | GOES_ON  # states in which SLURM will not run a job any more
 UNKNOWN = "UNKNOWN"  # SLURM forgets a job some minutes after its end
 
 
