@@ -51,7 +51,7 @@ class _Task:
         files: Its files.
         handle: submitit's view of its SLURM job.
         offset: Bytes of its events that were read.
-        stage: What was last reported about a job that waits.
+        stage: What was last reported about its state in SLURM.
         ended: Its end, once it is read.
         late: Time at which the SLURM job, or the job, was first seen to have ended.
     """
@@ -237,7 +237,7 @@ class SlurmTransport:
         events: list[Event] = [e for e in found if not isinstance(e, Ended)]
         if not over and task.ended is None:
             task.late = None
-            return events + self._waits(task)
+            return [*self._waits(task), *events]
         task.late = now if task.late is None else task.late
         waited = self._queue is None or now - task.late > LATE_SECONDS
         if task.ended is not None and (over or waited):
@@ -247,11 +247,11 @@ class SlurmTransport:
         return events
 
     def _waits(self, task: _Task) -> list[Event]:
-        """Report the state of a job that has not begun, if it is another than before."""
+        """Report a new state of a job in SLURM, such as waiting once more after its time limit."""
         stage = self._state(task).lower() if self._queue is None else self._queue.described(task.number)
-        if task.offset or stage == task.stage:
+        known, task.stage = task.stage, stage
+        if stage == known or (not known and task.offset):  # a job that runs already reports itself
             return []
-        task.stage = stage
         return [Progress(task.job.name, f"SLURM job {task.number}, {stage}")]
 
     def _close(self, task: _Task, ended: Ended) -> Ended:
