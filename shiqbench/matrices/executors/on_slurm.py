@@ -239,12 +239,10 @@ class SlurmTransport:
             task.late = None
             return [*self._waits(task), *events]
         task.late = now if task.late is None else task.late
-        waited = self._queue is None or now - task.late > LATE_SECONDS
-        if task.ended is not None and (over or waited):
-            events.append(self._close(task, task.ended))
-        elif task.ended is None and waited:
-            events += self._lost(task)
-        return events
+        waited = now - task.late > LATE_SECONDS
+        if task.ended is not None:
+            return [*events, self._close(task, task.ended)] if over or waited else events
+        return events + self._lost(task) if waited or self._queue is None else events
 
     def _waits(self, task: _Task) -> list[Event]:
         """Report a new state of a job in SLURM, such as waiting once more after its time limit."""
