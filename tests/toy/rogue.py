@@ -17,7 +17,9 @@ from shiqbench.plugin.specs import AlgorithmSpec, hookimpl
 
 
 class RogueConfig(AlgorithmConfig):
-    act: Literal["none", "die", "exit", "sleep", "deaf", "interrupt", "eat", "diverge", "engine", "disk"] = "none"
+    act: Literal["none", "die", "exit", "sleep", "deaf", "warn", "interrupt", "eat", "diverge", "engine", "disk"] = (
+        "none"
+    )
     at: int = 5
     once: str = ""
     pace: float = 0.0
@@ -58,6 +60,8 @@ class Rogue(Algorithm[RogueConfig]):
             case "deaf":
                 signal.signal(signal.SIGUSR2, signal.SIG_IGN)
                 time.sleep(600)
+            case "warn":  # as submitit is warned of a time limit
+                os.kill(os.getpid(), signal.SIGUSR2)
             case "interrupt":
                 os.kill(os.getpid(), signal.SIGTERM)
             case "eat":
