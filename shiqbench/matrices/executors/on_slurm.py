@@ -264,7 +264,9 @@ class SlurmTransport:
 
     def _lost(self, task: _Task) -> list[Event]:
         """Decide about a job whose SLURM job has ended without a result."""
-        name, state = task.job.name, self._state(task)
+        name, state, plan = task.job.name, self._state(task), task.job.plan
+        if not missing(plan):  # another command that waited for it too has removed its files
+            return [self._close(task, Ended(name, result=result_of(plan, cached=False).as_json()))]
         if state in GOES_ON:
             del self._running[name]
             self._new.append(task)

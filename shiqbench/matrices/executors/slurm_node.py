@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 EVERY_SECONDS = 2.0  # at most one progress event in this time: the folder is shared by many nodes
 MOST_IDLE = 3  # a cell is given up after so many starts in a row that saved nothing
-KINDS = {kind.__name__: kind for kind in (Began, Made, Progress, Ended, Note)}
+KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Began, Made, Progress, Ended, Note)}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 STATE = Path(os.environ.get("FAKE_SLURM", "/nowhere"))
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
@@ -138,4 +139,5 @@ def _options(script: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (sbatch, run, srun, squeue, scancel, scontrol)}[sys.argv[1]](*sys.argv[2:])
+    verbs: dict[str, Any] = {f.__name__: f for f in (sbatch, run, srun, squeue, scancel, scontrol)}
+    verbs[sys.argv[1]](*sys.argv[2:])

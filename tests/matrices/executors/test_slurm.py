@@ -184,7 +184,7 @@ def test_without_submitit_one_line_says_what_to_install(tmp_path: Path, monkeypa
 def test_without_slurm_one_line_says_where_to_type_the_command(tmp_path: Path) -> None:
     file = tmp_path / "m.toml"
     file.write_text(SMALL)
-    words = ["matrix", file, "--results", tmp_path / "r", "--executor", "slurm"]
+    words: list[str | Path] = ["matrix", file, "--results", tmp_path / "r", "--executor", "slurm"]
     done = ask(*words, env={"PATH": str(tmp_path)})
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"error: no sbatch on this machine (--executor slurm); {NOT_HERE}"
