@@ -30,6 +30,7 @@ from shiqbench.matrices.executors.slurm_queue import (
     reason,
     refused,
 )
+from shiqbench.running.runner import missing, result_of
 
 if TYPE_CHECKING:
     from pathlib import Path
