@@ -188,7 +188,7 @@ class _Emitter:
 def _count_start(order: Order, emit: _Emitter) -> OverTimeError | None:
     """Count this start; return an error if the starts before it ended again and again without saving anything."""
     saved, path = _saved(order.job), order.files.starts
-    before = read_json(path) if path.exists() else {"count": 0, "idle": 0, "saved": None}
+    before: dict[str, Any] = read_json(path) if path.exists() else {"count": 0, "idle": 0, "saved": None}
     idle = before["idle"] + 1 if before["saved"] == saved else 0
     write_json(path, {"count": before["count"] + 1, "idle": idle, "saved": saved})
     name = order.job.name
