@@ -71,7 +71,7 @@ def resumed_at(outcome: Outcome) -> int:
     return found
 
 
-def wait_for(what: Any, seconds: float = 240.0) -> None:
+def wait_for(what: Any, seconds: float = 500.0) -> None:
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until
