@@ -16,7 +16,7 @@ from shiqbench.base.digest import canonical_json
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.suggest import did_you_mean
 from shiqbench.matrices.executors.machine import usual_needs
-from shiqbench.matrices.job import Resources
+from shiqbench.matrices.job import Resources, Slurm
 from shiqbench.matrices.schema import Needs, OfAlgorithm, OfTask, Pattern, dotted
 from shiqbench.planning.plan import Request
 from shiqbench.store.labels import brief
@@ -248,8 +248,16 @@ class Expansion:
             self._task(task).resources,
             self._algorithm(algorithm).resources,
         )
-        said = {k: v for n in needs for k, v in n.model_dump(exclude_none=True).items()}
-        return Resources(**{**usual_needs(language_model=not self.found.task(task).own_policy), **said})
+        said: dict[str, Any] = {}
+        for each in needs:
+            said = each.over(said)
+        slurm = said.pop("slurm")
+        language_model = not self.found.task(task).own_policy
+        return Resources(
+            **{**usual_needs(language_model=language_model), **said},
+            slurm=Slurm(**{**slurm, "setup": tuple(slurm.get("setup") or ())}),
+            unsaid=tuple(k for k in ("cpus", "gpus") if k not in said) if language_model else (),
+        )
 
     def _check_names(self) -> None:
         axes, include = self.file.matrix, self.file.include

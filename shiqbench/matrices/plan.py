@@ -45,6 +45,11 @@ class Stage:
         """Jobs for an executor."""
         return [c.job for mine in self.cells for c in mine]
 
+    @property
+    def missing(self) -> list[Job]:
+        """Jobs of the cells that are not done, judged by the files in their folders."""
+        return [c.job for mine in self.cells for c in mine if c.state() is not State.DONE]
+
     def states(self) -> dict[Path, State]:
         """Return cell folder -> state, for every cell."""
         return {c.folder: c.state() for mine in self.cells for c in mine}
