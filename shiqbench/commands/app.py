@@ -214,6 +214,9 @@ def doctor(
     ] = None,
     engine: Annotated[str | None, typer.Option(help="Engine to compare with training: transformers or vllm.")] = None,
     assign: Annotated[list[str] | None, typer.Option("--set", help="model.template.KEY=VALUE; repeatable.")] = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Uninstall torchvision, torchaudio and torchcodec if they break imports.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check the installation, or a model. The exit code is 1 if there is a problem."""
@@ -221,6 +224,11 @@ def doctor(
     from shiqbench.commands.findings import print_findings
 
     of_model = model or engine or assign
+    if fix:
+        from shiqbench.base.companions import remove_companions
+
+        for name in remove_companions():
+            typer.echo(f"uninstalled {name}", err=True)
     findings = diagnose_model(model, engine, parse_assignments(assign or ())) if of_model else diagnose()
     if print_findings(findings, as_json) == "problem":
         raise typer.Exit(ExitCode.FAILED)

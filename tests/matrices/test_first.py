@@ -1,0 +1,37 @@
+"""``examples/first.toml`` and the table in the README that it makes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from support import ask
+
+from shiqbench.report.make import make_report
+
+ROOT = Path(__file__).parents[2]
+FIRST = ROOT / "examples" / "first.toml"
+
+
+def printed() -> dict[str, float]:
+    """The rows of the README's table: mean regret by algorithm, from the best to the worst."""
+    (block,) = re.findall(r"```text\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return {name: float(mean) for name, mean in re.findall(r"^ (\w+) +(\d\.\d+) \[", block, re.MULTILINE)}
+
+
+def test_six_algorithms_and_three_seeds_are_planned(tmp_path: Path) -> None:
+    done = ask("matrix", FIRST, "--results", tmp_path, "--dry-run")
+    assert done.returncode == 0
+    assert "16 cells: 0 done, 0 partial, 16 missing" in done.stdout
+    assert len(printed()) == 6
+
+
+@pytest.mark.slow
+def test_the_table_is_that_of_the_readme_and_algorithms_differ(tmp_path: Path) -> None:
+    done = ask("matrix", FIRST, "--results", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (block,) = make_report(tmp_path, baseline="shiq").blocks
+    means = {row.name: row.estimate.value for row in block.rows}
+    assert means == pytest.approx(printed(), abs=0.02)
+    assert {"dpo", "base", "sft"} == {row.name for row in block.rows if means[row.name] > 0.3}
