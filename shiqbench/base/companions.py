@@ -1,6 +1,7 @@
-"""Packages that vLLM installs with torch. If their build does not match torch, no model of transformers can be imported.
+"""Packages that vLLM installs with torch, and that nothing here uses.
 
-Nothing here uses them. A package registry may have torch for CPUs and these packages only for CUDA.
+A package registry may have torch for CPUs and these packages only for CUDA. Where their build is not that of torch, no
+model of transformers can be imported.
 """
 
 from __future__ import annotations

@@ -117,11 +117,14 @@ def _full_disk_is_an_oserror() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's bars and warnings off the terminal."""
+    """Show the conversion in place of the library's bars, and keep its warnings off the terminal."""
     from transformers import modeling_gguf_pytorch_utils as reader
     from transformers.utils import logging
 
-    bar, reader.tqdm = reader.tqdm, lambda items, **_: items  # no setting turns this bar off
+    from shiqbench.base.progress import counting
+
+    # No setting turns the reader's own bar off.
+    bar, reader.tqdm = reader.tqdm, lambda items, **_: counting(items, "converting tensors", len(items))
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
