@@ -70,7 +70,7 @@ def _loader() -> Any:
     """YAML's safe loader with the plain values of version 1.2; a key that appears twice is an error, as in TOML."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
         yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
