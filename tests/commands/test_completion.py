@@ -20,7 +20,7 @@ def offered(line: str, shell: str = "bash") -> list[str]:
     env = {**os.environ, "_SHIQBENCH_COMPLETE": f"complete_{shell}", **words}
     done = subprocess.run(COMMAND, capture_output=True, text=True, env=env, timeout=120)
     assert done.stderr == ""
-    return done.stdout.splitlines()
+    return [line for line in done.stdout.splitlines() if line]
 
 
 @pytest.mark.parametrize(
