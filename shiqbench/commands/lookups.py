@@ -131,6 +131,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check the installation, or a model. The exit code is 1 if there is a problem."""
+    from shiqbench.base.progress import waiting
     from shiqbench.commands.doctor import diagnose, diagnose_model
     from shiqbench.commands.findings import print_findings
 
@@ -140,7 +141,8 @@ def doctor(
 
         for name in remove_companions():
             typer.echo(f"uninstalled {name}", err=True)
-    findings = diagnose_model(model, engine, parse_assignments(assign or ())) if of_model else diagnose()
+    with waiting(f"checking the {'model' if of_model else 'installation'}"):
+        findings = diagnose_model(model, engine, parse_assignments(assign or ())) if of_model else diagnose()
     if print_findings(findings, as_json) == "problem":
         raise typer.Exit(ExitCode.FAILED)
 
