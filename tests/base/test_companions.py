@@ -72,12 +72,12 @@ def test_doctor_repairs_a_real_environment(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
     (site,) = (tmp_path / "env").glob("lib/python*/site-packages")
     here = [path for path in sys.path if path.endswith("site-packages")]
-    (site / "here.pth").write_text(f"import site; [site.addsitedir(p) for p in {here!r}]\n")
+    (site / "here.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in here))
     for name in ("torchvision", "torchcodec"):
         install(site, name)
 
     def doctor(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [tmp_path / "env" / "bin" / "python", "-m", "shiqbench", "doctor", *words]
+        command = [str(tmp_path / "env" / "bin" / "python"), "-m", "shiqbench", "doctor", *words]
         env = {**os.environ, "SHIQBENCH_CACHE": str(tmp_path / "cache")}
         return subprocess.run(command, capture_output=True, text=True, env=env, timeout=500)
 

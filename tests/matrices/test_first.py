@@ -46,6 +46,7 @@ def test_an_unknown_key_in_yaml_is_refused_with_the_nearest(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # half a minute of CPU time, on a machine that may be busy
 def test_the_table_is_that_of_the_readme_and_algorithms_differ(tmp_path: Path) -> None:
     done = ask("matrix", FIRST, "--results", tmp_path)
     assert done.returncode == 0, done.stderr
