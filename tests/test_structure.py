@@ -103,14 +103,19 @@ def test_every_setting_is_shown_with_its_default() -> None:
     kinds += [s.load_config() for s in specs]
     for kind in kinds:
         assert set(fields(kind)) == set(kind.model_fields)
-        assert all(" = " in text for text in fields(kind).values())
+        assert all(" = " in str(setting) for setting in fields(kind).values())
 
 
-def test_the_readme_names_the_commands_that_ci_runs() -> None:
-    blocks = re.findall(r"```sh\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert "pip install tox && tox" in blocks
-    assert "shiqbench run --algo shiq --task bfcl_v3" in blocks[0]
-    assert "pip install --quiet tox && tox" in (ROOT / ".ci" / "run").read_text()
+def test_the_commands_of_the_readme_are_those_that_ci_and_the_examples_run() -> None:
+    readme, tox = (ROOT / "README.md").read_text(), (ROOT / "tox.ini").read_text()
+    first, main, tests = re.findall(r"```sh\n(.*?)\n```", readme, re.DOTALL)
+    assert first.splitlines()[1] in (ROOT / "examples" / "first.toml").read_text()
+    install, check, run = main.split(" && ")
+    assert run == "shiqbench run --algo shiq --task bfcl_v3"
+    assert (install, check) == ('pip install ".[cpu]"', "shiqbench doctor --fix")
+    assert tox.count("extras = cpu,test") == tox.count(f"python -m {check}") == 2
+    assert tests == "pip install tox && tox"
+    assert f"pip install --quiet {tests.removeprefix('pip install ')}" in (ROOT / ".ci" / "run").read_text()
 
 
 def test_the_plugin_of_the_readme_loads(tmp_path: Path) -> None:

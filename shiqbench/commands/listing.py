@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
@@ -114,14 +115,26 @@ def _show_cell(name: str, results: Path, known: list[str]) -> dict[str, Any]:
     }
 
 
-def fields(kind: type[BaseModel]) -> dict[str, str]:
-    """Map each setting to ``type = default  (description)``."""
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a section; as text it is ``type = default  (meaning)``."""
+
+    kind: str
+    default: str
+    meaning: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} = {self.default}" + (f"  ({self.meaning})" if self.meaning else "")
+
+
+def fields(kind: type[BaseModel]) -> dict[str, Setting]:
+    """Describe each setting of a section."""
     described = {}
     for name, field in kind.model_fields.items():
         annotation = str(field.annotation).replace("typing.", "")
         annotation = getattr(field.annotation, "__name__", annotation) if "[" not in annotation else annotation
-        text = f"{annotation} = {field.get_default(call_default_factory=True)!r}"
-        described[name] = text + (f"  ({field.description})" if field.description else "")
+        default = repr(field.get_default(call_default_factory=True))
+        described[name] = Setting(annotation, default, field.description or "")
     return described
 
 

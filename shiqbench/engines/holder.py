@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import digest
+from shiqbench.base.progress import waiting
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.models.identity import architecture, identity_beside_weights
 from shiqbench.plugin.registry import registry
@@ -34,7 +35,8 @@ class EngineHolder:
             self._engine.load(weights)
             return self._engine
         self.close()
-        self._engine = spec.load()(weights, precision=config.precision, max_context=config.max_context)
+        with waiting(f"starting {spec.name}"):
+            self._engine = spec.load()(weights, precision=config.precision, max_context=config.max_context)
         self._made = wanted
         return self._engine
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from shiqbench.base.companions import check_companions
 from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, read_text
@@ -62,8 +63,10 @@ def find_model(text: str, option: str = "--model") -> ModelSource:
     """Resolve an option that names the embedded model, a folder, or a model of the hub.
 
     Raises:
-        ConfigError: There is no such model, the folder contains no model, or its weights were cleaned.
+        ConfigError: There is no such model, the folder contains no model, its weights were cleaned, or this environment
+            cannot import models.
     """
+    check_companions()
     if text == EMBEDDED_MODEL:
         return ModelSource(text, EMBEDDED_IDENTITY, None)
     folder = Path(text).expanduser()

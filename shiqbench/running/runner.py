@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, write_json
+from shiqbench.base.progress import waiting
 from shiqbench.planning.plan import CurvePoint
 from shiqbench.plugin.start_model import StartModel
 from shiqbench.plugin.task import Task
@@ -202,7 +203,8 @@ def prepare(plan: RunPlan, checked: set[str] | None = None) -> None:
     if start is not None:
         from shiqbench.running.checks import check_model
 
-        check_model(plan, start, checked if checked is not None else set())
+        with waiting("checking the model"):
+            check_model(plan, start, checked if checked is not None else set())
 
 
 def check_needs(cell: CellPlan) -> None:
@@ -230,7 +232,8 @@ def _compute(todo: Sequence[Step], display: Display, bench: Workbench) -> None:
         if step.evaluation is not None and step.cell.train is None:
             _untrained(step.cell)
         if step.evaluation is None:
-            from shiqbench.running.train_cell import train_cell
+            with waiting("loading torch"):
+                from shiqbench.running.train_cell import train_cell
 
             with display.step(step.text, step.folder):
                 train_cell(step.cell, display, bench, step.keep)
