@@ -202,7 +202,7 @@ def fit_policy(
             "warning: bf16 is about 100 times as slow as fp32 on this processor, which has no AVX-512; "
             "use --set train.precision=fp32, and --set start.train.precision=fp32 for a start"
         )
-    model = bench.pretrained(start.weights_sha256, start.folder)
+    model = bench.pretrained(start.weights_sha256, start.folder, config.base_weights)
     policy = Policy(trainable(model, config, cell.seed), config, algorithm.needs)
     policy.to("cuda" if torch.cuda.is_available() else "cpu")  # so that the reference's pass rounds as training does
     visited = [*(rendered[i] for i in plan.rows), *joined]

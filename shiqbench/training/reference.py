@@ -66,6 +66,7 @@ class ReferenceCache:
             "device": next(policy.parameters()).device.type,
             "rows": "checked",
             "logits": "the model's own",
+            **({} if config.base_weights == "fp32" else {"base_weights": config.base_weights}),
         }
         self._dtype = np.float64 if next(policy.parameters()).dtype == torch.float64 else np.float32
         folder.mkdir(parents=True, exist_ok=True)
