@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from shiqbench.plugin.config import TrainConfig
 from shiqbench.running.runner import steps
 from shiqbench.running.team import place
 from shiqbench.training.base_weights import check_base_weights
-from shiqbench.training.memory import training_memory
+from shiqbench.training.memory import TrainingMemory, training_memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -31,7 +32,8 @@ SMALL_SHARE = 4  # a run is estimated at its start if what is easily counted tak
 BYTES_ALL = 16  # of a weight that is trained: itself, its gradient and two moments, in fp32
 BYTES_BASE = {"fp32": 4, "bf16": 2, "int8": 1}
 FEWEST_TOKENS = 1024  # of a pass, in proposals
-LORA = {"lora_rank": 16, "base_weights": "bf16", "precision": "bf16", "checkpointing": True}
+DECIDING = ("micro_tokens", "share_prefix", "precision", "lora_rank", "base_weights", "top_layers", "checkpointing")
+LORA: dict[str, Any] = {"lora_rank": 16, "base_weights": "bf16", "precision": "bf16", "checkpointing": True}
 
 
 class Room(NamedTuple):
@@ -73,6 +75,8 @@ class Stage:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {_gb(size)}" for name, size in self.parts.items())
+        if "gradients" in self.parts and "activations" not in self.parts:
+            parts += "; activations are not estimated, because they depend on the data in this model"
         return f"memory to {self.text}: about {_gb(self.total)} of {_gb(self.limit)} GB ({self.owner}): {parts}"
 
     def as_json(self) -> dict[str, Any]:
@@ -161,7 +165,8 @@ def _training(plan: ModelPlan, cell: CellPlan, folder: Path, has: Room) -> Stage
 
 
 def _parts(folder: Path, config: TrainConfig, needs: Collection[Need], has: Room) -> dict[str, int]:
-    found = training_memory(without_weights(folder), config, needs, gpu=has.gpu)
+    deciding = TrainConfig(**{name: getattr(config, name) for name in DECIDING})
+    found = _estimate(folder, deciding, frozenset(needs), has.gpu)
     parts = {
         "weights": found.weights,
         "gradients": found.gradients,
@@ -175,18 +180,25 @@ def _parts(folder: Path, config: TrainConfig, needs: Collection[Need], has: Room
         parts["kept free"] = found.allocator
     if place().count > 1:
         parts["copies of gradients"] = found.gradients  # DDP's buckets
+    if not found.traced:
+        del parts["activations"], parts["head"], parts["backward pass"]
+        parts.pop("kept free", None)
     return parts
 
 
-def _proposals(
-    section: str, folder: Path, config: TrainConfig, needs: Collection[Need], has: Room
-) -> list[str]:
-    """What would fit: with the weights that train now, and with LoRA; if nothing does, how much memory would be enough."""
+@cache  # a start and its cell often differ in nothing that decides
+def _estimate(folder: Path, config: TrainConfig, needs: frozenset[Need], gpu: bool) -> TrainingMemory:
+    return training_memory(without_weights(folder), config, needs, gpu=gpu)
+
+
+def _proposals(section: str, folder: Path, config: TrainConfig, needs: Collection[Need], has: Room) -> list[str]:
+    """What would fit: with the weights that train now, and with LoRA; if nothing does, the memory that would."""
     weights = sum(p.numel() for p in without_weights(folder).parameters())
     adapters = {**LORA, "lora_rank": config.lora_rank or LORA["lora_rank"]}
     found: list[str] = []
     least = 0
-    for family in ({"checkpointing": True}, adapters, {**adapters, "base_weights": "int8"}):
+    families: tuple[dict[str, Any], ...] = ({"checkpointing": True}, adapters, {**adapters, "base_weights": "int8"})
+    for family in families:
         if family.get("base_weights") == "int8" and found:
             break  # fewer bits are the last resort
         for tokens in _fewer(config.micro_tokens):
@@ -233,7 +245,8 @@ def _evaluation(plan: ModelPlan, folder: Path, has: Room) -> Stage:
     if asked.total <= asked.limit:
         return asked
     found = []
-    for changes in ({"precision": "bf16"}, {"engine": "transformers"}, {"precision": "bf16", "engine": "transformers"}):
+    smaller, other = {"precision": "bf16"}, {"engine": "transformers"}
+    for changes in (smaller, other, {**smaller, **other}):
         new = {k: v for k, v in changes.items() if getattr(plan.evaluation, k) != v}
         if new and (tried := stage(**new)).total <= tried.limit:
             found.append(" ".join(f"--set eval.{k}={v}" for k, v in new.items()) + f" (about {_gb(tried.total)} GB)")

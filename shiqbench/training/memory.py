@@ -11,7 +11,11 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -29,9 +33,10 @@ if TYPE_CHECKING:
     from shiqbench.plugin.config import TrainConfig
 
 TEXT = 1024  # tokens of each text of the traced pass; all of them count as action tokens
-# Training keeps freed memory, see base/memory.py, and it becomes fragmented. benchmarks/memory.py measured this share
+# Training keeps freed memory, see base/memory.py, and it becomes fragmented. benchmarks/training_memory.py measured this share
 # of what comes and goes in a pass.
 KEPT_SHARE = 1 / 3
+TRACED = (4, 8)  # layers of the two traces of a deeper model: what its passes keep is linear in its layers
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class TrainingMemory:
         backward: What the backward pass of a layer needs beyond that; 0 if the head needs more.
         allocator: On a CPU, freed memory that the process keeps and cannot use again; see :data:`KEPT_SHARE`.
         reference: Weights of the reference: 0, because it is the policy before the first update.
+        traced: False if the model's pass depends on values, as mixtures of experts do; then activations, head,
+            backward and allocator are unknown and 0.
     """
 
     weights: int
@@ -57,11 +64,12 @@ class TrainingMemory:
     backward: int
     allocator: int = 0
     reference: int = 0
+    traced: bool = True
 
     @property
     def total(self) -> int:
         """The peak."""
-        return sum(getattr(self, part.name) for part in fields(self))
+        return sum(getattr(self, part.name) for part in fields(self) if part.name != "traced")
 
 
 def training_memory(
@@ -89,16 +97,13 @@ def training_memory(
     if config.base_weights == "int8":  # the trace has bf16 in its place: a layer computes in bf16
         weights -= sum(m.weight.numel() for m in policy.modules() if _is_base(m))
     trained = [p for p in policy.parameters() if p.requires_grad]
-    kept, head, peak = _traced(policy, sequences or typical_pass(config))
-    return TrainingMemory(
-        weights=weights,
-        gradients=_bytes(trained),
-        optimizer=2 * _bytes(trained),
-        activations=kept,
-        head=head,
-        backward=peak - kept - head,
-        allocator=0 if gpu else int(KEPT_SHARE * peak),
-    )
+    counted = {"weights": weights, "gradients": _bytes(trained), "optimizer": 2 * _bytes(trained)}
+    try:
+        kept, head, backward = _of_all_layers(policy, sequences or typical_pass(config))
+    except (DataDependentOutputException, DynamicOutputShapeException):
+        return TrainingMemory(**counted, activations=0, head=0, backward=0, traced=False)
+    freed = 0 if gpu else int(KEPT_SHARE * (kept + head + backward))
+    return TrainingMemory(**counted, activations=kept, head=head, backward=backward, allocator=freed)
 
 
 def typical_pass(config: TrainConfig) -> list[TokenSequence]:
@@ -116,11 +121,37 @@ def _is_base(module: torch.nn.Module) -> bool:
     return isinstance(module, torch.nn.Linear) and module.weight.dtype == torch.bfloat16
 
 
+def _of_all_layers(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[int, int, int]:
+    """Trace a policy; of a deep one that trains all layers only the first layers, twice, which is much faster.
+
+    Returns:
+        As :func:`_traced`.
+    """
+    layers = _layers(plain(policy.model))
+    few, more = TRACED
+    if policy.config.top_layers is not None or layers is None or len(layers) <= more:
+        return _traced(policy, sequences)
+    left_out = len(layers) - more
+    del layers[more:]
+    kept, head, backward = _traced(policy, sequences)
+    del layers[few:]
+    of_few, _, _ = _traced(policy, sequences)
+    return kept + left_out * (kept - of_few) // (more - few), head, backward
+
+
+def _layers(model: Any) -> torch.nn.ModuleList | None:
+    """The layers of a model, if they are in one list."""
+    total = model.config.get_text_config().num_hidden_layers
+    lists = [m for m in body_of(model).modules() if isinstance(m, torch.nn.ModuleList)]
+    return next((m for m in lists if len(m) == total), None)
+
+
 def _traced(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[int, int, int]:
     """Run a forward and a backward pass without values.
 
     Returns:
-        Bytes that the body's forward pass keeps; the most that the head adds to them; the most of the whole pass.
+        Bytes that the body's forward pass keeps, the most that the head adds to them, and the most that the backward
+        pass adds to both.
     """
     peaks = {"body": 0, "head": 0}
     kept = 0
@@ -141,7 +172,7 @@ def _traced(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[int, in
             hook = body_of(plain(policy.model)).register_forward_hook(body_done)
             found = [x for s in policy(sequences, heads=True) for x in s if x is not None and x.requires_grad]
             sum(x.sum() for x in found).backward()  # type: ignore[union-attr]
-    return kept, peaks["head"] - kept, max(*peaks.values(), living.peak)
+    return kept, peaks["head"] - kept, max(*peaks.values(), living.peak) - peaks["head"]
 
 
 def _without_values(policy: Policy) -> None:

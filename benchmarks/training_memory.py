@@ -1,6 +1,6 @@
 """The memory estimate of a training against its measured peak: random models of three sizes, each in a fresh process.
 
-python benchmarks/memory.py [--size NAME]
+python benchmarks/training_memory.py [--size NAME]
 
 The peak is that of the resident memory, above what the process had after it trained a tiny model: then all code that
 training uses is in memory.
