@@ -131,8 +131,8 @@ def main() -> None:
             folder = write_model(Path(place), SIZES[size])
             for name, settings in SETTINGS.items():
                 estimate, measured = compare(folder, settings)
-                row = f"| {size} | {name} | {estimate / 1e6:.0f} | {measured / 1e6:.0f} | {estimate / measured - 1:+.0%} |\n"
-                sys.stdout.write(row)
+                numbers = f"{estimate / 1e6:.0f} | {measured / 1e6:.0f} | {estimate / measured - 1:+.0%}"
+                sys.stdout.write(f"| {size} | {name} | {numbers} |\n")
                 sys.stdout.flush()
 
 

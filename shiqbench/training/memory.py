@@ -11,11 +11,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-)
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -33,8 +29,8 @@ if TYPE_CHECKING:
     from shiqbench.plugin.config import TrainConfig
 
 TEXT = 1024  # tokens of each text of the traced pass; all of them count as action tokens
-# Training keeps freed memory, see base/memory.py, and it becomes fragmented. benchmarks/training_memory.py measured this share
-# of what comes and goes in a pass.
+# Training keeps freed memory, see base/memory.py, and it becomes fragmented. This share of what comes and goes in a pass
+# is chosen by benchmarks/training_memory.py.
 KEPT_SHARE = 1 / 3
 TRACED = (4, 8)  # layers of the two traces of a deeper model: what its passes keep is linear in its layers
 
@@ -208,12 +204,17 @@ class _LivingBytes(TorchDispatchMode):
     ) -> Any:
         result = function(*args, **(kwargs or {}))
         for tensor in tree_iter(result):
-            if isinstance(tensor, torch.Tensor) and (key := (storage := tensor.untyped_storage())._cdata) not in self._seen:
-                self._seen.add(key)
-                self.now += storage.nbytes()
-                self.peak = max(self.peak, self.now)
-                weakref.finalize(storage, self._freed, key, storage.nbytes())
+            if isinstance(tensor, torch.Tensor):
+                self._made(tensor.untyped_storage())
         return result
+
+    def _made(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._seen:
+            self._seen.add(key)
+            self.now += size
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._freed, key, size)
 
     def _freed(self, key: int, size: int) -> None:
         self._seen.discard(key)
