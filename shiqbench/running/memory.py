@@ -19,6 +19,7 @@ from shiqbench.plugin.config import TrainConfig
 from shiqbench.running.runner import steps
 from shiqbench.running.team import place
 from shiqbench.training.base_weights import check_base_weights
+from shiqbench.training.heads import NEEDS
 from shiqbench.training.memory import TrainingMemory, training_memory
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _training(plan: ModelPlan, cell: CellPlan, folder: Path, has: Room) -> Stage
 
 def _parts(folder: Path, config: TrainConfig, needs: Collection[Need], has: Room) -> dict[str, int]:
     deciding = TrainConfig(**{name: getattr(config, name) for name in DECIDING})
-    found = _estimate(folder, deciding, frozenset(needs), has.gpu)
+    found = _estimate(folder, deciding, NEEDS & frozenset(needs), has.gpu)
     parts = {
         "weights": found.weights,
         "gradients": found.gradients,
