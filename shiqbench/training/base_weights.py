@@ -6,6 +6,7 @@ The vocabulary head stays fp32 for any type, because the statistics of tokens ar
 from __future__ import annotations
 
 import importlib.util
+import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,6 +61,7 @@ def _int8(folder: Path) -> dict[str, Any]:
     """Options of ``from_pretrained`` that load all linear layers in 8 bits, except the head."""
     from transformers import BitsAndBytesConfig
 
+    logging.getLogger(PACKAGE).setLevel(logging.ERROR)  # it says at every layer that inputs are rounded
     model = without_weights(folder)
     head = next(name for name, m in model.named_modules() if m is model.get_output_embeddings())
     device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
