@@ -32,10 +32,10 @@ def matrix(
 
     Args:
         source: Matrix file, or a dictionary with the same content.
-        executor: ``local`` or ``ray``.
-        jobs: Number of cells that run at the same time; None is 1 locally, and as many as a Ray cluster takes.
+        executor: ``local``, ``ray`` or ``slurm``.
+        jobs: Number of cells that run at the same time; None is 1 locally, and as many as a cluster takes.
         fail_fast: Stop at the first failure.
-        address: Address of a Ray cluster.
+        address: Address of a Ray cluster; with SLURM, ``local`` or ``debug`` to try it without SLURM.
         results: Results folder, instead of the one in the file.
         plugins: Local plugin files, in addition to those in the file.
 

@@ -20,7 +20,7 @@ FLOORS = (
     ("training",),
     ("planning", "rewards", "engines"),
     ("running", "report"),
-    ("matrices", "testing"),
+    ("matrices", "testing", "submissions"),
     ("api",),
     ("commands",),
     ("__init__", "__main__"),

@@ -27,13 +27,14 @@ class Cause(StrEnum):
     DISK = "disk"  # the disk is read-only, or fails
     NETWORK = "network"  # a connection failed
     ENGINE = "engine"  # the engine that generates text failed
+    SUBMISSION = "submission"  # the cluster did not take the job
     KILLED = "killed"  # the worker process ended without a result
     OTHER = "other"  # anything else, such as a mistake in a plugin
 
 
 # A later attempt may succeed. With every other cause the same job fails again in the same way: a full disk and full
 # memory stay full while the other jobs continue to write.
-TRANSIENT = frozenset({Cause.ENGINE, Cause.NETWORK, Cause.KILLED})
+TRANSIENT = frozenset({Cause.ENGINE, Cause.NETWORK, Cause.SUBMISSION, Cause.KILLED})
 # The step fails on every machine, so other jobs that need the same step are not tried.
 CERTAIN = frozenset({Cause.CONFIGURATION, Cause.DIVERGED, Cause.CORRUPT})
 
@@ -78,6 +79,7 @@ _OF_SQLITE = {
 _OWN: tuple[tuple[type[errors.ShiqbenchError], Cause], ...] = (
     (errors.OverTimeError, Cause.TIME),
     (errors.OverMemoryError, Cause.MEMORY),
+    (errors.SubmissionError, Cause.SUBMISSION),
     (errors.WorkerLostError, Cause.KILLED),
     (errors.DivergedError, Cause.DIVERGED),
     (errors.CorruptCellError, Cause.CORRUPT),

@@ -102,6 +102,10 @@ class WorkerLostError(RunError):
     """The process that worked on a job ended without a result."""
 
 
+class SubmissionError(RunError):
+    """A cluster did not take a job."""
+
+
 class OverTimeError(RunError):
     """A job ran longer than its limit."""
 

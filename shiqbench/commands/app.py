@@ -239,35 +239,6 @@ def fetch(
 
 
 @app.command()
-def export(
-    cell: Annotated[str, typer.Argument(help="Folder or digest of a finished cell.")],
-    form: Annotated[
-        str, typer.Option("--format", help="hf for the weights, or a format of the task, such as bfcl for bfcl_v3.")
-    ],
-    output: Annotated[Path | None, typer.Option(help="New folder; if left out, its name comes from the cell.")] = None,
-    evaluation: Annotated[str | None, typer.Option(help="First digits of its digest, if the cell has several.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the model in the exported files.")] = None,
-    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
-    plugin: PluginFiles = None,
-    as_json: Json = False,
-) -> None:
-    """Write a cell's weights or an evaluation in the format of another tool."""
-    from shiqbench.commands.export import export as write
-
-    done = write(
-        cell, form, output=output, evaluation=evaluation, name=name, results=results, plugins=tuple(plugin or ())
-    )
-    for line in done.notices:
-        typer.echo(f"note: {line}", err=True)
-    if as_json:
-        emit(done.as_json())
-        return
-    typer.echo(f"{done.folder}: wrote {len(done.files)} file{'s' * (len(done.files) != 1)}; next:")
-    for command in done.commands:
-        typer.echo(f"  {command}")
-
-
-@app.command()
 def new(
     kind: Annotated[str, typer.Argument(help="Kind of plugin: algorithm or task.")],
     name: Annotated[str, typer.Argument(help="Name of the plugin: lower-case letters, digits, underscores.")],

@@ -14,10 +14,12 @@ from shiqbench.plugin.validation import validate
 from shiqbench.store.cell import find_cell, is_done
 
 if TYPE_CHECKING:
+    from shiqbench.plugin.registry import Registry
     from shiqbench.plugin.specs import TaskSpec
 
 
 MODEL = "hf"
+EVERY, HUB = FOR_LEADERBOARDS = ("every-eval-ever", "hf-eval-results")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def export(
     output: Path | None = None,
     evaluation: str | None = None,
     name: str | None = None,
+    dataset: str | None = None,
+    organization: str | None = None,
     results: Path = Path("results"),
     plugins: tuple[Path, ...] = (),
 ) -> Exported:
@@ -55,26 +59,38 @@ def export(
 
     Args:
         cell: Folder or digest of the cell.
-        form: ``hf`` for the weights, or one of the formats that the cell's task offers.
+        form: ``hf`` for the weights, ``every-eval-ever`` or ``hf-eval-results`` for an evaluation as leaderboards read
+            it, or one of the formats that the cell's task offers.
         output: A new or empty folder; if left out, its name is made from cell and evaluation.
         evaluation: First digits of the evaluation's digest; needed if the cell has several.
         name: Name of the model in the exported files; if left out, the format's default.
+        dataset: For ``hf-eval-results``: the hub's data set that has the leaderboard, ``ORG/NAME[:TASK_ID]``.
+        organization: For ``every-eval-ever``: who ran the evaluation.
         results: Results folder.
         plugins: Local plugin files.
 
     Raises:
         ConfigError: There is no such cell, evaluation or format, or the output folder is not empty.
     """
+    for option, value, of in (("--dataset", dataset, HUB), ("--organization", organization, EVERY)):
+        if value is not None and form != of:
+            raise ConfigError(f"cannot be used with --format {form}", where=option, do="leave it out")
     folder = find_cell(cell.removeprefix("cell:"), results)
     if form == MODEL:
         return _model(folder, output, evaluation, name)
-    spec = registry(plugins).task(read_json(folder / "config.json")["task"]["name"])
+    found = registry(plugins)
+    if form in FOR_LEADERBOARDS:
+        return _for_leaderboards(
+            form, _evaluation(folder, evaluation), found, output, name=name, dataset=dataset, organization=organization
+        )
+    spec = found.task(read_json(folder / "config.json")["task"]["name"])
     task_class = spec.load()
     if form not in task_class.formats:
+        offered = (MODEL, *FOR_LEADERBOARDS, *task_class.formats)
         raise ConfigError(
-            f"{spec.name} cannot be exported as {form!r}{did_you_mean(form, (MODEL, *task_class.formats))}",
+            f"{spec.name} cannot be exported as {form!r}{did_you_mean(form, offered)}",
             where="--format",
-            do=f"it offers {', '.join((MODEL, *task_class.formats))}",
+            do=f"it offers {', '.join(offered)}",
         )
     chosen = _evaluation(folder, evaluation)
     task = task_class(validate(spec.load_config(), _setting(chosen, spec), "task"))
@@ -82,6 +98,29 @@ def export(
     with replacing_folder(target) as temporary:
         notices, commands = task.export(read_records(chosen), form, temporary, target, name)
     return Exported(target, _files(target), tuple(notices), tuple(commands))
+
+
+def _for_leaderboards(
+    form: str,
+    evaluation: Path,
+    found: Registry,
+    output: Path | None,
+    *,
+    name: str | None,
+    dataset: str | None,
+    organization: str | None,
+) -> Exported:
+    """Export one evaluation in a schema that leaderboards read."""
+    from shiqbench.commands.export_results import hf_eval_results, read_result, write_every_eval_ever
+
+    result = read_result(evaluation, found)
+    target = _new(output or Path(f"{form}-{evaluation.parent.parent.name}-{evaluation.name}"))
+    with replacing_folder(target) as temporary:
+        if form == HUB:
+            told = hf_eval_results(result, temporary, target, dataset, name)
+        else:
+            told = write_every_eval_ever(result, temporary, target, organization, name)
+    return Exported(target, _files(target), *told)
 
 
 def _model(folder: Path, output: Path | None, evaluation: str | None, name: str | None) -> Exported:

@@ -12,11 +12,13 @@ import typer
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_text
+from shiqbench.commands import sharing
 from shiqbench.commands.common import Json, PluginFiles, check_page, emit, page_written, reading, show_markdown
 from shiqbench.running.team import launched
 from shiqbench.store.folder import named_file, named_folder, results_folder
 
 app = typer.Typer()
+app.add_typer(sharing.app)
 
 
 class Executor(StrEnum):
@@ -24,6 +26,7 @@ class Executor(StrEnum):
 
     LOCAL = "local"
     RAY = "ray"
+    SLURM = "slurm"
 
 
 Results = Annotated[Path, typer.Argument(help="Results folder.")]
@@ -37,19 +40,23 @@ Find = Annotated[
 def matrix(
     file: Annotated[Path, typer.Argument(help="Matrix file (TOML); see examples/ and docs/matrix.md.")],
     executor: Annotated[
-        Executor, typer.Option(help="Where the cells run: local (this machine) or ray (a cluster).")
+        Executor, typer.Option(help="Where the cells run: local (this machine), ray or slurm (a cluster).")
     ] = Executor.LOCAL,
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Number of cells that run at the same time. If left out: 1 with local; as many as fit with ray."
+            min=1,
+            help="Number of cells that run at the same time. If left out: 1 with local; as many as a cluster takes.",
         ),
     ] = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast/--keep-going", help="After a failure: stop, or run the other cells.")
     ] = False,
     address: Annotated[
-        str | None, typer.Option(help="Address of a Ray cluster. If left out: a local cluster is started.")
+        str | None,
+        typer.Option(
+            help="Address of a Ray cluster. If left out: one is started. With slurm: local, to try it without SLURM."
+        ),
     ] = None,
     results: Annotated[
         Path | None, typer.Option(help="Results folder. If left out: the one that the matrix file names.")
@@ -64,24 +71,27 @@ def matrix(
     from shiqbench.matrices.describe import describe_matrix
 
     launched().place.refuse_several("a matrix", do="start it without a launcher; it starts its own processes")
+    from shiqbench.matrices.executors.execute import check_address
     from shiqbench.matrices.plan import make_matrix
 
-    if address is not None and executor is not Executor.RAY:
-        raise ConfigError(
-            "--address needs --executor ray", where="--address", do="add --executor ray, or leave --address out"
-        )
+    check_address(executor.value, address)
     if check_find(find) is not None and not dry_run:
         raise ConfigError("--find needs --dry-run", where="--find", do="add --dry-run, or leave --find out")
     planned = make_matrix(file, results=results, plugins=tuple(plugin or ()))
     for line in () if as_json and dry_run else describe_matrix(planned, jobs or 1):
         typer.echo(line, err=not dry_run)
     if dry_run:
+        from shiqbench.matrices.executors.sbatch import describe
         from shiqbench.matrices.power import outlooks
 
+        slurm = executor is Executor.SLURM
+        sbatch = describe([*planned.trial_stage.missing, *planned.final.missing], planned.results) if slurm else []
         if as_json:
-            emit(every_cell(planned, find))
-        lines = [] if as_json else [each.line() for each in outlooks(planned, find)]
-        for line in dict.fromkeys(lines):  # settings of one task may have one answer
+            emit({**every_cell(planned, find), **({"sbatch": sbatch} if slurm else {})})
+            return
+        for line in dict.fromkeys(each.line() for each in outlooks(planned, find)):  # tasks may have one answer
+            typer.echo(line)
+        for line in sbatch:
             typer.echo(line)
         return
     from shiqbench.matrices.describe import baseline_of
@@ -137,6 +147,9 @@ def report(
     find: Find = None,
     task: Annotated[str | None, typer.Option(help="Only use cells that were trained on this task.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder to write learning curves to, as svg files.")] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="Also say how far each row was asked to move, and how far it moved.")
+    ] = False,
     columns: Annotated[
         int | None,
         typer.Option(min=1, max=2, help="With latex: columns of a page of the paper, 1 (if left out) or 2."),
@@ -159,6 +172,7 @@ def report(
         "baseline": baseline,
         "find": check_find(find),
         "axis": axis.value,
+        "training": training,
         "plugins": tuple(plugin or ()),
         "progress": reading,
     }

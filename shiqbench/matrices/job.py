@@ -23,6 +23,25 @@ class JobState(StrEnum):
 
 
 @dataclass(frozen=True)
+class Slurm:
+    """What only SLURM asks of a job.
+
+    Attributes:
+        partition: Partition.
+        account: Account that is charged.
+        qos: Quality of service.
+        setup: Shell commands that a node runs before Python starts.
+        options: Further options of sbatch: long name -> value; True for an option without a value.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    setup: tuple[str, ...] = ()
+    options: dict[str, str | int | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Resources:
     """Resources of one job; an executor starts it only where they are free.
 
@@ -30,13 +49,18 @@ class Resources:
         cpus: Number of cores.
         gpus: Number of GPUs.
         memory_gb: Memory limit in 10^9 bytes: a job that takes more fails; None sets no limit.
-        minutes: Time limit: a job that takes longer fails; None sets no limit.
+        minutes: Time limit: a job that takes longer fails; None sets no limit. On SLURM, the limit of each SLURM job:
+            a cell that takes longer continues in the next one.
+        slurm: What only SLURM asks.
+        unsaid: Fields that the matrix file does not set, so that they are what this machine has.
     """
 
     cpus: float = 1.0
     gpus: float = 0.0
     memory_gb: float | None = None
     minutes: float | None = None
+    slurm: Slurm = field(default_factory=Slurm)
+    unsaid: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

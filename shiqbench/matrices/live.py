@@ -55,7 +55,7 @@ class MatrixState:
         pid: Process id.
         born: Start time of the process; a later process with the same id has another.
         host: Name of the machine.
-        executor: ``local`` or ``ray``.
+        executor: ``local``, ``ray`` or ``slurm``.
         total: Number of jobs.
         counts: State -> number of jobs that ended in it.
         running: Jobs that run.

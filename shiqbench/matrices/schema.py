@@ -10,6 +10,18 @@ from shiqbench.plugin.config import Section
 
 Settings = dict[str, Any]
 Grid = dict[str, list[Any]]
+OWN_OPTIONS = {  # options of sbatch that a matrix file gives in another way, or that shiqbench needs for itself
+    "cpus-per-task": "set resources.cpus",
+    "gpus-per-node": "set resources.gpus",
+    "mem": "set resources.memory_gb",
+    "time": "set resources.minutes",
+    "partition": "set resources.slurm.partition",
+    "account": "set resources.slurm.account",
+    "qos": "set resources.slurm.qos",
+    "array": "leave it out, and limit the number of cells at once by --jobs",
+    **dict.fromkeys(("nodes", "ntasks", "ntasks-per-node", "signal", "requeue", "no-requeue"), "leave it out"),
+    **dict.fromkeys(("output", "error", "open-mode", "job-name", "chdir", "wrap"), "leave it out"),
+}
 
 
 def dotted(values: Settings, prefix: str = "") -> Settings:
@@ -67,6 +79,27 @@ class Budget(Section):
         return {} if self.updates is None else {"train.updates": self.updates}
 
 
+class OfSlurm(Section):
+    """``[resources.slurm]``: what only SLURM asks; other executors do not read it."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    setup: list[str] | None = Field(default=None, description="shell commands before Python starts")
+    options: dict[str, str | int | bool] = Field(default_factory=dict, description="further options of sbatch")
+
+    @field_validator("options")
+    @classmethod
+    def _free(cls, values: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        named = {key.lstrip("-").replace("_", "-"): value for key, value in values.items()}
+        if off := [key for key, value in named.items() if value is False]:
+            raise ValueError(f"{off[0]} = false; leave it out")
+        for key, instead in OWN_OPTIONS.items():
+            if key in named:
+                raise ValueError(f"shiqbench sets --{key} itself; {instead}")
+        return named
+
+
 class Needs(Section):
     """``[resources]``: the resources of each cell."""
 
@@ -74,6 +107,14 @@ class Needs(Section):
     gpus: float | None = Field(default=None, ge=0)
     memory_gb: float | None = Field(default=None, gt=0)
     minutes: float | None = Field(default=None, gt=0)
+    slurm: OfSlurm = OfSlurm()
+
+    def over(self, base: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of ``base``, replaced by what this section says, key by key."""
+        said = self.model_dump(exclude_none=True)
+        slurm, before = said.pop("slurm"), base.get("slurm", {})
+        options = {**before.get("options", {}), **slurm["options"]}
+        return {**base, **said, "slurm": {**before, **slurm, "options": options}}
 
 
 class OfAlgorithm(Section):

@@ -202,6 +202,17 @@ class TaskBase(ABC):
             ConfigError: The configuration does not fit; the error says what to change.
         """
 
+    def rescore(self, records: Sequence[Record]) -> Sequence[Record] | None:
+        """Compute scores of records again from what else they hold; ``shiqbench verify`` compares them.
+
+        Args:
+            records: Records of a finished evaluation, perhaps made up.
+
+        Returns:
+            For each record, the columns that follow from the others; None if the records do not hold enough.
+        """
+        return None
+
     def notes(self, metrics: Mapping[str, float]) -> list[str]:
         """Notes that must appear wherever these metrics are shown, one line each."""
         return []

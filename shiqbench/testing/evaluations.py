@@ -15,6 +15,7 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.generation import ChatGenerator
 from shiqbench.plugin.evaluation_context import ActionLogits, EvaluationContext
 from shiqbench.running.evaluation import write_records
+from shiqbench.stats.agree import SAME_SCORE, agree
 from shiqbench.testing.contract import TaskContract as Line
 from shiqbench.testing.generator import ODD_ANSWERS, ScriptedGenerator
 from shiqbench.testing.training import Interrupted, log_lines
@@ -155,6 +156,14 @@ def check_records(report: ContractReport, task: TaskBase, records: Sequence[Reco
     report.require(
         alike, Line.DETERMINISTIC, f"{len(differing)} of {len(records)} records differ, such as {differing[:3]}"
     )
+    scored = report.attempt(Line.METRICS, "rescore", lambda: task.rescore(records))
+    unlike = [
+        f"{r['id']}: {name} is {r.get(name)} and again {value}"
+        for r, row in zip(records, scored or (), strict=scored is not None)
+        for name, value in row.items()
+        if not agree(r.get(name), value, SAME_SCORE)
+    ]
+    report.require(not unlike, Line.METRICS, f"rescore does not give the records' own scores: {unlike[:3]}")
     first, second = (report.attempt(Line.METRICS, "metrics", lambda: task.metrics(records)) for _ in range(2))
     report.require(first == second, Line.DETERMINISTIC, f"metrics {first} and then {second}")
     _check_metrics(report, task, first)

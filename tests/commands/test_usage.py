@@ -25,7 +25,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("report --columns 3", "3 is not 1 or 2 (--columns); see --help"),
         ("report --records many", "'many' is no number, 0 or more (--records); see --help"),
         ("report --records -1", "-1 is not 0 or more (--records); see --help"),
-        ("matrix file.toml --executor slurm", "'slurm' is not one of 'local', 'ray' (--executor); see --help"),
+        ("matrix file.toml --executor pbs", "'pbs' is not one of 'local', 'ray', 'slurm' (--executor); see --help"),
         ("matrix file.toml --jobs 0", "0 is not 1 or more (--jobs); see --help"),
         ("run --algo sft --task mdp --seed one", "'one' is no whole number (--seed); see --help"),
         ("compare a b --examples 1.5", "'1.5' is no whole number, 0 or more (--examples); see --help"),

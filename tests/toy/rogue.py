@@ -17,7 +17,9 @@ from shiqbench.plugin.specs import AlgorithmSpec, hookimpl
 
 
 class RogueConfig(AlgorithmConfig):
-    act: Literal["none", "die", "exit", "sleep", "eat", "diverge", "engine", "disk"] = "none"
+    act: Literal["none", "die", "exit", "sleep", "deaf", "warn", "interrupt", "eat", "diverge", "engine", "disk"] = (
+        "none"
+    )
     at: int = 5
     once: str = ""
     pace: float = 0.0
@@ -55,6 +57,13 @@ class Rogue(Algorithm[RogueConfig]):
                 os._exit(7)
             case "sleep":
                 time.sleep(600)
+            case "deaf":
+                signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+                time.sleep(600)
+            case "warn":  # as submitit is warned of a time limit
+                os.kill(os.getpid(), signal.SIGUSR2)
+            case "interrupt":
+                os.kill(os.getpid(), signal.SIGTERM)
             case "eat":
                 eaten = bytearray(os.urandom(1 << 20)) * 1500
                 time.sleep(600 + len(eaten) * 0)

@@ -1,8 +1,8 @@
-"""Run the jobs of a matrix: on this machine, or on a Ray cluster.
+"""Run the jobs of a matrix: on this machine, or on a cluster with Ray or SLURM.
 
-    jobs -> jobs that are not done -> Schedule (ready, running, free) -> Transport (local workers, Ray) -> outcomes
+    jobs -> jobs that are not done -> Schedule (ready, running, free) -> Transport (local, Ray, SLURM) -> outcomes
 
-Importing this package imports neither torch nor Ray.
+Importing this package imports none of torch, Ray and submitit.
 """
 
 from __future__ import annotations

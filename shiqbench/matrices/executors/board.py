@@ -32,7 +32,7 @@ class Board:
 
     Args:
         results: Results folder; ``.live/<machine>-<pid>.json`` in it contains the state for other processes.
-        executor: ``local`` or ``ray``.
+        executor: ``local``, ``ray`` or ``slurm``.
         total: Number of jobs.
         view: Shows the state.
     """

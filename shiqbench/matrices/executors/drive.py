@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from shiqbench.base.causes import CERTAIN, TRANSIENT, Cause
 from shiqbench.base.files import write_json
-from shiqbench.matrices.executors.events import Began, Ended, Made
+from shiqbench.matrices.executors.events import Began, Ended, Made, Note
 from shiqbench.matrices.job import JobState, Outcome
 from shiqbench.store.cell import is_held
 
@@ -31,6 +31,9 @@ class Transport(Protocol):
 
     def never(self, needs: Resources) -> str | None:
         """Describe what a job needs that even an idle machine does not have; None if the job fits."""
+
+    def attached(self, job: Job) -> bool:
+        """Whether the job runs already, because an earlier command started it; :meth:`start` then starts no second."""
 
     def start(self, job: Job, gpus: tuple[str, ...]) -> None:
         """Start a job."""
@@ -100,7 +103,7 @@ class Drive:
         """
         schedule, self._stopping = self.schedule, stopping
         while (schedule.waiting or schedule.running) and not self._stopping:
-            while (entry := schedule.start(time.monotonic(), _held)) is not None:
+            while (entry := schedule.start(time.monotonic(), self._held)) is not None:
                 self.board.started(entry.job.name)
                 self.transport.start(entry.job, entry.gpus)
             for event in self.transport.poll(POLL_SECONDS):
@@ -116,6 +119,9 @@ class Drive:
             return
         if isinstance(event, Ended):
             self._ended(event)
+            return
+        if isinstance(event, Note):
+            self.board.say(event.text)
             return
         if isinstance(event, Began):
             self.schedule.begins(event.job, event.folder)
@@ -171,6 +177,5 @@ class Drive:
         self.outcomes[outcome.name] = outcome
         self.board.count(outcome)
 
-
-def _held(step: str) -> bool:
-    return is_held(Path(step))
+    def _held(self, job: Job, step: str) -> bool:
+        return not self.transport.attached(job) and is_held(Path(step))

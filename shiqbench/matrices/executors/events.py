@@ -65,7 +65,15 @@ class Ended:
     error: dict[str, str] | None = None
 
 
-Event = Began | Made | Progress | Ended
+@dataclass(frozen=True)
+class Note:
+    """A line for the user, which stays on the screen."""
+
+    job: str
+    text: str
+
+
+Event = Began | Made | Progress | Ended | Note
 
 
 class EventDisplay(Display):

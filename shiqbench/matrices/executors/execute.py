@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from shiqbench.matrices.job import Job
     from shiqbench.matrices.live import View
 
+WITHOUT_SLURM = ("local", "debug")  # submitit's executors that run the same jobs on this machine
+
 
 def execute(
     jobs: Sequence[Job],
     *,
-    executor: Literal["local", "ray"] = "local",
+    executor: Literal["local", "ray", "slurm"] = "local",
     at_once: int | None = None,
     fail_fast: bool = False,
     retries: int = 2,
@@ -43,14 +45,15 @@ def execute(
 
     Args:
         jobs: Jobs with unique names and the same results folder.
-        executor: ``local`` or ``ray``.
+        executor: ``local``, ``ray`` or ``slurm``.
         at_once: Number of jobs that run at the same time, as far as resources allow; None: 1 on this machine, and as
-            many as the cluster takes on Ray.
+            many as the cluster takes on Ray and SLURM.
         fail_fast: Stop at the first failure.
         retries: Number of further attempts after a failure that the machine may have caused.
         backoff: Seconds before the first retry; each further retry waits twice as long.
         view: Shows the progress; None: a table on a terminal, lines elsewhere.
-        address: Address of a Ray cluster to join; None starts a local cluster.
+        address: Address of a Ray cluster to join; None starts a local cluster. With SLURM, ``local`` or ``debug`` try
+            the same without SLURM, in processes of this machine or in this process.
 
     Returns:
         Outcomes in the order of the jobs.
@@ -69,7 +72,7 @@ def execute(
     outcomes: dict[str, Outcome] = {}
     with (
         _interruptible(),
-        _opened(todo, pool, at_once, results, address) as transport,
+        _opened(todo, executor, pool, at_once, results, address) as transport,
         Board(results, executor, len(jobs), view or open_view()) as board,
     ):
         for outcome in known.values():
@@ -79,7 +82,7 @@ def execute(
                 Schedule(
                     [(j, [str(s.folder) for s in steps(j.plan) if not s.done()]) for j in todo],
                     pool,
-                    at_once or (1 if pool else None),
+                    at_once or (1 if pool or address in WITHOUT_SLURM else None),
                 ),
                 transport,
                 RetryPolicy(fail_fast, retries, backoff),
@@ -92,10 +95,9 @@ def execute(
 
 def _checked(jobs: Sequence[Job], executor: str, at_once: int | None, address: str | None) -> Path:
     """Return the results folder of the jobs, after checking that they can run together."""
-    if executor not in ("local", "ray"):
-        raise ConfigError(f"unknown executor {executor!r}", where="--executor", do="use local or ray")
-    if address is not None and executor != "ray":
-        raise ConfigError("an address is only for Ray", where=address, do="add --executor ray, or remove the address")
+    if executor not in ("local", "ray", "slurm"):
+        raise ConfigError(f"unknown executor {executor!r}", where="--executor", do="use local, ray or slurm")
+    check_address(executor, address)
     if at_once is not None and at_once < 1:
         raise ConfigError(f"{at_once} jobs at once", where="--jobs", do="give 1 or more")
     ((twice, times),) = Counter(job.name for job in jobs).most_common(1)
@@ -105,6 +107,20 @@ def _checked(jobs: Sequence[Job], executor: str, at_once: int | None, address: s
     if len(folders) > 1:
         raise ConfigError(f"jobs of {len(folders)} results folders", where=", ".join(folders), do="give all the same")
     return jobs[0].request.results
+
+
+def check_address(executor: str, address: str | None) -> None:
+    """Refuse an address that the executor does not know.
+
+    Raises:
+        ConfigError: The message says which it knows.
+    """
+    if address is not None and executor == "local":
+        do = "add --executor ray or --executor slurm, or leave --address out"
+        raise ConfigError("an address is for Ray and SLURM", where=f"--address {address}", do=do)
+    if executor == "slurm" and address not in (None, *WITHOUT_SLURM):
+        do = f"use {' or '.join(WITHOUT_SLURM)} to try it without SLURM, or leave --address out"
+        raise ConfigError("SLURM has no address", where=f"--address {address}", do=do)
 
 
 def _known(job: Job) -> Outcome | None:
@@ -120,7 +136,7 @@ def _known(job: Job) -> Outcome | None:
 
 @contextmanager
 def _opened(
-    todo: Sequence[Job], pool: Pool | None, at_once: int | None, results: Path, address: str | None
+    todo: Sequence[Job], executor: str, pool: Pool | None, at_once: int | None, results: Path, address: str | None
 ) -> Iterator[Transport]:
     """Open the transport and check that every job fits; the transport is closed in any case."""
     transport: Transport
@@ -128,6 +144,10 @@ def _opened(
         from shiqbench.matrices.executors.local import LocalTransport
 
         transport = LocalTransport(at_once or 1, pool or Pool(this_machine()))
+    elif executor == "slurm":
+        from shiqbench.matrices.executors.on_slurm import SlurmTransport
+
+        transport = SlurmTransport(address, results)
     else:
         from shiqbench.matrices.executors.on_ray import RayTransport
 
@@ -135,7 +155,7 @@ def _opened(
     try:
         for job in todo:
             if lacking := transport.never(job.resources):
-                raise ConfigError(lacking, where=f"job {job.name}", do="lower the resources of the job")
+                raise ConfigError(lacking, where=f"job {job.name}", do="change the resources of the job")
         yield transport
     finally:
         transport.close()

@@ -75,6 +75,10 @@ class LocalTransport:
         """Describe what a job needs that this machine does not have; None if the job fits."""
         return self.pool.never(needs)
 
+    def attached(self, job: Job) -> bool:
+        """Return False: what an earlier command started has ended with it."""
+        return False
+
     def start(self, job: Job, gpus: tuple[str, ...]) -> None:
         """Give a job to a worker that is bound to these GPUs; start one if there is none."""
         worker = self._idle(job, gpus) or self._spawn(gpus)

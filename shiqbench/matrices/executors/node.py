@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import threading
-import time
 from contextlib import chdir, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.causes import error_facts
 from shiqbench.base.errors import ConfigError
-from shiqbench.base.machine import end_with_children
 from shiqbench.matrices.executors.events import Ended
-from shiqbench.matrices.executors.limits import LOOK_SECONDS, exceeded
+from shiqbench.matrices.executors.limits import Watch
 from shiqbench.matrices.executors.logs import log_file, printing_to
 from shiqbench.matrices.executors.perform import perform
 from shiqbench.running.workbench import Workbench
@@ -53,30 +49,7 @@ def work(order: Order) -> Ended:
     _bench = _bench or Workbench(lasting=True)
     with (
         chdir(order.folder) if Path(order.folder).is_dir() else nullcontext(),
-        _Watch(order.job, order.events),
+        Watch(order.job, order.events.put),
         printing_to(log_file(order.job)),
     ):
         return perform(order.job, order.events.put, _bench)
-
-
-class _Watch:
-    """Ends this process and its children when the job exceeds its limits, after sending the reason."""
-
-    def __init__(self, job: Job, events: Any) -> None:
-        self.job, self.events = job, events
-        self._over = threading.Event()
-        self._since = time.monotonic()
-
-    def __enter__(self) -> None:
-        if self.job.resources.minutes is not None or self.job.resources.memory_gb is not None:
-            threading.Thread(target=self._look, daemon=True).start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-
-    def _look(self) -> None:
-        while not self._over.wait(LOOK_SECONDS):
-            error = exceeded(self.job, time.monotonic() - self._since, os.getpid())
-            if error is not None:
-                self.events.put(Ended(self.job.name, error=error_facts(error)))
-                end_with_children()

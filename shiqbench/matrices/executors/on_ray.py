@@ -68,6 +68,10 @@ class RayTransport:
             return None
         return f"{', '.join(f'{k} = {v:g}' for k, v in wanted.items())} on one node, but no node has all of it"
 
+    def attached(self, job: Job) -> bool:
+        """Return False: what an earlier command started has ended with it."""
+        return False
+
     def start(self, job: Job, gpus: tuple[str, ...]) -> None:
         """Give a job to Ray, which starts it where its resources are free."""
         if self._probe is None:

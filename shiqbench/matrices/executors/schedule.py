@@ -133,12 +133,13 @@ class Schedule:
         self._pool, self._at_once = pool, at_once
         self._made: set[str] = set()
 
-    def start(self, now: float, held: Callable[[str], bool] = lambda step: False) -> JobEntry | None:
+    def start(self, now: float, held: Callable[[Job, str], bool] = lambda job, step: False) -> JobEntry | None:
         """Start the next job and return it; None if no job can start.
 
         Args:
             now: Current time.
-            held: Returns whether another process, such as a second matrix, makes a step; called for few steps.
+            held: Returns whether another process, such as a second matrix, makes the first step of a job; called for
+                few steps.
         """
         if self._at_once is not None and len(self.running) >= self._at_once:
             return None
@@ -147,7 +148,7 @@ class Schedule:
             first = self._first(entry)
             if entry.ready_at > now or (first is not None and first in busy):
                 continue
-            if first is not None and held(first):
+            if first is not None and held(entry.job, first):
                 continue
             gpus = self._pool.take(entry.job.resources) if self._pool else ()
             if gpus is None:

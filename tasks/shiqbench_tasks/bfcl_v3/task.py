@@ -7,6 +7,7 @@ Reward: 1/turns per right turn, or 1 per valid episode.
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,6 +39,7 @@ from shiqbench_tasks.bfcl_v3.native import NativePrompt, native_identity
 from shiqbench_tasks.bfcl_v3.official_prompt import OfficialPrompt, official_identity
 from shiqbench_tasks.bfcl_v3.playing import HowToSample, play_all
 from shiqbench_tasks.bfcl_v3.recorded import read_recording, recording_sha256
+from shiqbench_tasks.bfcl_v3.rescoring import rescored
 from shiqbench_tasks.bfcl_v3.rewards import as_episodes, with_reference_returns
 from shiqbench_tasks.bfcl_v3.versions import VERSIONS
 
@@ -219,6 +221,17 @@ class BfclTask(Task):
         values = {**summarise(records), "do_nothing": self._do_nothing(records)}
         name = self.config.primary
         return Metrics(Primary.of(values, name), values)
+
+    def rescore(self, records: Sequence[Record]) -> list[Record] | None:
+        """Scores of the transcripts, played again; None under ``native``, which needs the model's template."""
+        if self.config.prompt == "native":
+            return None
+        limits = Limits(max_steps=sys.maxsize)
+        found = []
+        for r in records:
+            entry = load_entries(self._root, r["category"], self.version)[r["scenario"]]
+            found.append(rescored(r, Dialogue(entry, self._root, limits, self._setting)))
+        return found
 
     def notes(self, metrics: Mapping[str, float]) -> list[str]:
         """Sets of repeats that pass@k leaves out."""

@@ -215,6 +215,31 @@ class MdpTask(ExactTask):
         counts = {"seeds": float(len(records)), "seeds_without_gain": float(len(records) - len(regrets))}
         return Metrics(primary, {"relative_regret": regret, **values, **counts})
 
+    def rescore(self, records: Sequence[Record]) -> list[Record]:
+        """Everything that follows from return and divergences, because the instances are solved exactly.
+
+        Raises:
+            ConfigError: The records are not those of the instances.
+        """
+        from shiqbench_tasks.mdp import solve
+
+        seeds = [self.config.seed_of(s) for s in range(len(records))]
+        if len(records) != self.config.seeds or [r.get("seed") for r in records] != seeds:
+            raise ConfigError(f"the records must be of the {self.config.seeds} instances, in their order")
+        mdp, solution, beta = self.mdp, self.solve(), self.config.beta
+        best = solution.value_SN[:, 0].tolist()
+        at_reference = solve.divergence(mdp, mdp.ref_logp_SNA, solution.logp_SNA).tolist()
+        return [
+            {
+                "id": f"seed-{seed}",
+                "best_objective": most,
+                "objective": most - beta * r["kl_to_optimum"],
+                "return": most + beta * (r["kl_to_reference"] - r["kl_to_optimum"]),
+                "relative_regret": r["kl_to_optimum"] / whole if whole > 0 else None,
+            }
+            for r, seed, most, whole in zip(records, seeds, best, at_reference, strict=True)
+        ]
+
     def notes(self, metrics: Mapping[str, float]) -> list[str]:
         """What the regret is of, and how many instances have none."""
         found = [

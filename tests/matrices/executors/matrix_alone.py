@@ -1,4 +1,4 @@
-"""Runs a matrix in its own process: ``matrix_alone.py RESULTS NAME...``; prints the states as JSON."""
+"""Runs a matrix in its own process: ``matrix_alone.py EXECUTOR RESULTS NAME...``; prints the states as JSON."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from shiqbench.matrices.executors import execute, exit_code
 
 
 def main() -> int:
-    results, names = Path(sys.argv[1]), sys.argv[2:]
+    executor, results, names = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     tally = "algo.tally=" + json.dumps(str(results.parent / "tally"))
-    jobs = [job(results, name, "algo.pace=0.1", tally, seed=seed) for seed, name in enumerate(names)]
+    minutes = 30 if executor == "slurm" else None
+    jobs = [job(results, n, "algo.pace=0.1", tally, seed=seed, minutes=minutes) for seed, n in enumerate(names)]
     try:
-        outcomes = execute(jobs, view=Memory())
+        outcomes = execute(jobs, executor=executor, view=Memory())  # type: ignore[arg-type]
     except KeyboardInterrupt:
         return 130
     sys.stdout.write(json.dumps([o.state for o in outcomes]))

@@ -28,6 +28,9 @@ class Pretended:
     def never(self, needs: Resources) -> str | None:
         return None
 
+    def attached(self, job: Job) -> bool:
+        return False
+
     def start(self, job: Job, gpus: tuple[str, ...]) -> None:
         self.started.append(job.name)
         answer = self.answers[job.name].pop(0)

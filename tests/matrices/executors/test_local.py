@@ -175,7 +175,7 @@ def test_what_can_never_fit_is_refused_before_anything_is_written(tmp_path: Path
 
 def start_alone(results: Path, *names: str) -> subprocess.Popen[str]:
     """Start a matrix in its own process; its jobs take some seconds."""
-    command = [sys.executable, str(HERE / "matrix_alone.py"), str(results), *names]
+    command = [sys.executable, str(HERE / "matrix_alone.py"), "local", str(results), *names]
     paths = os.pathsep.join([str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from shiqbench.matrices.job import Job, Resources
 from shiqbench.planning.plan import Request
 
 
-def job(name: str, **resources: float) -> Job:
+def job(name: str, **resources: Any) -> Job:
     return Job(name, Request("a", "t", results=Path("r")), Resources(**resources))
 
 
@@ -127,8 +128,8 @@ def test_a_gpu_and_a_half_is_not_to_be_had() -> None:
 
 def test_what_another_matrix_is_making_comes_later() -> None:
     schedule = Schedule([(job("a"), ["a"]), (job("b"), ["b"])], pool(4), 2)
-    first = schedule.start(0, lambda step: step == "a")
+    first = schedule.start(0, lambda job, step: step == "a")
     assert first is not None
     assert first.job.name == "b"
-    assert schedule.start(0, lambda step: step == "a") is None
+    assert schedule.start(0, lambda job, step: step == "a") is None
     assert started(schedule) == ["a"]
