@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from shiqbench.plugin.config import TrainConfig
 
 TEXT = 1024  # tokens of each text of the traced pass; all of them count as action tokens
-# Training keeps freed memory, see base/memory.py, and it becomes fragmented. The head's tensors are the largest ones; what
-# stays is about this share of them, in benchmarks/training_memory.py.
+# Training keeps freed memory, see base/memory.py, and it becomes fragmented. The head's tensors are the largest ones;
+# what stays is about this share of them, in benchmarks/training_memory.py.
 KEPT_SHARE = 0.5
 TRACED = (4, 8)  # layers of the two traces of a deeper model: what its passes keep is linear in its layers
 

@@ -150,7 +150,6 @@ def _check_positions(model: Any, longest: int) -> None:
 
 def _cause(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[str, str]:
     """What makes the difference, and what to do about it."""
-
     precision = _exact(policy)
 
     def agrees(**changes: Any) -> bool:
