@@ -66,7 +66,7 @@ def test_traced_is_what_autograd_keeps_in_a_real_pass(tiny_model: Path, settings
 
 
 def test_traced_is_what_lives_in_a_real_pass(tiny_model: Path) -> None:
-    """Hooks of autograd miss what a recomputed layer holds. Without shared prefixes a mask is traced that is not there."""
+    """Hooks of autograd miss what a recomputed layer holds; without shared prefixes, a mask is traced in addition."""
     living, _ = kept_by_a_real_pass(tiny_model, checkpointing=True)
     assert estimate(tiny_model, checkpointing=True).activations == pytest.approx(living, rel=0.02)
     living, _ = kept_by_a_real_pass(tiny_model, share_prefix=False)
