@@ -23,9 +23,12 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.machine import bf16_is_slow, has_gpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -131,7 +134,7 @@ def ours(work: Work, folder: Path) -> dict[str, Any]:
     if algorithm.uses_reference:
         cache = ReferenceCache(folder / "reference", "none", policy)
         cache.fill(rendered, lambda done, total: None)
-        reference = cache.row  # type: ignore[assignment]
+        reference = cache.row
     trainer = Trainer(policy, algorithm, rendered, reference, plan, config, 0, folder)
     lines: list[dict[str, Any]] = []
     trainer.run(lambda line, total: lines.append(line))
@@ -209,7 +212,7 @@ def trl(work: Work, folder: Path, *, online: bool = False) -> dict[str, Any]:
     return {"seconds": took, "losses": [line["loss"] for line in trainer.state.log_history if "loss" in line]}
 
 
-SIDES = {
+SIDES: dict[str, Callable[[Work, Path], dict[str, Any]]] = {
     "shiqbench": ours,
     "TRL": trl,
     "TRL, online reference": lambda work, folder: trl(work, folder, online=True),
@@ -234,7 +237,7 @@ def child(side: str, task: Path) -> None:
     work = Work(**json.loads(task.read_text()))
     folder = task.parent / "folder"
     folder.mkdir()
-    found = SIDES[side](work, folder)
+    found: dict[str, Any] = SIDES[side](work, folder)
     found["gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(json.dumps(found))  # noqa: T201
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from shiqbench.base import clock as clocks
 from shiqbench.base.clock import Clock
 
 
@@ -12,7 +11,7 @@ from shiqbench.base.clock import Clock
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A time that the test moves."""
     time = [0.0]
-    monkeypatch.setattr(clocks.time, "perf_counter", lambda: time[0])
+    monkeypatch.setattr("shiqbench.base.clock.time.perf_counter", lambda: time[0])
     return time
 
 

@@ -1,0 +1,1 @@
+"""A package, because its conftest is not the only one."""
