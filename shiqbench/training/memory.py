@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -91,15 +92,16 @@ def training_memory(
         policy = Policy(trainable(as_base(model, config.base_weights), config), config, needs)
     weights = _bytes([*policy.parameters(), *policy.buffers()])
     if config.base_weights == "int8":  # the trace has bf16 in its place: a layer computes in bf16
-        weights -= sum(m.weight.numel() for m in policy.modules() if _is_base(m))
+        layers = [m for m in policy.modules() if isinstance(m, torch.nn.Linear)]
+        weights -= sum(m.weight.numel() for m in layers if m.weight.dtype == torch.bfloat16)
     trained = [p for p in policy.parameters() if p.requires_grad]
-    counted = {"weights": weights, "gradients": _bytes(trained), "optimizer": 2 * _bytes(trained)}
+    counted = partial(TrainingMemory, weights=weights, gradients=_bytes(trained), optimizer=2 * _bytes(trained))
     try:
         kept, head, backward = _of_all_layers(policy, sequences or typical_pass(config))
     except (DataDependentOutputException, DynamicOutputShapeException):
-        return TrainingMemory(**counted, activations=0, head=0, backward=0, traced=False)
+        return counted(activations=0, head=0, backward=0, traced=False)
     freed = 0 if gpu else int(KEPT_SHARE * head)
-    return TrainingMemory(**counted, activations=kept, head=head, backward=backward, allocator=freed)
+    return counted(activations=kept, head=head, backward=backward, allocator=freed)
 
 
 def typical_pass(config: TrainConfig) -> list[TokenSequence]:
@@ -111,10 +113,6 @@ def typical_pass(config: TrainConfig) -> list[TokenSequence]:
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
-
-
-def _is_base(module: torch.nn.Module) -> bool:
-    return isinstance(module, torch.nn.Linear) and module.weight.dtype == torch.bfloat16
 
 
 def _of_all_layers(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[int, int, int]:
@@ -167,7 +165,7 @@ def _traced(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[int, in
         with _LivingBytes(policy.parameters()) as living:
             hook = body_of(plain(policy.model)).register_forward_hook(body_done)
             found = [x for s in policy(sequences, heads=True) for x in s if x is not None and x.requires_grad]
-            sum(x.sum() for x in found).backward()  # type: ignore[union-attr]
+            sum(x.sum() for x in found).backward()
     return kept, peaks["head"] - kept, max(*peaks.values(), living.peak) - peaks["head"]
 
 
@@ -185,7 +183,7 @@ def _without_values(policy: Policy) -> None:
             module._buffers[name] = b if b is None else torch.empty(b.shape, dtype=b.dtype)
 
 
-class _LivingBytes(TorchDispatchMode):
+class _LivingBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of tensors that were made inside this context and still live.
 
     Attributes:
@@ -194,7 +192,7 @@ class _LivingBytes(TorchDispatchMode):
     """
 
     def __init__(self, there: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         tensors = [x for t in there for x in (t, t.grad) if x is not None]
         self._seen = {t.untyped_storage()._cdata for t in tensors}

@@ -43,7 +43,7 @@ def test_every_part_is_said(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_refused_and_the_first_proposal_fits(tiny_model: Path, tmp_path: Path) -> None:
-    settings = {"train.micro_tokens": 4096}
+    settings: dict[str, Any] = {"train.micro_tokens": 4096}
     total = stages(plan(tiny_model, tmp_path, **settings), 10**10)[0].total
     room = total * 2 // 3
     with pytest.raises(ConfigError, match=r"train sft/\w+ needs about .* GB and may take") as error:
