@@ -141,7 +141,7 @@ def run(
         if not dry_run:
             follow(plan, team)
         return
-    from shiqbench.running.runner import describe_run, missing, run_plan
+    from shiqbench.running.runner import describe_run, run_plan
 
     lines = describe_run(plan)
     # The import is slow. It comes after the check of the request, so that a wrong request fails at once.
@@ -151,8 +151,9 @@ def run(
     for line in lines:
         display.say(line)
     if dry_run:
-        if as_json:
-            emit({"cell": plan.cell.digest, "path": str(plan.cell.folder), "missing": missing(plan)})
+        from shiqbench.commands.dry_run import dry_run as show
+
+        show(plan, display, as_json=as_json)
         return
     result = run_plan(plan, display, team=team)
     if as_json:
@@ -190,9 +191,7 @@ def check_tracker(name: str) -> None:
     known = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio", "mlflow": "mlflow"}
     if name not in known:
         raise ConfigError(
-            f"unknown tracker {name!r}{did_you_mean(name, known)}",
-            where="--track",
-            do=f"one of {', '.join(known)}",
+            f"unknown tracker {name!r}{did_you_mean(name, known)}", where="--track", do=f"one of {', '.join(known)}"
         )
     if importlib.util.find_spec(known[name]) is None:
         raise ConfigError(f"{name} is not installed", where="--track", do=f"pip install {known[name]}")

@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "HF_HUB_OFFLINE": "1",
 }
+GPU_SHARE = 0.6  # of the GPU's memory, for weights and cache
 
 
 class VllmEngine:
@@ -72,7 +73,7 @@ class VllmEngine:
             "seed": 0,
         }
         if gpu:
-            self._flags["gpu_memory_utilization"] = 0.6
+            self._flags["gpu_memory_utilization"] = GPU_SHARE
         else:
             # Only whole blocks are kept; the rest of a prefix is computed again at every step of an episode. On a
             # CPU, vLLM's default block has 128 tokens, and its smallest has 32.

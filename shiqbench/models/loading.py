@@ -38,11 +38,11 @@ def load(kind: Any, folder: Path, dtype: torch.dtype, **options: Any) -> Any:
     return kind.from_pretrained(folder, dtype=dtype, **options).eval()
 
 
-def causal_model(folder: Path, dtype: torch.dtype) -> Any:
+def causal_model(folder: Path, dtype: torch.dtype, **options: Any) -> Any:
     """The causal language model of a folder; see :func:`load`."""
     from transformers import AutoModelForCausalLM
 
-    return load(AutoModelForCausalLM, folder, dtype)
+    return load(AutoModelForCausalLM, folder, dtype, **options)
 
 
 def without_weights(folder: Path) -> Any:

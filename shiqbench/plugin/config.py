@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from shiqbench.base.machine import bf16_is_slow, has_gpu
 
@@ -19,6 +27,7 @@ def _resolved(precision: Any) -> Any:
 
 Precision = Annotated[Literal["bf16", "fp32"], BeforeValidator(_resolved)]
 PRECISION = "of the model's body; auto: bf16, or fp32 on a machine without GPU and AVX-512"
+BaseWeights = Literal["fp32", "bf16", "int8"]
 
 
 class Section(BaseModel):
@@ -107,6 +116,9 @@ class TrainConfig(Section):
     precision: Precision = Field(default="bf16", description=PRECISION)
     lora_rank: int = Field(default=0, ge=0, description="0 trains all weights")
     lora_alpha: float = Field(default=32.0, gt=0)
+    base_weights: BaseWeights = Field(
+        default="fp32", description="type of the weights that LoRA does not train; int8 needs bitsandbytes"
+    )
     top_layers: int | None = Field(
         default=None, gt=0, description="train only the last N layers, or adapt only them; null trains all weights"
     )
@@ -114,6 +126,20 @@ class TrainConfig(Section):
     save_every: int = Field(default=20, gt=0, description="updates between resumable checkpoints")
     max_tokens: int = Field(default=4096, gt=0, description="longest episode; a longer one is an error")
     head_lr: float = Field(default=1e-3, gt=0, description="learning rate of value and Q heads, if there are any")
+
+    @model_validator(mode="after")
+    def _only_frozen_weights_are_small(self) -> TrainConfig:
+        if self.base_weights != "fp32" and not self.lora_rank:
+            raise ValueError(f"base_weights {self.base_weights} cannot be honoured: all weights train; set lora_rank")
+        if self.base_weights != "fp32" and self.precision != "bf16":
+            raise ValueError(f"base_weights {self.base_weights} cannot be honoured in fp32; set precision to bf16")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_added_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """At its default a field that was added later does not enter digests, so that older cells are still found."""
+        values: dict[str, Any] = handler(self)
+        return {k: v for k, v in values.items() if k != "base_weights" or v != "fp32"}
 
     def summary(self) -> str:
         """Describe budget, batch and precision."""

@@ -12,6 +12,7 @@ from shiqbench.models.identity import identity_beside_weights
 from shiqbench.models.loading import without_weights
 from shiqbench.models.vocabulary import check_vocabulary
 from shiqbench.planning.plan import ModelPlan
+from shiqbench.running.memory import check_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +47,8 @@ def check_model(plan: RunPlan, start: StartModel, checked: set[str]) -> None:
     configs: list[TrainConfig | None] = [cell.train for cell in plan.trained]
     for config in configs or [None]:
         once({"train": config and config.model_dump(mode="json")}, partial(_check_weights, config, start))
+    models: list[Any] = [config and config.model_dump(mode="json") for config in configs]
+    once({"memory": models, "evaluation": plan.evaluation.model_dump(mode="json")}, partial(check_memory, plan))
     evaluations = [plan, *plan.also, *([plan.curve.plan] if plan.curve else [])]
     for each in evaluations if plan.trained else []:
         if isinstance(each, ModelPlan):

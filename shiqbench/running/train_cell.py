@@ -208,7 +208,7 @@ def fit_policy(
             "use --set train.precision=fp32, and --set start.train.precision=fp32 for a start"
         )
     loading = time.perf_counter()
-    model = bench.pretrained(start.weights_sha256, start.folder)
+    model = bench.pretrained(start.weights_sha256, start.folder, config.base_weights)
     policy = Policy(trainable(model, config, cell.seed), config, algorithm.needs)
     policy.to("cuda" if torch.cuda.is_available() else "cpu")  # so that the reference's pass rounds as training does
     clock = policy.clock

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from shiqbench.episodes.episode import Episode
     from shiqbench.episodes.rendering import Rendered, Renderer
+    from shiqbench.plugin.config import BaseWeights
     from shiqbench.plugin.task import Task
     from shiqbench.running.team import Team
 
@@ -76,17 +77,18 @@ class Workbench:
             self._material = key, make()
         return self._material[1]
 
-    def pretrained(self, weights_sha256: str, folder: Path) -> torch.nn.Module:
-        """The model of a folder as it was saved, in fp32; the caller may change it."""
+    def pretrained(self, weights_sha256: str, folder: Path, base: BaseWeights = "fp32") -> torch.nn.Module:
+        """The model of a folder as it was saved, with weights of this type; the caller may change it."""
         from shiqbench.training.policy import pretrained
 
-        if self._pretrained is not None and self._pretrained[0] == weights_sha256:
+        key = f"{weights_sha256} {base}"
+        if self._pretrained is not None and self._pretrained[0] == key:
             return copy.deepcopy(self._pretrained[1])
         self._pretrained = None
-        model = pretrained(folder)
+        model = pretrained(folder, base)
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         if self.lasting and size * KEPT_SHARE <= memory().total:
-            self._pretrained = weights_sha256, copy.deepcopy(model)
+            self._pretrained = key, copy.deepcopy(model)
         return model
 
     def make_room_for_training(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -97,7 +97,7 @@ def own_logp(model: Any, sequence: TokenSequence, precision: str) -> Tensor:
 def check_policy(
     policy: Policy, sequences: Sequence[TokenSequence], q_weight: float = 0.0
 ) -> dict[str, dict[str, float]]:
-    """Compare a policy with its model's own forward pass, in fp32 and in the precision of training.
+    """Compare a policy with its model's own forward pass, in the precision of training, and in fp32 if the weights are.
 
     Args:
         policy: Policy to compare.
@@ -116,7 +116,7 @@ def check_policy(
         logit_scale(model)
     compared = sample(sequences, model.get_output_embeddings().weight.shape[0])
     facts: dict[str, dict[str, float]] = {}
-    for precision in sorted({"fp32", policy.config.precision}):
+    for precision in sorted({_exact(policy), policy.config.precision}):
         difference = largest_difference(_with(policy, precision=precision), compared)
         if not difference <= tolerance(precision):  # true for NaN
             what, do = _cause(policy, compared)
@@ -150,9 +150,10 @@ def _check_positions(model: Any, longest: int) -> None:
 
 def _cause(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[str, str]:
     """What makes the difference, and what to do about it."""
+    precision = _exact(policy)
 
     def agrees(**changes: Any) -> bool:
-        return largest_difference(_with(policy, precision="fp32", **changes), sequences) <= tolerance("fp32")
+        return largest_difference(_with(policy, precision=precision, **changes), sequences) <= tolerance(precision)
 
     if not all(torch.isfinite(p).all() for p in policy.parameters()):
         return "weights that are no numbers", "use other weights"
@@ -161,6 +162,11 @@ def _cause(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[str, str
     if agrees(share_prefix=False, micro_tokens=1):
         return "attention to later tokens", "use a model with causal attention"
     return "the logits after the model's body", "use a model of another family"
+
+
+def _exact(policy: Policy) -> Literal["fp32", "bf16"]:
+    """The most exact precision in which the policy's weights can compute."""
+    return "fp32" if policy.config.base_weights == "fp32" else "bf16"
 
 
 def _with(policy: Policy, **changes: Any) -> Policy:

@@ -12,7 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 from shiqbench.base.clock import Clock
 from shiqbench.base.errors import ConfigError
-from shiqbench.models.loading import causal_model, refusing
+from shiqbench.models.loading import refusing
+from shiqbench.training.base_weights import load_base
 from shiqbench.training.heads import heads_for
 from shiqbench.training.logits import body_of, logits
 from shiqbench.training.prefix_sharing import distinct_tokens, enable, merge
@@ -26,29 +27,33 @@ if TYPE_CHECKING:
 
     from shiqbench.episodes.rendering import Rendered, TokenSequence
     from shiqbench.plugin.algorithm import Need
-    from shiqbench.plugin.config import TrainConfig
+    from shiqbench.plugin.config import BaseWeights, TrainConfig
     from shiqbench.training.frozen_layers import FrozenOutputs
     from shiqbench.training.prefix_sharing import Trie
 
 
-def pretrained(folder: Path) -> torch.nn.Module:
-    """The model of a folder in the transformers format, with fp32 weights.
+def pretrained(folder: Path, base: BaseWeights = "fp32") -> torch.nn.Module:
+    """The model of a folder in the transformers format.
+
+    Args:
+        folder: Model folder.
+        base: Type of the weights; other than fp32 only for LoRA, which leaves them as they are.
 
     Raises:
         ConfigError: The folder contains no causal language model.
     """
     with refusing(folder):
-        model: torch.nn.Module = causal_model(folder, torch.float32)
+        model: torch.nn.Module = load_base(folder, base)
     return model
 
 
 def load_model(folder: Path, config: TrainConfig, seed: int = 0) -> torch.nn.Module:
     """Load the model of a folder and prepare it for training."""
-    return trainable(pretrained(folder), config, seed)
+    return trainable(pretrained(folder, config.base_weights), config, seed)
 
 
 def trainable(model: torch.nn.Module, config: TrainConfig, seed: int = 0) -> torch.nn.Module:
-    """Prepare a model with fp32 weights: LoRA and checkpointing as configured.
+    """Prepare a model: LoRA and checkpointing as configured.
 
     Mixed precision (bf16) is applied around the forward pass, so the weights that the optimizer
     changes stay fp32.

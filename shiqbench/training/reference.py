@@ -67,6 +67,7 @@ class ReferenceCache:
             "rows": "checked",
             "logits": "the model's own",
             "frozen": config.top_layers if config.precision == "bf16" and policy.frozen is not None else None,
+            **({} if config.base_weights == "fp32" else {"base_weights": config.base_weights}),
         }
         self._dtype = np.float64 if next(policy.parameters()).dtype == torch.float64 else np.float32
         folder.mkdir(parents=True, exist_ok=True)

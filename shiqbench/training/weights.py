@@ -8,12 +8,20 @@ import torch
 
 from shiqbench.base.files import replacing_folder
 from shiqbench.training.heads import fold_q
-from shiqbench.training.policy import Policy, plain
+from shiqbench.training.policy import Policy, load_model, plain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from shiqbench.episodes.rendering import Renderer
+
+
+def _on_whole_weights(policy: Policy, source: Path) -> Any:
+    """The trained adapters on the start's own weights: merging into 8-bit weights would round every weight again."""
+    config = policy.config.model_copy(update={"base_weights": "bf16"})
+    model = load_model(source, config)
+    model.load_state_dict({k: v for k, v in policy.model.state_dict().items() if "lora_" in k}, strict=False)
+    return model
 
 
 def save_weights(policy: Policy, source: Path, renderer: Renderer, target: Path, q_weight: float = 0.0) -> None:
@@ -29,6 +37,8 @@ def save_weights(policy: Policy, source: Path, renderer: Renderer, target: Path,
     from transformers.utils import logging
 
     model: Any = policy.model
+    if policy.config.base_weights == "int8":
+        model = _on_whole_weights(policy, source)
     if policy.config.lora_rank:
         model = model.merge_and_unload()
     model = plain(model)

@@ -18,6 +18,7 @@ from shiqbench.commands.common import parse_assignments
 from shiqbench.engines.holder import EngineHolder
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
+from shiqbench.plugin.config import BaseWeights
 from shiqbench.running.runner import run_plan
 from shiqbench.running.workbench import Workbench
 from shiqbench.training import policy
@@ -52,9 +53,9 @@ def test_the_second_cell_of_a_process_is_what_it_would_be_alone(
     loaded: list[Path] = []
     load = policy.pretrained
 
-    def counted(folder: Path) -> Module:
+    def counted(folder: Path, base: BaseWeights) -> Module:
         loaded.append(folder)
-        return load(folder)
+        return load(folder, base)
 
     monkeypatch.setattr(policy, "pretrained", counted)
     bench = Workbench(lasting=True)

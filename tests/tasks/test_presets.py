@@ -24,7 +24,7 @@ def test_a_preset_begins_with_another_one_and_changes_single_values() -> None:
     assert changed >= {"task.scenarios", "train.updates", "eval.max_tokens", "start.train"}
     assert set(cpu) < set(smoke)
     assert "like" not in smoke
-    assert "task.centre" not in presets["full"]
+    assert "task.perturbations" not in presets["full"]
 
 
 @pytest.mark.parametrize("task", ["bfcl_v3", "chat_mdp", "lm_eval", "mdp", "ultrafeedback"])
