@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from shiqbench.base.errors import ConfigError, EngineError
+from shiqbench.engines.config import VllmConfig
 from shiqbench.episodes.generation import Completion, Sampling, check_finite
 from shiqbench.models.identity import architecture
 
@@ -31,6 +32,8 @@ ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "HF_HUB_OFFLINE": "1",
 }
+DEFAULTS = VllmConfig()
+GPU_MEMORY = 0.6  # share of each GPU's memory, if nothing else is said
 
 
 class VllmEngine:
@@ -38,17 +41,21 @@ class VllmEngine:
 
     Args:
         weights: Model folder.
+        config: Settings.
         precision: Precision of weights and activations.
         max_context: Prompt plus completion, in tokens.
 
     Raises:
+        ConfigError: A setting needs a GPU, and there is none.
         EngineError: Another vLLM engine is alive in this process, or vLLM fails.
     """
 
     name = "vllm"
     _alive: ClassVar[bool] = False
 
-    def __init__(self, weights: Path, *, precision: Literal["bf16", "fp32"], max_context: int) -> None:
+    def __init__(
+        self, weights: Path, config: VllmConfig = DEFAULTS, *, precision: Literal["bf16", "fp32"], max_context: int
+    ) -> None:
         if VllmEngine._alive:
             raise EngineError("a vllm engine is already alive", where="this process", do="close it first")
         for key, value in ENVIRONMENT.items():
@@ -67,12 +74,15 @@ class VllmEngine:
             "max_model_len": max_context,
             "enable_prefix_caching": True,
             "enforce_eager": not gpu,
-            "max_num_seqs": 64,
+            "max_num_seqs": config.max_num_seqs,
+            "tensor_parallel_size": config.tensor_parallel,
             "logprobs_mode": "raw_logprobs",
             "seed": 0,
         }
         if gpu:
-            self._flags["gpu_memory_utilization"] = 0.6
+            self._flags["gpu_memory_utilization"] = config.gpu_memory or GPU_MEMORY
+        elif config.gpu_memory is not None:
+            raise ConfigError("engine.gpu_memory cannot be honoured: there is no GPU", where="--set", do="leave it out")
         else:
             # Only whole blocks are kept; the rest of a prefix is computed again at every step of an episode. On a
             # CPU, vLLM's default block has 128 tokens, and its smallest has 32.
