@@ -9,6 +9,11 @@ from pydantic import Field, model_validator
 from shiqbench.base.errors import ConfigError
 from shiqbench.plugin.config import EngineConfig
 
+SENT = {  # fields of a request that the engine sends itself, or that would change what a reply is
+    *("model", "messages", "temperature", "top_p", "seed", "max_tokens", "max_completion_tokens"),
+    *("n", "stream", "tools"),
+}
+
 
 class VllmConfig(EngineConfig):
     """How vLLM uses the machine."""
@@ -74,6 +79,16 @@ class ServedConfig(EngineConfig):
     max_usd: float | None = Field(
         default=None, gt=0, description="an evaluation that has cost this much stops; its replies are kept"
     )
+
+    @model_validator(mode="after")
+    def _extra_is_extra(self) -> ServedConfig:
+        if both := sorted(SENT & set(self.extra)):
+            raise ConfigError(
+                f"engine.extra cannot contain {both[0]}, which the engine decides",
+                where="--set",
+                do="set eval.temperature, eval.top_p, eval.seed, eval.max_tokens, engine.token_limit or --model",
+            )
+        return self
 
     @model_validator(mode="after")
     def _a_limit_needs_a_price(self) -> ServedConfig:

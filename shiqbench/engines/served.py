@@ -24,7 +24,7 @@ from shiqbench.base.suggest import did_you_mean
 from shiqbench.episodes.generation import text_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from shiqbench.engines.config import ServedConfig
     from shiqbench.episodes.episode import Message
@@ -56,7 +56,9 @@ class ServedEngine:
             api_key=self._key or "none",
             timeout=config.timeout,
             max_retries=config.retries,
-            http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._check_key], "response": [self._note]}),
+            http_client=openai.DefaultHttpxClient(
+                event_hooks={"request": [self._drop_placeholder], "response": [self._note]}
+            ),
         )
         self._lock = threading.Lock()
         self._free_at = 0.0  # the next request may start then
@@ -99,7 +101,7 @@ class ServedEngine:
         try:
             return self._client.with_options(timeout=PROBE_SECONDS, max_retries=2).get(url, cast_to=object)
         except openai.APIStatusError as error:
-            if absent:
+            if absent and error.status_code < 500:
                 return None
             raise self._refused(error) from error
         except Exception as error:  # connections, time-outs, and bodies that are no JSON
@@ -115,7 +117,7 @@ class ServedEngine:
 
     def chat(
         self, conversations: Sequence[Sequence[Message]], sampling: Sampling, seeds: Sequence[int]
-    ) -> Iterator[tuple[int, Reply]]:
+    ) -> Generator[tuple[int, Reply], None, None]:
         """Answer every conversation, several at once; after a failure, those that are on their way are awaited.
 
         Args:
@@ -131,11 +133,20 @@ class ServedEngine:
             EngineError: The server fails, after all retries.
         """
         failure: Exception | None = None
+        stop = threading.Event()
+
+        def answer(conversation: Sequence[Message], seed: int) -> Reply:
+            if stop.is_set():
+                raise CancelledError
+            try:
+                return self._answer(conversation, sampling, seed)
+            except Exception:
+                stop.set()
+                raise
+
         with ThreadPoolExecutor(self.config.workers) as pool:
-            asked = {
-                pool.submit(self._answer, conversation, sampling, seed): i
-                for i, (conversation, seed) in enumerate(zip(conversations, seeds, strict=True))
-            }
+            pairs = zip(conversations, seeds, strict=True)
+            asked = {pool.submit(answer, *pair): i for i, pair in enumerate(pairs)}
             try:
                 for future in as_completed(asked):
                     try:
@@ -144,11 +155,10 @@ class ServedEngine:
                         continue
                     except Exception as error:
                         failure = failure or error
-                        pool.shutdown(wait=False, cancel_futures=True)
                         continue
                     yield asked[future], reply
             finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                stop.set()
         if failure is not None:
             raise failure
 
@@ -228,7 +238,7 @@ class ServedEngine:
             self._free_at = start + 60 / self.config.requests_per_minute
         time.sleep(max(0.0, start - time.monotonic()))
 
-    def _check_key(self, request: Any) -> None:
+    def _drop_placeholder(self, request: Any) -> None:
         """Take out the client's placeholder where no key is named."""
         if not self._key:
             request.headers.pop("Authorization", None)

@@ -61,14 +61,17 @@ class VllmEngine:
         for key, value in ENVIRONMENT.items():
             os.environ.setdefault(key, value)
         logging.getLogger("vllm").setLevel(logging.ERROR)  # vLLM reads its own setting too late
+        import torch
+
+        gpu = torch.cuda.is_available()
+        if config.gpu_memory is not None and not gpu:
+            raise ConfigError("engine.gpu_memory cannot be honoured: there is no GPU", where="--set", do="leave it out")
         with _quiet():
-            import torch
             import vllm
 
         self.version = _version()
         self.precision, self.max_context = precision, max_context
         self._architecture = architecture(weights)
-        gpu = torch.cuda.is_available()
         self._flags: dict[str, Any] = {
             "dtype": {"bf16": "bfloat16", "fp32": "float32"}[precision],
             "max_model_len": max_context,
@@ -81,8 +84,6 @@ class VllmEngine:
         }
         if gpu:
             self._flags["gpu_memory_utilization"] = config.gpu_memory or GPU_MEMORY
-        elif config.gpu_memory is not None:
-            raise ConfigError("engine.gpu_memory cannot be honoured: there is no GPU", where="--set", do="leave it out")
         else:
             # Only whole blocks are kept; the rest of a prefix is computed again at every step of an episode. On a
             # CPU, vLLM's default block has 128 tokens, and its smallest has 32.

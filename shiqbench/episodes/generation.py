@@ -16,7 +16,8 @@ from shiqbench.base.errors import DivergedError
 from shiqbench.episodes.episode import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator as Replies
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from shiqbench.episodes.rendering import Renderer
@@ -156,7 +157,7 @@ class ChatEngine(Protocol):
 
     def chat(
         self, conversations: Sequence[Sequence[Message]], sampling: Sampling, seeds: Sequence[int]
-    ) -> Iterator[tuple[int, Reply]]:
+    ) -> Replies[tuple[int, Reply], None, None]:
         """Answer every conversation; yield its index and the reply as soon as it is there, in any order.
 
         Args:
@@ -170,6 +171,8 @@ class ChatEngine(Protocol):
         Raises:
             ConfigError: The server refuses a request; it would refuse it again.
             EngineError: The server fails, after the engine's own retries. Replies that are there were yielded before.
+
+        If the caller closes the generator, no further request is sent.
         """
 
     def usd(self, prompt_tokens: int, tokens: int) -> float:

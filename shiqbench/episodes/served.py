@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
@@ -76,7 +77,8 @@ class ServedChat(ChatGenerator):
         rows = list(takewhile(lambda row: row is not None, map(checked_content, lines[1:])))
         os.truncate(self._path, sum(map(len, lines[: 1 + len(rows)])))
         for row in filter(None, rows):
-            self._replies[row.pop("key")] = text_reply(row.pop("text"), **row)
+            key, text = row.pop("key"), row.pop("text")
+            self._replies[key] = text_reply(text, **row)
 
     def within(self, max_context: int) -> ServedChat:
         """The same: the server's limit is its own."""
@@ -107,9 +109,10 @@ class ServedChat(ChatGenerator):
         if missing:
             self._check_cost()
             asked = self.engine.chat([conversations[i] for i in missing], sampling, [seeds[i] for i in missing])
-            for at, reply in asked:
-                self._keep(keys[missing[at]], reply)
-                self._check_cost()
+            with closing(asked):
+                for at, reply in asked:
+                    self._keep(keys[missing[at]], reply)
+                    self._check_cost()
         found = [self._replies[key] for key in keys]
         self.counts["answers"] += sum(r.message is not None for r in found)
         self.counts["thoughts"] += sum(bool(r.thought) for r in found)

@@ -48,7 +48,7 @@ def served_records(
             chat = ServedChat(engine, plan.evaluation.max_context, kept, identity)
             records = plan.task.evaluate(chat, plan.evaluation, progress)
             generated = time.perf_counter()
-            records = plan.task.complete_records(records, _context())
+            records = plan.task.complete_records(records, served_context())
             break
         except EngineError as error:
             failures.append(str(error))
@@ -78,7 +78,7 @@ def _check_same(plan: ModelPlan, cell: CellPlan, engine: ChatEngine) -> None:
         )
 
 
-def _context() -> EvaluationContext:
+def served_context() -> EvaluationContext:
     """The context of an untrained model whose tokens and log-probabilities the server keeps."""
     missing = cast(Any, AtServer(LOGPROBS))
     return EvaluationContext(

@@ -58,6 +58,7 @@ class TaskContract(StrEnum):
     PROGRESS = "evaluation reports progress up to its total"
     SETTINGS = "evaluation honours split, examples and repeats"
     CONTEXT = "evaluation accepts prompts that do not fit the context, or refuses them with a ConfigError"
+    SERVED = "evaluation works with a served model, which gives only text, or the task says what else it needs"
     DETERMINISTIC = "evaluation and metrics are the same every time"
     METRICS = (
         "metrics are finite and include the primary and every column; the primary lies in its interval, if it has one"

@@ -102,6 +102,13 @@ def test_a_thought_is_no_part_of_the_answer(say: Say, thought: str, text: str) -
     assert (reply.thought, reply.message.content) == (thought, text)
 
 
+def test_a_further_field_replaces_none_of_the_engine() -> None:
+    with pytest.raises(
+        ConfigError, match=r"engine.extra cannot contain temperature, which the engine decides \(--set\)"
+    ):
+        ServedConfig(url="http://x/v1", extra={"temperature": 1, "top_k": 2})
+
+
 def test_it_asks_as_many_at_once_as_it_may_and_yields_replies_as_they_come() -> None:
     with serving(lambda body, number: Say(last(body), after=0.6 if last(body) == "q0" else 0.05)) as server:
         engine = ServedEngine(ServedConfig(url=server.url, workers=3), "m")
