@@ -65,6 +65,7 @@ class ServedChat(ChatGenerator):
         super().__init__(cast(Any, AtServer(f"{TOKENS} or {LOGPROBS}")), cast(Any, AtServer(TOKENS)), max_context)
         self.engine, self._path = engine, kept
         self._replies: dict[str, Reply] = {}
+        self._prompt_tokens = self._tokens = 0
         self._read(checked_line({"identity": identity}))
         self._found = len(self._replies)
 
@@ -78,7 +79,12 @@ class ServedChat(ChatGenerator):
         os.truncate(self._path, sum(map(len, lines[: 1 + len(rows)])))
         for row in filter(None, rows):
             key, text = row.pop("key"), row.pop("text")
-            self._replies[key] = text_reply(text, **row)
+            self._remember(key, text_reply(text, **row))
+
+    def _remember(self, key: str, reply: Reply) -> None:
+        self._replies[key] = reply
+        self._prompt_tokens += reply.prompt_tokens
+        self._tokens += reply.tokens
 
     def within(self, max_context: int) -> ServedChat:
         """The same: the server's limit is its own."""
@@ -126,19 +132,15 @@ class ServedChat(ChatGenerator):
 
     def _keep(self, key: str, reply: Reply) -> None:
         text = None if reply.message is None else reply.message.content
-        self._replies[key] = reply
+        self._remember(key, reply)
         numbers = {"prompt_tokens": reply.prompt_tokens, "tokens": reply.tokens, "cut": reply.cut}
         with self._path.open("ab") as stream:
             stream.write(checked_line({"key": key, "text": text, "thought": reply.thought, **numbers}))
             stream.flush()
             os.fsync(stream.fileno())
 
-    def _tokens(self) -> tuple[int, int]:
-        replies = self._replies.values()
-        return sum(r.prompt_tokens for r in replies), sum(r.tokens for r in replies)
-
     def _check_cost(self) -> None:
-        usd, most = self.engine.usd(*self._tokens()), self.engine.max_usd
+        usd, most = self.engine.usd(self._prompt_tokens, self._tokens), self.engine.max_usd
         if most is not None and usd >= most:
             raise RunError(
                 f"the evaluation has cost {usd:.2f} USD, and it may cost {most:g} (engine.max_usd)",
@@ -148,13 +150,12 @@ class ServedChat(ChatGenerator):
 
     def facts(self) -> dict[str, Any]:
         """Return replies, tokens and cost of the whole evaluation, for the manifest."""
-        prompt, generated = self._tokens()
         return {
             "replies": len(self._replies),
             "kept_before": self._found,
-            "prompt_tokens": prompt,
-            "generated_tokens": generated,
-            "usd": self.engine.usd(prompt, generated),
+            "prompt_tokens": self._prompt_tokens,
+            "generated_tokens": self._tokens,
+            "usd": self.engine.usd(self._prompt_tokens, self._tokens),
         }
 
 
