@@ -83,8 +83,12 @@ def _also(plan: RunPlan, request: Request, text: str, settings: Mapping[str, Any
                 where=f"also.{name}.eval.engine",
                 do="leave it out",
             )
-        settings = engine.load_config()()  # those of the request are for the other engine
-        found = replace(found, engine=engine, engine_config=settings, engine_version=engine.installed())
+        found = replace(
+            found,
+            engine=engine,
+            engine_config=engine.load_config()(),  # the request's settings are for the other engine
+            engine_version=engine.installed(),
+        )
     check_task(found)
     return found
 

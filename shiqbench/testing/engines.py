@@ -245,9 +245,9 @@ def _check_served(report: ContractReport, spec: EngineSpec, settings: Any, model
     )
     try:
         _check_statements(report, spec, engine)
-        about = [
-            report.attempt(Line.IDENTITY, "identity", lambda e=e: json.dumps(dict(e.identity))) for e in (engine, same)
-        ]  # type: ignore[misc]
+        about = report.attempt(
+            Line.IDENTITY, "identity", lambda: [json.dumps(dict(e.identity)) for e in (engine, same)]
+        )
         report.require(about[0] == about[1], Line.IDENTITY, f"{about[0]}, then {about[1]}")
         versions = engine.version, same.version
         report.require(versions[0] == versions[1], Line.IDENTITY, f"versions {versions[0]}, then {versions[1]}")

@@ -179,7 +179,8 @@ def test_after_a_failure_the_replies_on_their_way_are_yielded_and_the_rest_is_no
 
     with serving(reply) as server:
         engine = ServedEngine(ServedConfig(url=server.url, workers=2, retries=0), "m")
-        replies, seen = engine.chat(conversations(40), GREEDY, [0] * 40), []
+        replies = engine.chat(conversations(40), GREEDY, [0] * 40)
+        seen: list[int] = []
         with pytest.raises(EngineError):
             seen.extend(i for i, _ in replies)
         engine.close()
@@ -296,7 +297,7 @@ def test_replies_are_kept_as_they_come_and_nothing_is_asked_twice(tmp_path: Path
     def reply(body: dict[str, Any], number: int) -> Say:
         return Say("down", 500, AT_ONCE) if number > 3 else Say(f"<think>t</think>a {last(body)}", usage=(100, 10))
 
-    prices = {"usd_per_million_prompt": 1.0, "usd_per_million_completion": 10.0}
+    prices: dict[str, Any] = {"usd_per_million_prompt": 1.0, "usd_per_million_completion": 10.0}
     with serving(reply) as server:
         first = chat(server.url, kept, workers=1, retries=0, **prices)
         with pytest.raises(EngineError):
@@ -355,7 +356,7 @@ def test_a_prompt_that_the_server_finds_too_long_has_no_message(tmp_path: Path, 
 
 
 def test_an_evaluation_that_costs_too_much_stops_and_goes_on_when_it_may(tmp_path: Path) -> None:
-    prices = {"usd_per_million_completion": 1e6, "workers": 1}  # a dollar a token
+    prices: dict[str, Any] = {"usd_per_million_completion": 1e6, "workers": 1}  # a dollar a token
     with serving(lambda body, number: Say(usage=(10, 1))) as server:
         mine = chat(server.url, tmp_path / "kept", max_usd=2, **prices)
         with pytest.raises(RunError, match=r"has cost 2.00 USD, and it may cost 2 \(engine.max_usd\)"):

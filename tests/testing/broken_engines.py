@@ -140,5 +140,5 @@ def _spec(kind: type, config: type = Config) -> EngineSpec:
 def shiqbench_register_engines() -> list[EngineSpec]:
     broken = [k for k in Sound.__subclasses__() if k.__module__ == __name__]
     for kind in broken:
-        kind.name = kind.__name__ if kind is not Misnamed else "other"  # type: ignore[attr-defined]
+        kind.name = kind.__name__ if kind is not Misnamed else "other"
     return [_spec(Sound), _spec(Sound, Loose), *(_spec(kind) for kind in broken)]
