@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from shiqbench.engines.served import ServedEngine
 from shiqbench.episodes.episode import Message
 from shiqbench.episodes.generation import Reply, Sampling
 from shiqbench.episodes.served import ServedChat
+from shiqbench.plugin.validation import validate
 
 GREEDY = Sampling(8)
 AT_ONCE = {"retry-after-ms": "1"}  # for tests that do not wait
@@ -106,15 +108,26 @@ def test_a_further_field_replaces_none_of_the_engine() -> None:
     with pytest.raises(
         ConfigError, match=r"engine.extra cannot contain temperature, which the engine decides \(--set\)"
     ):
-        ServedConfig(url="http://x/v1", extra={"temperature": 1, "top_k": 2})
+        validate(ServedConfig, {"url": "http://x/v1", "extra": {"temperature": 1, "top_k": 2}}, "engine")
 
 
 def test_it_asks_as_many_at_once_as_it_may_and_yields_replies_as_they_come() -> None:
-    with serving(lambda body, number: Say(last(body), after=0.6 if last(body) == "q0" else 0.05)) as server:
+    both, everything = threading.Barrier(2), threading.Event()
+
+    def reply(body: dict[str, Any], number: int) -> Say:
+        if number == 6:
+            everything.set()
+        if last(body) == "q0":
+            everything.wait(30)
+        elif last(body) in ("q1", "q2"):
+            both.wait(30)
+        return Say()
+
+    with serving(reply) as server:
         engine = ServedEngine(ServedConfig(url=server.url, workers=3), "m")
         order = [i for i, _ in engine.chat(conversations(6), GREEDY, [0] * 6)]
         engine.close()
-    assert order[-1] == 0
+    assert order[0] != 0
     assert sorted(order) == list(range(6))
     assert server.most_at_once == 3
 
@@ -367,7 +380,7 @@ def test_an_evaluation_that_costs_too_much_stops_and_goes_on_when_it_may(tmp_pat
         for each in (mine, more):
             each.engine.close()
     with pytest.raises(ConfigError, match=r"engine.max_usd cannot be honoured: there is no price"):
-        ServedConfig(url="http://x/v1", max_usd=1)
+        validate(ServedConfig, {"url": "http://x/v1", "max_usd": 1}, "engine")
 
 
 def test_what_only_the_server_has_is_refused_by_name(tmp_path: Path) -> None:
