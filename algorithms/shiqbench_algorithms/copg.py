@@ -50,7 +50,6 @@ class Copg(Algorithm[CopgConfig]):
         loss_U = k / (k - 1) * centred_UK.square().sum(-1)
         metrics = {
             "residual_rms": centred_UK.detach().square().mean(-1).sqrt(),
-            "logratio": batch.groups(h_E, k).mean(-1).detach(),
             "return_over_beta": batch.groups(batch.return_E, k).mean(-1) / self.config.beta,
         }
         return Loss(batch.weight_U * loss_U, batch.weight_U, metrics)

@@ -49,7 +49,6 @@ class Dqo(Algorithm[DqoConfig]):
         metrics = {
             "residual_rms": (squared_E.detach() / length_E).sqrt(),
             "value": value_EA.detach().sum(-1) / length_E,
-            "logratio": rho_EA.sum(-1).detach(),
             "return_over_beta": batch.return_E / beta,
         }
         return Loss(batch.weight_U * squared_E / length_E, batch.weight_U, metrics)

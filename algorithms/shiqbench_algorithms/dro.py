@@ -46,7 +46,6 @@ class Dro(Algorithm[DroConfig]):
         metrics = {
             "residual_rms": (2 * value_loss_E.detach()).sqrt(),
             "value": value_E.detach(),
-            "logratio": h_E.detach(),
             "return_over_beta": r_E / tau,
         }
         return Loss(batch.weight_U * (policy_E + value_loss_E), batch.weight_U, metrics)

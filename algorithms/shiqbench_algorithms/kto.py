@@ -82,7 +82,6 @@ class Kto(Algorithm[KtoConfig]):
         loss_E = good_loss_E.where(good_E, bad_loss_E)
         metrics = {
             "good": good_E.to(h_E.dtype),
-            "logratio": h_E.detach(),
             "reference_point": z_E,
         }
         return Loss(batch.weight_U * loss_E, batch.weight_U, metrics)

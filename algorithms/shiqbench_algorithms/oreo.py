@@ -57,7 +57,6 @@ class Oreo(Algorithm[OreoConfig]):
         metrics = {
             "residual_rms": (for_value_EA.detach().square().sum(-1) / length_E).sqrt(),
             "value": value_EA.detach().sum(-1) / length_E,
-            "logratio": rho_EA.sum(-1).detach(),
             "return_over_beta": batch.return_E / beta,
         }
         return Loss(batch.weight_U * squared_E / length_E, batch.weight_U, metrics)

@@ -94,6 +94,5 @@ class Qrpo(Algorithm[QrpoConfig]):
             "residual_rms": residual_E.detach().abs(),
             "rank": u_E,
             "beta_log_z": log_z_E,
-            "logratio": h_E.detach(),
         }
         return Loss(batch.weight_U * residual_E.square(), batch.weight_U, metrics)

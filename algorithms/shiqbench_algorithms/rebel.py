@@ -45,7 +45,6 @@ class Rebel(Algorithm[RebelConfig]):
         residual_U = h_i - h_j - self.config.eta * (r_i - r_j)
         metrics = {
             "residual_rms": residual_U.detach().abs(),
-            "logratio": (h_i + h_j).detach() / 2,
             "return_over_beta": (r_i + r_j) / 2 * self.config.eta,
         }
         return Loss(batch.weight_U * residual_U.square(), batch.weight_U, metrics)

@@ -77,7 +77,6 @@ class Reinforce(Algorithm[ReinforceConfig]):
         metrics = {
             "advantage_rms": advantage_UK.square().mean(-1).sqrt(),
             "ratio": weight_UK.mean(-1),
-            "logratio": batch.groups(h_E, k).mean(-1).detach(),
             "return_over_beta": batch.groups(batch.return_E, k).mean(-1) / self.config.beta,
         }
         return Loss(batch.weight_U * loss_U, batch.weight_U * k, metrics)

@@ -75,7 +75,6 @@ class Shiq(Algorithm[ShiqConfig]):
         value_EA = self.config.beta * (batch.lse_EA - batch.ref_lse_EA).detach() * batch.valid_EA
         metrics = {
             "residual_rms": (squared_E.detach() / length_E).sqrt(),
-            "logratio": batch.logratio_EA.sum(-1).detach(),
             "return_over_beta": batch.return_E / self.config.beta,
             "value": value_EA.sum(-1) / length_E,
         }

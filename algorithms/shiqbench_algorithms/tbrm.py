@@ -39,7 +39,6 @@ class Tbrm(Algorithm[TbrmConfig]):
         metrics = {
             "residual_rms": residual_E.detach().abs(),
             "value": self.config.beta * value_E.detach(),
-            "logratio": h_E.detach(),
             "return_over_beta": target_E,
         }
         return Loss(batch.weight_U * residual_E.square(), batch.weight_U, metrics)

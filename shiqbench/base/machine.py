@@ -12,6 +12,8 @@ from typing import NamedTuple
 import psutil
 
 CONTAINER = Path("/sys/fs/cgroup")  # psutil does not read the limits of a container
+DEVICES = Path("/dev")
+KFD = Path("/dev/kfd")  # of AMD's driver
 PROCESSOR = Path("/proc/cpuinfo")  # psutil does not read the name and flags of the processor
 
 
@@ -70,6 +72,11 @@ def bf16_is_slow() -> bool:
     """Whether products in bf16 take about a hundred times as long as in fp32: on x86 processors without AVX-512."""
     flags = processor()[1]
     return "sse2" in flags and "avx512f" not in flags
+
+
+def has_gpu() -> bool:
+    """Whether the machine has a GPU, without asking torch, whose import takes seconds."""
+    return KFD.exists() or any(DEVICES.glob("nvidia[0-9]*"))
 
 
 def processor() -> tuple[str, frozenset[str]]:

@@ -137,6 +137,9 @@ def report(
     find: Find = None,
     task: Annotated[str | None, typer.Option(help="Only use cells that were trained on this task.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder to write learning curves to, as svg files.")] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="Also say how far each row was asked to move, and how far it moved.")
+    ] = False,
     columns: Annotated[
         int | None,
         typer.Option(min=1, max=2, help="With latex: columns of a page of the paper, 1 (if left out) or 2."),
@@ -159,6 +162,7 @@ def report(
         "baseline": baseline,
         "find": check_find(find),
         "axis": axis.value,
+        "training": training,
         "plugins": tuple(plugin or ()),
         "progress": reading,
     }

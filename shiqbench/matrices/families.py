@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shiqbench.base.digest import canonical_json
 from shiqbench.base.errors import ConfigError
@@ -29,6 +29,27 @@ if TYPE_CHECKING:
 
 Combination = tuple[str, str, str | None]  # algorithm, task, model
 OF_TRAINING = ("train", "algo", "start")  # sections that an algorithm without training does not have
+
+
+class Choice(NamedTuple):
+    """What tuning chooses settings for.
+
+    Attributes:
+        algorithm: Name of the algorithm.
+        task: Name of the task.
+        model: Model as the file names it; None for the preset's.
+        under: The task's settings that are swept, as canonical text: each choice of them has trials of its own.
+    """
+
+    algorithm: str
+    task: str
+    model: str | None
+    under: str = "{}"
+
+    @classmethod
+    def of(cls, combination: Combination, swept: Settings) -> Choice:
+        """The choice that cells of a sweep take their settings from."""
+        return cls(*combination, canonical_json(_of_task(swept)))
 
 
 @dataclass(frozen=True)
@@ -72,7 +93,7 @@ class Expansion:
         self.errors: list[ConfigError] = []
         self._used: set[int] = set()  # ids of the patterns that matched something
 
-    def families(self, tuned: Mapping[Combination, Settings]) -> list[Family]:
+    def families(self, tuned: Mapping[Choice, Settings]) -> list[Family]:
         """Return every family of known names, after excludes and includes; what is wrong is added to ``errors``.
 
         Args:
@@ -80,7 +101,7 @@ class Expansion:
         """
         self._check_names()
         named = not self.errors
-        crossed = [f for of in self.combinations() for f in self._swept(*of, tuned.get(of, {}))]
+        crossed = [f for of in self.combinations() for f in self._swept(of, tuned)]
         kept = [f for family in crossed if (f := self._excluded(family)).seeds]
         kept += [f for pattern in self.file.include for f in self._included(pattern)]
         for kind, patterns in (("exclude", self.file.exclude), ("override", self.file.override)):
@@ -160,18 +181,31 @@ class Expansion:
                 break
         return list(by_settings.values())
 
-    def _swept(self, algorithm: str, task: str, model: str | None, tuned: Settings) -> list[Family]:
+    def swept_task_settings(self, combination: Combination) -> list[Settings]:
+        """The settings of the task, for each choice that the sweep makes of them and that has cells."""
+        found = {}
+        for swept in self._sweep(*combination[:2]):
+            if any(self._excluded(f).seeds for f in self.family(*combination, swept, tuple(swept))):
+                found[canonical_json(_of_task(swept))] = _of_task(swept)
+        return list(found.values())
+
+    def swept_keys(self, combination: Combination) -> set[str]:
+        """The settings that are swept."""
+        return {key for swept in self._sweep(*combination[:2]) for key in swept}
+
+    def _sweep(self, algorithm: str, task: str) -> list[Settings]:
         grid: Grid = {
             **self._honoured(algorithm, task, self.file.sweep),
             **self._honoured(algorithm, task, self._task(task).sweep),
             **self._algorithm(algorithm).sweep,
         }
-        if both := sorted(set(grid) & set(tuned)):
-            self._wrong(f"{both[0]} is both swept and tuned for {algorithm}", "remove one of them")
+        return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+
+    def _swept(self, combination: Combination, tuned: Mapping[Choice, Settings]) -> list[Family]:
         found = []
-        for values in product(*grid.values()):
-            swept = dict(zip(grid, values, strict=True))
-            found += self.family(algorithm, task, model, {**tuned, **swept}, tuple(grid))
+        for swept in self._sweep(*combination[:2]):
+            chosen = tuned.get(Choice.of(combination, swept), {})
+            found += self.family(*combination, {**chosen, **swept}, tuple(swept))
         return found
 
     def _excluded(self, family: Family) -> Family:
@@ -245,6 +279,11 @@ class Expansion:
 
     def _wrong(self, what: str, do: str) -> None:
         self.errors.append(ConfigError(what, where=self.where, do=do))
+
+
+def _of_task(settings: Settings) -> Settings:
+    """The settings of the task among these."""
+    return {k: v for k, v in settings.items() if k.startswith("task.")}
 
 
 def _matches(pattern: Pattern, algorithm: str, task: str, model: str | None, seed: int | None) -> bool:

@@ -20,7 +20,7 @@ from shiqbench.plugin.registry import registry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shiqbench.matrices.families import Combination
+    from shiqbench.matrices.families import Choice
     from shiqbench.matrices.job import Job
     from shiqbench.matrices.schema import Settings
 
@@ -108,7 +108,7 @@ class MatrixPlan:
     final: Stage
     untuned: tuple[str, ...]
 
-    def final_stage(self, chosen: Mapping[Combination, Settings]) -> Stage:
+    def final_stage(self, chosen: Mapping[Choice, Settings]) -> Stage:
         """Return the final cells with the settings that tuning chose."""
         return _stage(self.expansion, self.results, self.plugins, chosen) if chosen else self.final
 
@@ -141,9 +141,7 @@ def make_matrix(
     return MatrixPlan(expansion, where, every, tuple(found), trial_stage, final, tuple(untuned))
 
 
-def _stage(
-    expansion: Expansion, results: Path, plugins: tuple[Path, ...], tuned: Mapping[Combination, Settings]
-) -> Stage:
+def _stage(expansion: Expansion, results: Path, plugins: tuple[Path, ...], tuned: Mapping[Choice, Settings]) -> Stage:
     families = expansion.families(tuned)
     wrong = list(expansion.errors)
     try:

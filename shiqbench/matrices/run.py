@@ -80,6 +80,8 @@ def carry_out(matrix: MatrixPlan, run: Run, say: Callable[[str], None]) -> Matri
             do="fix the cause, or change the grid; the same command continues",
         )
     chosen = choose(matrix.tuning, matrix.trial_stage.planned, matrix.results)
-    for (algorithm, task, _), settings in chosen.items():
-        say(f"tuned {algorithm} on {task}: " + ", ".join(f"{k} = {v}" for k, v in settings.items()))
+    for each in matrix.tuning:
+        under = "".join(f", {k} = {v}" for k, v in each.under.items())
+        settings = ", ".join(f"{k} = {v}" for k, v in chosen[each.of].items())
+        say(f"tuned {each.of.algorithm} on {each.of.task}{under}: {settings}")
     return MatrixResult(trials, run(matrix.final_stage(chosen).jobs))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError, ConfigListError
 from shiqbench.base.files import read_json
+from shiqbench.matrices.families import Choice
 from shiqbench.store.tuned import write_tuned
 
 if TYPE_CHECKING:
@@ -27,27 +28,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trials:
-    """The trials of one algorithm on one task and model.
+    """The trials of one algorithm on one task and model, under one choice of the task's settings that are swept.
 
     Attributes:
-        of: Algorithm, task and model.
+        of: What they choose settings for.
+        under: The task's settings that are swept.
         settings: Settings of each trial.
         families: Family of each trial, in the same order.
     """
 
-    of: Combination
+    of: Choice
+    under: Settings
     settings: tuple[Settings, ...]
     families: tuple[Family, ...]
 
 
 def trials(expansion: Expansion) -> tuple[list[Trials], list[str]]:
-    """Return the trials of every combination that has a grid.
+    """Return the trials of every combination that has a grid, for each choice of the task's settings that are swept.
 
     Returns:
         The trials, and the algorithms that train but have no grid: they run with their defaults, not tuned.
 
     Raises:
-        ConfigListError: A grid has fewer combinations than there are trials.
+        ConfigListError: A grid has fewer combinations than there are trials, or a setting that tuning cannot choose.
     """
     tuning = expansion.file.tuning
     if tuning is None:
@@ -55,7 +58,8 @@ def trials(expansion: Expansion) -> tuple[list[Trials], list[str]]:
     found: list[Trials] = []
     untuned: set[str] = set()
     wrong: list[ConfigError] = []
-    for algorithm, task, model in expansion.combinations():
+    for combination in expansion.combinations():
+        algorithm, task, _ = combination
         if not expansion.found.algorithm(algorithm).trains:
             continue
         if lacking := _lacks(expansion.found.task(task)):
@@ -72,6 +76,8 @@ def trials(expansion: Expansion) -> tuple[list[Trials], list[str]]:
         if not grid:
             untuned.add(algorithm)
             continue
+        under = expansion.swept_task_settings(combination)
+        wrong += _cannot_choose(expansion, combination, {*grid}, {k for each in under for k in each})
         combinations = prod(len(values) for values in grid.values())
         if combinations < tuning.trials:
             wrong.append(
@@ -84,8 +90,9 @@ def trials(expansion: Expansion) -> tuple[list[Trials], list[str]]:
             continue
         every = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
         drawn = random.Random(f"{tuning.seed} {algorithm}").sample(every, tuning.trials)
-        families = [_trial(expansion, algorithm, task, model, settings) for settings in drawn]
-        found.append(Trials((algorithm, task, model), tuple(drawn), tuple(families)))
+        for each in under:
+            families = [_trial(expansion, combination, each, settings) for settings in drawn]
+            found.append(Trials(Choice.of(combination, each), each, tuple(drawn), tuple(families)))
     if wrong:
         raise ConfigListError(list({e.line(): e for e in wrong}.values()))
     return found, sorted(untuned)
@@ -98,23 +105,44 @@ def _lacks(task: TaskSpec) -> str:
     return next((k for k in names if k.partition(".")[2] not in evaluation), "")
 
 
-def _trial(expansion: Expansion, algorithm: str, task: str, model: str | None, settings: Settings) -> Family:
+def _cannot_choose(
+    expansion: Expansion, combination: Combination, grid: set[str], under: set[str]
+) -> list[ConfigError]:
+    """What is swept and tuned at once, or set by the validation on which trials are compared."""
+    algorithm, task, _ = combination
+    validation = expansion.found.task(task).load_config().validation
+    found = [
+        ConfigError(f"{key} is both swept and tuned for {algorithm}", where=expansion.where, do="remove one of them")
+        for key in sorted(grid & expansion.swept_keys(combination))
+    ]
+    return found + [
+        ConfigError(
+            f"{key} cannot be {'tuned' if key in grid else 'swept under [tuning]'}: every trial on {task} has {key} = "
+            f"{validation[key]!r}",
+            where=expansion.where,
+            do="leave it out",
+        )
+        for key in sorted((grid | under) & set(validation))
+    ]
+
+
+def _trial(expansion: Expansion, combination: Combination, under: Settings, settings: Settings) -> Family:
     assert expansion.file.tuning is not None
-    chosen = {**settings, **expansion.found.task(task).load_config().validation}
-    family = expansion.family(algorithm, task, model, chosen, tuple(settings))[0]
+    chosen = {**under, **settings, **expansion.found.task(combination[1]).load_config().validation}
+    family = expansion.family(*combination, chosen, (*under, *settings))[0]
     request = replace(family.request, also=(), eval_every=None)
     return replace(family, request=request, seeds=(expansion.file.tuning.seed,))
 
 
-def choose(found: Sequence[Trials], planned: Sequence[PlannedFamily], results: Path) -> dict[Combination, Settings]:
-    """Choose the best trial of each combination by the task's primary metric; write it down with all trials.
+def choose(found: Sequence[Trials], planned: Sequence[PlannedFamily], results: Path) -> dict[Choice, Settings]:
+    """Choose the best trial of each choice by the task's primary metric; write it down with all trials.
 
     Args:
         found: The trials.
         planned: Planned families of the trials, in the same order.
         results: Results folder; the choice is written to ``tuned/`` in it.
     """
-    chosen: dict[Combination, Settings] = {}
+    chosen: dict[Choice, Settings] = {}
     rest = iter(planned)
     for each in found:
         ran: list[dict[str, Any]] = []
@@ -124,5 +152,5 @@ def choose(found: Sequence[Trials], planned: Sequence[PlannedFamily], results: P
             ran.append({"settings": settings, "cell": cell.digest, "primary": primary})
         best = max(ran, key=lambda r: r["primary"]["value"] * (1 if r["primary"]["higher_is_better"] else -1))
         chosen[each.of] = best["settings"]
-        write_tuned(results, each.of, ran, best["settings"])
+        write_tuned(results, each.of[:3], ran, best["settings"], each.under)
     return chosen

@@ -63,7 +63,10 @@ def make_plan(request: Request) -> RunPlan:
         start_spec = found.algorithm(asked.algorithm)
         of_preset = nest(preset_values(task, request.preset, start_spec.name))
         shared = start_values(section.values["task"], section.task.setting_fields, asked)
-        start_task = task_values(task, {**of_preset["task"], **shared}, of_preset["eval"], "start.task")
+        try:
+            start_task = task_values(task, {**of_preset["task"], **shared}, of_preset["eval"], "start.task")
+        except ConfigError as error:
+            raise _of_start(error, request.preset, of_preset["task"], asked.task) from error
         start = CellPlan(
             algorithm=start_spec,
             algo=validate(start_spec.load_config(), asked.algo, "start.algo"),
@@ -113,6 +116,18 @@ def make_plan(request: Request) -> RunPlan:
         check_task(plan)
     curve = make_curve(plan, request.eval_every)
     return replace(plan, also=also_plans(plan, request, section.values["also"]), curve=curve)
+
+
+def _of_start(error: ConfigError, preset: str, of_preset: dict[str, Any], own: dict[str, Any]) -> ConfigError:
+    """The same error, with the true place of the start's settings: the preset's, and ``start.task`` over them."""
+    taken = [f"task.{name}" for name in of_preset if name not in own and f"task.{name}" in error.what]
+    if not taken:
+        return error
+    return ConfigError(
+        f"the start takes {taken[0]} from preset {preset}: {error.what}",
+        where="start.task",
+        do=f"take it out of the preset, or give start.task.* with which it goes together ({error.do})",
+    )
 
 
 def _refuse_model_options(request: Request, task: TaskSpec) -> None:

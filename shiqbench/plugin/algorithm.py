@@ -95,6 +95,11 @@ class Algorithm(ABC, Generic[C]):
         return 0.0
 
     @property
+    def log_ratio_is_known(self) -> bool:
+        """Whether a batch tells how far the sampled policy is from the reference: it has its statistics, and no Q."""
+        return self.uses_reference and not self.sampling_q_weight
+
+    @property
     def target_rate(self) -> float:
         """Share by which the target Q head moves towards the Q head after each update."""
         return 0.0

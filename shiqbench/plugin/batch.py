@@ -116,6 +116,21 @@ class Batch:
         """Undiscounted return per row."""
         return (self.reward_EA * self.valid_EA).sum(-1)
 
+    def movement(self, advantage_E: Tensor) -> dict[str, Tensor]:
+        """How far the policy has moved from the reference on each row, for the log of training.
+
+        At the optimum of ``E[R] - beta KL`` the log-ratio of an episode is its return over beta, less a number of its
+        prompt. So over whole groups the products sum to the squares over beta; before training they are 0.
+
+        Args:
+            advantage_E: Return of each row, less the mean return of its group in the data.
+
+        Returns:
+            ``logratio``; ``logratio_advantage``, its product with the advantage; ``advantage_square``.
+        """
+        h_E = self.logratio_E.detach()
+        return {"logratio": h_E, "logratio_advantage": h_E * advantage_E, "advantage_square": advantage_E.square()}
+
     def need(self, name: str) -> Tensor:
         """Return an optional field that the algorithm's ``needs`` names.
 

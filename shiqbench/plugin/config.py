@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from shiqbench.base.machine import bf16_is_slow, has_gpu
+
+
+def _resolved(precision: Any) -> Any:
+    """What ``auto`` means on this machine. It is resolved once, so a cell names the precision that it has."""
+    if precision != "auto":
+        return precision
+    return "fp32" if bf16_is_slow() and not has_gpu() else "bf16"
+
+
+Precision = Annotated[Literal["bf16", "fp32"], BeforeValidator(_resolved)]
+PRECISION = "of the model's body; auto: bf16, or fp32 on a machine without GPU and AVX-512"
 
 
 class Section(BaseModel):
@@ -105,7 +118,7 @@ class TrainConfig(Section):
     clip: float = Field(
         default=1.0, gt=0, description="largest gradient norm, for the model and for its heads separately"
     )
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision = Field(default="bf16", description=PRECISION)
     lora_rank: int = Field(default=0, ge=0, description="0 trains all weights")
     lora_alpha: float = Field(default=32.0, gt=0)
     top_layers: int | None = Field(
@@ -130,7 +143,7 @@ class EvalConfig(Section):
 
     split: Literal["train", "validation", "test"] = "test"
     engine: str = "vllm"
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision = Field(default="bf16", description=PRECISION)
     examples: int | None = Field(default=None, gt=0, description="only the first N examples")
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from shiqbench.plugin.registry import Registry
-    from shiqbench.report.rows import Report, Row
+    from shiqbench.report.rows import Block, Report, Row
     from shiqbench.store.index import CellEntry, EvaluationEntry, Index
     from shiqbench.store.tuned import Tuned
 
@@ -96,7 +96,7 @@ class Ledger:
             return True
         same_model = recipe["model"] == best[0].recipe.value["model"] if best else tuned.model in (None, cell.model)
         mine = hyper_parameters(recipe)
-        return same_model and all(k in mine and mine[k] == v for k, v in tuned.chosen.items())
+        return same_model and all(k in mine and mine[k] == v for k, v in {**tuned.under, **tuned.chosen}.items())
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per finished cell; None is what is not known."""
@@ -160,19 +160,26 @@ def data_of(cell: CellEntry) -> str:
     return ", ".join(brief(v) for _, v in sorted(hashes.items())) or "-"
 
 
+def trained_rows(blocks: Sequence[Block]) -> dict[str, Row]:
+    """Each trained recipe by its key, in the row with the most seeds; trials of tuning are left out."""
+    rows: dict[str, Row] = {}
+    for r in (r for b in blocks if not b.trials for r in b.rows if r.trained):
+        key = r.evaluations[0].cell.recipe.key
+        rows[key] = max(rows.get(key, r), r, key=lambda found: len(found.seeds))
+    return rows
+
+
 def ledger_tables(report: Report) -> list[TextTable]:
     """The ledger's summary, a line per trained row of the report; empty if there is none."""
     import pandas as pd
 
     ledger = report.ledger
-    rows: dict[str, Row] = {}
-    engines: dict[str, dict[str, None]] = defaultdict(dict)
-    for block, r in ((b, r) for b in report.blocks if not b.trials for r in b.rows if r.trained):
-        key = r.evaluations[0].cell.recipe.key
-        rows[key] = max(rows.get(key, r), r, key=lambda found: len(found.seeds))
-        engines[key][block.engine] = None
+    rows = trained_rows(report.blocks)
     if ledger is None or not rows:
         return []
+    engines: dict[str, dict[str, None]] = defaultdict(dict)
+    for block, r in ((b, r) for b in report.blocks if not b.trials for r in b.rows if r.trained):
+        engines[r.evaluations[0].cell.recipe.key][block.engine] = None
     columns = _columns(ledger, list(rows.values()))
     columns["engine"] = [", ".join(engines[key]) for key in rows]
     equal = {head: found[0] for head, found in columns.items() if head not in KEPT and len(set(found)) == 1}

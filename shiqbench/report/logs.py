@@ -136,4 +136,4 @@ class LogBook:
 
 def unread_notes(said: Sequence[str]) -> list[str]:
     """One note about the cells whose log cannot be read: the first of them in full; none if there are none."""
-    return [f"not in the learning curves: {listed(said, MOST, '; ')}"] if said else []
+    return [f"log of training cannot be used: {listed(said, MOST, '; ')}"] if said else []

@@ -12,11 +12,12 @@ from shiqbench.report.areas import area_table
 from shiqbench.report.blocks import make_blocks
 from shiqbench.report.curves import of_checkpoints
 from shiqbench.report.known import known_tasks
-from shiqbench.report.ledger import Ledger
+from shiqbench.report.ledger import Ledger, trained_rows
 from shiqbench.report.logs import LogBook, unread_notes
 from shiqbench.report.notes import missing
 from shiqbench.report.rows import Report
 from shiqbench.report.scores import ScoreBook
+from shiqbench.report.training import training_table
 from shiqbench.store.folder import refuse_other, results_folder
 from shiqbench.store.index import read_index
 
@@ -37,6 +38,7 @@ def make_report(
     find: float | None = None,
     figures: str | Path | None = None,
     axis: str = "updates",
+    training: bool = False,
     plugins: Sequence[str | Path] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -49,6 +51,7 @@ def make_report(
         find: A difference in the metric's unit; the notes say how many seeds or examples it needs.
         figures: Folder for learning curves; None draws none.
         axis: What learning curves and their areas are over: ``updates``, ``tokens`` or ``seconds``.
+        training: Also say of each trained row how far it was asked to move and how far it moved.
         plugins: Local plugin files.
         progress: Receives (number read, number to read).
 
@@ -71,7 +74,9 @@ def make_report(
     book, logs = ScoreBook(results), LogBook(results)
     report = compare(index, known, book, found, baseline, find)
     curves = of_checkpoints(index, known, book, logs, axis)
-    report.curves.extend(table for each in curves if (table := area_table(each, axis, book)) is not None)
+    report.curves.extend(table for each in curves if (table := area_table(each, axis, book, baseline)) is not None)
+    if training and (rows := trained_rows(report.blocks)):
+        report.training.append(training_table(list(rows.values()), logs, found))
     if figures is not None:
         _draw(report, curves, logs, Path(figures), axis)
     _name_unread(report, logs)

@@ -26,6 +26,12 @@ class Name(NamedTuple):
     is_start: bool
 
 
+def is_named(text: str, algorithm: str, label: str) -> bool:
+    """Whether a text names a row: its algorithm, then words of its label."""
+    name, *words = text.split() or [""]
+    return algorithm == name and set(words) <= set(label.split())
+
+
 def with_label(algorithm: str, label: str) -> str:
     """What a row is called: its algorithm and its label, if it has one."""
     return f"{algorithm} {label}".strip()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shiqbench.report.names import with_label
+from shiqbench.report.names import is_named, with_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,8 +57,7 @@ class Row:
 
     def is_named(self, text: str) -> bool:
         """Whether a text names this row: its algorithm, then words of its label, such as ``shiq stop_future=True``."""
-        algorithm, *words = text.split() or [""]
-        return self.algorithm == algorithm and set(words) <= set(self.label.split())
+        return is_named(text, self.algorithm, self.label)
 
     @property
     def seeds(self) -> list[int]:
@@ -202,6 +201,7 @@ class Report:
         notes: Notes on tasks without any result.
         figures: Files of the figures; empty if no figures were asked for.
         curves: Learning curves as tables.
+        training: What trainings were asked for and what they moved, as a table; empty if it was not asked for.
         aggregate: Normalised scores over tasks; None if there is one task.
         ledger: What each cell cost, and how it was tuned; None in the report of one run.
     """
@@ -212,5 +212,6 @@ class Report:
     notes: list[str]
     figures: list[Path] = field(default_factory=list)
     curves: list[TextTable] = field(default_factory=list)
+    training: list[TextTable] = field(default_factory=list)
     aggregate: Aggregate | None = None
     ledger: Ledger | None = None

@@ -26,14 +26,14 @@ OVERVIEW = "Overview of primary metrics"
 
 
 def text_tables(report: Report) -> list[TextTable]:
-    """In this order: overview, tables of all blocks, aggregates over tasks, the ledger, learning curves."""
+    """In this order: overview, tables of all blocks, aggregates over tasks, the ledger, training, learning curves."""
     shown = [b for b in report.blocks if not b.trials]
     unequal = [f"{head}: {b.withheld}" for b, head in zip(shown, _heads(shown), strict=True) if b.withheld]
     found = [TextTable(OVERVIEW, overview(shown), _caveats(shown), unequal)] if len(shown) > 1 else []
     found += [TextTable(b.title, block_frame(b), b.notes, b.above) for b in report.blocks]
     found += [t._replace(above=[*t.above, *unequal]) for t in aggregate_tables(report.aggregate)]
     found += ledger_tables(report)
-    found += report.curves
+    found += [*report.training, *report.curves]
     return [t._replace(frame=showable(t.frame)) for t in found]
 
 

@@ -167,10 +167,11 @@ def _context(
     if cell.train is None:
         reference = "self"
 
-    def of_reference() -> Path:
+    def of_reference() -> tuple[Path, str | None]:
+        """Its folder; and its identity if it is a start, which other cells share."""
         if reference == "self":
-            return weights
-        return verified_weights(cell.start.folder)[0] if cell.start else cell.model.folder()
+            return weights, None
+        return verified_weights(cell.start.folder) if cell.start else (cell.model.folder(), None)
 
     def under(model: Path, sequences: Sequence[TokenSequence]) -> list[list[float]]:
         scores = holder.ready(plan.engine, model, plan.evaluation, plan.engine_config).score([s.ids for s in sequences])
@@ -180,7 +181,7 @@ def _context(
         own = under(weights, sequences)
         if reference == "self":
             return own, own
-        return own, under(of_reference(), sequences)
+        return own, under(of_reference()[0], sequences)
 
     def base() -> list[Record] | None:
         """Records of the untrained model, which is always evaluated first."""
@@ -189,7 +190,8 @@ def _context(
     def logits(sequences: Sequence[TokenSequence], of: Literal["own", "reference"]) -> list[ActionLogits]:
         from shiqbench.running.own_logits import own_logits
 
-        return own_logits(weights if of == "own" else of_reference(), sequences, plan.evaluation.precision)
+        folder, kept_as = (weights, None) if of == "own" else of_reference()
+        return own_logits(folder, sequences, plan.evaluation.precision, kept_as)
 
     trained_on = cell.task_config if cell.train is not None else None
     return EvaluationContext(renderer, reference, logprobs, base, logits, trained_on)

@@ -6,24 +6,30 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from shiqbench.base.cache import cache_dir
 from shiqbench.base.errors import ConfigError
 from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.evaluation_context import ActionLogits
 from shiqbench.training.own_forward import check_policy
 from shiqbench.training.policy import Policy, load_model
+from shiqbench.training.reference import ReferenceCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from shiqbench.episodes.rendering import TokenSequence
+    from shiqbench.training.token_statistics import TokenStatistics
 
 PASS_TOKENS = 2048  # tokens per forward pass; bounds memory
 
 
 @torch.no_grad()
 def own_logits(
-    weights: Path, sequences: Sequence[TokenSequence], precision: Literal["bf16", "fp32"]
+    weights: Path,
+    sequences: Sequence[TokenSequence],
+    precision: Literal["bf16", "fp32"],
+    kept_as: str | None = None,
 ) -> list[ActionLogits]:
     """Raw logits at every action token, under the weights of a folder.
 
@@ -33,6 +39,8 @@ def own_logits(
         weights: Folder of the model.
         sequences: Sequences to compute.
         precision: Precision of the model's body; its head is fp32.
+        kept_as: Identity of these weights if other cells will ask for the same logits: they are then kept with the
+            statistics of references.
 
     Raises:
         ConfigError: The pass does not compute what the model itself computes.
@@ -48,4 +56,14 @@ def own_logits(
                 continue
             raise
         break
-    return [ActionLogits(f.logit_N.tolist(), f.lse_N.tolist()) for f in policy(sequences)]
+    found = policy(sequences) if kept_as is None else _kept(policy, sequences, kept_as)
+    return [ActionLogits(f.logit_N.tolist(), f.lse_N.tolist()) for f in found]
+
+
+def _kept(policy: Policy, sequences: Sequence[TokenSequence], weights_sha256: str) -> list[TokenStatistics]:
+    cache = ReferenceCache(cache_dir() / "reference", weights_sha256, policy)
+    try:
+        cache.fill_sequences(sequences, lambda done, total: None)
+        return [cache.of(s) for s in sequences]
+    finally:
+        cache.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from shiqbench.base.cache import cache_dir
+from shiqbench.base.clock import Clock
 from shiqbench.base.digest import digest, known_sha256
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_json
@@ -22,6 +23,7 @@ from shiqbench.running.weights import REPLAY, adopt, of_cell, start_weights
 from shiqbench.running.workbench import Material
 from shiqbench.store.cell import is_done, mark_done, working_on
 from shiqbench.training.facts import data_facts
+from shiqbench.training.frozen_layers import keep_frozen
 from shiqbench.training.given_model import train_model
 from shiqbench.training.loop import Trainer, plan_training
 from shiqbench.training.mismatched import joined_episodes
@@ -124,7 +126,8 @@ def _train_language_model(
     """Train into a folder; returns facts for the manifest."""
     start = StartModel(*start_weights(cell), display.bar, bench.engine.open, cell.model.template)
     algorithm = cell.algorithm.load()(cell.algo)
-    with display.stage("episodes"):
+    clock = Clock()
+    with display.stage("episodes"), clock.part("data"):
         material = _material(cell, start, bench)
         episodes = algorithm.select(material.offered)
         rendered = material.render(episodes)
@@ -136,8 +139,10 @@ def _train_language_model(
     snapshots.seal()
     task_facts = material.task.facts()
     fitted.facts["pass_tokens"]["rollouts"] = task_facts.get("sampled_tokens", 0)
-    save_weights(fitted.policy, start.folder, material.renderer, folder / "checkpoint", algorithm.sampling_q_weight)
+    with clock.part("saving"):
+        save_weights(fitted.policy, start.folder, material.renderer, folder / "checkpoint", algorithm.sampling_q_weight)
     return {
+        "seconds_of": {**clock.seconds, **fitted.policy.clock.seconds},
         "start_weights_sha256": start.weights_sha256,
         "tokenizer_sha256": _sha256_if_file(start.folder / "tokenizer.json"),
         **material.renderer.facts(),
@@ -202,16 +207,24 @@ def fit_policy(
             "warning: bf16 is about 100 times as slow as fp32 on this processor, which has no AVX-512; "
             "use --set train.precision=fp32, and --set start.train.precision=fp32 for a start"
         )
+    loading = time.perf_counter()
     model = bench.pretrained(start.weights_sha256, start.folder)
     policy = Policy(trainable(model, config, cell.seed), config, algorithm.needs)
     policy.to("cuda" if torch.cuda.is_available() else "cpu")  # so that the reference's pass rounds as training does
+    clock = policy.clock
+    clock.seconds["model"] = time.perf_counter() - loading
     visited = [*(rendered[i] for i in plan.rows), *joined]
-    own_forward = check_policy(policy, [s for r in visited for s in r.sequences], algorithm.sampling_q_weight)
-    reference, reference_facts = _reference(algorithm, start.weights_sha256, policy, visited, display, bench.team)
+    sequences = [s for r in visited for s in r.sequences]
+    with clock.part("check", whole=True):
+        own_forward = check_policy(policy, sequences, algorithm.sampling_q_weight)
+    with clock.part("frozen layers", whole=True):
+        frozen = keep_frozen(policy, sequences)
+    with clock.part("reference", whole=True):
+        reference, reference_facts = _reference(algorithm, start.weights_sha256, policy, visited, display, bench.team)
     keep = snapshots.keep if snapshots is not None else None
     trainer = Trainer(policy, algorithm, rendered, reference, plan, config, cell.seed, folder, keep=keep)
     resumed_at = trainer.done
-    with display.training(cell.label, folder) as reporter:
+    with display.training(cell.label, folder) as reporter, clock.part("other"):
         trainer.run(reporter.update)
     facts = {
         "units": len(units),
@@ -224,6 +237,7 @@ def fit_policy(
             "reference": sum(r.tokens for r in visited) if algorithm.uses_reference else 0,
         },
         "own_forward": own_forward,
+        "frozen": frozen,
         "reference": reference_facts,
         "resumed_at_update": resumed_at,
         "save_every": config.save_every,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import digest, short
@@ -25,6 +25,7 @@ class Tuned:
         model: Model as the matrix names it; None for the preset's.
         trials: First digits of each trial's cell -> the settings that were tried.
         chosen: Settings of the best trial.
+        under: The task's settings that a matrix swept, and that all these trials had.
     """
 
     algorithm: str
@@ -32,9 +33,16 @@ class Tuned:
     model: str | None
     trials: Mapping[str, Mapping[str, Any]]
     chosen: Mapping[str, Any]
+    under: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_tuned(results: Path, of: Sequence[str | None], trials: Sequence[Mapping[str, Any]], chosen: Any) -> None:
+def write_tuned(
+    results: Path,
+    of: Sequence[str | None],
+    trials: Sequence[Mapping[str, Any]],
+    chosen: Any,
+    under: Mapping[str, Any] | None = None,
+) -> None:
     """Write a choice.
 
     Args:
@@ -42,8 +50,9 @@ def write_tuned(results: Path, of: Sequence[str | None], trials: Sequence[Mappin
         of: Algorithm, task and model.
         trials: ``settings``, ``cell`` (digest) and ``primary`` of each trial.
         chosen: Settings of the best trial.
+        under: The task's settings that a matrix swept, and that all these trials had.
     """
-    kept = {"of": of, "trials": trials, "chosen": chosen}
+    kept = {"of": of, "trials": trials, "chosen": chosen, **({"under": under} if under else {})}
     write_json(results / FOLDER / f"{short(digest([t['cell'] for t in trials]))}.json", kept)
 
 
@@ -59,7 +68,7 @@ def read_tuned(results: Path) -> tuple[list[Tuned], list[str]]:
             kept = read_json(path)
             trials = {short(t["cell"]): dict(t["settings"]) for t in kept["trials"]}
             algorithm, task, model = kept["of"]
-            found.append(Tuned(algorithm, task, model, trials, dict(kept["chosen"])))
+            found.append(Tuned(algorithm, task, model, trials, dict(kept["chosen"]), dict(kept.get("under", {}))))
         except (OSError, ValueError, KeyError, TypeError) as error:
             wrong.append(f"{FOLDER}/{path.name} cannot be read ({error}): its trials are unknown")
     return found, wrong

@@ -6,8 +6,10 @@ import json
 import math
 import time
 from bisect import bisect
+from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -78,6 +80,15 @@ def plan_training(
     return TrainingPlan(tuple(batches), tuple(tokens), tuple(rows))
 
 
+def advantages(rendered: Sequence[Rendered]) -> list[float]:
+    """Return of each episode, less the mean return of its group."""
+    returns: dict[str, list[float]] = defaultdict(list)
+    for r in rendered:
+        returns[r.episode.group].append(sum(r.rewards))
+    means = {group: fmean(found) for group, found in returns.items()}
+    return [sum(r.rewards) - means[r.episode.group] for r in rendered]
+
+
 def learning_rate(config: TrainConfig, share: float, peak: float | None = None) -> float:
     """Learning rate when ``share`` of the budget is spent (0 to 1, the current update included).
 
@@ -145,6 +156,7 @@ class Trainer:
         self.measure, self.keep = measure, keep
         self.algorithm, self.rendered, self.reference = algorithm, rendered, reference
         self.plan, self.config, self.folder = plan, config, folder
+        self.advantages = advantages(rendered)
         torch.manual_seed(seed)
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")  # the policy casts
         _check_share(plan, self.accelerator.num_processes)
@@ -160,6 +172,7 @@ class Trainer:
             fused=True,
         )
         self.policy, self.optimizer = self.accelerator.prepare(policy, optimizer)
+        self.clock = policy.clock
         self.done = self._resume()
 
     def run(self, report: Callable[[dict[str, Any], int], None]) -> None:
@@ -186,7 +199,8 @@ class Trainer:
                     self.keep(self.done, self._trained_state)
                 report(line, total)
                 if self.done % self.config.save_every == 0 and self.done < total:
-                    self._save()
+                    with self.clock.part("checkpoints"):
+                        self._save()
 
     def _update(self, index: int) -> dict[str, Any]:
         started = time.perf_counter()
@@ -206,18 +220,23 @@ class Trainer:
             # Processes may differ in their number of passes, so they synchronise only in the last one.
             with nullcontext() if units is passes[-1] else self.accelerator.no_sync(self.policy):
                 loss, batch = self._loss(units, mismatched, so_far)
-                self.accelerator.backward(loss.numerator_U.sum())
-            totals.add(loss, batch)
+                with self.clock.part("backward"):
+                    self.accelerator.backward(loss.numerator_U.sum())
+            totals.add(loss, batch, self._movement(units, batch))
         summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
-        numerator, denominator, unit_weight, row_weight, return_sum, actions, *metric_sums = summed
+        numerator, denominator, unit_weight, row_weight, return_sum, actions, *rest = summed
+        row_sums, metric_sums = rest[: len(totals.row_names)], rest[len(totals.row_names) :]
         # A gradient is that of the sum of numerators, averaged over processes by the wrapper: divide once, here.
         scale = self.accelerator.num_processes / max(denominator, 1e-12)
         parameters = [p for p in self.policy.parameters() if p.grad is not None]
         torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], scale)
-        norms = [
-            float(self.accelerator.clip_grad_norm_([p for p in g["params"] if p.grad is not None], self.config.clip))
-            for g in self.optimizer.param_groups
-        ]
+        with self.clock.part("optimiser"):
+            norms = [
+                float(
+                    self.accelerator.clip_grad_norm_([p for p in g["params"] if p.grad is not None], self.config.clip)
+                )
+                for g in self.optimizer.param_groups
+            ]
         value = numerator / max(denominator, 1e-12)
         if not all(map(math.isfinite, (value, *norms))):
             raise DivergedError(
@@ -225,7 +244,8 @@ class Trainer:
                 where=str(self.folder),
                 do="lower train.lr, or raise algo.beta's scale; this update was not saved",
             )
-        self.optimizer.step()
+        with self.clock.part("optimiser"):
+            self.optimizer.step()
         heads = self._plain_policy().heads
         if heads is not None:
             heads.move_target(self.algorithm.target_rate)
@@ -237,6 +257,7 @@ class Trainer:
             **({"head_grad_norm": norms[1]} if len(norms) > 1 else {}),
             "lr": self.optimizer.param_groups[0]["lr"],
             "return": return_sum / row_weight,
+            **dict(zip(totals.row_names, (s / row_weight for s in row_sums), strict=True)),
             **metrics,
             "tokens": spent,
             "action_tokens": int(actions),
@@ -264,8 +285,15 @@ class Trainer:
         rows = row_statistics(self.policy, members, heads=True)
         device = rows[0].logit_N.device
         references = [self.reference(r).to(device) for r in members]
-        batch = make_batch(units, self.rendered, rows, references, mismatched, progress)
-        return self.algorithm.loss(batch), batch
+        with self.clock.part("loss"):
+            batch = make_batch(units, self.rendered, rows, references, mismatched, progress)
+            return self.algorithm.loss(batch), batch
+
+    def _movement(self, units: Sequence[EpisodeUnit], batch: Batch) -> dict[str, torch.Tensor]:
+        """What rows say about how far the policy has moved; nothing if that needs statistics that nobody computes."""
+        if not self.algorithm.log_ratio_is_known:
+            return {}
+        return batch.movement(batch.weight_U.new_tensor([self.advantages[r] for u in units for r in u.rows]))
 
     @torch.no_grad()
     def _mismatched(self, index: int) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from shiqbench.base.clock import Clock
 from shiqbench.base.errors import ConfigError
 from shiqbench.models.loading import causal_model, refusing
 from shiqbench.training.heads import heads_for
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from shiqbench.episodes.rendering import Rendered, TokenSequence
     from shiqbench.plugin.algorithm import Need
     from shiqbench.plugin.config import TrainConfig
+    from shiqbench.training.frozen_layers import FrozenOutputs
+    from shiqbench.training.prefix_sharing import Trie
 
 
 def pretrained(folder: Path) -> torch.nn.Module:
@@ -76,7 +79,7 @@ def trainable(model: torch.nn.Module, config: TrainConfig, seed: int = 0) -> tor
         model = get_peft_model(model, lora)
     elif layers is not None:
         model.requires_grad_(False)
-        for layer in _stack(model)[layers[0] :]:
+        for layer in stack(model)[layers[0] :]:
             layer.requires_grad_(True)
     return model
 
@@ -135,7 +138,7 @@ def _top_layers(model: torch.nn.Module, count: int | None) -> list[int] | None:
     return list(range(total - count, total))
 
 
-def _stack(model: Any) -> torch.nn.ModuleList:
+def stack(model: Any) -> torch.nn.ModuleList:
     """The layers of a model, from the lowest; families name them differently.
 
     Raises:
@@ -209,6 +212,8 @@ class Policy(torch.nn.Module):
         super().__init__()
         self.model, self.config = model, config
         self.heads = heads_for(needs, plain(model))
+        self.frozen: FrozenOutputs | None = None  # kept outputs of the layers below the trained ones
+        self.clock = Clock(torch.cuda.synchronize if torch.cuda.is_available() else None)
 
     def sizes(self) -> dict[str, int]:
         """Number of parameters and of trained ones, with adapters and heads, for the manifest."""
@@ -232,38 +237,61 @@ class Policy(torch.nn.Module):
             results.update(zip(members, found, strict=True))
         return [results[i] for i in range(len(sequences))]
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.parameters()).device
+
+    def trie_inputs(self, trie: Trie) -> dict[str, Any]:
+        """Inputs of the model's body that compute each node of a trie once."""
+        ids = torch.tensor([trie.ids], device=self.device)
+        return {
+            "input_ids": ids,
+            # With a mask, transformers does not take the positions for those of several packed texts.
+            "attention_mask": torch.ones_like(ids),
+            "position_ids": torch.tensor([trie.positions], device=self.device),
+            "trie": trie,
+        }
+
+    def body(self, inputs: dict[str, Any]) -> Tensor:
+        """Final hidden states, in the compute precision."""
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
+            found: Tensor = body_of(plain(self.model))(**inputs, use_cache=False).last_hidden_state
+        return found
+
     def _one_pass(self, sequences: Sequence[TokenSequence], heads: bool) -> list[TokenStatistics]:
         inner = plain(self.model)
-        device = next(inner.parameters()).device
+        device = self.device
+        given: Tensor | None = None
         if self.config.share_prefix:
-            trie = merge([s.ids for s in sequences])
-            ids = torch.tensor([trie.ids], device=device)
-            inputs: dict[str, Any] = {
-                "input_ids": ids,
-                # With a mask, transformers does not take the positions for those of several packed texts.
-                "attention_mask": torch.ones_like(ids),
-                "position_ids": torch.tensor([trie.positions], device=device),
-                "trie": trie,
-            }
-            before = [nodes[p - 1] for s, nodes in zip(sequences, trie.nodes, strict=True) for p in s.actions]
-            where: Any = (0, torch.tensor(before, device=device))
+            ids_of = [s.ids for s in sequences]
+            trie = merge(ids_of)
+            inputs = self.trie_inputs(trie)
+            at: list[Any] = [nodes[p - 1] for s, nodes in zip(sequences, trie.nodes, strict=True) for p in s.actions]
+            given = self.frozen.outputs(trie, ids_of) if self.frozen is not None else None
         else:
             ids = torch.zeros(len(sequences), max(len(s.ids) for s in sequences), dtype=torch.long)
             for row, s in enumerate(sequences):
                 ids[row, : len(s.ids)] = torch.tensor(s.ids)
             inputs = {"input_ids": ids.to(device)}
             at = [(r, p - 1) for r, s in enumerate(sequences) for p in s.actions]
-            where = tuple(torch.tensor(at, device=device).T)
-        bf16 = self.config.precision == "bf16"
-        with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-            hidden: Tensor = body_of(inner)(**inputs, use_cache=False).last_hidden_state[where]
-        chosen = torch.tensor([s.ids[p] for s in sequences for p in s.actions], device=device)
+        # Sequences that share a prefix share its actions too: each pair of place and token is computed once.
+        pairs = list(zip(at, (s.ids[p] for s in sequences for p in s.actions), strict=True))
+        once = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
+        places = torch.tensor([place for place, _ in once], dtype=torch.long, device=device)
+        chosen = torch.tensor([token for _, token in once], dtype=torch.long, device=device)
+        skipping = nullcontext() if self.frozen is None or given is None else self.frozen.given(given.to(device))
+        with self.clock.part("forward"), skipping:
+            hidden = self.body(inputs)[(0, places) if self.config.share_prefix else tuple(places.T)]
         # The head runs outside autocast: it is fp32 for any precision of the body.
-        found = token_statistics(hidden, partial(logits, inner), chosen)
-        if heads and self.heads is not None:
-            found = self.heads.extend(found, hidden, chosen)
+        with self.clock.part("head"):
+            found = token_statistics(hidden, partial(logits, inner), chosen)
+            if heads and self.heads is not None:
+                found = self.heads.extend(found, hidden, chosen)
         counts = [len(s.actions) for s in sequences]
-        columns = [repeat(None) if x is None else torch.split(x, counts) for x in found]
+        which = torch.tensor([once[pair] for pair in pairs], dtype=torch.long, device=device)
+        columns = [repeat(None) if x is None else torch.split(x[which], counts) for x in found]
         return [TokenStatistics._make(parts) for parts in zip(*columns, strict=False)]
 
 

@@ -6,14 +6,17 @@ and a token attends only to its ancestors. Where the model's own mask hides some
 stay hidden. Hidden states and gradients equal those of separate passes up to rounding; the cost is that of the
 distinct tokens.
 
-Legend: N nodes of the trie, H heads, D head size.
+Legend: N nodes of the trie, R nodes of a block, K nodes that they see, H heads, D head size.
 """
 
 from __future__ import annotations
 
 import inspect
+from bisect import bisect_left
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 KERNEL = "shiqbench_shared_prefix"
 KINDS = {"full_attention", "sliding_attention", "chunked_attention"}
 # Arguments of an attention layer that change nothing here: the mask contains the window, and dropout is off.
+BLOCK = (
+    256  # nodes of several segments whose attention is one call: many small calls take longer than a few hidden scores
+)
 HARMLESS = {"dropout", "sliding_window", "position_ids", "use_cache", "output_attentions", "is_causal"}
 
 
@@ -48,6 +54,34 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Neighbouring segments whose attention is one call.
+
+    Attributes:
+        segments: The segments.
+        seen: ``(start, end)`` runs of earlier nodes that at least one of them sees.
+    """
+
+    segments: tuple[Segment, ...]
+    seen: tuple[tuple[int, int], ...]
+
+    @property
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """Runs of all nodes that they see, their own last."""
+        return *self.seen, (self.start, self.end)
+
+    @property
+    def start(self) -> int:
+        """First node."""
+        return self.segments[0].start
+
+    @property
+    def end(self) -> int:
+        """One past the last node."""
+        return self.segments[-1].end
+
+
+@dataclass(frozen=True)
 class Trie:
     """Sequences merged by their prefixes.
 
@@ -55,13 +89,28 @@ class Trie:
         ids: Token of each node.
         positions: Depth of each node.
         nodes: For each sequence, the node of each of its tokens.
-        segments: Nodes in runs, parents before children.
+        blocks: All nodes in runs, parents before children.
+        masks: Which nodes see which, per block and mask function of the model; all layers of a pass share them.
     """
 
     ids: tuple[int, ...]
     positions: tuple[int, ...]
     nodes: tuple[tuple[int, ...], ...]
-    segments: tuple[Segment, ...]
+    blocks: tuple[Block, ...]
+    masks: dict[Any, Tensor | None] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def _cuts(self) -> list[int]:
+        return sorted({n for b in self.blocks for run in b.runs for n in run})
+
+    @cached_property
+    def pieces(self) -> list[int]:
+        """Numbers of nodes of the pieces of which all runs consist, in order."""
+        return [b - a for a, b in pairwise(self._cuts)]
+
+    def pieces_of(self, block: Block) -> list[int]:
+        """Indices of the pieces that a block sees."""
+        return [i for a, b in block.runs for i in range(bisect_left(self._cuts, a), bisect_left(self._cuts, b))]
 
 
 def merge(sequences: Sequence[Sequence[int]]) -> Trie:
@@ -83,7 +132,39 @@ def merge(sequences: Sequence[Sequence[int]]) -> Trie:
         paths[i] = path = (*path[:shared], *range(start, len(ids)))
         before = sequence
     nodes = tuple(paths[i] for i in range(len(sequences)))
-    return Trie(tuple(ids), tuple(positions), nodes, tuple(segments))
+    return Trie(tuple(ids), tuple(positions), nodes, _blocks(segments))
+
+
+def _blocks(segments: Sequence[Segment]) -> tuple[Block, ...]:
+    """Join small neighbours, as long as what they see together is not much more than what one of them sees."""
+    blocks: list[Block] = []
+    members: list[Segment] = []
+    for segment in segments:
+        joined = [*members, segment]
+        seen = _seen(joined)
+        most = max(_size(s.ancestors) for s in joined)
+        if members and (segment.end - joined[0].start > BLOCK or _size(seen) > most + BLOCK):
+            blocks.append(Block(tuple(members), _seen(members)))
+            joined = [segment]
+        members = joined
+    return (*blocks, Block(tuple(members), _seen(members)))
+
+
+def _seen(segments: Sequence[Segment]) -> tuple[tuple[int, int], ...]:
+    """Runs of the nodes before the first segment that at least one of the segments sees."""
+    start = segments[0].start
+    runs = sorted({(a, min(b, start)) for s in segments for a, b in s.ancestors if a < start})
+    found: list[tuple[int, int]] = []
+    for a, b in runs:
+        if found and a <= found[-1][1]:
+            found[-1] = found[-1][0], max(b, found[-1][1])
+        else:
+            found.append((a, b))
+    return tuple(found)
+
+
+def _size(runs: Sequence[tuple[int, int]]) -> int:
+    return sum(b - a for a, b in runs)
 
 
 def distinct_tokens(sequences: Sequence[Sequence[int]]) -> int:
@@ -165,12 +246,14 @@ def attention(
         raise _refused(f"its attention uses {', '.join(unknown)}")
     groups = query.shape[1] // key.shape[1]
     outputs = []
-    for s in trie.segments:
-        parts = [*s.ancestors, (s.start, s.end)]
-        q = query[:, :, s.start : s.end]
-        k = torch.cat([key[:, :, a:b] for a, b in parts], dim=2)
-        v = torch.cat([value[:, :, a:b] for a, b in parts], dim=2)
-        mask = _visible(attention_mask, s.end - s.start, k.shape[2], query.device)
+    # Cut once: the gradient of a slice is as large as the whole, that of a piece is as large as the piece.
+    pieces_k, pieces_v = (torch.split(x, trie.pieces, dim=2) for x in (key, value))
+    for block, q in zip(trie.blocks, torch.split(query, [b.end - b.start for b in trie.blocks], dim=2), strict=True):
+        k, v = (torch.cat([pieces[i] for i in trie.pieces_of(block)], dim=2) for pieces in (pieces_k, pieces_v))
+        about = block, attention_mask, query.device
+        if about not in trie.masks:
+            trie.masks[about] = _visible(trie, *about)
+        mask = trie.masks[about]
         if softcap is None:
             outputs.append(
                 torch.nn.functional.scaled_dot_product_attention(
@@ -186,14 +269,26 @@ def attention(
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
 
-def _visible(allowed: Callable[..., Tensor], n: int, m: int, device: torch.device) -> Tensor | None:
-    """Which of the m tokens of a path its last n tokens see; None if these are all m and the mask is plain causal."""
+def _visible(trie: Trie, block: Block, allowed: Callable[..., Tensor], device: torch.device) -> Tensor | None:
+    """Which nodes a block's nodes see, of those in its runs and itself; None if it is one plain causal text."""
     from transformers.masking_utils import causal_mask_function
 
-    if allowed is causal_mask_function:
-        return torch.ones(n, m, dtype=torch.bool, device=device).tril(m - n) if m > n else None
-    depth = torch.arange(m, device=device)
-    return allowed(0, 0, depth[m - n :, None], depth[None, :])
+    plain = allowed is causal_mask_function
+    if plain and len(block.segments) == 1 and not block.seen:
+        return None
+    nodes_K = torch.cat([torch.arange(a, b) for a, b in block.runs])
+    visible_RK = torch.zeros(block.end - block.start, len(nodes_K), dtype=torch.bool)
+    for s in block.segments:
+        rows_RK = visible_RK[s.start - block.start : s.end - block.start]
+        for a, b in s.ancestors:
+            rows_RK |= (nodes_K >= a) & (nodes_K < b)
+        rows_RK |= (nodes_K >= s.start) & (nodes_K <= torch.arange(s.start, s.end)[:, None])
+    visible_RK = visible_RK.to(device)
+    if plain:
+        return visible_RK
+    depth_N = torch.tensor(trie.positions, device=device)
+    depth_R, depth_K = depth_N[block.start : block.end], depth_N[nodes_K.to(device)]
+    return visible_RK & allowed(0, 0, depth_R[:, None], depth_K[None, :])
 
 
 def enable(model: Any) -> None:

@@ -20,7 +20,7 @@ from shiqbench.base.causes import as_disk_error
 from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import CorruptCellError
 from shiqbench.training.own_forward import tolerance
-from shiqbench.training.policy import concatenate, kernel
+from shiqbench.training.policy import concatenate, forward_passes, kernel
 from shiqbench.training.token_statistics import TokenStatistics
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class ReferenceCache:
             "device": next(policy.parameters()).device.type,
             "rows": "checked",
             "logits": "the model's own",
+            "frozen": config.top_layers if config.precision == "bf16" and policy.frozen is not None else None,
         }
         self._dtype = np.float64 if next(policy.parameters()).dtype == torch.float64 else np.float32
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,13 +91,19 @@ class ReferenceCache:
         Raises:
             CorruptCellError: A found row is not what the model computes.
         """
-        wanted = {_key(s): s for r in rendered for s in r.sequences}
+        return self.fill_sequences([s for r in rendered for s in r.sequences], progress)
+
+    def fill_sequences(
+        self, sequences: Sequence[TokenSequence], progress: Callable[[int, int], None]
+    ) -> tuple[int, int]:
+        """Like :meth:`fill`, for sequences that are no episodes."""
+        wanted = {_key(s): s for s in sequences}
         missing = [s for k, s in wanted.items() if self._get(k) is None]
         if found_before := set(wanted.values()) - set(missing):
             self._compare(min(found_before, key=lambda s: (len(s.ids), s.ids)))
-        missing.sort(key=lambda s: s.ids)
-        for start in range(0, len(missing), 8):
-            group = missing[start : start + 8]
+        done = 0
+        for members in forward_passes(missing, self.policy.config):
+            group = [missing[i] for i in members]
             with torch.no_grad():
                 found = self.policy(group)
             rows = [(_key(s), self._blob(f.logit_N), self._blob(f.lse_N)) for s, f in zip(group, found, strict=True)]
@@ -105,7 +112,8 @@ class ReferenceCache:
                     "INSERT OR IGNORE INTO statistics VALUES (?, ?, ?, ?)", [(*row, _checksum(*row)) for row in rows]
                 ).rowcount
                 self._database.execute("UPDATE total SET rows = rows + ?", (added,))
-            progress(min(start + 8, len(missing)), len(missing))
+            done += len(group)
+            progress(done, len(missing))
         return len(missing), len(wanted) - len(missing)
 
     def row(self, rendered: Rendered) -> TokenStatistics:
@@ -114,13 +122,18 @@ class ReferenceCache:
         Raises:
             KeyError: The episode was never passed to :meth:`fill`.
         """
-        parts = []
-        for s in rendered.sequences:
-            found = self._get(_key(s))
-            if found is None:
-                raise KeyError(f"no reference statistics for episode {rendered.episode.id}")
-            parts.append(TokenStatistics(torch.from_numpy(found[0]), torch.from_numpy(found[1])))
-        return concatenate(parts)
+        return concatenate([self.of(s) for s in rendered.sequences])
+
+    def of(self, sequence: TokenSequence) -> TokenStatistics:
+        """Statistics of one sequence's action tokens.
+
+        Raises:
+            KeyError: The sequence was never computed.
+        """
+        found = self._get(_key(sequence))
+        if found is None:
+            raise KeyError(f"no reference statistics for a sequence of {len(sequence.ids)} tokens")
+        return TokenStatistics(torch.from_numpy(found[0]), torch.from_numpy(found[1]))
 
     def close(self) -> None:
         """Close the file."""

@@ -52,3 +52,17 @@ def test_what_is_gone_takes_nothing() -> None:
     assert machine.resident(2**22 + 1) == 0  # no process has this number
     assert machine.resident(os.getpid()) > 10**6
     assert 1 <= machine.cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [((), False), (("nvidia0",), True), (("nvidiactl",), False), (("nvidia12", "nvidiactl"), True), (("kfd",), True)],
+)
+def test_a_gpu_is_found_by_its_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: tuple[str, ...], found: bool
+) -> None:
+    for name in made:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(machine, "DEVICES", tmp_path)
+    monkeypatch.setattr(machine, "KFD", tmp_path / "kfd")
+    assert machine.has_gpu() is found

@@ -12,11 +12,14 @@ from shiqbench_tasks.mdp.config import MdpConfig
 from support import ask
 
 import shiqbench
+from shiqbench.base.digest import canonical_json
 from shiqbench.base.errors import ConfigError, RunError
+from shiqbench.matrices.families import Choice
 from shiqbench.matrices.job import JobState, Outcome
-from shiqbench.matrices.plan import make_matrix
+from shiqbench.matrices.plan import MatrixPlan, make_matrix
 from shiqbench.matrices.run import carry_out
 from shiqbench.plugin.config import TaskConfig
+from shiqbench.store.tuned import read_tuned
 
 SMALL: dict[str, Any] = {
     "matrix": {"algorithms": ["base", "shiq"], "tasks": ["mdp"], "seeds": [0], "preset": "smoke"},
@@ -102,7 +105,7 @@ def test_the_best_trial_on_validation_is_run_with_every_seed(tmp_path: Path) -> 
     kept = json.loads(written.read_text())
     assert [t["primary"]["value"] for t in kept["trials"]] == [0.9, 0.2]
     assert kept["chosen"] == chosen
-    final = plan.final_stage({("dpo", "toy", None): kept["chosen"]})
+    final = plan.final_stage({Choice("dpo", "toy", None): kept["chosen"]})
     of_dpo = [j.request for j in final.jobs if j.request.algo == "dpo"]
     assert [r.seed for r in of_dpo] == [0, 1]
     assert all(r.settings == chosen for r in of_dpo)
@@ -123,7 +126,89 @@ def test_a_grid_that_is_too_small_or_swept_too_is_refused(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=r"the grid of dpo has 3 combinations, tuning\.trials is 4"):
         toy_grid(tmp_path, tuning={"trials": 4})
     with pytest.raises(ConfigError, match=r"both swept and tuned"):
-        toy_grid(tmp_path, algorithms=OF_DPO).final_stage({("dpo", "toy", None): {"algo.beta": 0.1}})
+        toy_grid(tmp_path, algorithms=OF_DPO)
+
+
+def swept_mdp(tmp_path: Path, **more: Any) -> MatrixPlan:
+    """Two algorithms on mdp with final and with dense reward, the same trials for each."""
+    file = {
+        "matrix": {"algorithms": ["base", "dpo", "shiq"], "tasks": ["mdp"], "seeds": [0, 1], "preset": "smoke"},
+        "tasks": {"mdp": {"sweep": {"task.reward": ["sparse", "dense"]}}},
+        "tuning": {"trials": 2, "grid": {"train.lr": [0.01, 0.1]}},
+        **more,
+    }
+    return make_matrix(file, results=tmp_path)
+
+
+def test_each_swept_value_of_the_task_has_trials_and_a_choice_of_its_own(tmp_path: Path) -> None:
+    plan = swept_mdp(tmp_path)
+    requests = [j.request for j in plan.trial_stage.jobs]
+    tried = [(r.algo, r.settings["task.reward"], r.settings["train.lr"]) for r in requests]
+    every = {(a, r, lr) for a in ("dpo", "shiq") for r in ("sparse", "dense") for lr in (0.01, 0.1)}
+    assert len(tried) == len(every)
+    assert set(tried) == every
+    values = {("sparse", 0.1): 0.2, ("sparse", 0.01): 0.9, ("dense", 0.1): 0.9, ("dense", 0.01): 0.2}
+    said: list[str] = []
+    result = carry_out(plan, pretending([values[r, lr] for _, r, lr in tried]), said.append)
+    assert "tuned dpo on mdp, task.reward = sparse: train.lr = 0.1" in said
+    assert "tuned dpo on mdp, task.reward = dense: train.lr = 0.01" in said
+    assert len(said) == 4
+    assert len(result.cells) == 2 + 2 * 2 * 2
+    choices, _ = read_tuned(tmp_path)
+    assert {(t.under["task.reward"], t.chosen["train.lr"]) for t in choices} == {("sparse", 0.1), ("dense", 0.01)}
+    chosen = {Choice(t.algorithm, t.task, t.model, canonical_json(t.under)): dict(t.chosen) for t in choices}
+    final = [j.request.settings for j in plan.final_stage(chosen).jobs if j.request.algo != "base"]
+    assert {(s["task.reward"], s["train.lr"]) for s in final} == {("sparse", 0.1), ("dense", 0.01)}
+
+
+def test_a_swept_value_whose_cells_are_excluded_has_no_trials(tmp_path: Path) -> None:
+    plan = swept_mdp(tmp_path, exclude=[{"algorithm": "dpo", "set": {"task.reward": "dense"}}])
+    tried = {(j.request.algo, j.request.settings["task.reward"]) for j in plan.trial_stage.jobs}
+    assert tried == {("dpo", "sparse"), ("shiq", "sparse"), ("shiq", "dense")}
+
+
+def test_other_sweeps_share_the_trials(tmp_path: Path) -> None:
+    plan = swept_mdp(
+        tmp_path,
+        tasks={},
+        sweep={"algo.beta": [0.1, 0.5]},
+        matrix={"algorithms": ["dpo"], "tasks": ["mdp"], "preset": "smoke"},
+    )
+    assert len(plan.trial_stage.jobs) == 2
+    assert len(plan.final.jobs) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (
+            {"tuning": {"trials": 2, "grid": {"task.instances": ["test", "validation"]}}},
+            r"task\.instances cannot be tuned: every trial on mdp has task\.instances = 'validation' \(the matrix\)",
+        ),
+        (
+            {"tasks": {"mdp": {"sweep": {"task.instances": ["test", "validation"]}}}},
+            r"task\.instances cannot be swept under \[tuning\]: every trial on mdp",
+        ),
+        ({"sweep": {"train.lr": [0.1, 0.2]}}, r"train\.lr is both swept and tuned for dpo"),
+    ],
+)
+def test_what_tuning_cannot_choose_is_refused_before_any_trial(tmp_path: Path, more: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        swept_mdp(tmp_path, **more)
+
+
+@pytest.mark.slow
+def test_each_row_of_a_swept_task_counts_its_own_trials(tmp_path: Path) -> None:
+    file = {
+        "matrix": {"algorithms": ["dpo"], "tasks": ["mdp"], "preset": "smoke"},
+        "budget": {"updates": 2},
+        "tasks": {"mdp": {"sweep": {"task.reward": ["sparse", "dense"]}}},
+        "tuning": {"trials": 2, "grid": {"train.lr": [0.01, 0.1]}},
+    }
+    shiqbench.matrix(file, results=tmp_path)
+    ledger = shiqbench.report.load(tmp_path).ledger()
+    final = ledger[~ledger["is_trial"]]
+    assert final["tuning_trials"].tolist() == [2, 2]
 
 
 @pytest.mark.slow

@@ -57,12 +57,14 @@ def trials(plan: MatrixPlan) -> dict[str, int]:
 
 def test_bfcl_study(tmp_path: Path) -> None:
     plan = make_matrix(file("bfcl_study.toml"), results=tmp_path)
-    assert rows(plan) == {"base": 1, "sft": 3, "dpo": 3, "dmpo": 3, "copg": 3, "dro": 3, "shiq": 6}
+    assert rows(plan) == {"base": 1, **dict.fromkeys(("sft", "dpo", "dmpo", "copg", "dro"), 5), "shiq": 10}
     assert trials(plan) == dict.fromkeys(("sft", "dpo", "dmpo", "copg", "dro", "shiq"), 2)
+    assert [t.under for t in plan.tuning if t.under] == [{"task.reward": "turn"}, {"task.reward": "episode"}]
     cells = [f.plan.cell for f in plan.final.planned if f.plan.cell.train is not None]
     assert {c.task_config.reward for c in cells if c.algorithm.name == "shiq"} == {"turn", "episode"}  # type: ignore[attr-defined]
     assert len({c.start.digest for c in cells if c.start}) == 1
     assert {c.task_config.behaviours for c in cells} == {("rollout",)}  # type: ignore[attr-defined]
+    assert {c.algo.k for c in cells if c.algorithm.name == "copg"} == {c.task_config.rollout_samples for c in cells}  # type: ignore[attr-defined]
     (accept,) = {c.algo.accept for c in cells if c.algorithm.name == "sft"}  # type: ignore[attr-defined]
     assert accept == "threshold"
     start = cells[0].start
@@ -90,7 +92,7 @@ def test_fronts(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(("name", "settings"), [("synthetic.toml", 3), ("chat_mdp.toml", 2)])
 def test_steps_of_the_derivation_are_changed_one_at_a_time(tmp_path: Path, name: str, settings: int) -> None:
     plan = make_matrix(file(name), results=tmp_path)
-    others = {"sft", "dpo", "dmpo", "copg", "dro", "reval", "oreo"} | ({"dqo"} if name == "synthetic.toml" else set())
+    others = {"sft", "dpo", "copg", "dro", "reval", "oreo"} | ({"dmpo", "dqo"} if name == "synthetic.toml" else set())
     expected = {"base": settings, "shiq": settings * 4 * 3, **dict.fromkeys(others, settings * 3)}
     assert rows(plan) == expected
     found = [f.plan.cell.algo for f in plan.final.planned if f.plan.cell.algorithm.name == "shiq"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from shiqbench.report.logs import LogBook
 from shiqbench.report.make import make_report
 from shiqbench.report.rows import TextTable
 from shiqbench.report.scores import ScoreBook
-from shiqbench.stats.two_way import interval_of_mean
+from shiqbench.stats.two_way import interval_of_difference, interval_of_mean
 from shiqbench.store.index import read_index
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -25,11 +26,13 @@ TOYS: dict[str, Any] = {"task": "toys", "metric": "wins", "split": "validation",
 HOW = Scores("id", "wins")
 
 
-def table(results: Path, how: Scores | None = HOW, axis: str = "updates") -> TextTable | None:
+def table(
+    results: Path, how: Scores | None = HOW, axis: str = "updates", baseline: str | None = None
+) -> TextTable | None:
     known = {"toys": KnownTask("toys", scores={"wins": how} if how else {})}
     book = ScoreBook(results)
     (curves,) = of_checkpoints(read_index(results), known, book, LogBook(results), axis)
-    return area_table(curves, axis, book)
+    return area_table(curves, axis, book, baseline)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 10), (0, 8), (2, 3), (5, 10), (1.5, 9.25)])
@@ -120,3 +123,39 @@ def test_intervals_of_areas_cover() -> None:
     found, truth = interval_of_mean(areas), float(weights @ means)
     covered = float(((found.low <= truth) & (truth <= found.high)).mean())
     assert 0.92 < covered < 0.985
+
+
+def test_a_difference_of_areas_is_that_of_the_examples_areas(tmp_path: Path) -> None:
+    """Paired: examples differ a hundred times as much as the two rows."""
+    rng = np.random.default_rng(3)
+    hard = 100 * rng.random(20)
+    evaluation(cell(tmp_path, "base", task="toys"), hard.tolist(), **TOYS)
+    areas: dict[str, list[Any]] = {"shiq": [], "dpo": []}
+    for seed in range(3):
+        for name, gain in (("shiq", 1.0), ("dpo", 0.0)):
+            of = cell(tmp_path, name, seed, task="toys")
+            middle, end = (hard + gain + rng.normal(size=20) / 10 for _ in range(2))
+            evaluation(of, middle.tolist(), update=5, **TOYS)
+            evaluation(of, end.tolist(), **TOYS)
+            areas[name].append((5 * (hard + middle) / 2 + 5 * (middle + end) / 2) / 10)
+    found = table(tmp_path, baseline="dpo")
+    assert found is not None
+    lines = found.frame.set_index("algorithm")["less dpo [95 %]"]
+    assert lines["dpo"] == "-"
+    by_hand, _ = interval_of_difference(np.stack(areas["shiq"]), np.stack(areas["dpo"]))
+    mean = float(np.mean(areas["shiq"]) - np.mean(areas["dpo"]))
+    number, low, high = map(float, re.findall(r"-?[\d.]+", lines["shiq"]))
+    assert (number, low, high) == pytest.approx((mean, float(by_hand.low), float(by_hand.high)), abs=1e-3)
+    assert 0 < low < 0.75 < high + 0.1
+    assert "differences are paired by example" in "\n".join(found.notes)
+
+
+def test_without_a_curve_of_the_baseline_there_is_no_difference(tmp_path: Path) -> None:
+    evaluation(cell(tmp_path, "base", task="toys"), [0.5] * 12, **TOYS)
+    of = cell(tmp_path, "dpo", task="toys")
+    evaluation(of, [0.6] * 12, update=5, **TOYS)
+    evaluation(of, [0.7] * 12, **TOYS)
+    for baseline in ("base", None):
+        found = table(tmp_path, baseline=baseline)
+        assert found is not None
+        assert not [c for c in found.frame.columns if c.startswith("less")]

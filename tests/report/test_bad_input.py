@@ -215,7 +215,7 @@ def metrics_of_another_version(results: Path) -> None:
         (a_missing_plugin, "--plugin FILE"),
         (cells_of_two_schemas, "cells of different versions of shiqbench, by their schema (1: sft; 2: dpo)"),
         (another_objective, "another objective than the measured one: sft (algo.beta = 0.1, task.beta = 0.5)"),
-        (one_algorithm, "not in the learning curves: sft seed 0: train.jsonl is missing"),
+        (one_algorithm, "log of training cannot be used: sft seed 0: train.jsonl is missing"),
         (a_part_of_the_data, "trained on a part of the data: sft on at most 8 of 94 episodes"),
         (
             seeds_that_are_equal,

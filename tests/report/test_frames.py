@@ -145,7 +145,7 @@ def test_training_is_what_was_logged(results: Path) -> None:
 
 def test_a_log_that_is_missing_is_a_warning(results: Path) -> None:
     next((results / "mdp" / "dpo").glob("*/train.jsonl")).unlink()
-    with pytest.warns(UserWarning, match=r"not in the learning curves: mdp/dpo/\w+: train.jsonl is missing"):
+    with pytest.warns(UserWarning, match=r"log of training cannot be used: mdp/dpo/\w+: train.jsonl is missing"):
         frame = load(results).training("relative_regret")
     assert len(frame) == 7 * 2
 

@@ -27,7 +27,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "OMP
 
 SLOW_BF16 = machine.bf16_is_slow()
 EVALUATED = ("--set", "eval.precision=fp32") if SLOW_BF16 else ()
-TRAINED = ("--set", "train.precision=fp32", "--set", "start.train.precision=fp32") if SLOW_BF16 else ()
+TRAINED = ("--set", "train.precision=auto")
 
 
 def run(results: Path, *words: str) -> tuple[dict[str, Any], str]:

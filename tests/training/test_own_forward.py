@@ -131,8 +131,8 @@ def test_a_dropped_scale_or_cap_is_stopped(tmp_path: Path, monkeypatch: pytest.M
 
 
 def shifted(mask_function: Any, **_: Any) -> Any:
-    """A token sees the one after it."""
-    return lambda b, h, q, k: mask_function(b, h, q + 1, k)
+    """A token does not see the one before it."""
+    return lambda b, h, q, k: mask_function(b, h, q, k) & (k != q - 1)
 
 
 def without_a_window(mask_function: Any, **_: Any) -> Any:

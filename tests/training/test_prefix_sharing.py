@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import random
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.masking_utils import causal_mask_function
 
 from shiqbench.episodes.rendering import TokenSequence
 from shiqbench.plugin.config import TrainConfig
+from shiqbench.training import prefix_sharing
 from shiqbench.training.policy import Policy, fits_one_pass, forward_passes, load_model
-from shiqbench.training.prefix_sharing import common_prefix, distinct_tokens, merge
+from shiqbench.training.prefix_sharing import _visible, common_prefix, distinct_tokens, merge
 
 ids = st.lists(st.integers(0, 2), min_size=1, max_size=8)
 
 
-@given(st.lists(ids, min_size=1, max_size=6))
+@given(st.lists(ids, min_size=1, max_size=6), st.integers(1, 20))
 @settings(deadline=None)
-def test_each_path_spells_its_sequence_and_sees_only_its_ancestors(sequences: list[list[int]]) -> None:
-    trie = merge(sequences)
+def test_each_path_spells_its_sequence_and_sees_only_its_ancestors(sequences: list[list[int]], largest: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefix_sharing, "BLOCK", largest)
+        trie = merge(sequences)
+    assert all(len(b.segments) == 1 or b.end - b.start <= largest for b in trie.blocks)
     assert (
         len(trie.ids)
         == distinct_tokens(sequences)
@@ -31,9 +37,17 @@ def test_each_path_spells_its_sequence_and_sees_only_its_ancestors(sequences: li
         assert [trie.ids[n] for n in nodes] == sequence
         assert [trie.positions[n] for n in nodes] == list(range(len(sequence)))
         for depth, node in enumerate(nodes):
-            (segment,) = [s for s in trie.segments if s.start <= node < s.end]
-            seen = [n for a, b in segment.ancestors for n in range(a, b)] + list(range(segment.start, node + 1))
-            assert seen == list(nodes[: depth + 1])
+            (block,) = [b for b in trie.blocks if b.start <= node < b.end]
+            near = [n for a, b in block.runs for n in range(a, b)]
+            starts = [0, *accumulate(trie.pieces)]
+            assert near == [n for i in trie.pieces_of(block) for n in range(starts[i], starts[i + 1])]
+            mask = _visible(trie, block, causal_mask_function, torch.device("cpu"))
+            row = (
+                torch.ones(len(near), len(near)).tril()[node - block.start]
+                if mask is None
+                else mask[node - block.start]
+            )
+            assert [n for n, sees in zip(near, row.tolist(), strict=True) if sees] == list(nodes[: depth + 1])
 
 
 @given(ids, ids)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
 import torch
+from shiqbench_algorithms.copg import Copg, CopgConfig
 from shiqbench_algorithms.dpo import Dpo, DpoConfig
 from shiqbench_algorithms.sft import Sft, SftConfig
 from shiqbench_algorithms.shiq import Shiq, ShiqConfig
@@ -186,3 +188,29 @@ def test_the_reference_is_computed_once(tiny_model: Path, tmp_path: Path) -> Non
     assert (computed, found) == (0, len(visited))
     other = ReferenceCache(tmp_path / "cache", "other weights", policy)
     assert other.fill(visited, lambda done, total: None) == (len(visited), 0)
+
+
+@pytest.mark.parametrize("algorithm", [Shiq(ShiqConfig(beta=0.1)), Dpo(DpoConfig()), Copg(CopgConfig(k=2))])
+def test_every_algorithm_logs_the_log_ratio_and_how_it_follows_the_returns(
+    tiny_model: Path, tmp_path: Path, algorithm: Any
+) -> None:
+    seen = Lines()
+    t = trainer(tiny_model, tmp_path / "a", algorithm, updates=3, micro_tokens=1)
+    units = t.plan.batches[2]
+    t.done = 0
+    t.run(seen)
+    first, last = seen.lines[0], seen.lines[2]
+    assert (first["logratio"], first["logratio_advantage"]) == pytest.approx((0, 0), abs=1e-5)
+    returns = [sum(r.rewards) for r in t.rendered]
+    groups = [r.episode.group for r in t.rendered]
+    mean = {g: fmean(x for x, other in zip(returns, groups, strict=True) if other == g) for g in groups}
+    own = [(returns[i] - mean[groups[i]]) ** 2 for u in units for i in u.rows]
+    assert last["advantage_square"] == pytest.approx(fmean(own), rel=1e-6)
+    assert last["advantage_square"] > 0
+    assert abs(last["logratio"]) > 1e-4
+
+
+def test_without_the_reference_nothing_is_said_about_the_log_ratio(tiny_model: Path, tmp_path: Path) -> None:
+    seen = Lines()
+    trainer(tiny_model, tmp_path / "a", Sft(SftConfig()), updates=1).run(seen)
+    assert not [name for name in seen.lines[0] if "logratio" in name or "advantage" in name]

@@ -7,12 +7,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from shiqbench.plugin import ConfigError, TaskConfig
+from shiqbench_tasks.chat_mdp.words import WORDS
 
 MOST_STATES = 10_000  # of all instances together; every word is scored in every state
-WORDS = {
-    "tree": ("red", "green", "blue", "white", "black", "gold", "pink", "brown"),
-    "grid": ("up", "down", "left", "right"),
-}
 SIZES = {"tree": (3, 3), "grid": (4, 4)}  # default number of actions, default number of turns
 SAMPLE = 64  # sampled episodes per instance if no number is given
 
@@ -42,9 +39,11 @@ class ChatMdpConfig(TaskConfig):
         default=0.0, description="reward of any other text than the words, which ends the episode"
     )
     words: tuple[str, ...] = Field(
-        default=(), description="the actions; tree red, green, blue, ...; grid up, down, ..."
+        default=(),
+        description="the actions; instances of a tree take theirs in turn: red, green, blue, then one, two, three, "
+        "...; grid up, down, left, right",
     )
-    seeds: int = Field(default=12, ge=2, description="number of instances; an interval needs 10")
+    seeds: int = Field(default=10, ge=2, description="number of instances; an interval needs 10")
     instances: Literal["test", "validation"] = Field(
         default="test", description="validation: as many others, on which settings are chosen"
     )
@@ -78,8 +77,9 @@ class ChatMdpConfig(TaskConfig):
             filled["actions"] = len(values["words"]) if values.get("words") and kind == "tree" else actions
         if filled.get("horizon") is None:
             filled["horizon"] = horizon
-        if not filled.get("words") and isinstance(filled["actions"], int):
-            filled["words"] = WORDS[kind][: filled["actions"]]
+        if not filled.get("words") and isinstance(actions := filled["actions"], int) and actions > 0:
+            sets = min(len(WORDS[kind]) // actions, filled.get("seeds", cls.model_fields["seeds"].default))
+            filled["words"] = WORDS[kind][: max(1, sets) * actions]
         return filled
 
     @model_validator(mode="after")
@@ -88,9 +88,11 @@ class ChatMdpConfig(TaskConfig):
         actions, horizon = self.sizes
         if self.mdp == "grid" and actions != SIZES["grid"][0]:
             raise _unmet("task.actions", "a grid has 4 moves", "leave it out")
-        if len(self.words) != actions:
-            raise _unmet("task.words", f"{len(self.words)} words for {actions} actions", f"give {actions}")
-        if len(set(self.words)) != actions or not all(w.strip() for w in self.words):
+        if len(self.words) % actions:
+            raise _unmet(
+                "task.words", f"{len(self.words)} words for {actions} actions", f"give a multiple of {actions}"
+            )
+        if len(set(self.words)) != len(self.words) or not all(w.strip() for w in self.words):
             raise _unmet("task.words", "each action needs a word of its own", "give other words")
         if self.state_count > MOST_STATES:
             raise ConfigError(
@@ -112,6 +114,12 @@ class ChatMdpConfig(TaskConfig):
         assert self.actions is not None
         assert self.horizon is not None
         return self.actions, self.horizon
+
+    def words_of(self, number: int) -> tuple[str, ...]:
+        """Words of an instance, by its number among the instances."""
+        actions, _ = self.sizes
+        first = number * actions % len(self.words)
+        return self.words[first : first + actions]
 
     @property
     def state_count(self) -> int:

@@ -7,13 +7,13 @@ same cell of a grid. Legend: S = 1, N states, A actions.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import torch
 
 from shiqbench.plugin import ConfigError
-from shiqbench_tasks.chat_mdp.chat import name_of
+from shiqbench_tasks.chat_mdp.words import place
 from shiqbench_tasks.mdp import data, mdps, solve
 from shiqbench_tasks.mdp.config import FIRST_OF_VALIDATION, GRID, MdpConfig
 
@@ -35,14 +35,16 @@ class Instance:
 
     Attributes:
         seed: Seed of the MDP.
-        name: Name by which the user's messages tell it from the others.
+        words: Its actions.
+        names: Where the user says that one is in each state. No other instance has these names.
         mdp: The MDP over conversations.
         paths: The actions that lead to each state.
         places: State of the original MDP at each state; for a grid, step and cell.
     """
 
     seed: int
-    name: str
+    words: tuple[str, ...]
+    names: tuple[str, ...]
     mdp: Mdp
     paths: tuple[tuple[int, ...], ...]
     places: tuple[int, ...]
@@ -52,10 +54,10 @@ class Instance:
         """Name in records and groups."""
         return f"seed-{self.seed}"
 
-    def cell(self, state: int) -> str:
-        """Name of a grid's cell, such as ``B3``: column and row."""
-        row, column = divmod(self.places[state] % (GRID * GRID), GRID)
-        return f"{'ABCDE'[column]}{row + 1}"
+    @cached_property
+    def state_of(self) -> dict[tuple[int, ...], int]:
+        """State after each path."""
+        return {path: state for state, path in enumerate(self.paths)}
 
 
 def table_config(config: ChatMdpConfig, seeds: int) -> MdpConfig:
@@ -97,13 +99,30 @@ def _instances(config: ChatMdpConfig, validation: bool) -> tuple[Instance, ...]:
         gain_S = solve.solve(whole).value_SN[:, 0] - solve.objective(whole, whole.ref_logp_SNA)
         useful = (gain_S > LEAST_GAIN).nonzero().flatten().tolist()[: config.seeds]
         if len(useful) == config.seeds:
-            return tuple(Instance(first + s, name_of(i, validation), *unroll(whole, s)) for i, s in enumerate(useful))
+            return tuple(_instance(whole, s, first + s, i, config, validation) for i, s in enumerate(useful))
         tried *= 2
     raise ConfigError(
         f"nothing can be gained in all but {len(useful)} of {tried // 2} instances",
         where=f"task.horizon = {config.horizon}",
         do="raise it, or lower task.seeds",
     )
+
+
+def _instance(whole: Mdp, s: int, seed: int, number: int, config: ChatMdpConfig, validation: bool) -> Instance:
+    mdp, paths, places = unroll(whole, s)
+    if config.mdp == "tree":
+        first = (number + validation * config.seeds) * len(paths)
+        names = tuple(place(first + state) for state in range(len(paths)))
+    else:
+        town = place(number + validation * config.seeds)
+        names = tuple(f"{town}, {cell_name(cell)}" for cell in places)
+    return Instance(seed, config.words_of(number), names, mdp, paths, places)
+
+
+def cell_name(state: int) -> str:
+    """Name of a grid's cell, such as ``B3``: column and row; the original MDP numbers steps and cells."""
+    row, column = divmod(state % (GRID * GRID), GRID)
+    return f"{'ABCDE'[column]}{row + 1}"
 
 
 def unroll(whole: Mdp, s: int) -> tuple[Mdp, tuple[tuple[int, ...], ...], tuple[int, ...]]:
@@ -114,16 +133,16 @@ def unroll(whole: Mdp, s: int) -> tuple[Mdp, tuple[tuple[int, ...], ...], tuple[
     while first < len(found):
         last = len(found)
         layers.append((first, last))
-        for path, place in found[first:last]:
+        for path, at in found[first:last]:
             row = []
-            for action, after in enumerate(following[place]):
+            for action, after in enumerate(following[at]):
                 row.append(len(found) if after < ends else -1)
                 if after < ends:
                     found.append(((*path, action), after))
             children.append(row)
         first = last
     next_NA = torch.tensor(children)
-    at_N = torch.tensor([place for _, place in found])
+    at_N = torch.tensor([at for _, at in found])
     tree = replace(
         whole,
         successors=torch.where(next_NA < 0, len(found), next_NA)[None, ..., None],
@@ -133,7 +152,7 @@ def unroll(whole: Mdp, s: int) -> tuple[Mdp, tuple[tuple[int, ...], ...], tuple[
         shown_SNK=whole.shown_SNK[s, at_N][None],
         layers=tuple(layers),
     )
-    return tree, tuple(path for path, _ in found), tuple(place for _, place in found)
+    return tree, tuple(path for path, _ in found), tuple(at for _, at in found)
 
 
 def with_other(mdp: Mdp, ref_logit_NA: Tensor, reward: float) -> Mdp:

@@ -67,7 +67,7 @@ def score(
     """
     mdp = with_other(instance.mdp, reference.logit_NA, config.other_reward)
     solution, logp_SNA = solve.solve(mdp), own.logp_NA[None]
-    words_SNK = torch.arange(len(config.words)).expand(1, len(instance.paths), -1)
+    words_SNK = torch.arange(len(instance.words)).expand(1, len(instance.paths), -1)
     found = {
         "relative_regret": solve.relative_regret(mdp, solution, logp_SNA),
         "return": solve.expected_return(mdp, logp_SNA),

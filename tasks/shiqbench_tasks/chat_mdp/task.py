@@ -27,6 +27,7 @@ from shiqbench.plugin import (
 )
 from shiqbench_tasks.chat_mdp import chat
 from shiqbench_tasks.chat_mdp.config import ChatMdpConfig
+from shiqbench_tasks.chat_mdp.words import PLACES
 from shiqbench_tasks.mdp.task import never_negative, same_objective
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class ChatMdpTask(Task):
 
     def prompt_identity(self) -> str:
         """The texts of system and user."""
-        return digest([chat.SYSTEM, chat.ASKED, chat.START, list(chat.NAMES)])
+        return digest([chat.SYSTEM, chat.ASKED, list(PLACES)])
 
     def check(self, algorithm: Algorithm[AlgorithmConfig]) -> None:
         """Refuse an algorithm that optimises another objective.
@@ -91,7 +92,7 @@ class ChatMdpTask(Task):
 
     def use_model(self, model: StartModel) -> None:
         """Refuse a model whose template or tokens cannot hold the conversations."""
-        chat.check(self._instances("train"), self.config, model.renderer)
+        chat.check(self._instances("train"), model.renderer)
 
     def _instances(self, split: Split) -> list[Instance]:
         from shiqbench_tasks.chat_mdp.instances import instances
@@ -108,8 +109,8 @@ class ChatMdpTask(Task):
         for instance in self._instances(split):
             for number, played in enumerate(steps(trajectories(instance, self.config))):
                 state, action, _ = played[-1]
-                messages = list(chat.asked(instance, state, self.config))
-                messages.append(Message("assistant", self.config.words[action]))
+                messages = list(chat.asked(instance, state))
+                messages.append(Message("assistant", instance.words[action]))
                 rewards = iter([reward for _, _, reward in played])
                 spoken = tuple(
                     Message("assistant", m.content, action=True, reward=self._reward(next(rewards)))
@@ -140,7 +141,7 @@ class ChatMdpTask(Task):
         return [{"id": i.id, "repeat": r, "seed": i.seed} for r in range(config.repeats) for i in found]
 
     def _check_context(self, found: Sequence[Instance], renderer: Renderer, limit: int) -> None:
-        tokens = max(len(s.ids) for i in found for s in chat.answers(i, len(i.paths) - 1, self.config, renderer))
+        tokens = max(len(s.ids) for i in found for s in chat.answers(i, len(i.paths) - 1, renderer))
         if tokens > limit:
             raise ConfigError(
                 f"a conversation has {tokens} tokens, eval.max_context is {limit}",
@@ -155,15 +156,14 @@ class ChatMdpTask(Task):
 
         known = {i.id: i for split in ("test", "validation") for i in self._instances(split)}
         wanted = [known[id_] for id_ in dict.fromkeys(r["id"] for r in records)]
-        sequences = [
-            [s for n in range(len(i.paths)) for s in chat.answers(i, n, self.config, context.renderer)] for i in wanted
-        ]
+        sequences = [[s for n in range(len(i.paths)) for s in chat.answers(i, n, context.renderer)] for i in wanted]
         trained = context.trained_on if isinstance(context.trained_on, ChatMdpConfig) else None
         itself = context.reference == "self" or (trained is not None and trained.teach == "words")
 
         def tables(of: str) -> list[scoring.Table]:
             found = iter(context.logits([s for each in sequences for s in each], of))  # type: ignore[arg-type]
-            return [scoring.table([next(found) for _ in each], len(self.config.words)) for each in sequences]
+            pairs = zip(wanted, sequences, strict=True)
+            return [scoring.table([next(found) for _ in each], len(i.words)) for i, each in pairs]
 
         own = tables("own")
         reference = own if itself else tables("reference")

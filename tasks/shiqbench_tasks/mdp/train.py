@@ -158,12 +158,14 @@ class TableTrainer:
         self.tokens += int(batch.valid_EA.sum())
         weight_U = batch.weight_U / batch.weight_U.sum()
         weight_E = weight_U[batch.unit_E] / self.algorithm.group_size
+        moved = batch.movement(self._advantage(batch)) if self.algorithm.log_ratio_is_known else {}
         return {
             "update": self.done,
             "loss": float(loss_S.detach().mean()),
             "grad_norm": float(norm_S.mean()),
             "lr": self.rates[0] * factor,
             "return": float((weight_E * batch.return_E).sum()),
+            **{name: float((weight_E * values_E).sum()) for name, values_E in moved.items()},
             **{name: float((weight_U * values).sum()) for name, values in loss.metrics.items()},
             "tokens": self.tokens,
         }
@@ -194,6 +196,11 @@ class TableTrainer:
         """Every table; ``sampled``, the logits of the policy that is sampled; ``coverage`` of the data."""
         sampled = self.tables.sampled_logit(self.algorithm.sampling_q_weight)
         return {**self.tables.tensors(), "sampled": sampled.clone(), "coverage": self.coverage_S}
+
+    def _advantage(self, batch: Batch) -> Tensor:
+        """Return of each row, less the mean return of its instance's data, ``[E]``."""
+        mean_S = (self.data.weight_SE * self.data.return_SE).sum(-1)
+        return batch.return_E - mean_S.repeat_interleave(len(batch.return_E) // len(mean_S))
 
     def _per_seed(self, x_U: Tensor) -> Tensor:
         return x_U.view(len(self.mdp.reward_SNA), -1).sum(-1)

@@ -26,6 +26,7 @@ from shiqbench.models.embedded import EMBEDDED_MODEL, embedded_model
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request
 from shiqbench.plugin.config import EvalConfig
+from shiqbench.plugin.registry import registry
 from shiqbench.plugin.start_model import StartModel
 from shiqbench.running.runner import check_needs
 from shiqbench.running.train_cell import train_cell
@@ -289,6 +290,26 @@ def test_a_setting_of_rollouts_without_rollouts_is_refused(name: str) -> None:
     value: Any = {"rollout_model": "x", "rollout_engine": "vllm", "rollout_precision": "fp32"}.get(name, 1)
     with pytest.raises(ValueError, match=f"{name} cannot be honoured without behaviour rollout"):
         BfclConfig(**{name: value})
+
+
+def test_a_setting_that_a_start_takes_from_its_preset_is_not_blamed_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The preset samples rollouts with a setting of its own, and its start learns from the ground truth only."""
+    presets: Any = registry(()).task("bfcl_v3").presets
+    monkeypatch.setitem(presets._tables["study"]["task"], "rollout_samples", 8)
+    with pytest.raises(ConfigError) as caught:
+        make_plan(Request("shiq", "bfcl_v3", preset="study"))
+    assert caught.value.line() == (
+        "the start takes task.rollout_samples from preset study: task.rollout_samples cannot be honoured without "
+        "behaviour rollout (start.task); take it out of the preset, or give start.task.* with which it goes together "
+        '(leave it out, or add "rollout" to task.behaviours)'
+    )
+    both = {"start.task.behaviours": ["ground_truth", "rollout"]}
+    assert make_plan(Request("shiq", "bfcl_v3", preset="study", settings=both)).cell.start is not None
+    typed = Request("shiq", "bfcl_v3", preset="study", settings={"start.task.rollout_samples": 8})
+    with pytest.raises(ConfigError, match=r"^task\.rollout_samples cannot be honoured .* \(--set\)"):
+        make_plan(typed)
 
 
 def plan_of(*assignments: str, algo: str = "shiq", model: str | None = None, results: str = "results") -> Any:

@@ -23,7 +23,11 @@ def test_a_default_is_the_same_setting_as_the_same_value() -> None:
         "episodes": 64,
     }
     assert ChatMdpConfig(mdp="grid") == ChatMdpConfig(**given)
-    assert ChatMdpConfig().words == ("red", "green", "blue")
+    assert len(ChatMdpConfig().words) == 36
+    assert ChatMdpConfig().words_of(0) == ("red", "green", "blue")
+    assert ChatMdpConfig().words_of(1) == ("one", "two", "three")
+    assert ChatMdpConfig(seeds=40).words_of(16) == ("red", "green", "blue")
+    assert ChatMdpConfig(actions=2, words=("a", "b", "c", "d")).words_of(1) == ("c", "d")
     assert ChatMdpConfig(words=("a", "b")).actions == 2
     assert ChatMdpConfig().episodes is None
     assert ChatMdpConfig(behaviour="expert").episodes == 64
@@ -34,7 +38,7 @@ def test_a_default_is_the_same_setting_as_the_same_value() -> None:
     [
         ({"mdp": "grid", "actions": 3}, "task.actions cannot be honoured: a grid has 4 moves"),
         ({"words": ("a", "b"), "actions": 3}, "task.words cannot be honoured: 2 words for 3 actions"),
-        ({"actions": 9}, "task.words cannot be honoured: 8 words for 9 actions"),
+        ({"actions": 60}, "task.words cannot be honoured: 48 words for 60 actions"),
         ({"words": ("a", "a")}, "task.words cannot be honoured: each action needs a word of its own"),
         ({"words": ("a", " ")}, "task.words cannot be honoured: each action needs a word of its own"),
         ({"mdp": "grid", "horizon": 8}, "262,140 states to write down in 12 instances; at most 10,000"),

@@ -18,7 +18,8 @@ from shiqbench.base.errors import ConfigError
 def test_an_unrolled_instance_has_the_same_optimum(kind: str, reward: str) -> None:
     config = ChatMdpConfig.model_validate({"mdp": kind, "reward": reward, "seeds": 4})
     found = instances(config, validation=False)
-    assert len(found) == len({i.name for i in found}) == 4
+    assert len(found) == 4
+    assert len({name for i in found for name in i.names}) == sum(len(set(i.names)) for i in found)
     whole = mdps.build(table_config(config, found[-1].seed + 1))
     values = solve.solve(whole).value_SN
     for i in found:
@@ -31,7 +32,7 @@ def test_instances_of_validation_are_others() -> None:
     config = ChatMdpConfig(seeds=3)
     test, validation = (instances(config, validation=v) for v in (False, True))
     assert not {i.seed for i in test} & {i.seed for i in validation}
-    assert not {i.name for i in test} & {i.name for i in validation}
+    assert not {n for i in test for n in i.names} & {n for i in validation for n in i.names}
 
 
 def test_a_grid_whose_goal_is_never_reached_is_refused() -> None:

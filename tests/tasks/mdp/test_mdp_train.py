@@ -10,7 +10,10 @@ import pytest
 import torch
 from mdp_support import Hungry, HungryConfig, mdp_task, shiq, trained
 from safetensors.torch import load_file
+from shiqbench_algorithms.copg import Copg, CopgConfig
 from shiqbench_algorithms.dpo import Dpo, DpoConfig
+from shiqbench_algorithms.reval import Reval, RevalConfig
+from shiqbench_algorithms.sft import Sft, SftConfig
 from shiqbench_tasks.mdp.config import MdpTrainConfig
 from shiqbench_tasks.mdp.train import TableTrainer
 
@@ -165,3 +168,24 @@ def test_a_loss_that_is_not_finite_names_its_instance() -> None:
         RunError, match=r"loss .*inf with gradient norm .* in instance 1 at update 1 .*; lower train.lr"
     ):
         trainer.update()
+
+
+@pytest.mark.parametrize(
+    "algorithm", [shiq(), Copg(CopgConfig(beta=0.5)), Reval(RevalConfig(beta=0.5)), Dpo(DpoConfig(beta=0.5))]
+)
+def test_the_log_says_how_far_the_policy_followed_the_returns(algorithm: Algorithm[Any]) -> None:
+    trainer = mdp_task(**SMALL, seeds=3).trainer(algorithm, MdpTrainConfig(updates=400, lr=0.1), 0)
+    first = trainer.update()
+    assert (first["logratio"], first["logratio_advantage"]) == pytest.approx((0, 0), abs=1e-12)
+    while trainer.done < 400:
+        last = trainer.update()
+    moved = last["logratio_advantage"] / (last["advantage_square"] / 0.5)
+    if algorithm.temperature is None:  # preferences without noise ask for more and more
+        assert moved > 1
+    else:
+        assert moved == pytest.approx(1, abs=0.05)
+
+
+def test_without_the_reference_the_log_has_no_log_ratio() -> None:
+    line = trained(mdp_task(**SMALL), Sft(SftConfig()), updates=1).update()
+    assert not [name for name in line if "logratio" in name or "advantage" in name]

@@ -78,13 +78,51 @@ def test_the_last_answer_is_the_action_and_all_before_it_is_the_prompt() -> None
     assert not len(data.bad)
 
 
-def test_a_folder_in_the_layout_of_the_hub_is_read_with_its_own_test_split(tmp_path: Path, own_cache: Path) -> None:
-    found = pairs(60)
-    for name, part in (("train", found[:40]), ("test", found[40:])):
-        pack(tmp_path / "harmless-base" / f"{name}.jsonl.gz", part)
-    data = loaded(tmp_path / "harmless-base")
-    assert len(data.prompts["test"]) == 20
-    assert len(data.prompts["train"]) + len(data.prompts["validation"]) == 40
+SIZES = {"harmless-base": (40, 20), "helpful-base": (30, 12)}  # rows of train and of test
+
+
+def hub_folder(root: Path) -> Path:
+    """Both sets in the layout of the hub, with dialogues of their own in every file."""
+    for s, (name, sizes) in enumerate(SIZES.items()):
+        for part, (split, count) in enumerate(zip(("train", "test"), sizes, strict=True)):
+            first = 1000 * (2 * s + part)
+            pack(root / name / f"{split}.jsonl.gz", [pair(first + i) for i in range(count)])
+    return root
+
+
+@pytest.mark.parametrize("name", ["harmless-base", "helpful-base", "."])
+def test_a_folder_in_the_layout_of_the_hub_is_read_with_its_own_test_split(
+    tmp_path: Path, own_cache: Path, name: str
+) -> None:
+    data = loaded(hub_folder(tmp_path / "hh") / name)
+    train, test = SIZES[name] if name in SIZES else map(sum, zip(*SIZES.values(), strict=True))
+    assert len(data.prompts["test"]) == test
+    assert len(data.prompts["train"]) + len(data.prompts["validation"]) == train
+    assert all(len(p.answers) == 2 for p in everything(data).values())
+    assert not len(data.bad)
+
+
+def test_dialogues_that_differ_before_the_last_answer_are_named_by_split_and_row(
+    tmp_path: Path, own_cache: Path
+) -> None:
+    """In hh-rlhf's own format: the human's words, an earlier answer, and the number of turns, in two files."""
+    hub_folder(tmp_path)
+    train, test = ([pair(i) for i in range(start, start + 20)] for start in (0, 100))
+    train[6] = {"chosen": dialogue("a question", "yes"), "rejected": dialogue("a  question", "yes")}
+    train[1] = {"chosen": dialogue("q", "one", "r", "yes"), "rejected": dialogue("q", "two", "r", "no")}
+    test[2] = {"chosen": dialogue("q", "yes"), "rejected": dialogue("q", "no", "r", "no")}
+    for name, part in (("train", train), ("test", test)):
+        pack(tmp_path / "helpful-base" / f"{name}.jsonl.gz", part)
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path / "helpful-base")
+    line = caught.value.line()
+    cause = "3 of 40 rows cannot be used: 3 with answers whose conversations differ before the last message ("
+    assert line.startswith(cause)
+    named = line.removeprefix(cause)
+    assert "train rows 2, 7" in named
+    assert "test row 3" in named
+    assert named.endswith("fix the data, or leave these rows out: --set task.on_bad_row=skip")
+    assert len(loaded(tmp_path / "helpful-base", on_bad_row="skip").bad) == 3
 
 
 def test_one_file_is_the_same_packed_or_not(tmp_path: Path, own_cache: Path) -> None:
