@@ -45,7 +45,19 @@ def test_a_model_behind_a_url_is_evaluated_like_any_other(tmp_path: Path, monkey
         assert result.primary["value"] == pytest.approx(7 / 8)
         assert run(server.url, tmp_path, **keyed).cached
         assert len(server.bodies) == 8
-        words = ["run", "--algo", "base", "--task", "toy", "--model", "m", "--engine", "served", "--plugin", TOY]
+        words: list[str | Path] = [
+            "run",
+            "--algo",
+            "base",
+            "--task",
+            "toy",
+            "--model",
+            "m",
+            "--engine",
+            "served",
+            "--plugin",
+            TOY,
+        ]
         said = ask(
             *words, "--set", f"engine.url={server.url}", "--set", "engine.key_variable=MINE", "--results", tmp_path
         )
