@@ -72,7 +72,7 @@ def test_a_sound_plugin_passes() -> None:
     ],
 )
 def test_each_broken_line_is_named(name: str, line: Line, found: str) -> None:
-    with pytest.raises(AssertionError, match=f"engine {name} breaks its contract: {re.escape(line)}; found: {found}"):
+    with pytest.raises(AssertionError, match=f"engine {name} breaks its contract: {re.escape(line)}; found: .*{found}"):
         check_engine(name, plugins=(BROKEN,))
 
 
