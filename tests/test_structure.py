@@ -17,7 +17,7 @@ from shiqbench.commands.app import app
 from shiqbench.plugin.config import EvalConfig, StartConfig, TrainConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.reward import Answered
-from shiqbench.plugin.specs import AlgorithmSpec, RewardSpec, TaskSpec
+from shiqbench.plugin.specs import ConfiguredSpec
 from shiqbench.report.page.make import SCRIPTS
 
 ROOT = Path(__file__).parent.parent
@@ -90,15 +90,23 @@ def test_every_algorithm_task_and_reward_model_has_its_docs() -> None:
         assert f"`{name}`" in text or f"# {name}" in text
 
 
+def test_every_setting_of_an_engine_is_in_its_docs() -> None:
+    text = (ROOT / "docs" / "engines.md").read_text()
+    for name, spec in registry().engines.items():
+        assert f"| `{name}` |" in text
+        assert all(f"`engine.{key}`" in text for key in spec.load_config().model_fields), name
+
+
 def test_every_setting_is_shown_with_its_default() -> None:
     from shiqbench.commands.listing import fields
 
     kinds: list[type[BaseModel]] = [TrainConfig, EvalConfig, StartConfig]
     found = registry()
-    specs: list[AlgorithmSpec | TaskSpec | RewardSpec] = [
+    specs: list[ConfiguredSpec] = [
         *found.algorithms.values(),
         *found.tasks.values(),
         *found.rewards.values(),
+        *found.engines.values(),
     ]
     kinds += [s.load_config() for s in specs]
     for kind in kinds:

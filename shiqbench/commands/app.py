@@ -169,7 +169,7 @@ def run(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help="Kind of plugin: algorithm or task.")],
+    kind: Annotated[str, typer.Argument(help="Kind of plugin: algorithm, task or engine.")],
     name: Annotated[str, typer.Argument(help="Name of the plugin: lower-case letters, digits, underscores.")],
     into: Annotated[Path, typer.Option(help="Folder in which shiqbench-NAME is created.")] = Path(),
 ) -> None:

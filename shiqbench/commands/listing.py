@@ -80,7 +80,11 @@ def show_anything(name: str, results: Path, files: tuple[Path, ...]) -> dict[str
         }
     if name in found.engines:
         engine = found.engine(name)
-        return {**_entry(found, "engine", engine), "install": engine.install}
+        return {
+            **_entry(found, "engine", engine),
+            "engine": fields(engine.load_config()),
+            "install": engine.install,
+        }
     if name in found.rewards:
         reward = found.reward(name)
         return {**_entry(found, "reward", reward), "task.reward": fields(reward.load_config())}

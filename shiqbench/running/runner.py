@@ -197,7 +197,7 @@ def prepare(plan: RunPlan, checked: set[str] | None = None) -> None:
     start: StartModel | None = None
     for evaluated in (plan, *plan.also):
         evaluated.task.fetch()
-        if isinstance(evaluated.task, Task):
+        if isinstance(evaluated.task, Task) and not cell.model.served:
             start = start or StartModel(cell.model.folder(), template=cell.model.template)
             evaluated.task.use_model(start)
     if start is not None:
@@ -273,11 +273,10 @@ def describe_run(plan: RunPlan) -> list[str]:
         lines.append(f"starts from {cell.start.label}, which is also the reference")
     if cell.train:
         lines.append(f"trains {cell.train.summary()}, seed {cell.seed}")
-    how = f"with {plan.engine_version} {plan.evaluation.summary()}".strip()
-    lines.append(f"evaluates {how}; cell {short(cell.digest)}, evaluation {plan.eval_folder(cell).name}")
+    lines.append(f"evaluates with {plan.how()}; cell {short(cell.digest)}, evaluation {plan.eval_folder(cell).name}")
     for each in plan.also:
         where = f"evaluation {each.eval_folder(cell).name}"
-        lines.append(f"also evaluates {each.name} with {each.engine_version} {each.evaluation.summary()}; {where}")
+        lines.append(f"also evaluates {each.name} with {each.how()}; {where}")
     if plan.curve is not None:
         at = ", ".join(str(p.update) for p in plan.curve.points)
         lines.append(f"also evaluates on validation at updates {at}")
