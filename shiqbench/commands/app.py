@@ -108,6 +108,9 @@ def run(
     results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
     plugin: PluginFiles = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time of training and evaluation went.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train and evaluate one cell. Finished steps are not repeated."""
@@ -156,15 +159,20 @@ def run(
         show(plan, display, as_json=as_json)
         return
     result = run_plan(plan, display, team=team)
+    from shiqbench.commands.profile import profile_table, seconds_of
+
+    seconds = seconds_of(plan) if profile else None
     if as_json:
         for line in plan.task.notes(result.metrics):
             display.say(line)
-        emit(result.as_json())
+        emit(result.as_json() | ({"seconds": seconds} if seconds is not None else {}))
         return
     from shiqbench.report.formats import render
     from shiqbench.report.of_run import report_of_run
 
     show_markdown(render(report_of_run(plan), "markdown"))
+    if seconds is not None:
+        show_markdown(profile_table(seconds))
 
 
 @app.command()
