@@ -213,7 +213,9 @@ def _proposals(section: str, folder: Path, config: TrainConfig, needs: Collectio
                 settings = " ".join(f"--set {section}.{k}={str(v).lower()}" for k, v in new.items())
                 found.append(f"{settings} (about {_gb(total)} GB)")
                 break
-    return list(dict.fromkeys(found)) or [f"use a smaller model, or at least {_gb(least or weights * BYTES_BASE['int8'])} GB of memory"]
+    return list(dict.fromkeys(found)) or [
+        f"use a smaller model, or at least {_gb(least or weights * BYTES_BASE['int8'])} GB of memory"
+    ]
 
 
 def _fewer(tokens: int) -> Iterator[int]:
