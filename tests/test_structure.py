@@ -17,7 +17,7 @@ from shiqbench.commands.app import app
 from shiqbench.plugin.config import EvalConfig, StartConfig, TrainConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.reward import Answered
-from shiqbench.plugin.specs import AlgorithmSpec, RewardSpec, TaskSpec
+from shiqbench.plugin.specs import ConfiguredSpec
 from shiqbench.report.page.make import SCRIPTS
 
 ROOT = Path(__file__).parent.parent
@@ -90,27 +90,40 @@ def test_every_algorithm_task_and_reward_model_has_its_docs() -> None:
         assert f"`{name}`" in text or f"# {name}" in text
 
 
+def test_every_setting_of_an_engine_is_in_its_docs() -> None:
+    text = (ROOT / "docs" / "engines.md").read_text()
+    for name, spec in registry().engines.items():
+        assert f"| `{name}` |" in text
+        assert all(f"`engine.{key}`" in text for key in spec.load_config().model_fields), name
+
+
 def test_every_setting_is_shown_with_its_default() -> None:
     from shiqbench.commands.listing import fields
 
     kinds: list[type[BaseModel]] = [TrainConfig, EvalConfig, StartConfig]
     found = registry()
-    specs: list[AlgorithmSpec | TaskSpec | RewardSpec] = [
+    specs: list[ConfiguredSpec] = [
         *found.algorithms.values(),
         *found.tasks.values(),
         *found.rewards.values(),
+        *found.engines.values(),
     ]
     kinds += [s.load_config() for s in specs]
     for kind in kinds:
         assert set(fields(kind)) == set(kind.model_fields)
-        assert all(" = " in text for text in fields(kind).values())
+        assert all(" = " in str(setting) for setting in fields(kind).values())
 
 
-def test_the_readme_names_the_commands_that_ci_runs() -> None:
-    blocks = re.findall(r"```sh\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert "pip install tox && tox" in blocks
-    assert "shiqbench run --algo shiq --task bfcl_v3" in blocks[0]
-    assert "pip install --quiet tox && tox" in (ROOT / ".ci" / "run").read_text()
+def test_the_commands_of_the_readme_are_those_that_ci_and_the_examples_run() -> None:
+    readme, tox = (ROOT / "README.md").read_text(), (ROOT / "tox.ini").read_text()
+    first, main, tests = re.findall(r"```sh\n(.*?)\n```", readme, re.DOTALL)
+    assert first.splitlines()[1] in (ROOT / "examples" / "first.toml").read_text()
+    install, check, run = main.split(" && ")
+    assert run == "shiqbench run --algo shiq --task bfcl_v3"
+    assert (install, check) == ('pip install ".[cpu]"', "shiqbench doctor --fix")
+    assert tox.count("extras = cpu,test") == tox.count(f"python -m {check}") == 2
+    assert tests == "pip install tox && tox"
+    assert f"pip install --quiet {tests.removeprefix('pip install ')}" in (ROOT / ".ci" / "run").read_text()
 
 
 def test_the_plugin_of_the_readme_loads(tmp_path: Path) -> None:

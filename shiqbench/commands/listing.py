@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
@@ -79,7 +80,11 @@ def show_anything(name: str, results: Path, files: tuple[Path, ...]) -> dict[str
         }
     if name in found.engines:
         engine = found.engine(name)
-        return {**_entry(found, "engine", engine), "install": engine.install}
+        return {
+            **_entry(found, "engine", engine),
+            "engine": fields(engine.load_config()),
+            "install": engine.install,
+        }
     if name in found.rewards:
         reward = found.reward(name)
         return {**_entry(found, "reward", reward), "task.reward": fields(reward.load_config())}
@@ -114,14 +119,26 @@ def _show_cell(name: str, results: Path, known: list[str]) -> dict[str, Any]:
     }
 
 
-def fields(kind: type[BaseModel]) -> dict[str, str]:
-    """Map each setting to ``type = default  (description)``."""
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a section; as text it is ``type = default  (meaning)``."""
+
+    kind: str
+    default: str
+    meaning: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} = {self.default}" + (f"  ({self.meaning})" if self.meaning else "")
+
+
+def fields(kind: type[BaseModel]) -> dict[str, Setting]:
+    """Describe each setting of a section."""
     described = {}
     for name, field in kind.model_fields.items():
         annotation = str(field.annotation).replace("typing.", "")
         annotation = getattr(field.annotation, "__name__", annotation) if "[" not in annotation else annotation
-        text = f"{annotation} = {field.get_default(call_default_factory=True)!r}"
-        described[name] = text + (f"  ({field.description})" if field.description else "")
+        default = repr(field.get_default(call_default_factory=True))
+        described[name] = Setting(annotation, default, field.description or "")
     return described
 
 

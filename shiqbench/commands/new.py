@@ -1,4 +1,4 @@
-"""``shiqbench new``: writes a distribution with one algorithm or task. It works and its tests pass without changes."""
+"""``shiqbench new``: writes a distribution with one algorithm, task or engine, which works and passes its own tests."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from shiqbench.base.suggest import did_you_mean
 from shiqbench.plugin.registry import registry
 
 TEMPLATES = Path(__file__).parent / "templates"
-KINDS = ("algorithm", "task")
+Kind = Literal["algorithm", "task", "engine"]
+KINDS: tuple[Kind, ...] = ("algorithm", "task", "engine")
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 RUN = {
     "algorithm": "shiqbench run --algo {name} --task bfcl_v3 --preset smoke",
     "task": "shiqbench run --algo sft --task {name} --preset smoke",
+    "engine": "shiqbench run --algo base --task bfcl_v3 --preset smoke --engine {name}",
 }
 
 
@@ -42,17 +44,20 @@ def new(kind: str, name: str, into: Path) -> Skeleton:
     """Write the skeleton of a plugin.
 
     Args:
-        kind: ``algorithm`` or ``task``.
+        kind: ``algorithm``, ``task`` or ``engine``.
         name: Name that users will type.
         into: Folder in which ``shiqbench-NAME`` is created.
 
     Raises:
         ConfigError: The name cannot be used, or the folder exists already; nothing was written.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"cannot write a {kind!r}{did_you_mean(kind, KINDS)}", where="new", do="algorithm or task")
+    known = next((k for k in KINDS if k == kind), None)
+    if known is None:
+        raise ConfigError(
+            f"cannot write a {kind!r}{did_you_mean(kind, KINDS)}", where="new", do="algorithm, task or engine"
+        )
     package = f"shiqbench_{name}"
-    _check_name("algorithm" if kind == "algorithm" else "task", name, package)
+    _check_name(known, name, package)
     distribution = package.replace("_", "-")
     folder = into / distribution
     if folder.exists():
@@ -84,7 +89,7 @@ def new(kind: str, name: str, into: Path) -> Skeleton:
     return Skeleton(folder, commands)
 
 
-def _check_name(kind: Literal["algorithm", "task"], name: str, package: str) -> None:
+def _check_name(kind: Kind, name: str, package: str) -> None:
     if not NAME.fullmatch(name) or keyword.iskeyword(name):
         raise ConfigError(
             f"{name!r} cannot be a name", where="new", do="use lower-case letters, digits and single underscores"

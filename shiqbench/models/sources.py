@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from shiqbench.base.companions import check_companions
 from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, read_text
@@ -30,6 +31,7 @@ class ModelSource:
         cell: Finished cell that produced the weights, which are verified when evaluated; None for any other model.
         template: Further keywords of the chat template; part of the identity.
         revision: Commit of a hub's model.
+        served: True if a server has the model; then there is no folder.
     """
 
     text: str
@@ -38,6 +40,7 @@ class ModelSource:
     cell: Path | None = None
     template: dict[str, Any] = field(default_factory=dict)
     revision: str | None = None
+    served: bool = False
 
     def with_template(self, arguments: dict[str, Any]) -> ModelSource:
         """The same model, whose chat template gets these keywords."""
@@ -49,8 +52,10 @@ class ModelSource:
         """Return the model's folder; fetch and convert the embedded model first.
 
         Raises:
-            ConfigError: A file of the folder changed after the run was planned.
+            ConfigError: A file of the folder changed after the run was planned, or a server has the model.
         """
+        if self.served:
+            raise ConfigError("a server has the model, and no folder here", where=self.text, do="use its weights here")
         if self.place is None:
             return embedded_model()
         if self.identity.get("sha256", "") not in ("", model_identity(self.place)):
@@ -62,8 +67,10 @@ def find_model(text: str, option: str = "--model") -> ModelSource:
     """Resolve an option that names the embedded model, a folder, or a model of the hub.
 
     Raises:
-        ConfigError: There is no such model, the folder contains no model, or its weights were cleaned.
+        ConfigError: There is no such model, the folder contains no model, its weights were cleaned, or this environment
+            cannot import models.
     """
+    check_companions()
     if text == EMBEDDED_MODEL:
         return ModelSource(text, EMBEDDED_IDENTITY, None)
     folder = Path(text).expanduser()

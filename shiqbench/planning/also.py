@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.suggest import did_you_mean
+from shiqbench.planning.engine import check_task, refuse_what_a_server_decides
 from shiqbench.planning.plan import ModelPlan
 from shiqbench.planning.settings import nest, preset_values
 from shiqbench.plugin.validation import validate
@@ -69,19 +70,27 @@ def _also(plan: RunPlan, request: Request, text: str, settings: Mapping[str, Any
         task_values[spec.argument] = argument
     config = validate(spec.load_config(), task_values, f"also.{name}.task")
     shared = {key: getattr(plan.evaluation, key) for key in SHARED}
+    refuse_what_a_server_decides(plan.engine, typed["eval"], f"also.{name}.eval.")
     evaluation = validate(spec.load_sections()[1], {**preset["eval"], **shared, **typed["eval"]}, f"also.{name}.eval")
-    engine = plan.found.engine(evaluation.engine)
     task: Task = spec.load()(config)
     task.use_registry(plan.found)
-    return replace(
-        plan,
-        evaluation=evaluation,
-        engine=engine,
-        engine_version=engine.installed(),
-        task=task,
-        name=text,
-        added=spec,
-    )
+    found = replace(plan, evaluation=evaluation, task=task, name=text, added=spec)
+    engine = plan.found.engine(evaluation.engine)
+    if engine is not plan.engine:
+        if engine.served or plan.engine.served:
+            raise ConfigError(
+                f"{plan.engine.name} and {engine.name} do not have the same model",
+                where=f"also.{name}.eval.engine",
+                do="leave it out",
+            )
+        found = replace(
+            found,
+            engine=engine,
+            engine_config=engine.load_config()(),  # the request's settings are for the other engine
+            engine_version=engine.installed(),
+        )
+    check_task(found)
+    return found
 
 
 def _typed(name: str, values: Any) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from shiqbench.models.embedded import EMBEDDED_MODEL
 from shiqbench.models.sources import ModelSource
 from shiqbench.planning.also import also_plans
 from shiqbench.planning.curve import make_curve
+from shiqbench.planning.engine import check_task, engine_config, served_model
 from shiqbench.planning.plan import CellPlan, ExactPlan, ModelPlan, Request, RunPlan
 from shiqbench.planning.settings import (
     nest,
@@ -41,6 +42,8 @@ def make_plan(request: Request) -> RunPlan:
     options = {"eval.engine": request.engine, "eval.repeats": request.repeats}
     typed = {**request.settings, **{key: value for key, value in options.items() if value is not None}}
     section = sections(algorithm, task, request.preset, typed)
+    engine = None if task.own_policy else found.engine(section.evaluation.engine)
+    version = ""
     if algorithm.trains and not task.load().trainable:
         raise ConfigError(
             f"{task.name} only evaluates, and {algorithm.name} trains",
@@ -49,6 +52,8 @@ def make_plan(request: Request) -> RunPlan:
         )
     if task.own_policy:
         model, start = ModelSource(f"own policy of {task.name}", {"own_policy": task.name}, None), None
+    elif engine is not None and engine.served:
+        (model, version), start = served_model(request, algorithm, engine, section, typed), None
     else:
         preset_model = task.presets[request.preset].get("model", EMBEDDED_MODEL)
         model, start = model_and_start(request, preset_model, algorithm, section.model.template)
@@ -98,11 +103,17 @@ def make_plan(request: Request) -> RunPlan:
     played.use_registry(found)
     parts: dict[str, Any] = {"cell": cell, "base": base, "task": played, "found": found, "name": task.name}
     plan: RunPlan
-    if task.own_policy:
+    if engine is None:
         plan = ExactPlan(evaluation=section.evaluation, **parts)
     else:
-        engine = found.engine(section.evaluation.engine)
-        plan = ModelPlan(evaluation=section.evaluation, engine=engine, engine_version=engine.installed(), **parts)
+        plan = ModelPlan(
+            evaluation=section.evaluation,
+            engine=engine,
+            engine_config=engine_config(engine, section),
+            engine_version=version or engine.installed(),
+            **parts,
+        )
+        check_task(plan)
     curve = make_curve(plan, request.eval_every)
     return replace(plan, also=also_plans(plan, request, section.values["also"]), curve=curve)
 
@@ -125,6 +136,13 @@ def _refuse_model_options(request: Request, task: TaskSpec) -> None:
     Raises:
         ConfigError: Such an option was given.
     """
+    of_engine = next((key for key in request.settings if key.startswith("engine.")), None)
+    if of_engine is not None:
+        raise ConfigError(
+            f"{of_engine} cannot be honoured: {task.name} brings its own policy and asks no engine",
+            where="--set",
+            do="leave it out",
+        )
     for option, value in (("--model", request.model), ("--engine", request.engine), ("--repeats", request.repeats)):
         if value is not None:
             raise ConfigError(

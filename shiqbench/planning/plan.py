@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from shiqbench.models.sources import ModelSource
-    from shiqbench.plugin.config import EvalConfig, Section, TaskConfig
+    from shiqbench.plugin.config import EngineConfig, EvalConfig, Section, TaskConfig
     from shiqbench.plugin.registry import Registry
     from shiqbench.plugin.specs import AlgorithmSpec, EngineSpec, TaskSpec
     from shiqbench.plugin.task import ExactTask, Task, TaskBase
@@ -77,6 +77,8 @@ class LearningCurve:
 
 # Settings that change how a result is computed, and never the result.
 NOT_IDENTITY = {"save_every"}
+# Settings of an evaluation that a server decides itself.
+OF_SERVER = ("precision", "max_context")
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,7 @@ class RunPlan:
             "task": spec.name,
             "version": spec.version,
             "setting": config.setting(),
-            "eval": self.evaluation.model_dump(mode="json"),
+            "eval": self.evaluation_identity(),
             **self.engine_identity(),
             "prompt": self.task.prompt_identity(),
             **self.task.scoring_identity(),
@@ -278,6 +280,14 @@ class RunPlan:
     def engine_identity(self) -> dict[str, Any]:
         """What makes the text or the scores."""
         return {"engine": self.engine_version}
+
+    def evaluation_identity(self) -> dict[str, Any]:
+        """The settings of the evaluation."""
+        return self.evaluation.model_dump(mode="json")
+
+    def how(self) -> str:
+        """Describe engine and evaluation in a few words."""
+        return f"{self.engine_version} {self.evaluation.summary()}".strip()
 
     def check_data(self, cell: CellPlan) -> None:
         """Refuse data that changed after the digest was computed; called after they were read.
@@ -306,16 +316,32 @@ class ModelPlan(RunPlan):
 
     Attributes:
         engine: Spec of the engine that generates text.
+        engine_config: Settings of that engine.
     """
 
     evaluation: EvalConfig
     engine: EngineSpec
+    engine_config: EngineConfig
     task: Task
 
     def engine_identity(self) -> dict[str, Any]:
-        """The installed distribution, and the plugin that drives it."""
+        """The installed distribution, the plugin that drives it, and its settings that are not at their defaults."""
         plugin = {"version": self.engine.version, "plugin": self.found.origin("engine", self.engine.name)}
-        return {**super().engine_identity(), "engine_plugin": plugin}
+        settings = self.engine_config.deciding()
+        return {
+            **super().engine_identity(),
+            "engine_plugin": plugin,
+            **({"engine_config": settings} if settings else {}),
+        }
+
+    def evaluation_identity(self) -> dict[str, Any]:
+        """The settings of the evaluation, without those that a server decides."""
+        values = super().evaluation_identity()
+        return {k: v for k, v in values.items() if not (self.engine.served and k in OF_SERVER)}
+
+    def how(self) -> str:
+        """Describe engine and evaluation in a few words."""
+        return f"{self.engine_version} on {self.evaluation.split}" if self.engine.served else super().how()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from shiqbench.plugin.specs import AlgorithmSpec, TaskSpec
 
-SECTIONS = ("algo", "task", "train", "eval", "start", "also", "model")
+SECTIONS = ("algo", "task", "train", "eval", "start", "also", "model", "engine")
 CHOSEN_WITH = "chosen_with."  # keys of a preset that are no settings: how many were tried before its values were chosen
 Values = dict[str, dict[str, Any]]
 

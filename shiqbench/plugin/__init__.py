@@ -26,13 +26,30 @@ if TYPE_CHECKING:
     from shiqbench.base.wheels import Wheel
     from shiqbench.base.wheels import fetch as fetch_wheel
     from shiqbench.episodes.episode import REFERENCE_RETURNS, Episode, Message, StopReason
-    from shiqbench.episodes.generation import ChatGenerator, Completion, Generator, Reply, Sampling
+    from shiqbench.episodes.generation import (
+        ChatEngine,
+        ChatGenerator,
+        Completion,
+        Generator,
+        Reply,
+        Sampling,
+        check_finite,
+        text_reply,
+    )
     from shiqbench.episodes.journal import JournaledGenerator
     from shiqbench.episodes.rendering import Rendered, Renderer, TokenSequence
     from shiqbench.models.sources import find_model
     from shiqbench.plugin.algorithm import Algorithm, Loss, Need, accepted
     from shiqbench.plugin.batch import Batch, EpisodeUnit, TokenQ
-    from shiqbench.plugin.config import AlgorithmConfig, EvalConfig, RewardConfig, Section, TaskConfig, TrainConfig
+    from shiqbench.plugin.config import (
+        AlgorithmConfig,
+        EngineConfig,
+        EvalConfig,
+        RewardConfig,
+        Section,
+        TaskConfig,
+        TrainConfig,
+    )
     from shiqbench.plugin.evaluation_context import ActionLogits, EvaluationContext
     from shiqbench.plugin.record_view import RecordView
     from shiqbench.plugin.registry import Registry
@@ -73,7 +90,7 @@ __all__ = [  # noqa: RUF022 - by subject
     # Registering
     "AlgorithmSpec", "EngineSpec", "RewardSpec", "TaskSpec", "Registry", "find_plugins", "hookimpl",
     # Configuration
-    "AlgorithmConfig", "EvalConfig", "RewardConfig", "Section", "TaskConfig", "TrainConfig", "validate",
+    "AlgorithmConfig", "EngineConfig", "EvalConfig", "RewardConfig", "Section", "TaskConfig", "TrainConfig", "validate",
     # Algorithms
     "Algorithm", "Batch", "Loss", "Need", "TokenQ", "accepted", "log_sigmoid", "next_action", "suffix_sum",
     # Tasks
@@ -84,7 +101,8 @@ __all__ = [  # noqa: RUF022 - by subject
     # Episodes, and how they become tokens
     "Episode", "Message", "REFERENCE_RETURNS", "Rendered", "Renderer", "StopReason", "TokenSequence",
     # Generated text
-    "ChatGenerator", "Completion", "Generator", "JournaledGenerator", "Reply", "Sampling",
+    "ChatEngine", "ChatGenerator", "Completion", "Generator", "JournaledGenerator", "Reply", "Sampling", "check_finite",
+    "text_reply",
     # Statistics
     "LEAST_EXAMPLES", "Z_95", "clustered_wilson", "k1", "k3", "student", "student_ratio", "wilson", "win_rate",
     "win_rate_at_equal_length", "with_interval",
@@ -114,14 +132,15 @@ _HOME = {
     "shiqbench.store.cell": ("corrupt", "is_done", "lock", "mark_done", "verified"),
     "shiqbench.store.resumable": ("load_state", "save_state"),
     "shiqbench.episodes.episode": ("Episode", "Message", "REFERENCE_RETURNS", "StopReason"),
-    "shiqbench.episodes.generation": ("ChatGenerator", "Completion", "Generator", "Reply", "Sampling"),
+    "shiqbench.episodes.generation": ("ChatEngine", "ChatGenerator", "Completion", "Generator", "Reply", "Sampling",
+        "check_finite", "text_reply"),
     "shiqbench.episodes.rendering": ("Rendered", "Renderer", "TokenSequence"),
     "shiqbench.episodes.journal": ("JournaledGenerator",),
     "shiqbench.models.sources": ("find_model",),
     "shiqbench.plugin.algorithm": ("Algorithm", "Loss", "Need", "accepted"),
     "shiqbench.plugin.batch": ("Batch", "EpisodeUnit", "TokenQ"),
-    "shiqbench.plugin.config": ("AlgorithmConfig", "EvalConfig", "RewardConfig", "Section", "TaskConfig",
-        "TrainConfig"),
+    "shiqbench.plugin.config": ("AlgorithmConfig", "EngineConfig", "EvalConfig", "RewardConfig", "Section",
+        "TaskConfig", "TrainConfig"),
     "shiqbench.plugin.record_view": ("RecordView",),
     "shiqbench.plugin.registry": ("Registry", "find_plugins"),
     "shiqbench.plugin.reward": ("Answered", "Pair", "RewardModel", "held_out_accuracy"),

@@ -93,6 +93,20 @@ class RewardConfig(Section):
     """Base of every reward model's settings."""
 
 
+class EngineConfig(Section):
+    """Base of every engine's settings.
+
+    A setting at its default is left out of digests, so an engine may get new settings and old results are still found.
+    """
+
+    free_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that change how text is computed, and never the text; digests leave them out."""
+
+    def deciding(self) -> dict[str, Any]:
+        """The values that enter digests."""
+        return self.model_dump(mode="json", exclude={*self.place_fields, *self.free_fields}, exclude_defaults=True)
+
+
 class TrainConfig(Section):
     """Settings of the training loop.
 

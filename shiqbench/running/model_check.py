@@ -48,9 +48,12 @@ def model_findings(
         template: Further keywords of the chat template.
 
     Raises:
-        PluginError: There is no such engine, or it is not installed.
+        ConfigError: There is no such engine, it is not installed, or it asks a server.
     """
-    build = registry().engine(engine).load()
+    spec = registry().engine(engine)
+    if spec.served:
+        raise ConfigError(f"{engine} loads no weights", where="--engine", do="give an engine that does")
+    build = partial(spec.load(), config=spec.load_config()())
     findings: list[Finding] = []
     model = _attempt(findings, "model", partial(without_weights, folder))
     renderer = _attempt(findings, "rendering", partial(Renderer, folder, template))

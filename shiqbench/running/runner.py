@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, write_json
+from shiqbench.base.progress import waiting
 from shiqbench.planning.plan import CurvePoint
 from shiqbench.plugin.start_model import StartModel
 from shiqbench.plugin.task import Task
@@ -196,13 +197,14 @@ def prepare(plan: RunPlan, checked: set[str] | None = None) -> None:
     start: StartModel | None = None
     for evaluated in (plan, *plan.also):
         evaluated.task.fetch()
-        if isinstance(evaluated.task, Task):
+        if isinstance(evaluated.task, Task) and not cell.model.served:
             start = start or StartModel(cell.model.folder(), template=cell.model.template)
             evaluated.task.use_model(start)
     if start is not None:
         from shiqbench.running.checks import check_model
 
-        check_model(plan, start, checked if checked is not None else set())
+        with waiting("checking the model"):
+            check_model(plan, start, checked if checked is not None else set())
 
 
 def check_needs(cell: CellPlan) -> None:
@@ -230,7 +232,8 @@ def _compute(todo: Sequence[Step], display: Display, bench: Workbench) -> None:
         if step.evaluation is not None and step.cell.train is None:
             _untrained(step.cell)
         if step.evaluation is None:
-            from shiqbench.running.train_cell import train_cell
+            with waiting("loading torch"):
+                from shiqbench.running.train_cell import train_cell
 
             with display.step(step.text, step.folder):
                 train_cell(step.cell, display, bench, step.keep)
@@ -270,11 +273,10 @@ def describe_run(plan: RunPlan) -> list[str]:
         lines.append(f"starts from {cell.start.label}, which is also the reference")
     if cell.train:
         lines.append(f"trains {cell.train.summary()}, seed {cell.seed}")
-    how = f"with {plan.engine_version} {plan.evaluation.summary()}".strip()
-    lines.append(f"evaluates {how}; cell {short(cell.digest)}, evaluation {plan.eval_folder(cell).name}")
+    lines.append(f"evaluates with {plan.how()}; cell {short(cell.digest)}, evaluation {plan.eval_folder(cell).name}")
     for each in plan.also:
         where = f"evaluation {each.eval_folder(cell).name}"
-        lines.append(f"also evaluates {each.name} with {each.engine_version} {each.evaluation.summary()}; {where}")
+        lines.append(f"also evaluates {each.name} with {each.how()}; {where}")
     if plan.curve is not None:
         at = ", ".join(str(p.update) for p in plan.curve.points)
         lines.append(f"also evaluates on validation at updates {at}")

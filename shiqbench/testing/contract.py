@@ -58,6 +58,7 @@ class TaskContract(StrEnum):
     PROGRESS = "evaluation reports progress up to its total"
     SETTINGS = "evaluation honours split, examples and repeats"
     CONTEXT = "evaluation accepts prompts that do not fit the context, or refuses them with a ConfigError"
+    SERVED = "evaluation works with a served model, which gives only text, or the task says what else it needs"
     DETERMINISTIC = "evaluation and metrics are the same every time"
     METRICS = (
         "metrics are finite and include the primary and every column; the primary lies in its interval, if it has one"
@@ -66,11 +67,30 @@ class TaskContract(StrEnum):
     OWN_POLICY = "its own policy can be scored untrained and trained"
 
 
+class EngineContract(StrEnum):
+    """The promises of every engine."""
+
+    LIGHT = "listing and configuring it imports neither torch nor numpy nor pandas"
+    CONFIG = "its configuration survives JSON, is frozen, and refuses unknown keys"
+    STATEMENTS = "its statements about itself are well-formed"
+    COMPLETIONS = "every prompt gets a completion, in order, of at most max_tokens ids; no prompts get none"
+    STOPS = "a completion ends at its first stop id, which it keeps"
+    GREEDY = "at temperature 0 every id is the model's most probable one, and with a nucleus of one id too"
+    LOGPROBS = "log-probabilities are the model's own, at every temperature"
+    SCORES = "scores are the model's own log-probabilities, and 0 for the first token"
+    SEEDS = "the same seed gives the same completions, and another seed gives others"
+    LOAD = "after load it computes what the new weights compute, also for a prompt that it has seen"
+    FINITE = "log-probabilities that are not finite raise a DivergedError"
+    CLOSE = "it can be closed twice, and then made again"
+    IDENTITY = "the identity and version of a served model are JSON, and the same in every instance"
+    REPLIES = "every conversation gets one reply of a served model, with a text, counts of tokens, and no ids"
+
+
 class ContractReport:
     """The findings about one component.
 
     Args:
-        kind: ``algorithm`` or ``task``.
+        kind: ``algorithm``, ``task`` or ``engine``.
         name: Name of the component.
 
     Attributes:

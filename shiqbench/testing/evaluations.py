@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.generation import ChatGenerator
+from shiqbench.episodes.served import ServedChat
 from shiqbench.plugin.evaluation_context import ActionLogits, EvaluationContext
 from shiqbench.running.evaluation import write_records
+from shiqbench.running.served import served_context
 from shiqbench.stats.agree import SAME_SCORE, agree
 from shiqbench.testing.contract import TaskContract as Line
-from shiqbench.testing.generator import ODD_ANSWERS, ScriptedGenerator
+from shiqbench.testing.generator import ODD_ANSWERS, ScriptedGenerator, ScriptedServer
 from shiqbench.testing.training import Interrupted, log_lines
 from shiqbench.training.given_model import train_model
 
@@ -84,12 +86,31 @@ def check_evaluation(
     splits = {split: {_key(r) for r in play(split=split)} for split in ("validation", "test")}
     both = splits["validation"] & splits["test"]
     report.require(not both, Line.SETTINGS, f"{len(both)} records are the same on validation and test")
+    _check_served(report, make, config, generator.answers)
     try:
         cramped = play(Line.CONTEXT, refusable=True, max_context=1)
     except ConfigError:
         return  # a task may refuse a setting in which no example can begin: nothing is cut silently
     report.require(len(cramped) == len(records), Line.CONTEXT, f"{len(cramped)} records of {len(records)}")
     _check_metrics(report, make(), make().metrics(cramped))
+
+
+def _check_served(report: ContractReport, make: Callable[[], Task], config: EvalConfig, answers: Sequence[str]) -> None:
+    """Evaluate a scripted model that gives only text, unless the task says that it needs more."""
+    if make().needs_tokens:
+        report.skip(Line.SERVED, f"it needs {make().needs_tokens}")
+        return
+
+    def evaluate() -> Metrics:
+        with tempfile.TemporaryDirectory() as folder:
+            chat = ServedChat(ScriptedServer(answers), config.max_context, Path(folder) / "kept", "kit")
+            task = make()
+            records = task.evaluate(chat, config, lambda done, total: None)
+            return task.metrics(task.complete_records(records, served_context()))
+
+    found = report.attempt(Line.SERVED, "evaluating a served model", evaluate)
+    bad = {k: v for k, v in found.metrics.items() if not math.isfinite(v)}
+    report.require(not bad, Line.SERVED, f"{bad}")
 
 
 def check_own_policy(

@@ -81,7 +81,7 @@ def check_task(
 
 
 EPISODE_LINES = (Line.EPISODES, Line.OFFERS, Line.REPEATABLE, Line.REWARDS, Line.SPLITS, Line.RENDERING)
-LANGUAGE_LINES = (Line.PROGRESS, Line.SETTINGS, Line.CONTEXT)
+LANGUAGE_LINES = (Line.PROGRESS, Line.SETTINGS, Line.CONTEXT, Line.SERVED)
 
 
 def _skip(report: ContractReport, lines: Sequence[Line], why: str) -> None:

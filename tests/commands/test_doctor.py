@@ -18,6 +18,7 @@ from rich.console import Console
 from shiqbench.base import cache as store
 from shiqbench.base import machine
 from shiqbench.base import wheels as assets
+from shiqbench.base.companions import COMPANIONS
 from shiqbench.base.findings import Finding, State, worst
 from shiqbench.commands import doctor
 from shiqbench.commands.app import main
@@ -50,8 +51,8 @@ def named(findings: Any, start: Any) -> Any:
 def test_builds_that_do_not_match(versions: Any, broken: Any) -> None:
     (finding,) = companions(versions)
     assert (finding.state is State.PROBLEM) == bool(broken)
-    assert [name for name in doctor.COMPANIONS if f"{name} {versions.get(name)}" in finding.text] == broken
-    assert finding.do == ("pip uninstall -y torchvision torchaudio torchcodec" if broken else "")
+    assert [name for name in COMPANIONS if f"{name} {versions.get(name)}" in finding.text] == broken
+    assert finding.do == ("shiqbench doctor --fix" if broken else "")
 
 
 @linux_only

@@ -15,7 +15,7 @@ from shiqbench.base.errors import ConfigError, ExitCode
 from shiqbench.commands.app import main
 from shiqbench.commands.new import KINDS, new
 
-NAMES = {"algorithm": "my_first", "task": "echo2"}
+NAMES = {"algorithm": "my_first", "task": "echo2", "engine": "my_engine"}
 
 
 def written(folder: Path) -> list[str]:
@@ -76,7 +76,7 @@ def test_its_tests_pass_as_written_once_it_is_installed(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
+    assert "3 passed" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,7 @@ def test_its_tests_pass_as_written_once_it_is_installed(tmp_path: Path) -> None:
         (["task", "../x"], "'../x' cannot be a name (new)"),
         (["algorithm", "shiq"], "algorithm 'shiq' is registered by algorithms (shiqbench) (new)"),
         (["task", "algorithms"], "a package shiqbench_algorithms is installed already (new)"),
+        (["engine", "vllm"], "engine 'vllm' is registered by engines (shiqbench) (new)"),
         (["task", "taken"], "shiqbench-taken exists already (new)"),
         (["task", "x", "--into", "nowhere"], "no folder nowhere (--into)"),
     ],

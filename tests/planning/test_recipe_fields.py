@@ -11,6 +11,7 @@ import pytest
 from support import TOY
 
 from shiqbench.base.digest import digest
+from shiqbench.engines.config import VllmConfig
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import CellPlan, ModelPlan, Request, RunPlan
 from shiqbench.plugin.registry import Plugin
@@ -93,6 +94,11 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "sampling": (lambda p: replace(p, evaluation=p.evaluation.model_copy(update={"seed": 5})), {"evaluation"}),
     "engine's distribution": (lambda p: replace(p, engine_version="engine 2"), {"evaluation"}),
     "engine's version": (engine(lambda p: replace(p, engine=replace(p.engine, version="2"))), {"evaluation"}),
+    "engine's setting": (engine(lambda p: replace(p, engine_config=VllmConfig(max_num_seqs=8))), {"evaluation"}),
+    "engine's setting that decides nothing": (
+        engine(lambda p: replace(p, engine_config=VllmConfig(gpu_memory=0.5))),
+        set(),
+    ),
     "engine's plugin file": (engine(from_a_file), {"evaluation"}),
     "revision of the model": (cells(lambda c: replace(c, model=replace(c.model, revision="0123"))), set()),
     "name of the model": (cells(lambda c: replace(c, model=replace(c.model, text="x"))), set()),

@@ -65,6 +65,12 @@ class Unfinished(Sound):
     evaluate = Task.evaluate
 
 
+class CountsIds(Sound):
+    def record(self, word: str, repeat: int, reply: Any) -> dict[str, Any]:
+        ids = () if reply.message is None else reply.message.token_ids
+        return {**super().record(word, repeat, reply), "ids": len(ids)}
+
+
 class OffersLuck(Sound):
     offers = frozenset({"luck"})  # type: ignore[arg-type]
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from shiqbench.testing.contract import AlgorithmContract, ContractReport, TaskContract
+from shiqbench.testing.contract import AlgorithmContract, ContractReport, EngineContract, TaskContract
 
 DOCS = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("heading", "lines"), [("An algorithm", AlgorithmContract), ("A task", TaskContract)])
+@pytest.mark.parametrize(
+    ("heading", "lines"), [("An algorithm", AlgorithmContract), ("A task", TaskContract), ("An engine", EngineContract)]
+)
 def test_the_docs_name_every_line_of_the_contract_and_no_other(heading: str, lines: type[AlgorithmContract]) -> None:
     section = DOCS.partition(f"### {heading}\n")[2].partition("###")[0]
     named = [row.split(" | ")[0].removeprefix("| ") for row in section.splitlines() if row.startswith("| ")][1:]

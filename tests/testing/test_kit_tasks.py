@@ -76,6 +76,7 @@ def test_a_sound_plugin_passes(name: str, lines: tuple[Line, ...]) -> None:
         ("SetInRecord", Line.RECORDS, "writing them as JSON fails with TypeError"),
         ("MixedColumn", Line.RECORDS, "writing them as parquet fails with"),
         ("NoId", Line.RECORDS, "3 of 3 records without an id"),
+        ("CountsIds", Line.SERVED, "evaluating a served model fails with TypeError"),
         ("Silent", Line.PROGRESS, r"\(finished, total\) = \[\]"),
         ("AllExamples", Line.SETTINGS, "4 records with examples = 3"),
         ("NoRepeats", Line.SETTINGS, "3 records with repeats = 2, 3 with 1"),

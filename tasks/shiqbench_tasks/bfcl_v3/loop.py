@@ -123,11 +123,11 @@ class Dialogue:
         """End the episode because the prompt does not fit the context; nothing is truncated.
 
         Args:
-            prompt_tokens: Length of the prompt.
+            prompt_tokens: Length of the prompt; 0 if only a server knows it.
             room: Length of the longest prompt that would fit.
         """
         self.prompt_tokens += prompt_tokens
-        self.context_excess = prompt_tokens - room
+        self.context_excess = max(0, prompt_tokens - room)
         self.stop = StopReason.CONTEXT_LIMIT
 
     def crash(self, error: BaseException) -> None:

@@ -80,7 +80,14 @@ def identity(config: BfclConfig) -> dict[str, str]:
 
 
 def _engine(config: BfclConfig) -> EngineSpec:
-    return find_plugins().engine(config.rollout_engine)
+    spec = find_plugins().engine(config.rollout_engine)
+    if spec.served:
+        raise ConfigError(
+            f"{spec.name} gives no token ids, which training on rollouts needs",
+            where="task.rollout_engine",
+            do="use an engine that loads the model's weights",
+        )
+    return spec
 
 
 def _version(config: BfclConfig) -> str:

@@ -83,6 +83,8 @@ class BfclTask(Task):
     def __init__(self, config: TaskConfig) -> None:
         super().__init__(config)
         self.offers = rollouts.offers(self.config)
+        if self.config.prompt == "native":
+            self.needs_tokens = "the chat template, which task.prompt = native reads"
         self.version = VERSIONS[self.config.data_version]
         self._facts: dict[str, Any] = {}
         self._native: PromptSetting | None = None

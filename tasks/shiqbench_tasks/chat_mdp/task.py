@@ -65,6 +65,7 @@ class ChatMdpTask(Task):
     front: ClassVar[FrontAxes | None] = FrontAxes(
         "id", "kl_to_reference", "return", "KL from the reference, nats an episode (exact)", "expected return"
     )
+    needs_tokens: str = "log-probabilities of every word"
     config: ChatMdpConfig
 
     def __init__(self, config: TaskConfig) -> None:

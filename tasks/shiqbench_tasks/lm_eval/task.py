@@ -48,6 +48,7 @@ class LmEvalTask(Task):
         ("answers_reduced", "cut by us", ".0f"),
     )
     record_view: ClassVar[RecordView] = RecordView(verdict=("metrics", "target", "answer", "output"))
+    needs_tokens: str = "token ids and log-probabilities, as lm-eval asks for them"
     config: LmEvalConfig
 
     @classmethod

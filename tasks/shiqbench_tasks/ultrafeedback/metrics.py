@@ -42,7 +42,7 @@ def summarise(records: Sequence[Record]) -> dict[str, float]:
         **{f"stop_{stop}": float(stops[stop]) for stop in StopReason if stop != StopReason.STEP_LIMIT},
     }
     # Gained over the base per nat from the base: over a start's distance it would mix two origins.
-    if all(r["reference"] == "base" for r in answered) and values["kl_k3"] > 0:
+    if all(r["reference"] == "base" for r in answered) and values.get("kl_k3", 0.0) > 0:
         gains, nats = (
             _clusters(answered, lambda r: r["reward"] - r["base_reward"]),
             _clusters(answered, lambda r: r["k3"]),
@@ -70,7 +70,9 @@ def _share(name: str, records: Sequence[Record], value: Callable[[Record], float
 
 
 def _divergence(records: Sequence[Record]) -> dict[str, float]:
-    """KL to the reference, in nats per sequence and per token, by both estimators."""
+    """KL to the reference, in nats per sequence and per token, by both estimators; empty for a served model."""
+    if "k1" not in records[0]:
+        return {}
     lengths = _clusters(records, lambda r: r["sample_tokens"])
     values: dict[str, float] = {}
     for name in ("k1", "k3"):

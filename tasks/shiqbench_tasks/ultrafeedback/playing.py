@@ -27,7 +27,7 @@ def answer_all(
     """One record per prompt.
 
     Where answers are not sampled from the whole distribution at temperature 1, each prompt gets a second answer
-    that is, from which the distance to the reference is estimated.
+    that is, from which the distance to the reference is estimated; a served model gives no ids, so there it gets none.
 
     Args:
         prompts: What is asked.
@@ -56,7 +56,9 @@ def answer_all(
         asked, tools = [p.asked for p in wave], [p.tools for p in wave]
         seed = wave_seed(config.seed + repeat, start)
         replies = room.reply(asked, Sampling(config.max_tokens, config.temperature, config.top_p, seed), tools)
-        samples = replies if whole else room.reply(asked, Sampling(config.max_tokens, 1.0, 1.0, seed), tools)
+        samples = (
+            replies if whole or chat.served else room.reply(asked, Sampling(config.max_tokens, 1.0, 1.0, seed), tools)
+        )
         records += [_record(p, repeat, seed, r, s) for p, r, s in zip(wave, replies, samples, strict=True)]
         report(len(records))
     return records

@@ -208,6 +208,10 @@ class UltraFeedbackTask(Task):
         return records
 
     def _add_divergence(self, records: Sequence[Record], context: EvaluationContext) -> None:
+        if context.served:  # it gives no log-probabilities; notes() says what is left out
+            for r in records:
+                r["reference"] = context.reference
+            return
         known = self._known
         sequences = [_sampled(r, known[r["id"]], context.renderer) for r in records]
         for r, policy, reference in zip(records, *context.logprobs(sequences), strict=True):
@@ -268,6 +272,8 @@ class UltraFeedbackTask(Task):
         answers = sum(metrics.get(f"stop_{stop}", 0.0) for stop in StopReason if stop != StopReason.CONTEXT_LIMIT)
         cut = metrics.get("stop_token_limit", 0.0)
         limits = [f"{cut:.0f} of {answers:.0f} answers are cut at eval.max_tokens"] if cut else []
+        if "kl_k3" not in metrics:
+            limits.append("no distance from the reference: a served model gives no log-probabilities")
         if metrics.get("kl_k3_per_token", 0.0) > FAR:
             limits.append(
                 f"KL k3 is {metrics['kl_k3_per_token']:.2g} nats a token: above {FAR:g} its 95 % interval holds the "
