@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from shiqbench.engines.config import VllmConfig
 from shiqbench.engines.transformers import ROW_TOKENS, TransformersEngine
 from shiqbench.engines.vllm import ENVIRONMENT, GPU_SHARE, VllmEngine
 
 if TYPE_CHECKING:
-    from shiqbench.plugin.config import EvalConfig
+    from shiqbench.plugin.config import EngineConfig, EvalConfig
 
 SPACE = "VLLM_CPU_KVCACHE_SPACE"
 
@@ -31,19 +32,21 @@ class EngineMemory(NamedTuple):
     share: float = 1.0
 
 
-def engine_memory(model: Any, evaluation: EvalConfig, *, gpu: bool) -> EngineMemory:
+def engine_memory(model: Any, evaluation: EvalConfig, settings: EngineConfig, *, gpu: bool) -> EngineMemory:
     """Estimate the memory of an engine; for an engine of a plugin, weights and one context.
 
     Args:
         model: Model without weights.
         evaluation: Settings of the evaluation, which name the engine.
+        settings: Settings of that engine.
         gpu: Whether the engine runs on a GPU.
     """
     size = 2 if evaluation.precision == "bf16" else 4
     weights = size * sum(p.numel() for p in model.parameters())
     context = size * _cached_values(model, evaluation.max_context)
-    if evaluation.engine == VllmEngine.name and gpu:
-        return EngineMemory(weights, context, context, GPU_SHARE)
+    if isinstance(settings, VllmConfig) and evaluation.engine == VllmEngine.name and gpu:
+        weights, context = weights // settings.tensor_parallel, context // settings.tensor_parallel
+        return EngineMemory(weights, context, context, settings.gpu_memory or GPU_SHARE)
     if evaluation.engine == VllmEngine.name:
         head = size * model.get_output_embeddings().weight.numel()  # vLLM's CPU build packs a copy of it
         return EngineMemory(weights + head, int(float(os.environ.get(SPACE, ENVIRONMENT[SPACE])) * 2**30), context)

@@ -12,7 +12,7 @@ import torch
 from shiqbench.base import machine
 from shiqbench.base.errors import ConfigError
 from shiqbench.engines.memory import SPACE, engine_memory
-from shiqbench.models.embedded import embedded_model, is_embedded_cached
+from shiqbench.models.embedded import EMBEDDED_MODEL, embedded_model, is_embedded_cached
 from shiqbench.models.loading import without_weights
 from shiqbench.planning.plan import ModelPlan
 from shiqbench.plugin.config import TrainConfig
@@ -147,7 +147,8 @@ def _folder(plan: RunPlan) -> Path | None:
         return None
     if plan.cell.model.place is not None:
         return plan.cell.model.place
-    return embedded_model() if is_embedded_cached() else None
+    fetched = plan.cell.model.text == EMBEDDED_MODEL and is_embedded_cached()  # a served model has no folder either
+    return embedded_model() if fetched else None
 
 
 def _bytes_of_weight(config: TrainConfig) -> int:
@@ -213,7 +214,9 @@ def _proposals(section: str, folder: Path, config: TrainConfig, needs: Collectio
                 settings = " ".join(f"--set {section}.{k}={str(v).lower()}" for k, v in new.items())
                 found.append(f"{settings} (about {_gb(total)} GB)")
                 break
-    return found or [f"use a smaller model, or at least {_gb(least or weights * BYTES_BASE['int8'])} GB of memory"]
+    return list(dict.fromkeys(found)) or [
+        f"use a smaller model, or at least {_gb(least or weights * BYTES_BASE['int8'])} GB of memory"
+    ]
 
 
 def _fewer(tokens: int) -> Iterator[int]:
@@ -230,7 +233,7 @@ def _evaluation(plan: ModelPlan, folder: Path, has: Room) -> Stage:
 
     def stage(**changes: Any) -> Stage:
         config = plan.evaluation.model_copy(update=changes)
-        found = engine_memory(model, config, gpu=has.gpu)
+        found = engine_memory(model, config, plan.engine_config, gpu=has.gpu)
         owner = has.name if found.share == 1 else f"{found.share:.0%} of {has.name}"
         parts = {"weights": found.weights, "keys and values": found.cache}
         if found.context > found.cache:

@@ -14,6 +14,7 @@ from support import TOY, ask
 from shiqbench.base import machine
 from shiqbench.base.errors import ConfigError
 from shiqbench.commands.common import parse_assignments
+from shiqbench.engines.config import VllmConfig
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import ModelPlan, Request, RunPlan
 from shiqbench.running.memory import Room, Stage, check_memory, check_stages, memory_stages
@@ -54,6 +55,14 @@ def test_what_does_not_fit_is_refused_and_the_first_proposal_fits(tiny_model: Pa
     check_stages(stages(plan(tiny_model, tmp_path, **{**settings, **changed}), room)[:1])
 
 
+def test_a_proposal_is_said_once(tiny_model: Path, tmp_path: Path) -> None:
+    small = {"lora_rank": 16, "base_weights": "bf16", "precision": "bf16", "checkpointing": True, "micro_tokens": 4096}
+    asked = plan(tiny_model, tmp_path, **{f"train.{k}": v for k, v in small.items()})
+    with pytest.raises(ConfigError) as error:
+        check_stages(stages(asked, stages(asked, 10**10)[0].total - 1))
+    assert re.sub(r" \(about.*?\)", "", str(error.value.do)) == "--set train.micro_tokens=2048"
+
+
 def test_what_never_fits_says_so(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         check_stages(stages(plan(tiny_model, tmp_path), 1000))
@@ -72,7 +81,12 @@ def test_vllm_takes_a_share_of_a_gpu_and_a_space_of_a_machine(tiny_model: Path, 
     asked = plan(tiny_model, tmp_path)
     assert isinstance(asked, ModelPlan)
     vllm = replace(asked, evaluation=asked.evaluation.model_copy(update={"engine": "vllm", "max_context": 10**8}))
-    assert stages(vllm, 10**13, gpu=True)[-1].limit == int(0.6 * 10**13)
+    vllm = replace(vllm, engine_config=VllmConfig())
+    whole = stages(vllm, 10**13, gpu=True)[-1]
+    assert whole.limit == int(0.6 * 10**13)
+    halved = replace(vllm, engine_config=VllmConfig(tensor_parallel=2, gpu_memory=0.9))
+    assert stages(halved, 10**13, gpu=True)[-1].limit == int(0.9 * 10**13)
+    assert stages(halved, 10**13, gpu=True)[-1].total == whole.total // 2
     with pytest.raises(ConfigError, match="a context of 100000000 tokens takes") as error:
         stages(vllm, 10**13)
     assert "VLLM_CPU_KVCACHE_SPACE" in str(error.value)
