@@ -328,11 +328,8 @@ class ModelPlan(RunPlan):
         """The installed distribution, the plugin that drives it, and its settings that are not at their defaults."""
         plugin = {"version": self.engine.version, "plugin": self.found.origin("engine", self.engine.name)}
         settings = self.engine_config.deciding()
-        return {
-            **super().engine_identity(),
-            "engine_plugin": plugin,
-            **({"engine_config": settings} if settings else {}),
-        }
+        found = super().engine_identity() | {"engine_plugin": plugin}
+        return found | ({"engine_config": settings} if settings else {})
 
     def evaluation_identity(self) -> dict[str, Any]:
         """The settings of the evaluation, without those that a server decides."""

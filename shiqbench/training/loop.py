@@ -80,13 +80,15 @@ def plan_training(
     return TrainingPlan(tuple(batches), tuple(tokens), tuple(rows))
 
 
-def advantages(rendered: Sequence[Rendered]) -> list[float]:
-    """Return of each episode, less the mean return of its group."""
-    returns: dict[str, list[float]] = defaultdict(list)
-    for r in rendered:
-        returns[r.episode.group].append(sum(r.rewards))
-    means = {group: fmean(found) for group, found in returns.items()}
-    return [sum(r.rewards) - means[r.episode.group] for r in rendered]
+def advantages(rendered: Sequence[Rendered], plan: TrainingPlan) -> list[float]:
+    """Return of each episode, less the mean return of its group under the weights of the units."""
+    weight = {r: u.weight for b in plan.batches for u in b for r in u.rows}
+    groups: dict[str, list[int]] = defaultdict(list)
+    for i, r in enumerate(rendered):
+        groups[r.episode.group].append(i)
+    returns = [sum(r.rewards) for r in rendered]
+    means = {g: fmean([returns[i] for i in m], [weight.get(i, 1.0) for i in m]) for g, m in groups.items()}
+    return [returns[i] - means[r.episode.group] for i, r in enumerate(rendered)]
 
 
 def learning_rate(config: TrainConfig, share: float, peak: float | None = None) -> float:
@@ -156,7 +158,7 @@ class Trainer:
         self.measure, self.keep = measure, keep
         self.algorithm, self.rendered, self.reference = algorithm, rendered, reference
         self.plan, self.config, self.folder = plan, config, folder
-        self.advantages = advantages(rendered)
+        self.advantages = advantages(rendered, plan)
         torch.manual_seed(seed)
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")  # the policy casts
         _check_share(plan, self.accelerator.num_processes)

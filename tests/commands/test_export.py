@@ -109,7 +109,8 @@ def test_a_cell_without_a_finished_evaluation_is_refused(tmp_path: Path, plugins
 def test_a_format_that_the_task_does_not_offer_is_refused(tmp_path: Path, plugins: tuple[Path, ...]) -> None:
     make_cell(tmp_path / "results")
     with pytest.raises(
-        ConfigError, match=r"letters cannot be exported as 'lst', did you mean 'list'.*offers hf, list, broken"
+        ConfigError,
+        match=r"letters cannot be exported as 'lst', did you mean 'list'.*offers hf, every-eval-ever, .*, list, broken",
     ):
         write(tmp_path, plugins, "lst")
     make_cell(tmp_path / "toys", "toy")

@@ -113,7 +113,7 @@ def test_a_log_that_cannot_be_read_is_named_and_costs_no_table(checkpoints: Path
     else:
         log.write_text(log.read_text().replace("2", "3"))
     report = make_report(checkpoints, figures=checkpoints / "figures", axis="seconds")
-    (said,) = (n for b in report.blocks for n in b.notes if "learning curves" in n)
+    (said,) = (n for b in report.blocks for n in b.notes if "log of training" in n)
     assert re.search(rf"dpo seed \d: train.jsonl {'is missing' if damage == 'gone' else 'has another sha256'}", said)
     assert len(report.figures) == 1
     assert report.blocks

@@ -79,7 +79,8 @@ def play(model: Path, folder: Path, fails_at: Sequence[int]) -> tuple[list[str],
 
 def play_with(holder: Any, model: Path, folder: Path) -> tuple[list[str], dict[str, Any], Holder]:
     cell = SimpleNamespace(model=SimpleNamespace(template={}))
-    plan: Any = SimpleNamespace(engine=object(), evaluation=EvalConfig(engine="failing"), task=ThreeWaves(), cell=cell)
+    engine = {"engine": object(), "engine_config": None, "evaluation": EvalConfig(engine="failing")}
+    plan: Any = SimpleNamespace(**engine, task=ThreeWaves(), cell=cell)
     journaled: Any = partial(JournaledGenerator, path=folder / "journal", identity="x")
     records, facts = _generate(plan, model, holder, journaled, lambda done, total: None, lambda records, _: records)
     return [r["text"] for r in records], facts, holder

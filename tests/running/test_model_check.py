@@ -18,6 +18,7 @@ from shiqbench.engines.transformers import TransformersEngine
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.generation import Completion, Sampling
 from shiqbench.episodes.rendering import Rendered, Renderer
+from shiqbench.plugin.config import EngineConfig
 from shiqbench.running import model_check
 from shiqbench.running.model_check import model_findings
 from shiqbench.training import policy
@@ -115,7 +116,7 @@ class Broken(TransformersEngine):
 def test_a_wrong_engine_is_found(
     qwen3: Path, monkeypatch: pytest.MonkeyPatch, engine: type[TransformersEngine], text: str
 ) -> None:
-    spec = SimpleNamespace(load=lambda: engine)
+    spec = SimpleNamespace(load=lambda: engine, load_config=lambda: EngineConfig, served=False)
     monkeypatch.setattr(model_check, "registry", lambda: SimpleNamespace(engine=lambda name: spec))
     findings = model_findings(qwen3)
     assert text in problems(findings)["engine transformers"]

@@ -1,19 +1,30 @@
-"""A sound engine, and engines that each break one line of the contract."""
+"""Specs of a sound engine, and of engines that each break one line of the contract; imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
-
 from pydantic import BaseModel, Field
 
-from shiqbench.base.errors import DivergedError
-from shiqbench.engines.transformers import TransformersEngine
-from shiqbench.episodes.generation import Completion, Sampling
 from shiqbench.plugin.config import EngineConfig
 from shiqbench.plugin.specs import EngineSpec, hookimpl
+
+BROKEN = (
+    "Misnamed",
+    "Wordless",
+    "Short",
+    "Talkative",
+    "DropsStops",
+    "Unordered",
+    "NeverGreedy",
+    "WholeDistribution",
+    "Tempered",
+    "Uncertain",
+    "Shifted",
+    "OneSeed",
+    "NoSeed",
+    "Stale",
+    "Unmoved",
+    "ClosesOnce",
+)
 
 
 class Config(EngineConfig):
@@ -24,112 +35,12 @@ class Loose(BaseModel):
     pass
 
 
-class Sound(TransformersEngine):
-    name = "sound"
-
-
-class Misnamed(Sound):
-    name = "other"
-
-
-class Wordless(Sound):
-    def describe(self) -> dict[str, Any]:
-        return {"engine": self}
-
-
-class Short(Sound):
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        return super().generate(prompts, replace(sampling, max_tokens=sampling.max_tokens - 1))
-
-
-class Talkative(Sound):
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        return super().generate(prompts or [[1]], sampling)
-
-
-class DropsStops(Sound):
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        found = super().generate(prompts, sampling)
-        return [replace(c, ids=c.ids[:-1], logprobs=c.logprobs[:-1]) if c.stopped else c for c in found]
-
-
-class Unordered(Sound):
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        return super().generate(prompts, sampling)[::-1]
-
-
-class NeverGreedy(Sound):
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        return super().generate(prompts, replace(sampling, temperature=1.0))
-
-
-class WholeDistribution(Sound):
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        return super().generate(prompts, replace(sampling, top_p=1.0))
-
-
-class Tempered(Sound):
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        found = super().generate(prompts, sampling)
-        return [replace(c, logprobs=tuple(x / (sampling.temperature or 1) for x in c.logprobs)) for c in found]
-
-
-class Uncertain(Sound):
-    def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        return [[-1.0, *s[1:]] for s in super().score(sequences)]
-
-
-class Shifted(Sound):
-    def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        return [[0.0, s[-1], *s[1:-1]] for s in super().score(sequences)]
-
-
-class OneSeed(Sound):
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        return super().generate(prompts, replace(sampling, seed=0))
-
-
-class NoSeed(Sound):
-    calls = 0
-
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        self.calls += 1
-        return super().generate(prompts, replace(sampling, seed=self.calls))
-
-
-class Stale(Sound):
-    _first: Path | None = None
-
-    def load(self, weights: Path) -> None:
-        self._first = self._first or weights
-        super().load(self._first)
-
-
-class Unmoved(Sound):
-    """Weights that are no numbers give it no pause."""
-
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        try:
-            return super().generate(prompts, sampling)
-        except DivergedError:
-            return [Completion((1,), (0.0,), False)] * len(prompts)
-
-
-class ClosesOnce(Sound):
-    closed = False
-
-    def close(self) -> None:
-        if self.closed:
-            raise RuntimeError("closed already")
-        self.closed = True
-
-
-def _spec(kind: type, config: type = Config) -> EngineSpec:
+def _spec(kind: str, name: str, config: type = Config) -> EngineSpec:
     return EngineSpec(
-        name="sound" if kind is Sound and config is Config else kind.__name__ if config is Config else "loose",
+        name=name,
         version="1",
         summary="for tests",
-        target=f"{__name__}:{kind.__name__}",
+        target=f"engine_faults:{kind}",
         config=f"{__name__}:{config.__name__}",
         distributions=("transformers",),
         install="pip install transformers",
@@ -138,7 +49,4 @@ def _spec(kind: type, config: type = Config) -> EngineSpec:
 
 @hookimpl
 def shiqbench_register_engines() -> list[EngineSpec]:
-    broken = [k for k in Sound.__subclasses__() if k.__module__ == __name__]
-    for kind in broken:
-        kind.name = kind.__name__ if kind is not Misnamed else "other"
-    return [_spec(Sound), _spec(Sound, Loose), *(_spec(kind) for kind in broken)]
+    return [_spec("Sound", "sound"), _spec("Sound", "loose", Loose), *(_spec(kind, kind) for kind in BROKEN)]
