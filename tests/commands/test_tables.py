@@ -34,7 +34,8 @@ def seen(*words: str, width: int, cwd: Path) -> list[str]:
         pass
     os.close(ours)
     assert done.wait() == 0
-    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).split("\r\n")]
+    left = [line.rpartition("\x1b[2K")[2] for line in text.decode().split("\r\n")]  # bars erase the line they are on
+    return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).lstrip("\r").rstrip() for line in left]
 
 
 def column(lines: list[str], heading: str) -> int:
