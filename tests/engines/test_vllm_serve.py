@@ -28,7 +28,7 @@ from shiqbench.models.embedded import embedded_model
 from shiqbench.testing import check_engine
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.timeout(3600)]
-CONTEXT = 512
+CONTEXT = 4096
 STARTS_WITHIN = 1800.0  # seconds, on a busy machine
 QUESTIONS = ("What is the capital of France?", "Name three colours.", "What is two plus two?", "What do bees make?")
 
@@ -127,11 +127,11 @@ def test_seeds_and_settings_reach_it(url: str) -> None:
 def test_a_prompt_that_is_too_long_is_no_failure(url: str, tmp_path: Path) -> None:
     engine = ServedEngine(ServedConfig(url=url), "smol")
     chat = ServedChat(engine, CONTEXT, tmp_path / "kept", "x")
-    short, long = chat.reply([asked()[0], [Message("user", "word " * 600)]], Sampling(8))
+    short, long = chat.reply([asked()[0], [Message("user", "word " * 5000)]], Sampling(8))
     assert short.message is not None
     assert long.message is None
-    with pytest.raises(ConfigError, match=r"none of 1 prompts and 600 tokens of answer fits the server's context"):
-        ServedChat(engine, CONTEXT, tmp_path / "other", "x").reply(asked()[:1], Sampling(600))
+    with pytest.raises(ConfigError, match=r"none of 1 prompts and 5000 tokens of answer fits the server's context"):
+        ServedChat(engine, CONTEXT, tmp_path / "other", "x").reply(asked()[:1], Sampling(5000))
     engine.close()
 
 
