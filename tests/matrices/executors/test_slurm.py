@@ -280,7 +280,7 @@ def test_a_job_killed_by_its_time_limit_ends_complete_and_equal(tmp_path: Path) 
     assert any(line.startswith("slow continues from what it has saved (start ") for line in said)
     assert resumed_at(outcomes["slow"]) == 10
     assert files(tmp_path / "slurm") == files(tmp_path / "local")
-    assert len(files(tmp_path / "slurm")) == 6
+    assert len([name for name in files(tmp_path / "slurm") if name.endswith(".safetensors")]) == 2
     assert any(line.startswith("submitted 2 cells to local: ") and "/slurm/.logs" in line for line in said)
     left = [p.name for p in (tmp_path / "slurm" / ".slurm").iterdir() if not p.name.endswith(".sh")]
     assert left == []
