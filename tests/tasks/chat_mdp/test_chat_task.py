@@ -70,7 +70,8 @@ def test_training_lowers_regret_and_value_error(trained: RunResult) -> None:
     assert list(start["kl_to_reference"]) == pytest.approx([0.0, 0.0], abs=1e-9)
     assert base["valid_mass"].max() < 0.01
     assert start["valid_mass"].min() > 0.9
-    assert after["relative_regret"].mean() < 0.95
+    gained, could = ((x - start["objective"]).sum() for x in (after["objective"], start["best_objective"]))
+    assert gained > 0.2 * could, (gained, could, list(after["objective"]), list(start["best_objective"]))
     assert after["objective"].mean() > start["objective"].mean() + 0.1
     assert (after["value_error"] < start["value_error"]).all()
     assert (after["objective"] <= after["best_objective"]).all()
