@@ -76,8 +76,8 @@ def _wait(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
     while time.monotonic() < end:
         assert server.poll() is None, log.read_text()[-2000:]
         try:
-            urllib.request.urlopen(address, timeout=5)
-            return
+            with urllib.request.urlopen(address, timeout=5):
+                return
         except OSError:
             time.sleep(0.5)
     raise AssertionError(log.read_text()[-2000:])

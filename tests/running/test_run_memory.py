@@ -57,7 +57,8 @@ def test_what_does_not_fit_is_refused_and_the_first_proposal_fits(tiny_model: Pa
 
 def test_a_proposal_is_said_once(tiny_model: Path, tmp_path: Path) -> None:
     small = {"lora_rank": 16, "base_weights": "bf16", "precision": "bf16", "checkpointing": True, "micro_tokens": 4096}
-    asked = plan(tiny_model, tmp_path, **{f"train.{k}": v for k, v in small.items()})
+    settings: dict[str, Any] = {f"train.{k}": v for k, v in small.items()}
+    asked = plan(tiny_model, tmp_path, **settings)
     with pytest.raises(ConfigError) as error:
         check_stages(stages(asked, stages(asked, 10**10)[0].total - 1))
     assert re.sub(r" \(about.*?\)", "", str(error.value.do)) == "--set train.micro_tokens=2048"
