@@ -64,12 +64,16 @@ class ServedEngine:
         self._free_at = 0.0  # the next request may start then
         self._counts: Counter[str] = Counter()
         self._answered_by: Counter[str] = Counter()  # what replies say about the model
-        entry = self._entry(model)
+        try:
+            entry = self._entry(model)
+            self.version = self._version(str(entry.get("owned_by") or "server"))
+        except BaseException:
+            self.close()
+            raise
         self.model = str(entry["id"])
         self.identity: Mapping[str, Any] = {"served": self.model, "url": self.url}
         if entry.get("root") not in (None, self.model):  # vllm: the folder or hub name that was loaded
             self.identity = {**self.identity, "root": entry["root"]}
-        self.version = self._version(str(entry.get("owned_by") or "server"))
 
     # -- the server -----------------------------------------------------------------------------------------
 
