@@ -187,8 +187,14 @@ def test_a_server_that_keeps_failing_is_one_line(say: Say, line: str) -> None:
 
 
 def test_after_a_failure_the_replies_on_their_way_are_yielded_and_the_rest_is_not_asked() -> None:
+    on_its_way = threading.Event()
+
     def reply(body: dict[str, Any], number: int) -> Say:
-        return Say("broken", 500, AT_ONCE) if last(body) == "q0" else Say(after=0.3)
+        if last(body) == "q0":
+            assert on_its_way.wait(60)
+            return Say("broken", 500, AT_ONCE)
+        on_its_way.set()
+        return Say(after=0.3)
 
     with serving(reply) as server:
         engine = ServedEngine(ServedConfig(url=server.url, workers=2, retries=0), "m")
