@@ -98,7 +98,7 @@ def measure(folder: Path, settings: dict[str, Any]) -> int:
         train(write_model(Path(tiny), TINY), config)
     gc.collect()
     before = _resident("VmRSS")
-    (MEMORY / "clear_refs").write_text("5")  # the peak begins anew
+    (MEMORY / "clear_refs").write_text("5")  # the peak starts again
     train(folder, config)
     return _resident("VmHWM") - before
 

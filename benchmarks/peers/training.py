@@ -1,4 +1,4 @@
-"""Training speed and memory beside TRL: the same model, texts, batches, precision and optimiser.
+"""Training speed and memory compared with TRL: the same model, texts, batches, precision and optimiser.
 
     python benchmarks/peers/training.py                              # sft and dpo of the embedded model
     python benchmarks/peers/training.py --pairs 4 --repeats 1        # a quick look
@@ -6,7 +6,7 @@
 
 Both train on the same token ids in the same order, with AdamW at a constant learning rate. Each run is a process of its
 own, and the two alternate. TRL has its fastest settings: no recomputed activations, and for dpo the reference's
-log-probabilities computed once (``precomputed``) beside its default (``online``). Losses are compared step by step:
+log-probabilities computed once (``precomputed``) and its default (``online``). Losses are compared step by step:
 equal losses mean that both did the same work. TRL is a pinned wheel on top of the packages that are installed here.
 """
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Clock:
     """Seconds of each part of a computation.
 
-    A part inside another part counts for itself alone, so the parts add up. A part that is counted whole includes
-    those inside it.
+    The time of a part inside another part counts only for the inner one, so the parts add up. A part that is counted
+    whole includes those inside it.
 
     Args:
         wait: Called before each reading, for work that goes on in the background, as on a GPU.

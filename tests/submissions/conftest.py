@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from altered import TRAIN
 from support import ask
 
 INSTANCES = 12
@@ -14,17 +15,7 @@ INSTANCES = 12
 def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with two seeds of shiq, and base."""
     folder = tmp_path_factory.mktemp("cells")
-    words: list[str | Path] = [
-        "run",
-        "--algo",
-        "shiq",
-        "--task",
-        "mdp",
-        "--preset",
-        "smoke",
-        "--results",
-        folder / "results",
-    ]
+    words: list[str | Path] = [*TRAIN, "--results", folder / "results"]
     words += ["--set", f"task.seeds={INSTANCES}", "--set", "task.horizon=3", "--set", "train.updates=5"]
     for seed in ("0", "1"):
         done = ask(*words, "--seed", seed, env={"SHIQBENCH_CACHE": str(folder / "cache")})

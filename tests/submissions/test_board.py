@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from altered import altered, change_records, recast
+from altered import TRAIN, altered, change_records, recast
 from support import ask
 
 from shiqbench.base.errors import ConfigError
@@ -64,17 +64,7 @@ def test_the_same_files_give_the_same_page(folder: Path) -> None:
 
 
 def test_every_file_is_in_the_table_and_settings_are_apart(folder: Path, shiq: Path, tmp_path: Path) -> None:
-    words: list[str | Path] = [
-        "run",
-        "--algo",
-        "shiq",
-        "--task",
-        "mdp",
-        "--preset",
-        "smoke",
-        "--results",
-        tmp_path / "more",
-    ]
+    words: list[str | Path] = [*TRAIN, "--results", tmp_path / "more"]
     run = ask(*words, "--set", "task.seeds=10", "--set", "task.horizon=2", "--set", "train.updates=2", "--json")
     assert run.returncode == 0, run.stderr
     submit(str(next((tmp_path / "more" / "mdp" / "shiq").iterdir())), folder / "by" / "others")

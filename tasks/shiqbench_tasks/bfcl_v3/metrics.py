@@ -16,12 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shiqbench_tasks.bfcl_v3.loop import Dialogue
+    from shiqbench_tasks.bfcl_v3.scoring import Verdict
 
 _SHARES = {
     "turn_accuracy": ("right_turns", "counted_turns"),
     "turn_reward": ("turn_reward", "episodes"),
     "valid": ("valid", "episodes"),
 }
+
+
+def of_verdict(verdict: Verdict) -> Record:
+    """The columns that say how an episode was scored."""
+    return {
+        "valid": verdict.valid,
+        "error_type": verdict.error_type.value if verdict.error_type else None,
+        "first_wrong_turn": verdict.first_wrong_turn,
+        "right_turns": verdict.right_turns,
+        "counted_turns": verdict.counted_turns,
+        "turn_reward": verdict.turn_reward,
+        "turns": json.dumps(verdict.turns),
+    }
 
 
 def record(dialogue: Dialogue, repeat: int, seed: int) -> Record:
@@ -41,13 +55,7 @@ def record(dialogue: Dialogue, repeat: int, seed: int) -> Record:
         "category": dialogue.entry.category,
         "repeat": repeat,
         "seed": seed,
-        "valid": verdict.valid,
-        "error_type": verdict.error_type.value if verdict.error_type else None,
-        "first_wrong_turn": verdict.first_wrong_turn,
-        "right_turns": verdict.right_turns,
-        "counted_turns": verdict.counted_turns,
-        "turn_reward": verdict.turn_reward,
-        "turns": json.dumps(verdict.turns),
+        **of_verdict(verdict),
         "stop": dialogue.stop.value,
         "error": dialogue.error,
         "assistant_messages": dialogue.assistant_messages,

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from shiqbench.plugin import Message, Record, StopReason
+from shiqbench_tasks.bfcl_v3.metrics import of_verdict
 
 if TYPE_CHECKING:
     from shiqbench_tasks.bfcl_v3.loop import Dialogue
@@ -30,12 +31,6 @@ def rescored(record: Record, dialogue: Dialogue) -> Record:
     verdict = dialogue.verdict()
     return {
         "id": dialogue.entry.id,
-        "valid": verdict.valid,
-        "error_type": verdict.error_type.value if verdict.error_type else None,
-        "first_wrong_turn": verdict.first_wrong_turn,
-        "right_turns": verdict.right_turns,
-        "counted_turns": verdict.counted_turns,
-        "turn_reward": verdict.turn_reward,
-        "turns": json.dumps(verdict.turns),
+        **of_verdict(verdict),
         "calls": sum(len(step) for turn in dialogue.turns for step in turn.steps),
     }
