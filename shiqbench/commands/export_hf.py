@@ -6,10 +6,10 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.base.digest import flatten
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, replacing_folder, write_json, write_text
 from shiqbench.store.cell import CHECKPOINT, DONE, check_not_cleaned, is_done, verified
-from shiqbench.store.labels import flatten
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,18 +1,18 @@
-"""A request, its cells with digests, and the plan of a run. This module has only data; :mod:`make` builds plans."""
+"""The cells of a request with digests, and the plan of a run. This module has only data; :mod:`make` builds plans."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import ConfigError
+from shiqbench.planning.request import Request as Request
 from shiqbench.store.cell import SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     from pydantic import BaseModel
 
@@ -79,39 +79,6 @@ class LearningCurve:
 NOT_IDENTITY = {"save_every"}
 # Settings of an evaluation that a server decides itself.
 OF_SERVER = ("precision", "max_context")
-
-
-@dataclass(frozen=True)
-class Request:
-    """The user's request.
-
-    Attributes:
-        algo: Name of the algorithm.
-        task: Name of the task.
-        model: Embedded name, folder, hub name, or ``cell:DIGEST``; None takes the preset's model.
-        seed: Training seed.
-        preset: Preset of the task.
-        settings: ``section.key`` -> value.
-        engine: Overrides ``eval.engine``.
-        repeats: Overrides ``eval.repeats``.
-        also: ``TASK`` or ``TASK:ARG``, evaluated in addition.
-        eval_every: Updates between two evaluations of a learning curve; None for no curve.
-        plugins: Local plugin files.
-        results: Results folder.
-    """
-
-    algo: str
-    task: str
-    model: str | None = None
-    seed: int = 0
-    preset: str = "cpu"
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    engine: str | None = None
-    repeats: int | None = None
-    also: tuple[str, ...] = ()
-    eval_every: int | None = None
-    plugins: tuple[Path, ...] = ()
-    results: Path = Path("results")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, write_json
 from shiqbench.base.progress import waiting
+from shiqbench.base.trackers import is_tracked, track_finished
 from shiqbench.planning.plan import CurvePoint
 from shiqbench.plugin.start_model import StartModel
 from shiqbench.plugin.task import Task
@@ -152,7 +153,20 @@ def run_plan(plan: RunPlan, display: Display, bench: Workbench | None = None, te
             _compute(todo, display, kept)
     if team is not None:
         team.dismiss()
+    if display.tracker is not None:
+        _track_finished(plan, display, display.tracker)
     return result_of(plan, cached=not todo)
+
+
+def _track_finished(plan: RunPlan, display: Display, tracker: str) -> None:
+    """Give the tracker the logs of trainings that it did not see: those that were finished before."""
+    for cell in plan.trained:
+        if is_tracked(tracker, cell.folder):
+            continue
+        with working_on(cell.folder):
+            if not is_tracked(tracker, cell.folder):  # another process did it meanwhile
+                track_finished(tracker, cell.label, cell.folder)
+                display.say(f"{cell.label} was trained before; {tracker} has its log now")
 
 
 def result_of(plan: RunPlan, *, cached: bool) -> RunResult:
