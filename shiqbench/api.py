@@ -72,6 +72,7 @@ def run(
     repeats: int | None = None,
     also: tuple[str, ...] = (),
     eval_every: int | None = None,
+    keep: str | None = None,
     track: str | None = None,
     plugins: tuple[str | Path, ...] = (),
     results: str | Path = "results",
@@ -89,6 +90,7 @@ def run(
         repeats: Number of evaluations, with consecutive seeds.
         also: Further tasks to evaluate, as in ``("lm_eval:ifeval",)``.
         eval_every: Updates between two evaluations of a learning curve on validation.
+        keep: ``best`` also keeps and evaluates the weights that are best on validation.
         track: Name of the experiment tracker.
         plugins: Local plugin files.
         results: Results folder.
@@ -114,5 +116,6 @@ def run(
         plugins=tuple(Path(p) for p in plugins),
         results=Path(results),
         track=track,
+        keep=keep,
     )
     return run_plan(make_plan(request), Display(track))

@@ -104,6 +104,10 @@ def run(
     eval_every: Annotated[
         int | None, typer.Option(help="Also evaluate on the validation split after every N updates (a learning curve).")
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="best: also keep and evaluate the weights that are best on validation (with --eval-every)."),
+    ] = None,
     track: Track = None,
     results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
     plugin: PluginFiles = None,
@@ -132,6 +136,7 @@ def run(
             tuple(plugin or ()),
             results,
             track,
+            keep,
         )
     )
     team = launched()

@@ -91,7 +91,7 @@ def _evaluations(cell: Path) -> list[str]:
         if not is_done(folder):
             continue
         recipe = read_json(folder / "config.json")
-        if "update" in recipe:
+        if "update" in recipe or "best" in recipe:
             continue
         primary = read_json(folder / "metrics.json")["primary"]
         reduced = ", REDUCED" if read_json(folder / "manifest.json")["reduced"] else ""

@@ -116,7 +116,7 @@ def make_plan(request: Request) -> RunPlan:
             **parts,
         )
         check_task(plan)
-    curve = make_curve(plan, request.eval_every)
+    curve = make_curve(plan, request.eval_every, request.keep)
     return replace(plan, also=also_plans(plan, request, section.values["also"]), curve=curve)
 
 

@@ -47,10 +47,12 @@ class LearningCurve:
     Attributes:
         plan: The cell's plan, evaluated on validation.
         every: Updates between two points.
+        keep_best: Whether the best of its points is kept and evaluated too.
     """
 
     plan: RunPlan
     every: int
+    keep_best: bool = False
 
     @property
     def total(self) -> int:
@@ -271,6 +273,16 @@ class RunPlan:
         """The values that an evaluation's digest is computed from; ``update`` names a snapshot from training."""
         weights = {"train": cell.digest} if update is None else {"train": cell.digest, "update": update}
         return {"schema": SCHEMA, **weights, **self.setting}
+
+    def best_recipe(self) -> dict[str, Any]:
+        """The same for the weights that the curve shows to be best; it says how they are chosen, not which they are."""
+        assert self.curve is not None
+        rule = {"every": self.curve.every, "setting": digest(self.curve.plan.setting)}
+        return {"schema": SCHEMA, "train": self.cell.digest, "best": rule, **self.setting}
+
+    def best_folder(self) -> Path:
+        """The folder of that evaluation."""
+        return self.cell.folder / "eval" / short(digest(self.best_recipe()))
 
     def eval_folder(self, cell: CellPlan, update: int | None = None) -> Path:
         """The folder of an evaluation."""

@@ -28,6 +28,7 @@ class Request:
         plugins: Local plugin files.
         results: Results folder.
         track: Experiment tracker that gets the log of each training; None for none.
+        keep: ``best`` also keeps and evaluates the weights that are best on validation; None only the final ones.
     """
 
     algo: str
@@ -43,3 +44,4 @@ class Request:
     plugins: tuple[Path, ...] = ()
     results: Path = Path("results")
     track: str | None = None
+    keep: str | None = None
