@@ -50,9 +50,11 @@ def replies(chat: ChatGenerator, sampling: Sampling) -> Replies:
 class InWaves:
     """Answers all conversations that were asked since the last wave, together."""
 
-    slots = 64  # large enough to use a CPU well, small enough that few wait for the longest message
+    slots = 64  # large enough to use a CPU well, small enough that the prompts stay in the engine's cache
 
     def __init__(self, chat: ChatGenerator, sampling: Sampling) -> None:
+        if chat.served:
+            self.slots = 1024  # a server has a queue of its own, so fewer waves are better
         self._chat, self._sampling = chat, sampling
         self._asked: dict[int, tuple[Sequence[Message], Tools, int]] = {}
 
