@@ -120,7 +120,7 @@ def test_a_kill_before_the_last_evaluation_changes_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(evaluation, "write_records", _after(3, evaluation.write_records, killed))
+        patched.setattr(evaluation, "write_records", _after(5, evaluation.write_records, killed))
         with pytest.raises(KeyboardInterrupt):
             run(tiny_model, tmp_path / "a", keep="best")
     a, b = (run(tiny_model, tmp_path / name, keep="best") for name in ("a", "b"))
