@@ -23,6 +23,8 @@ from typing import Any
 
 from training_memory import TINY, config_of, train, write_model
 
+from shiqbench.base.machine import has_gpu
+
 ROOT = Path(__file__).parents[1]
 LORA = {"lora_rank": 16, "base_weights": "bf16", "checkpointing": True}
 WORK = {"updates": 4, "batch_episodes": 16, "micro_tokens": 8192}  # four texts of 2,048 tokens in a pass
@@ -81,10 +83,10 @@ def rows(models: list[str]) -> list[Row]:
 
 def device() -> tuple[str, float | None]:
     """Name of the GPU, and its peak in FLOP/s; without a GPU ``CPU`` and None."""
+    if not has_gpu():
+        return "CPU", None
     import torch
 
-    if not torch.cuda.is_available():
-        return "CPU", None
     name = torch.cuda.get_device_name()
     return name, next((1e12 * peak for part, peak in TFLOPS.items() if part in name), None)
 
@@ -100,21 +102,24 @@ def measure(folder: Path, row: Row) -> dict[str, float | None]:
     tokens = lines[-1]["tokens"] - lines[0]["tokens"]
     speed = tokens / sum(line["seconds"] for line in lines[1:])
     peak = device()[1]
-    on_gpu = torch.cuda.is_available()
-    memory = torch.cuda.max_memory_allocated() if on_gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    resident = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident
     mfu = None if peak is None else speed * (4 * weights + 2 * trained) / peak
     return {"speed": speed, "mfu": mfu, "gb": memory / 1e9}
 
 
 def child(*words: str, seconds: float) -> tuple[str, str]:
     """Run this file in a process of its own: its last line, and in one line what went wrong."""
+    command, over = [sys.executable, __file__, *words], f"{NOT_MEASURED}: no time left"
+    if seconds <= 0:
+        return "", over
     try:
-        command = [sys.executable, __file__, *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)  # noqa: S603
     except subprocess.TimeoutExpired:
-        return "", f"{NOT_MEASURED}: no time left"
+        return "", over
     if done.returncode:
-        return "", f"failed: {(done.stderr.strip().splitlines() or ['no message'])[-1][:120]}"
+        message = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return "", f"failed: {message[:120].replace('|', '/')}"
     return done.stdout.strip().splitlines()[-1], ""
 
 
@@ -157,10 +162,10 @@ def carry_out(row: Row, folder: Path, end: float) -> str:
     """Measure a row, and write its model first if that is missing."""
     error = ""
     if not (folder / "config.json").exists():
-        _, error = child("--write", row.model, str(folder), seconds=max(1.0, end - time.monotonic()))
+        _, error = child("--write", row.model, str(folder), seconds=end - time.monotonic())
     if not error:
         words = ("--measure", str(folder), row.model, row.algorithm, row.setting)
-        line, error = child(*words, seconds=max(1.0, end - time.monotonic()))
+        line, error = child(*words, seconds=end - time.monotonic())
     return f"{error} | |" if error else cells(json.loads(line))
 
 
@@ -179,7 +184,11 @@ def main() -> None:
     elif given.measure:
         sys.stdout.write(json.dumps(measure(Path(given.measure[0]), Row(*given.measure[1:]))) + "\n")
     else:
-        head = ["# Speed and memory on a GPU", "", "`python benchmarks/gpu_check.py` writes this page."]
+        head = [
+            "# Speed and memory on a GPU",
+            "",
+            "`python benchmarks/gpu_check.py` writes this page; its head says how it is measured.",
+        ]
         given.output.write_text("\n".join([*head, "", *check(given.models, given.minutes)]) + "\n")
 
 
