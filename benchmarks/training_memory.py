@@ -45,10 +45,8 @@ def write_model(folder: Path, sizes: dict[str, int]) -> Path:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    config = LlamaConfig(**sizes, num_attention_heads=max(8, sizes["hidden_size"] // 128), num_key_value_heads=4)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = LlamaForCausalLM(config)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    config = LlamaConfig(**sizes, num_attention_heads=8, num_key_value_heads=4)
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     return folder
 
 
@@ -69,33 +67,22 @@ def episodes(config: TrainConfig, vocabulary: int) -> list[Rendered]:
     return found
 
 
-def train(folder: Path, config: TrainConfig, name: str = "dpo") -> tuple[list[dict[str, Any]], int, int]:
-    """Train a model with an algorithm, from loading it to the last update.
-
-    Returns:
-        The lines of ``train.jsonl``; the number of weights; how many of them train.
-    """
-    import torch
-
+def train(folder: Path, config: TrainConfig) -> None:
+    """Train a model with DPO, from loading it to the last update."""
     from shiqbench.training.loop import Trainer, plan_training
     from shiqbench.training.policy import Policy, load_model
     from shiqbench.training.reference import ReferenceCache
 
-    spec = registry().algorithm(name)
+    spec = registry().algorithm("dpo")
     algorithm = spec.load()(spec.load_config()())
     rendered = episodes(config, json.loads((folder / "config.json").read_text())["vocab_size"])
-    size = algorithm.group_size
-    units = [EpisodeUnit(tuple(range(i, i + size))) for i in range(0, len(rendered), size)]
-    plan, lines = plan_training(units, rendered, config, size, 0), list[dict[str, Any]]()
+    units = [EpisodeUnit((i, i + 1)) for i in range(0, len(rendered), 2)]
+    plan = plan_training(units, rendered, config, algorithm.group_size, 0)
     with keeping_freed_memory(), tempfile.TemporaryDirectory() as place:
         policy = Policy(load_model(folder, config), config, algorithm.needs)
-        policy.to("cuda" if torch.cuda.is_available() else "cpu")
         reference = ReferenceCache(Path(place), "made", policy)
         reference.fill(rendered, lambda done, total: None)
-        trainer = Trainer(policy, algorithm, rendered, reference.row, plan, config, 0, Path(place))
-        trainer.run(lambda line, total: lines.append(line))
-        weights = [(p.numel(), p.requires_grad) for p in policy.model.parameters()]
-        return lines, sum(n for n, _ in weights), sum(n for n, trained in weights if trained)
+        Trainer(policy, algorithm, rendered, reference.row, plan, config, 0, Path(place)).run(lambda line, total: None)
 
 
 def _resident(name: str) -> int:
