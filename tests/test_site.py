@@ -46,7 +46,7 @@ class Page(HTMLParser):
 
 @pytest.mark.slow
 def test_the_site_is_whole(tmp_path: Path) -> None:
-    command = [sys.executable, SITE / "build_site.py", tmp_path]
+    command: list[str | Path] = [sys.executable, SITE / "build_site.py", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

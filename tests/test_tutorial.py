@@ -17,7 +17,6 @@ from tutorial_pages import ROOT, TUTORIAL, Step, pages, steps
 from shiqbench.commands.app import app, main
 
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-WIDTH = 110
 
 
 class Terminal(io.StringIO):
@@ -39,16 +38,15 @@ def run(command: str, folder: Path, patch: pytest.MonkeyPatch) -> str:
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
     words = [path for word in words[1:] for path in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
-    shown, code = Terminal(), 0
+    shown, said, code = Terminal(), io.StringIO(), 0
     patch.setattr(sys, "stdin", io.StringIO())
-    with redirect_stdout(shown), redirect_stderr(shown):
-        shown.isatty = lambda: True  # type: ignore[method-assign]
+    with redirect_stdout(shown), redirect_stderr(said):
         try:
             main(words)
         except SystemExit as ended:
             code = int(ended.code or 0)
-    assert code == 0, f"{command}: {shown.getvalue()}"
-    return shown.getvalue()
+    assert code == 0, f"{command}: {said.getvalue()}"
+    return said.getvalue() + shown.getvalue()
 
 
 def shape(line: str) -> str:
@@ -71,8 +69,8 @@ def save(step: Step, folder: Path) -> None:
 @pytest.mark.timeout(1800)
 def test_the_tutorial_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", str(WIDTH))
-    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("TERM", "dumb")  # 80 columns, no colours
     (plugin,) = re.findall(r"```python\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "weighted.py").write_text(plugin)
     printed, wrong = "", []

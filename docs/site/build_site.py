@@ -30,7 +30,7 @@ def collect(into: Path) -> None:
         shown = repository.content(source)
         listed = source in sources or str(source) in OWN or not isinstance(shown, str)
         made[repository.page_of(source)] = shown if listed else ORPHAN + str(shown)
-    made["index.md"] = f"{made['index.md']}\n{(HERE / 'navigation.md').read_text()}"
+    made["index.md"] = f"{repository.content(repository.HOME)!s}\n{(HERE / 'navigation.md').read_text()}"
     for page, shown in made.items():
         file = into / page
         file.parent.mkdir(parents=True, exist_ok=True)
