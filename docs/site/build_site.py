@@ -1,4 +1,4 @@
-"""Build the documentation site: ``python docs/site/build_site.py FOLDER``. Warnings, such as of a wrong link, are errors.
+"""Build the documentation site: ``python docs/site/build_site.py FOLDER``; a warning, such as of a wrong link, fails.
 
 Sphinx reads a temporary folder with all pages: those of ``docs/``, the home page from ``README.md``, what these link to
 outside ``docs/``, and a reference made from the code.
