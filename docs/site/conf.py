@@ -20,6 +20,8 @@ napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 
+smartquotes = False  # `--data` in a text stays as it is typed
+
 html_theme = "furo"
 html_title = f"shiqbench {release}"
 html_copy_source = False
