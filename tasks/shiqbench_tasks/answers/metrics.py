@@ -26,17 +26,19 @@ def texts(answered: Sequence[Record]) -> dict[str, float]:
     }
 
 
-def clusters(records: Sequence[Record], value: Callable[[Record], float]) -> list[float]:
-    """Means of each prompt's repeats."""
+def clusters(records: Sequence[Record], value: Callable[[Record], float], unit: str = "id") -> list[float]:
+    """Means of the records of each unit: of a prompt's repeats, or of a group."""
     found: dict[str, list[float]] = defaultdict(list)
     for r in records:
-        found[r["id"]].append(float(value(r)))
+        found[r[unit]].append(float(value(r)))
     return [fmean(values) for values in found.values()]
 
 
-def mean_over(name: str, records: Sequence[Record], value: Callable[[Record], float]) -> dict[str, float]:
-    """The mean over prompts, with its interval."""
-    means = clusters(records, value)
+def mean_over(
+    name: str, records: Sequence[Record], value: Callable[[Record], float], unit: str = "id"
+) -> dict[str, float]:
+    """The mean over units, with its interval."""
+    means = clusters(records, value, unit)
     return with_interval(name, fmean(means), student, means)
 
 
@@ -46,15 +48,15 @@ def share_over(name: str, records: Sequence[Record], value: Callable[[Record], f
     return with_interval(name, fmean(means), clustered_wilson, means, [1.0] * len(means))
 
 
-def divergence(records: Sequence[Record]) -> dict[str, float]:
+def divergence(records: Sequence[Record], unit: str = "id") -> dict[str, float]:
     """KL to the reference, in nats per sequence and per token, by both estimators; empty for a served model."""
     if "k1" not in records[0]:
         return {}
-    lengths = clusters(records, lambda r: r["sample_tokens"])
+    lengths = clusters(records, lambda r: r["sample_tokens"], unit)
     values: dict[str, float] = {}
     for name in ("k1", "k3"):
-        values |= mean_over(f"kl_{name}", records, lambda r, n=name: r[n])  # type: ignore[misc]
-        nats = clusters(records, lambda r, n=name: r[n])  # type: ignore[misc]
+        values |= mean_over(f"kl_{name}", records, lambda r, n=name: r[n], unit)  # type: ignore[misc]
+        nats = clusters(records, lambda r, n=name: r[n], unit)  # type: ignore[misc]
         values |= with_interval(f"kl_{name}_per_token", sum(nats) / sum(lengths), student_ratio, nats, lengths)
     return values
 
