@@ -58,9 +58,9 @@ def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     tops = {n.split("/")[0] for n in names if ".dist-info/" not in n}
     assert tops == {"shiqbench", "shiqbench_algorithms", "shiqbench_tasks"}
     assert "shiqbench_tasks/bfcl_v3/task.py" in names
-    assert {f"shiqbench_tasks/{task}/presets.toml" for task in ("bfcl_v3", "lm_eval", "mdp", "ultrafeedback")} <= set(
-        names
-    )
+    assert {
+        f"shiqbench_tasks/{task}/presets.toml" for task in ("bfcl_v3", "episodes", "lm_eval", "mdp", "ultrafeedback")
+    } <= set(names)
     assert "shiqbench/engines/vllm.py" in names
     assert {"shiqbench/py.typed", "shiqbench/commands/templates/pyproject.toml.tmpl"} <= set(names)
     assert {f"shiqbench/report/page/page.{kind}" for kind in ("css", "html.j2")} <= set(names)

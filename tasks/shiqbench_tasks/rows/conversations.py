@@ -63,7 +63,7 @@ def as_text(message: Message) -> str:
 
 def _message(raw: dict[str, Any], *, last: bool) -> Message:
     role = raw.get("role")
-    if role is None or "content" not in raw:
+    if role is None or ("content" not in raw and not raw.get("tool_calls")):
         raise BadRow("a message without role and content", "write messages as role and content", ", ".join(raw))
     if role not in ROLES:
         raise BadRow("a role that is none of " + ", ".join(ROLES), "rename the roles", role)
@@ -72,7 +72,7 @@ def _message(raw: dict[str, Any], *, last: bool) -> Message:
     extra = {key: raw[key] for key in EXTRA if raw.get(key)}
     if "tool_calls" in extra:
         extra["tool_calls"] = _calls(extra["tool_calls"])
-    content = _content(raw["content"])
+    content = _content(raw.get("content"))
     if content is None and not last and "tool_calls" not in extra:
         raise BadRow("a message with neither content nor tool calls")
     reward = _reward(raw.get("reward"), role)

@@ -48,9 +48,12 @@ def test_a_form_is_recognised_by_its_columns_and_can_be_named(name: str, rows: l
 
 @pytest.mark.parametrize("column", ["group", "split", "behaviour"])
 def test_messages_with_a_column_of_ours_are_ours(column: str) -> None:
-    rows = [{**row, column: "test" if i < 5 else "train"} for i, row in enumerate(calls(60))]
+    value = {"group": "g{}", "split": "{}", "behaviour": "me"}[column]
+    rows = [
+        {**r, column: value.format(i if column == "group" else ("train", "test")[i % 2])} for i, r in enumerate(CALLS)
+    ]
     assert from_rows(rows).form.name == "episodes"
-    plain = from_rows([{**row, column: None} for row in calls(60)])
+    plain = from_rows([{**row, column: None} for row in CALLS])
     assert plain.form.name == "openai"
 
 
@@ -170,7 +173,7 @@ BROKEN: list[tuple[list[Row], str]] = [
     (changed(OWN, messages=[QUESTION, GOOD]), "no reward, which other rows have"),
     (changed(OWN, messages=[said("wizard", "a"), GOOD]), "a role that is none of"),
     (changed(OWN, messages="text"), "messages that are no list"),
-    (changed(OWN, split="train"), "no split, which other rows have"),
+    ([OWN[0], *({**row, "split": ("train", "test")[i % 2]} for i, row in enumerate(OWN[2:]))], "no split, which other"),
     (changed(CALLS, messages=None), "no messages, which OpenAI messages have"),
     (changed(CALLS, tools="[1]"), "tools are no list of tool documents"),
     (changed(SHARED, conversations=[{"from": "cat", "value": "meow"}]), "a turn whose `from` is none of"),
@@ -178,7 +181,7 @@ BROKEN: list[tuple[list[Row], str]] = [
     (changed(TEXTS, chosen=None), "no chosen, which preferences"),
     (changed(TEXTS, chosen=7), "a column that has neither text nor messages"),
     (
-        changed(TEXTS, prompt=[QUESTION], chosen=[said("user", "when?"), GOOD], rejected=[QUESTION, BAD]),
+        changed(TEXTS, prompt=None, chosen=[said("user", "when?"), GOOD], rejected=[QUESTION, BAD]),
         "differ before",
     ),
     (changed(TEXTS, prompt="what?", chosen=[QUESTION, GOOD], rejected=[QUESTION, BAD]), "a prompt that is not the beg"),

@@ -69,7 +69,7 @@ def test_a_function_that_cannot_be_used_is_refused(tmp_path: Path, text: str, na
     file.write_text(text)
     with pytest.raises(ConfigError, match=what):
         ScoringFunction(f"{file}:{name}")
-    with pytest.raises(ConfigError, match="no file '.*absent.py'"):
+    with pytest.raises(ConfigError, match=r"no file '.*absent\.py'"):
         ScoringFunction(f"{tmp_path / 'absent.py'}:score")
 
 

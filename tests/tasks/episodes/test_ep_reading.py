@@ -45,12 +45,12 @@ def test_splits_that_rows_name_are_taken_and_shared_prompts_are_in_one_of_them()
     data = from_rows([*rows, again])
     assert data.counts["episodes_of_another_split"] == 1
     assert len(data.episodes["test"]) == 20
-    with pytest.raises(ConfigError, match="1 with a split that is none of train, validation, test .*'dev'"):
+    with pytest.raises(ConfigError, match=r"1 with a split that is none of train, validation, test .*'dev'"):
         from_rows([{**rows[0], "split": "dev"}, *rows[1:]])
 
 
 def test_a_split_without_an_episode_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no episode for test among 2 rows.*split in every row"):
+    with pytest.raises(ConfigError, match=r"no episode for test among 2 rows.*split in every row"):
         from_rows([{**row, "split": "train"} for row in own(1)])
 
 
