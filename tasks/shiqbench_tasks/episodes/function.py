@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,10 +97,11 @@ class ScoringFunction:
 
 def _module(path: Path) -> Any:
     """The file as a module. Its folder is not searched for imports: only this file enters the digest."""
-    spec = importlib.util.spec_from_file_location(f"shiqbench_score_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"shiqbench_score_{file_sha256(path)[:12]}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a file of the user's raises

@@ -140,7 +140,7 @@ def _checked(place: Place, row: dict[str, Any], data: Data) -> list[_Stated]:
             data.counts["empty_answers"] += 1
         else:
             found.append(_Stated(place, row, raw, messages, tool_documents(raw.get("tools"))))
-    data.unread.update(set().union(*(unread(raw["messages"], KEYS) for raw in episodes)))
+    data.unread.update(set[str]().union(*(unread(raw["messages"], KEYS) for raw in episodes)))
     data.unread_columns.update(data.form.unread(row))
     return found
 
@@ -211,7 +211,9 @@ def _add(stated: Sequence[_Stated], owned: Collection[Split | None], data: Data)
         if data.form.name == "preference":  # two stated comparisons of a prompt: all four answers were never compared
             group = f"{group}/{s.place.split}-{s.place.number}"
         known = [splits[key] for key in keys if key in splits]
-        split = _stated_split(s, data) or next(iter(known), split_of(texts, s.place.split, owned))
+        # A split that the source has is its own: nothing of another one is moved into it.
+        free = (split for split in known if split not in owned)
+        split = _stated_split(s, data) or next(free, split_of(texts, s.place.split, owned))
         number = numbers[group]
         numbers[group] += 1
         given = s.raw.get("id") if data.form.name == "episodes" else None

@@ -118,12 +118,13 @@ class EpisodesTask(Task):
         too_long = len(self._data.episodes["train"]) - len(self._trained)
         for line in told.lines(self._data, too_long, self.config.data):
             say(line, None)
-        self._asked("test")
         if self.config.score is not None:
             self._function  # noqa: B018 - loads it
         elif self.config.judge is not None:
+            self._asked("test")
             judging.check(self.config.judge)
         elif self._scorer is not None:
+            self._asked("test")
             self._scorer.check(*self._pairs, f"give episodes of one prompt with different rewards, or {SCORE}")
 
     def use_model(self, model: StartModel) -> None:

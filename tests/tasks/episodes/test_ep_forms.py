@@ -173,7 +173,10 @@ BROKEN: list[tuple[list[Row], str]] = [
     (changed(OWN, messages=[QUESTION, GOOD]), "no reward, which other rows have"),
     (changed(OWN, messages=[said("wizard", "a"), GOOD]), "a role that is none of"),
     (changed(OWN, messages="text"), "messages that are no list"),
-    ([OWN[0], *({**row, "split": ("train", "test")[i // 2 % 2]} for i, row in enumerate(OWN[2:]))], "no split, which other"),
+    (
+        [OWN[0], *({**row, "split": ("train", "test")[i // 2 % 2]} for i, row in enumerate(OWN[2:]))],
+        "no split, which other",
+    ),
     (changed(CALLS, messages=None), "no messages, which OpenAI messages have"),
     (changed(CALLS, tools="[1]"), "tools are no list of tool documents"),
     (changed(SHARED, conversations=[{"from": "cat", "value": "meow"}]), "a turn whose `from` is none of"),

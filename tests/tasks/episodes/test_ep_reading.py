@@ -10,8 +10,9 @@ import jsonschema
 import pytest
 from ep_rows import calls, from_file, from_rows, own, said, texts, write
 from shiqbench_tasks.episodes import told
+from shiqbench_tasks.episodes.config import EpisodesConfig
 from shiqbench_tasks.episodes.questions import pairs, turns
-from shiqbench_tasks.episodes.reading import KEYS
+from shiqbench_tasks.episodes.reading import KEYS, read
 from shiqbench_tasks.episodes.schema import EpisodeRow, MessageRow
 from shiqbench_tasks.rows.conversations import ROLES
 from support import SHARED
@@ -47,6 +48,15 @@ def test_splits_that_rows_name_are_taken_and_shared_prompts_are_in_one_of_them()
     assert len(data.episodes["test"]) == 20
     with pytest.raises(ConfigError, match=r"1 with a split that is none of train, validation, test .*'dev'"):
         from_rows([{**rows[0], "split": "dev"}, *rows[1:]])
+
+
+def test_a_prompt_of_the_sources_test_split_is_not_trained_on_and_the_test_split_stays() -> None:
+    rows = calls(60)
+    source = [("test", i, r) for i, r in enumerate(rows[:5])] + [("train", i, r) for i, r in enumerate(rows)]
+    data = read(source, EpisodesConfig(), "rows")
+    assert [e.place.split for e in data.episodes["test"]] == ["test"] * 5
+    assert data.counts["episodes_of_another_split"] == 5
+    assert {e.place.split for split in ("train", "validation") for e in data.episodes[split]} == {"train"}
 
 
 def test_a_split_without_an_episode_is_refused() -> None:
