@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from shiqbench.store.index import EvaluationEntry
 
 NOTE = (
-    "each update was chosen by the primary metric on validation, among those that --eval-every evaluated; the tables "
-    "that compare algorithms are of final weights"
+    "each update is the one with the best {metric} on validation, of those that --eval-every evaluated, of equal ones "
+    "the first; the values in this table are {where}; the tables that compare algorithms are of final weights"
 )
 
 
@@ -54,11 +54,12 @@ def _table(
         texts = iter(in_column([(e.value, e.low, e.high) for e in found]))
         return ["-" if e is None else next(texts) for e in of]
 
-    head = ["cell", "seed", "update", f"best: {metric} [95 %]", f"final: {metric} [95 %]"]
+    head = ["cell", "seed", "chosen update", f"{metric}, chosen weights [95 %]", f"{metric}, final weights [95 %]"]
     cells = ["/".join(e.cell.folder.split("/")[-2:]) for e in chosen]
     rows = [
         [cell, str(e.cell.seed), str(e.update), best, last]
         for cell, e, best, last in zip(cells, chosen, values(chosen), values(final), strict=True)
     ]
-    on = f" on {first.split}" if first.split else ""
-    return TextTable(f"{first.task}{on}: the weights that are best on validation", text_frame(head, rows), [NOTE])
+    where = f"on {first.split}" if first.split else "of the evaluation"
+    title = f"{first.task} {where}: weights chosen on validation, and final weights"
+    return TextTable(title, text_frame(head, rows), [NOTE.format(metric=metric, where=where)])

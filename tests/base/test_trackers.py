@@ -166,9 +166,9 @@ def test_the_cells_of_a_matrix_are_in_one_store(tmp_path: Path, monkeypatch: pyt
     (experiment,) = client.search_experiments(filter_string="name = 'shiqbench'")
     names = [run.info.run_name.partition("/")[0] for run in client.search_runs([experiment.experiment_id])]
     assert sorted(names) == ["sft", "shiq"]
-    assert ask(*words, "--track", "mlflow").stdout.startswith("3 jobs: 3 done before")
+    assert ask(*words, "--track", "mlflow").stdout.startswith("3 jobs: 3 cached")
     assert len(client.search_runs([experiment.experiment_id])) == 2
-    assert "done" in ask(*words, "--track", "tensorboard").stdout
+    assert ask(*words, "--track", "tensorboard").stdout.startswith("3 jobs: 2 done, 1 cached")
     cells = [p.parent for p in (tmp_path / "r").glob("mdp/*/*/train.jsonl")]
     assert len(cells) == 2
     for cell in cells:

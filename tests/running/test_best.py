@@ -100,7 +100,7 @@ def test_it_is_kept_and_evaluated_and_changes_nothing_else(
     ]
     for report in (report_of_run(plan), make_report(tmp_path, plugins=(TOY,))):
         text = render(report, "markdown")
-        assert text.count("toy on test: the weights that are best on validation") == 1
+        assert text.count("toy on test: weights chosen on validation, and final weights") == 1
         assert f"{plan.cell.label} | 0 | 3 |" in " ".join(text.split())
     titles = [t.title for t in make_report(tmp_path, plugins=(TOY,)).curves]
     assert not [t for t in titles if "area" in t and "test" in t]  # no curve of one point on test
