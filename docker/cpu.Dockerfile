@@ -13,9 +13,12 @@ COPY pyproject.toml README.md LICENSE ./
 COPY shiqbench shiqbench
 COPY algorithms algorithms
 COPY tasks tasks
+# Git is not copied, so the version is given.
+ARG VERSION=0.dev0
 # Without this index, pip takes the build of torch that brings the libraries of CUDA.
 # hadolint ignore=DL3013
-RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu ".[cpu,lm-eval,tensorboard]" \
+RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_SHIQBENCH="$VERSION" \
+    pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu ".[cpu,lm-eval,tensorboard]" \
     && shiqbench doctor --fix
 
 RUN useradd --create-home --uid 1000 shiqbench && mkdir /cache /work && chown shiqbench /cache /work

@@ -14,8 +14,11 @@ COPY pyproject.toml README.md LICENSE ./
 COPY shiqbench shiqbench
 COPY algorithms algorithms
 COPY tasks tasks
+# Git is not copied, so the version is given.
+ARG VERSION=0.dev0
 # hadolint ignore=DL3013
-RUN pip install --no-cache-dir ".[gpu,int8,lm-eval,tensorboard]" \
+RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_SHIQBENCH="$VERSION" \
+    pip install --no-cache-dir ".[gpu,int8,lm-eval,tensorboard]" \
     && shiqbench doctor --fix
 
 RUN useradd --create-home --uid 1000 shiqbench && mkdir /cache /work && chown shiqbench /cache /work

@@ -32,6 +32,8 @@ def test_paths_and_extras_exist(file: Path) -> None:
     read = {project["project"]["readme"], *project["project"]["license-files"]}  # the build reads these
     assert read <= set(copied)
     assert f"docker build -f docker/{file.name} " in text
+    assert re.search(r"^ARG VERSION=", text, re.M)  # .dockerignore leaves git out, which has the version
+    assert f'SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{project["project"]["name"].upper()}="$VERSION"' in text
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert allowed == set(copied)
 
