@@ -12,7 +12,8 @@ from shiqbench.store.cell import corrupt
 if TYPE_CHECKING:
     from pathlib import Path
 
-STATE = "checkpoint/state.pt"
+PARENT = "checkpoint"
+STATE = f"{PARENT}/state.pt"
 LOG = "train.jsonl"
 _OF_LOG = ("log_bytes", "log_sha256")
 

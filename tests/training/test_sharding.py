@@ -1,0 +1,58 @@
+"""Two processes that divide the weights train what one process trains with whole weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import warm
+from tiny_training import Lines, needy, trainer
+
+
+def train(algorithm: str, model: str, output: str, settings: str) -> None:
+    """Train a few updates; with sharded weights, as one of several processes, if a launcher started this one."""
+    sharded = "RANK" in os.environ
+    if sharded:
+        torch.distributed.init_process_group("gloo")
+    folder = Path(output) / os.environ.get("RANK", "alone")
+    folder.mkdir()
+    t = trainer(Path(model), folder, needy(algorithm), double=True, sharded=sharded, **json.loads(settings))
+    if sharded:
+        assert all(p.to_local().numel() <= (p.numel() + 1) // 2 + p.shape[-1] for p in t.policy.parameters())
+    seen = Lines()
+    t.run(seen)
+    lines = [{k: v for k, v in x.items() if k != "seconds"} for x in seen.lines]
+    torch.save({"weights": t.state.trained(), "lines": lines}, folder / "result.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["critic", "contrast"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"micro_tokens": 90},  # processes differ in their numbers of passes, and a unit in its own
+        {"share_prefix": False, "checkpointing": True},
+        {"top_layers": 1},
+    ],
+    ids=str,
+)
+def test_two_processes_with_shards_equal_one(
+    tiny_model: Path, tmp_path: Path, algorithm: str, settings: dict[str, Any]
+) -> None:
+    asked = json.dumps({"updates": 3, "batch_episodes": 6, **settings})
+    arguments = (algorithm, str(tiny_model), str(tmp_path), asked)
+    for process in (warm.call(train, *arguments), warm.launch_call(train, *arguments)):
+        done = process.finish()
+        assert done.returncode == 0, done.stderr
+    alone, main, other = [torch.load(tmp_path / name / "result.pt") for name in ("alone", "0", "1")]
+    assert set(main["weights"]) == set(alone["weights"])
+    assert not other["weights"]
+    for name, x in alone["weights"].items():
+        torch.testing.assert_close(main["weights"][name], x, atol=1e-12, rtol=0)
+    for each in (main, other):
+        for a, b in zip(alone["lines"], each["lines"], strict=True):
+            assert a == pytest.approx(b, rel=1e-9, abs=1e-12)
