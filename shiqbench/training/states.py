@@ -11,8 +11,8 @@ import torch
 from shiqbench.base.causes import as_disk_error
 from shiqbench.base.digest import file_sha256
 from shiqbench.base.errors import ConfigError, DiskError, RunError
-from shiqbench.store.cell import corrupt
-from shiqbench.store.resumable import PARENT, load_state, save_state
+from shiqbench.store.cell import CHECKPOINT, corrupt
+from shiqbench.store.resumable import load_state, save_state
 from shiqbench.training.sharding import whole_state
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shiqbench.training.policy import Policy
 
 SHARDS = "shards-"  # begins the names of folders with a sharded state, next to the state file that names one of them
+METADATA = ".metadata"  # what is in which file, as torch.distributed.checkpoint names it
 
 
 class TrainingState(Protocol):
@@ -112,16 +113,14 @@ class ShardedState:
         """See :class:`TrainingState`."""
         from torch.distributed import all_gather_object, checkpoint
 
-        folder = self._folder / PARENT / f"{SHARDS}{done:06d}"
+        folder = self._folder / CHECKPOINT / f"{SHARDS}{done:06d}"
         with _in_one_line(folder):
             checkpoint.save(self._parts(), checkpoint_id=folder)
-        mine = [
-            f for f in folder.iterdir() if f.name.startswith(f"__{self._rank}_") or (self._main and f.name[0] == ".")
-        ]
         found: list[Any] = [None] * self._count
-        all_gather_object(found, {f.name: file_sha256(f) for f in mine})
+        all_gather_object(found, {f.name: file_sha256(f) for f in folder.glob(f"__{self._rank}_*")})
         if self._main:
             sha256 = {name: value for of_one in found for name, value in of_one.items()}
+            sha256[METADATA] = file_sha256(folder / METADATA)
             state = {"done": done, "torch": torch.get_rng_state(), "shards": folder.name, "sha256": sha256}
             save_state(self._folder, state)
             self._remove_all_but(folder.name)
@@ -138,10 +137,10 @@ class ShardedState:
             self._remove_all_but(state and state["shards"])
         if state is None:
             return 0
-        folder = self._folder / PARENT / state["shards"]
+        folder = self._folder / CHECKPOINT / state["shards"]
         for name, sha256 in sorted(state["sha256"].items())[self._rank :: self._count]:
             if not (folder / name).is_file() or file_sha256(folder / name) != sha256:
-                raise corrupt(self._folder, f"{PARENT}/{folder.name}/{name} is damaged")
+                raise corrupt(self._folder, f"{CHECKPOINT}/{folder.name}/{name} is damaged")
         parts = self._parts()
         with _in_one_line(folder):
             checkpoint.load(parts, checkpoint_id=folder)
@@ -166,7 +165,7 @@ class ShardedState:
         return {"model": model, "optimizer": optimizer}
 
     def _remove_all_but(self, name: str | None) -> None:
-        for folder in (self._folder / PARENT).glob(f"{SHARDS}*"):
+        for folder in (self._folder / CHECKPOINT).glob(f"{SHARDS}*"):
             if folder.name != name:
                 shutil.rmtree(folder)
 

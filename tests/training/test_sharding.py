@@ -12,21 +12,28 @@ import torch
 import warm
 from tiny_training import Lines, needy, trainer
 
+from shiqbench.training.loop import Trainer
+
+
+def launched() -> bool:
+    """Whether this process is one of several; opens their process group."""
+    if "RANK" in os.environ:
+        torch.distributed.init_process_group("gloo")
+    return "RANK" in os.environ
+
 
 def train(algorithm: str, model: str, output: str, settings: str) -> None:
     """Train a few updates; with sharded weights, as one of several processes, if a launcher started this one."""
-    sharded = "RANK" in os.environ
-    if sharded:
-        torch.distributed.init_process_group("gloo")
-    folder = Path(output) / os.environ.get("RANK", "alone")
-    folder.mkdir()
+    sharded = launched()
+    folder = Path(output) / ("sharded" if sharded else "whole")
+    folder.mkdir(exist_ok=True)
     t = trainer(Path(model), folder, needy(algorithm), double=True, sharded=sharded, **json.loads(settings))
     if sharded:
         assert all(p.to_local().numel() <= (p.numel() + 1) // 2 + p.shape[-1] for p in t.policy.parameters())
     seen = Lines()
     t.run(seen)
     lines = [{k: v for k, v in x.items() if k != "seconds"} for x in seen.lines]
-    torch.save({"weights": t.state.trained(), "lines": lines}, folder / "result.pt")
+    torch.save({"weights": t.state.trained(), "lines": lines}, folder / f"{os.environ.get('RANK', 'alone')}.pt")
 
 
 @pytest.mark.slow
@@ -48,7 +55,7 @@ def test_two_processes_with_shards_equal_one(
     for process in (warm.call(train, *arguments), warm.launch_call(train, *arguments)):
         done = process.finish()
         assert done.returncode == 0, done.stderr
-    alone, main, other = [torch.load(tmp_path / name / "result.pt") for name in ("alone", "0", "1")]
+    alone, main, other = [torch.load(tmp_path / x) for x in ("whole/alone.pt", "sharded/0.pt", "sharded/1.pt")]
     assert set(main["weights"]) == set(alone["weights"])
     assert not other["weights"]
     for name, x in alone["weights"].items():
@@ -56,3 +63,33 @@ def test_two_processes_with_shards_equal_one(
     for each in (main, other):
         for a, b in zip(alone["lines"], each["lines"], strict=True):
             assert a == pytest.approx(b, rel=1e-9, abs=1e-12)
+
+
+def continue_damaged(model: str, output: str) -> None:
+    """Interrupt a training, damage its state, and try to continue."""
+    launched()
+    folder = Path(output) / "cell"
+    folder.mkdir(exist_ok=True)
+
+    def made() -> Trainer:
+        return trainer(Path(model), folder, needy("critic"), sharded=True, updates=6, save_every=2)
+
+    with pytest.raises(KeyboardInterrupt):
+        made().run(Lines(stop_after=5))
+    torch.distributed.barrier()
+    if os.environ["RANK"] == "0":
+        (kept,) = (folder / "checkpoint").glob("shards-*")
+        assert kept.name == "shards-000004"
+        file = kept / "__1_0.distcp"
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    torch.distributed.barrier()
+    made()
+
+
+@pytest.mark.slow
+def test_damaged_parts_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    done = warm.launch_call(continue_damaged, str(tiny_model), str(tmp_path)).finish()
+    assert done.returncode != 0
+    assert "checkpoint/shards-000004/__1_0.distcp is damaged" in done.stderr
