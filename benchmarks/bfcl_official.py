@@ -25,11 +25,12 @@ from typing import Any
 from shiqbench_tasks.bfcl_v3.data import Entry, load_entries
 from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits
 from shiqbench_tasks.bfcl_v3.official_prompt import OfficialPrompt
-from shiqbench_tasks.bfcl_v3.playing import HowToSample, play_all
 from shiqbench_tasks.bfcl_v3.versions import V3
 
 from shiqbench.base.cache import cache_dir
 from shiqbench.base.wheels import fetch
+from shiqbench.episodes.generation import Sampling
+from shiqbench.episodes.playing import play_all
 from shiqbench.models.embedded import CONTEXT, embedded_model
 
 UNWINNABLE = 154  # officially it has more answers than questions; see versions.py
@@ -96,10 +97,15 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
     engine = VllmEngine(model, precision=job["precision"], max_context=CONTEXT)
     ready = time.perf_counter()
     setting, limits = OfficialPrompt(root, V3.name), Limits(scores_unfinished=True)
-    how = HowToSample(job["max_tokens"], CONTEXT, temperature=0.0, top_p=1.0, seed=0)
     chat = ChatGenerator(engine, Renderer(model), CONTEXT)
     entries = [every[name] for name in job["ids"]]
-    dialogues = play_all(entries, lambda e: Dialogue(e, root, limits, setting), chat, how, lambda ended: None)
+    dialogues = play_all(
+        lambda i: Dialogue(entries[i], root, limits, setting),
+        [0] * len(entries),  # answers are greedy
+        chat,
+        Sampling(job["max_tokens"]),
+        lambda ended: None,
+    )
     generated = time.perf_counter()
     episodes = {d.entry.id: {"valid": d.verdict().valid, "texts": _texts(d)} for d in dialogues}
     engine.close()

@@ -182,11 +182,14 @@ def new(
     kind: Annotated[str, typer.Argument(help="Kind of plugin: algorithm, task or engine.")],
     name: Annotated[str, typer.Argument(help="Name of the plugin: lower-case letters, digits, underscores.")],
     into: Annotated[Path, typer.Option(help="Folder in which shiqbench-NAME is created.")] = Path(),
+    multi_turn: Annotated[
+        bool, typer.Option("--multi-turn", help="For a task in which the model answers several times.")
+    ] = False,
 ) -> None:
     """Write the skeleton of a plugin. Its tests pass without changes."""
     from shiqbench.commands.new import new as write
 
-    skeleton = write(kind, name, into)
+    skeleton = write(kind, name, into, multi_turn=multi_turn)
     typer.echo(f"{skeleton.folder}: wrote the {kind} {name}; next:")
     for command in skeleton.commands:
         typer.echo(f"  {command}")

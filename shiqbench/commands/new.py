@@ -40,22 +40,25 @@ class Skeleton:
     commands: tuple[str, str, str]
 
 
-def new(kind: str, name: str, into: Path) -> Skeleton:
+def new(kind: str, name: str, into: Path, *, multi_turn: bool = False) -> Skeleton:
     """Write the skeleton of a plugin.
 
     Args:
         kind: ``algorithm``, ``task`` or ``engine``.
         name: Name that users will type.
         into: Folder in which ``shiqbench-NAME`` is created.
+        multi_turn: Whether the model answers several times in an episode; only for a task.
 
     Raises:
-        ConfigError: The name cannot be used, or the folder exists already; nothing was written.
+        ConfigError: The name cannot be used, the kind has no turns, or the folder exists already; nothing was written.
     """
     known = next((k for k in KINDS if k == kind), None)
     if known is None:
         raise ConfigError(
             f"cannot write a {kind!r}{did_you_mean(kind, KINDS)}", where="new", do="algorithm, task or engine"
         )
+    if multi_turn and known != "task":
+        raise ConfigError(f"--multi-turn is for a task, not for {kind}", where="new", do="leave it out")
     package = f"shiqbench_{name}"
     _check_name(known, name, package)
     distribution = package.replace("_", "-")
@@ -77,7 +80,7 @@ def new(kind: str, name: str, into: Path) -> Skeleton:
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
         f"{kind}/init.py": f"src/{package}/__init__.py",
-        f"{kind}/{kind}.py": f"src/{package}/{kind}.py",
+        f"{kind}/{'multi_turn' if multi_turn else kind}.py": f"src/{package}/{kind}.py",
         f"{kind}/test_contract.py": f"tests/test_{name}.py",
     }
     with replacing_folder(folder) as temporary:

@@ -26,6 +26,9 @@ class VllmConfig(EngineConfig):
     max_num_seqs: int = Field(
         default=64, gt=0, description="sequences that are computed together; other batches, so other roundings"
     )
+    waves: bool = Field(
+        default=False, description="whether episodes wait for each other's messages; other batches, so other roundings"
+    )
     gpu_memory: float | None = Field(
         default=None, gt=0, le=1, description="share of each GPU's memory; null: 0.6 on a GPU; a CPU has none"
     )

@@ -70,7 +70,7 @@ class VllmEngine:
             import vllm
 
         self.version = _version()
-        self.precision, self.max_context = precision, max_context
+        self.precision, self.max_context, self._waves = precision, max_context, config.waves
         self._architecture = architecture(weights)
         self._flags: dict[str, Any] = {
             "dtype": {"bf16": "bfloat16", "fp32": "float32"}[precision],
@@ -142,30 +142,14 @@ class VllmEngine:
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         """Complete every prompt; all of them run together."""
-        from vllm import SamplingParams
-
-        parameters = [
-            SamplingParams(
-                max_tokens=sampling.max_tokens,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                seed=sampling.seed_of(i),
-                stop_token_ids=list(sampling.stop_token_ids),
-                ignore_eos=True,
-                logprobs=0,
-                detokenize=False,
-            )
-            for i in range(len(prompts))
-        ]
-        found = []
-        for output in self._run(prompts, parameters):
-            sampled = output.outputs[0]
-            ids = tuple(sampled.token_ids)
-            logprobs = tuple(float(d[t].logprob) for t, d in zip(ids, sampled.logprobs, strict=True))
-            stopped = bool(ids) and ids[-1] in sampling.stop_token_ids
-            found.append(Completion(ids, logprobs, stopped))
+        outputs = self._run(prompts, [_parameters(sampling, i) for i in range(len(prompts))])
+        found = [_completion(output, sampling) for output in outputs]
         check_finite([c.logprobs for c in found], self._weights)
         return found
+
+    def stream(self) -> VllmStream | None:
+        """Open a stream; None if the settings ask for waves."""
+        return None if self._waves else VllmStream(self._llm.llm_engine, self._flags["max_num_seqs"], self._weights)
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probability of each token given those before it; the first token's is 0."""
@@ -182,13 +166,8 @@ class VllmEngine:
     def _run(self, prompts: Sequence[Sequence[int]], parameters: Any) -> Any:
         if not prompts:
             return []
-        try:
-            with _quiet():
-                return self._llm.generate([{"prompt_token_ids": list(p)} for p in prompts], parameters, use_tqdm=False)
-        except Exception as error:
-            raise EngineError(
-                f"vllm failed: {type(error).__name__}: {error}", where="generation", do="run again"
-            ) from error
+        with _failures("generation"):
+            return self._llm.generate([{"prompt_token_ids": list(p)} for p in prompts], parameters, use_tqdm=False)
 
     def describe(self) -> dict[str, Any]:
         """Flags and version, for the manifest."""
@@ -211,6 +190,87 @@ class VllmEngine:
         VllmEngine._alive = False
         gc.collect()
         _leave_distributed()
+
+
+class VllmStream:
+    """Requests of a vLLM engine that is run step by step.
+
+    A step's batch depends only on what was asked before, so the same questions give the same batches.
+
+    Args:
+        engine: vLLM's own engine.
+        slots: Number of sequences that it computes together.
+        weights: Model folder, for errors.
+    """
+
+    def __init__(self, engine: Any, slots: int, weights: Path) -> None:
+        self._engine, self.slots, self._weights = engine, slots, weights
+        self._open: dict[str, tuple[int, Sampling]] = {}
+        self._asked = 0
+
+    def add(self, key: int, prompt: Sequence[int], sampling: Sampling) -> None:
+        """Add a prompt; the engine begins with it at its next step."""
+        from vllm.sampling_params import RequestOutputKind
+
+        parameters = _parameters(sampling, 0)
+        parameters.output_kind = RequestOutputKind.FINAL_ONLY
+        name = f"stream-{self._asked}"
+        self._asked += 1
+        with _failures("adding a prompt"):
+            self._engine.add_request(name, {"prompt_token_ids": list(prompt)}, parameters)
+        self._open[name] = key, sampling
+
+    def take(self) -> list[tuple[int, Completion]]:
+        """Run steps until a prompt is complete."""
+        found: list[tuple[int, Completion]] = []
+        while self._open and not found:
+            with _failures("generation"):
+                outputs = self._engine.step()
+            for output in outputs:
+                if output.finished:
+                    key, sampling = self._open.pop(output.request_id)
+                    found.append((key, _completion(output, sampling)))
+        check_finite([c.logprobs for _, c in found], self._weights)
+        return found
+
+    def close(self) -> None:
+        """Take the open prompts out of the engine."""
+        if self._open:
+            with _failures("ending"):
+                self._engine.abort_request(list(self._open))
+            self._open.clear()
+
+
+def _parameters(sampling: Sampling, index: int) -> Any:
+    from vllm import SamplingParams
+
+    return SamplingParams(
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        seed=sampling.seed_of(index),
+        stop_token_ids=list(sampling.stop_token_ids),
+        ignore_eos=True,
+        logprobs=0,
+        detokenize=False,
+    )
+
+
+def _completion(output: Any, sampling: Sampling) -> Completion:
+    sampled = output.outputs[0]
+    ids = tuple(sampled.token_ids)
+    logprobs = tuple(float(d[t].logprob) for t, d in zip(ids, sampled.logprobs, strict=True))
+    return Completion(ids, logprobs, bool(ids) and ids[-1] in sampling.stop_token_ids)
+
+
+@contextmanager
+def _failures(where: str) -> Iterator[None]:
+    """Make an engine error of what vLLM raises."""
+    try:
+        with _quiet():
+            yield
+    except Exception as error:
+        raise EngineError(f"vllm failed: {type(error).__name__}: {error}", where=where, do="run again") from error
 
 
 def _repack_tied_head(model: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from shiqbench.base.errors import DivergedError
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from shiqbench.episodes.rendering import Renderer
 
 
+def mixed_seed(*parts: object) -> int:
+    """Mix whole numbers and words to a seed."""
+    mixed = hashlib.sha256(":".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(mixed[:4], "big") % 2**31
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How to sample.
@@ -33,6 +39,7 @@ class Sampling:
         top_p: Probability mass of the nucleus.
         seed: Seed of a call; completion i uses a seed derived from it and from i.
         stop_token_ids: Ids that end a completion; the stop id is kept as its last id.
+        seeds: Seed of each completion, in place of those derived from ``seed``.
     """
 
     max_tokens: int
@@ -40,11 +47,11 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
     stop_token_ids: tuple[int, ...] = ()
+    seeds: tuple[int, ...] | None = None
 
     def seed_of(self, index: int) -> int:
-        """Return the seed of one completion: a mix of the call's seed and the completion's index."""
-        mixed = hashlib.sha256(f"{self.seed}:{index}".encode()).digest()
-        return int.from_bytes(mixed[:4], "big") % 2**31
+        """Return the seed of one completion: its own, or a mix of the call's seed and the completion's index."""
+        return mixed_seed(self.seed, index) if self.seeds is None else self.seeds[index]
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,31 @@ def check_finite(logprobs: Sequence[Sequence[float]], where: object) -> None:
         )
 
 
+class CompletionStream(Protocol):
+    """Prompts that an engine completes while others are added; one stream of an engine is open at a time.
+
+    Attributes:
+        slots: Number of prompts that the engine computes together; more than these wait.
+    """
+
+    slots: int
+
+    def add(self, key: int, prompt: Sequence[int], sampling: Sampling) -> None:
+        """Add a prompt; its seed is ``sampling.seed_of(0)``, and its key is that of no prompt that is still open."""
+
+    def take(self) -> list[tuple[int, Completion]]:
+        """Run the engine until at least one prompt is complete; return the complete ones with their keys."""
+
+    def close(self) -> None:
+        """Drop the prompts that are not complete."""
+
+
 class Generator(Protocol):
-    """An engine with loaded weights. Log-probabilities that are not finite are a :class:`DivergedError`."""
+    """An engine with loaded weights. Log-probabilities that are not finite are a :class:`DivergedError`.
+
+    An engine may also have ``stream()``, which returns a :class:`CompletionStream` or None. Without it, every message
+    of a wave waits for the longest one.
+    """
 
     name: str
     version: str
@@ -219,22 +249,27 @@ class ChatGenerator:
         """Answer each conversation with one assistant message; all are answered in one wave."""
         tools = tools if tools is not None else [()] * len(conversations)
         prompts = [self.renderer.prompt(c, t) for c, t in zip(conversations, tools, strict=True)]
-        fits = [i for i, p in enumerate(prompts) if len(p) + sampling.max_tokens <= self.max_context]
-        sampling = Sampling(
-            sampling.max_tokens,
-            sampling.temperature,
-            sampling.top_p,
-            sampling.seed,
-            sampling.stop_token_ids or self.renderer.stop_ids,
-        )
-        completions = dict(zip(fits, self.generator.generate([prompts[i] for i in fits], sampling), strict=True))
-        return [self._reply(prompts[i], completions.get(i)) for i in range(len(prompts))]
+        fits = [i for i, p in enumerate(prompts) if self.fits(p, sampling)]
+        asked = self.stopping(sampling)
+        if asked.seeds is not None:
+            asked = replace(asked, seeds=tuple(asked.seeds[i] for i in fits))
+        completions = dict(zip(fits, self.generator.generate([prompts[i] for i in fits], asked), strict=True))
+        return [self.replied(prompts[i], completions.get(i)) for i in range(len(prompts))]
+
+    def fits(self, prompt: Sequence[int], sampling: Sampling) -> bool:
+        """Whether a prompt leaves room for the answer."""
+        return len(prompt) + sampling.max_tokens <= self.max_context
+
+    def stopping(self, sampling: Sampling) -> Sampling:
+        """The sampling with the ids that end a message of this model, if it has none of its own."""
+        return replace(sampling, stop_token_ids=sampling.stop_token_ids or self.renderer.stop_ids)
 
     def prompt_tokens(self, conversation: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> int:
         """Return the number of tokens of a conversation's prompt; 0 if only a server knows it."""
         return len(self.renderer.prompt(conversation, tools))
 
-    def _reply(self, prompt: Sequence[int], completion: Completion | None) -> Reply:
+    def replied(self, prompt: Sequence[int], completion: Completion | None) -> Reply:
+        """Make the reply of a completion; without one, the prompt did not fit the context."""
         if completion is None:
             return Reply(None, len(prompt), 0, cut=False)
         text_ids = completion.ids[:-1] if completion.stopped else completion.ids

@@ -1,4 +1,4 @@
-"""A journal of an engine's answers, wave by wave, so that a killed evaluation continues where it stopped."""
+"""A journal of an engine's answers, as they come, so that a killed evaluation continues where it stopped."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from shiqbench.episodes.generation import Generator, Sampling
+    from shiqbench.episodes.generation import CompletionStream, Generator, Sampling
 
 _Wave = tuple[int, str, list[Completion]]  # start of its line in the file, digest of the request, completions
 
 
 class JournaledGenerator:
-    """An engine that writes every finished wave to a file; after a restart it reads finished waves from the file.
+    """An engine that writes what it has answered to a file; after a restart it reads that from the file.
 
-    A wave is one call of :meth:`generate`. An interrupted wave is repeated as a whole, since an engine's answers
-    may depend on the other prompts in the batch. Kept waves are used while each call has the same prompts and sampling
-    as its kept wave. From the first wave that differs or has a damaged line, the rest is discarded and counted.
+    A wave is one call of :meth:`generate`, or one prompt of a :meth:`stream`. An interrupted wave is repeated as a
+    whole, since an engine's answers may depend on the other prompts in the batch. In calls, kept waves are used while
+    each call has the same prompts and sampling as its kept wave; from the first wave that differs or has a damaged
+    line, the rest is discarded and counted. In a stream, prompts are found in any order, and those of the rest are
+    computed in other batches than without the interruption.
 
     Args:
         generator: Engine with loaded weights.
@@ -75,10 +77,19 @@ class JournaledGenerator:
         """Complete every prompt: from the file while its waves match, then from the engine."""
         completions = self._wave(prompts, sampling)
         for prompt, answer in zip(prompts, completions, strict=True):
-            size = len(prompt) + len(answer.ids)
-            if self.shortest is None or size < len(self.shortest[0]) + len(self.shortest[1].ids):
-                self.shortest = tuple(prompt), answer
+            self.note(prompt, answer)
         return completions
+
+    def note(self, prompt: Sequence[int], answer: Completion) -> None:
+        """Remember the shortest prompt and answer."""
+        size = len(prompt) + len(answer.ids)
+        if self.shortest is None or size < len(self.shortest[0]) + len(self.shortest[1].ids):
+            self.shortest = tuple(prompt), answer
+
+    def stream(self) -> JournaledStream | None:
+        """The engine's stream with this file; None if the engine has none."""
+        opened = getattr(self.generator, "stream", lambda: None)()
+        return None if opened is None else JournaledStream(self, opened)
 
     def _wave(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         asked = _asked(prompts, sampling)
@@ -92,12 +103,25 @@ class JournaledGenerator:
             self._kept.clear()
             os.truncate(self.path, at)
         completions = self.generator.generate(prompts, sampling)
-        check_finite([c.logprobs for c in completions], self.name)  # an engine of another package may not look
-        with self.path.open("ab") as stream:
-            stream.write(checked_line({"asked": asked, "completions": [astuple(c) for c in completions]}))
-            stream.flush()
-            os.fsync(stream.fileno())
+        self.keep([(asked, completions)])
         return completions
+
+    def keep(self, waves: Sequence[tuple[str, list[Completion]]]) -> None:
+        """Write waves, each with the digest of what was asked."""
+        for _, completions in waves:
+            check_finite([c.logprobs for c in completions], self.name)  # an engine of another package may not look
+        with self.path.open("ab") as file:
+            for asked, completions in waves:
+                file.write(checked_line({"asked": asked, "completions": [astuple(c) for c in completions]}))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def kept_prompts(self) -> dict[str, Completion]:
+        """Take the kept waves of one prompt out, by the digest of what was asked; others are discarded."""
+        found = {asked: completions[0] for _, asked, completions in self._kept if len(completions) == 1}
+        self.discarded += len(self._kept) - len(found)
+        self._kept.clear()
+        return found
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Score with the engine; scores are not kept."""
@@ -116,6 +140,50 @@ class JournaledGenerator:
     def close(self) -> None:
         """Close the engine."""
         self.generator.close()
+
+
+class JournaledStream:
+    """An engine's stream; prompts that the journal has are not asked again.
+
+    Args:
+        journal: The file.
+        stream: The engine's stream.
+    """
+
+    def __init__(self, journal: JournaledGenerator, stream: CompletionStream) -> None:
+        self._journal, self._stream, self.slots = journal, stream, stream.slots
+        self._kept = journal.kept_prompts()
+        self._open: dict[int, tuple[Sequence[int], str]] = {}
+        self._found: list[tuple[int, Completion]] = []
+
+    def add(self, key: int, prompt: Sequence[int], sampling: Sampling) -> None:
+        """Add a prompt, to the engine if the file does not have it."""
+        asked = _asked([prompt], sampling)
+        self._journal.waves += 1
+        kept = self._kept.pop(asked, None)
+        if kept is None:
+            self._open[key] = prompt, asked
+            self._stream.add(key, prompt, sampling)
+        else:
+            self._journal.replayed += 1
+            self._journal.note(prompt, kept)
+            self._found.append((key, kept))
+
+    def take(self) -> list[tuple[int, Completion]]:
+        """Return what the file has; else run the engine until a prompt is complete, and write that."""
+        if found := self._found:
+            self._found = []
+            return found
+        answers = self._stream.take()
+        self._journal.keep([(self._open[key][1], [answer]) for key, answer in answers])
+        for key, answer in answers:
+            self._journal.note(self._open.pop(key)[0], answer)
+        return answers
+
+    def close(self) -> None:
+        """Drop what is not complete; kept prompts that were not asked are counted as discarded."""
+        self._journal.discarded += len(self._kept)
+        self._stream.close()
 
 
 def _asked(prompts: Sequence[Sequence[int]], sampling: Sampling) -> str:

@@ -30,13 +30,16 @@ if TYPE_CHECKING:
         ChatEngine,
         ChatGenerator,
         Completion,
+        CompletionStream,
         Generator,
         Reply,
         Sampling,
         check_finite,
+        mixed_seed,
         text_reply,
     )
     from shiqbench.episodes.journal import JournaledGenerator
+    from shiqbench.episodes.playing import LiveEpisode, play_all
     from shiqbench.episodes.rendering import Rendered, Renderer, TokenSequence
     from shiqbench.models.sources import find_model
     from shiqbench.plugin.algorithm import Algorithm, Loss, Need, accepted
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
         TaskConfig,
         TrainConfig,
     )
+    from shiqbench.plugin.environment import Environment, Step, play_environments, scripted_episode, stops
     from shiqbench.plugin.evaluation_context import ActionLogits, EvaluationContext
     from shiqbench.plugin.record_view import RecordView
     from shiqbench.plugin.registry import Registry
@@ -101,8 +105,10 @@ __all__ = [  # noqa: RUF022 - by subject
     # Episodes, and how they become tokens
     "Episode", "Message", "REFERENCE_RETURNS", "Rendered", "Renderer", "StopReason", "TokenSequence",
     # Generated text
-    "ChatEngine", "ChatGenerator", "Completion", "Generator", "JournaledGenerator", "Reply", "Sampling", "check_finite",
-    "text_reply",
+    "ChatEngine", "ChatGenerator", "Completion", "CompletionStream", "Generator", "JournaledGenerator", "Reply",
+    "Sampling", "check_finite", "mixed_seed", "text_reply",
+    # Episodes that are being played
+    "Environment", "LiveEpisode", "Step", "play_all", "play_environments", "scripted_episode", "stops",
     # Statistics
     "LEAST_EXAMPLES", "Z_95", "clustered_wilson", "k1", "k3", "student", "student_ratio", "wilson", "win_rate",
     "win_rate_at_equal_length", "with_interval",
@@ -132,8 +138,9 @@ _HOME = {
     "shiqbench.store.cell": ("corrupt", "is_done", "lock", "mark_done", "verified"),
     "shiqbench.store.resumable": ("load_state", "save_state"),
     "shiqbench.episodes.episode": ("Episode", "Message", "REFERENCE_RETURNS", "StopReason"),
-    "shiqbench.episodes.generation": ("ChatEngine", "ChatGenerator", "Completion", "Generator", "Reply", "Sampling",
-        "check_finite", "text_reply"),
+    "shiqbench.episodes.generation": ("ChatEngine", "ChatGenerator", "Completion", "CompletionStream", "Generator",
+        "Reply", "Sampling", "check_finite", "mixed_seed", "text_reply"),
+    "shiqbench.episodes.playing": ("LiveEpisode", "play_all"),
     "shiqbench.episodes.rendering": ("Rendered", "Renderer", "TokenSequence"),
     "shiqbench.episodes.journal": ("JournaledGenerator",),
     "shiqbench.models.sources": ("find_model",),
@@ -146,6 +153,7 @@ _HOME = {
     "shiqbench.plugin.reward": ("Answered", "Pair", "RewardModel", "held_out_accuracy"),
     "shiqbench.plugin.specs": ("AlgorithmSpec", "EngineSpec", "RewardSpec", "TaskSpec", "hookimpl"),
     "shiqbench.plugin.start_model": ("StartModel",),
+    "shiqbench.plugin.environment": ("Environment", "Step", "play_environments", "scripted_episode", "stops"),
     "shiqbench.plugin.evaluation_context": ("ActionLogits", "EvaluationContext"),
     "shiqbench.plugin.task": ("ExactTask", "FrontAxes", "Metrics", "Primary",
         "Record", "Scores", "Split", "Task", "TaskBase"),

@@ -168,9 +168,10 @@ def _hows(estimates: Iterable[tuple[str, Estimate]]) -> str:
     by_how: dict[str, list[str]] = {}
     for name, estimate in rows:
         by_how.setdefault(estimate.how, []).append(name)
-    said = []
+    said, most = [], max(by_how.values(), key=len, default=[])
     for how, names in by_how.items():
-        about = freedoms(e.df for _, e in rows if e.how == how) + [", ".join(names)] * (len(by_how) > 1)
+        named = f"the {len(names)} other rows" if names is most and len(names) > MOST_LINES else ", ".join(names)
+        about = freedoms(e.df for _, e in rows if e.how == how) + [named] * (len(by_how) > 1)
         said.append(how + (f" ({'; '.join(about)})" if about else ""))
     return "; ".join(said)
 

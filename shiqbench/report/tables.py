@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from shiqbench.report.aggregate.tables import aggregate_tables
 from shiqbench.report.cells import showable, text_frame
 from shiqbench.report.conclusion import ABOUT_WEIGHTS
 from shiqbench.report.ledger import ledger_tables
-from shiqbench.report.notes import brief_seeds
+from shiqbench.report.notes import MOST_LINES, brief_seeds
 from shiqbench.report.numbers import amount, in_column
 from shiqbench.report.rows import TextTable
 from shiqbench.stats.two_way import LEAST_SEEDS
@@ -39,10 +40,16 @@ def text_tables(report: Report) -> list[TextTable]:
 
 def overview(blocks: Sequence[Block]) -> pd.DataFrame:
     """Table of algorithm x task: the primary metric of every block."""
-    names = list(dict.fromkeys(r.name for b in blocks for r in sorted(b.rows, key=lambda r: r.name)))
+    names = list(dict.fromkeys(r.name for b in blocks for r in sorted(b.rows, key=lambda r: _natural(r.name))))
     texts = [list(zip((r.name for r in b.rows), _estimates([r.estimate for r in b.rows]), strict=True)) for b in blocks]
     found = [[name, *("; ".join(t for n, t in column if n == name) or "-" for column in texts)] for name in names]
     return text_frame(["algorithm", *_heads(blocks)], found)
+
+
+def _natural(name: str) -> list[tuple[float, str]]:
+    """A key that sorts numbers in a name by their value."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", name)
+    return [(float(part), "") if i % 2 else (-1.0, part) for i, part in enumerate(parts)]
 
 
 def _caveats(blocks: Sequence[Block]) -> list[str]:
@@ -50,8 +57,10 @@ def _caveats(blocks: Sequence[Block]) -> list[str]:
     reduced, few = [], []
     for b, head in zip(blocks, _heads(blocks), strict=True):
         reduced += [head] * any(r.reduced for r in b.rows)
-        names = [r.name for r in b.rows if 0 < len(r.seeds) < LEAST_SEEDS]
-        few += [f"{head}: {', '.join(names)}"] * bool(names)
+        trained = [r for r in b.rows if r.seeds]
+        names = [r.name for r in trained if len(r.seeds) < LEAST_SEEDS]
+        every = len(names) == len(trained) > MOST_LINES
+        few += [f"{head}: {'all that is trained' if every else ', '.join(names)}"] * bool(names)
     found = ["↑: higher is better; ↓: lower is better"]
     found += [f"REDUCED setting, smaller or easier than the task's full one: {'; '.join(reduced)}"] * bool(reduced)
     found += [f"1 or 2 seeds, so {ABOUT_WEIGHTS}: {'; '.join(few)}"] * bool(few)

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 ALIKE = 0.05  # updates that differ by less are equal: training ends with a whole batch
 TOKENS_ALIKE = 0.1  # pairs and groups are drawn, and episodes are not equally long
-SECONDS_ALIKE = 0.5  # the load of a machine can double the time of the same work
-LEAST_SECONDS = 60.0  # the load of a machine costs small cells as much
+SECONDS_ALIKE = 0.5
+LEAST_SECONDS = 60.0
+NAMED = 4  # more budgets are given by the smallest and the largest
 ENGINE = ("engine", "engine_plugin")
 
 
@@ -35,7 +36,7 @@ def say_what_is_unequal(block: Block, ledger: Ledger) -> None:
     if len(rows) > 1 and not block.above:
         one_task = len({r.evaluations[0].cell.recipe.value["task"]["name"] for r in rows}) == 1
         block.notes.append("checked and equal: budgets, tuning" + ", data" * one_task)
-    block.notes += _hardware(rows)
+    block.notes += _hardware(rows) or _seconds(rows)
 
 
 def say_other_engines(blocks: Sequence[Block]) -> None:
@@ -71,28 +72,38 @@ def _tuning(rows: Sequence[Row], ledger: Ledger) -> list[str]:
 
 
 def _budgets(rows: Sequence[Row]) -> list[str]:
-    """Budgets are equal if updates, tokens of all passes and, on one kind of machine, seconds are."""
-    seconds = [r.train_seconds or 0.0 for r in rows] if len({r.hardware for r in rows}) == 1 else []
+    """Budgets are equal if updates and tokens of all passes are."""
     spent = {
-        "updates": ([r.spent("updates") or 0.0 for r in rows], ALIKE, 0.0),
-        "tokens": ([r.train_tokens or 0.0 for r in rows], TOKENS_ALIKE, 0.0),
-        "seconds": (seconds, SECONDS_ALIKE, LEAST_SECONDS),
+        "updates": ([r.spent("updates") or 0.0 for r in rows], ALIKE),
+        "tokens": ([r.train_tokens or 0.0 for r in rows], TOKENS_ALIKE),
     }
-    unequal = [
-        name
-        for name, (found, alike, least) in spent.items()
-        if found and min(found) < (1 - alike) * max(found) and max(found) - min(found) > least
-    ]
+    unequal = [name for name, (found, alike) in spent.items() if found and min(found) < (1 - alike) * max(found)]
     if not unequal:
         return []
 
     def budget(r: Row) -> str:
         kinds = ", ".join(f"{kind} {tokens:.3g}" for kind, tokens in r.pass_tokens.items())
         said = f"{r.spent('updates') or 0:g} updates, {r.train_tokens:.3g} tokens"
-        said += f" ({kinds})" if len(r.pass_tokens) > 1 else ""
-        return said + (f", {r.train_seconds:.3g} s" if "seconds" in unequal else "")
+        return said + (f" ({kinds})" if len(r.pass_tokens) > 1 else "")
 
+    if len({budget(r) for r in rows}) > NAMED:
+        ordered = sorted(rows, key=lambda r: (r.train_tokens or 0.0, r.spent("updates") or 0.0))
+        ends = f"from {_grouped(ordered[:1], budget)} to {_grouped(ordered[-1:], budget)}"
+        return [f"UNEQUAL budgets ({', '.join(unequal)}): {len(rows)} rows, {ends}"]
     return [f"UNEQUAL budgets ({', '.join(unequal)}): {_grouped(rows, budget)}"]
+
+
+def _seconds(rows: Sequence[Row]) -> list[str]:
+    """Seconds are a cost and no budget: the load of a machine can double the time of the same work."""
+    timed = sorted((r for r in rows if r.train_seconds is not None), key=lambda r: r.train_seconds or 0.0)
+    if not timed:
+        return []
+    least, most = (r.train_seconds or 0.0 for r in (timed[0], timed[-1]))
+    if least >= (1 - SECONDS_ALIKE) * most or most - least <= LEAST_SECONDS:
+        return []
+    ends = f"{timed[0].name} {least:.3g} s, {timed[-1].name} {most:.3g} s"
+    return [f"seconds of training differ by a factor of {most / max(least, 1e-9):.2g}: {ends}; they are no budget, "
+            "because other work on a machine changes them"]  # fmt: skip
 
 
 def _data(rows: Sequence[Row]) -> list[str]:

@@ -16,6 +16,7 @@ from shiqbench.commands.app import main
 from shiqbench.commands.new import KINDS, new
 
 NAMES = {"algorithm": "my_first", "task": "echo2", "engine": "my_engine"}
+WRITTEN = [*((kind, NAMES[kind], False) for kind in KINDS), ("task", "my_game", True)]
 
 
 def written(folder: Path) -> list[str]:
@@ -50,9 +51,9 @@ def test_folders_are_named_so_that_pip_takes_them_for_folders(tmp_path: Path, mo
     assert new("task", "echo2", Path("two words")).commands[1] == "python -m pytest './two words/shiqbench-echo2'"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_it_writes_is_clean(tmp_path: Path, kind: str) -> None:
-    folder = new(kind, NAMES[kind], tmp_path).folder
+@pytest.mark.parametrize(("kind", "name", "multi_turn"), WRITTEN, ids=lambda x: str(x))
+def test_what_it_writes_is_clean(tmp_path: Path, kind: str, name: str, multi_turn: bool) -> None:
+    folder = new(kind, name, tmp_path, multi_turn=multi_turn).folder
     (tmp_path / "ruff.toml").write_text(f'extend = "{HERE.parent / "pyproject.toml"}"\n')
     for words in (["check"], ["format", "--check"]):
         done = subprocess.run([shutil.which("ruff") or "ruff", *words, folder], capture_output=True, text=True)
@@ -60,9 +61,15 @@ def test_what_it_writes_is_clean(tmp_path: Path, kind: str) -> None:
     assert "$" not in (folder / "README.md").read_text()
 
 
+def test_only_a_task_has_several_turns(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--multi-turn is for a task, not for engine"):
+        new("engine", "my_engine", tmp_path, multi_turn=True)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_its_tests_pass_as_written_once_it_is_installed(tmp_path: Path) -> None:
-    folders = [new(kind, NAMES[kind], tmp_path).folder for kind in KINDS]
+    folders = [new(kind, name, tmp_path, multi_turn=several).folder for kind, name, several in WRITTEN]
     target = tmp_path / "installed"
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", target]
     subprocess.run([*map(str, install), *map(str, folders)], check=True, capture_output=True)
@@ -76,7 +83,7 @@ def test_its_tests_pass_as_written_once_it_is_installed(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert "3 passed" in done.stdout
+    assert "4 passed" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from shiqbench.base.errors import ConfigError, EngineError
 from shiqbench.engines.transformers import TransformersEngine
 from shiqbench.episodes.episode import Message
-from shiqbench.episodes.generation import ChatGenerator, Sampling
+from shiqbench.episodes.generation import ChatGenerator, Completion, Sampling
 from shiqbench.episodes.rendering import Renderer
 from shiqbench.models.embedded import embedded_model
 
@@ -127,6 +128,53 @@ def test_more_prompts_than_one_step_reads_are_sampled_by_their_seeds(vllm_engine
     in_one_step = vllm_engine.generate([*few, many[end_of_first_step]], sampling)
     assert together[end_of_first_step].ids == in_one_step[-1].ids
     assert len({c.ids for c in together}) > 1
+
+
+def streamed(engine: Any, asked: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[Completion]:
+    """Two prompts at first, and one more whenever one is complete."""
+    stream, found, waiting = engine.stream(), dict[int, Completion](), list(range(len(asked)))
+    for _ in range(2):
+        at = waiting.pop(0)
+        stream.add(at, asked[at], replace(sampling, seeds=(seeds[at],)))
+    while len(found) < len(asked):
+        for at, completion in stream.take():
+            found[at] = completion
+            if waiting:
+                new = waiting.pop(0)
+                stream.add(new, asked[new], replace(sampling, seeds=(seeds[new],)))
+    stream.close()
+    return [found[i] for i in range(len(asked))]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_stream_says_what_a_wave_says(vllm_engine: Any, renderer: Renderer, temperature: float) -> None:
+    seeds = [100 + i for i in range(len(QUESTIONS))]
+    sampling = Sampling(32, temperature, stop_token_ids=renderer.stop_ids)
+    wave = vllm_engine.generate(prompts(renderer), replace(sampling, seeds=tuple(seeds)))
+    found = streamed(vllm_engine, prompts(renderer), sampling, seeds)
+    different = sum(a.ids != b.ids for a, b in zip(wave, found, strict=True))
+    assert different <= 0.1 * len(found), f"{different} of {len(found)} differ"  # by roundings of other batches
+    assert len({len(c.ids) for c in found}) > 1  # some are complete before others
+    for a, b in zip(wave, found, strict=True):
+        if a.ids == b.ids:
+            assert a.logprobs == pytest.approx(b.logprobs, abs=2e-3)
+            assert a.stopped == b.stopped
+
+
+def test_a_closed_stream_leaves_nothing_behind(vllm_engine: Any, renderer: Renderer) -> None:
+    stream = vllm_engine.stream()
+    for at, prompt in enumerate(prompts(renderer)[:3]):
+        stream.add(at, prompt, Sampling(40 if at else 1))
+    assert [at for at, _ in stream.take()] == [0]
+    stream.close()
+    assert not vllm_engine._llm.llm_engine.has_unfinished_requests()
+    (alone,) = vllm_engine.generate(prompts(renderer)[:1], Sampling(2))
+    assert len(alone.ids) == 2
+
+
+def test_what_vllm_refuses_is_one_line(vllm_engine: Any) -> None:
+    with pytest.raises(EngineError, match=r"vllm failed: .*adding a prompt"):
+        vllm_engine.stream().add(0, [1] * 3000, Sampling(4))
 
 
 def first_logps(engine: Any, renderer: Renderer) -> list[float]:

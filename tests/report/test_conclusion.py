@@ -117,3 +117,14 @@ def test_the_overview_says_directions_and_caveats(tmp_path: Path) -> None:
     (up,) = re.findall(r"\| (mdp relative_regret ↑ \(test, \w+\)) ", overview)
     assert f"- REDUCED setting, smaller or easier than the task's full one: {up}" in overview
     assert f"- 1 or 2 seeds, so {WEIGHTS}: {up}: dro" in overview
+    for beta in range(100, 50, -10):
+        evaluation(cell(tmp_path, "sft", config={"beta": beta}), [0.1] * 40, split="test", higher=True, reduced=True)
+    text = render(make_report(tmp_path), "markdown")
+    assert re.findall(r"^\| sft beta=(\d+)", text[: text.index("\n## ", 1)], re.MULTILINE) == [
+        "60",
+        "70",
+        "80",
+        "90",
+        "100",
+    ]
+    assert f"- 1 or 2 seeds, so {WEIGHTS}: {up}: all that is trained" in text

@@ -99,13 +99,24 @@ def test_other_hardware_is_a_note_and_no_unequal_seconds(tmp_path: Path) -> None
     assert "sft: one, 2 cores" in said
 
 
-@pytest.mark.parametrize(("seconds", "unequal"), [((0.4, 1.9), False), ((100.0, 150.0), False), ((100.0, 250.0), True)])
-def test_seconds_differ_by_a_factor_and_by_more_than_a_start(
-    tmp_path: Path, seconds: tuple[float, float], unequal: bool
-) -> None:
+@pytest.mark.parametrize(("seconds", "said"), [((0.4, 1.9), False), ((100.0, 150.0), False), ((100.0, 250.0), True)])
+def test_seconds_are_a_note_and_no_budget(tmp_path: Path, seconds: tuple[float, float], said: bool) -> None:
     for name, each in zip(("sft", "dpo"), seconds, strict=True):
         evaluation(cell(tmp_path, name, facts={"seconds": each, "hardware": MACHINE}), SCORES)
-    assert bool(only(make_report(tmp_path)).withheld) is unequal
+    block = only(make_report(tmp_path))
+    assert (block.above, block.withheld) == ([], "")
+    notes = [n for n in block.notes if n.startswith("seconds of training differ")]
+    assert [n[:69] for n in notes] == ["seconds of training differ by a factor of 2.5: sft 100 s, dpo 250 s; "] * said
+
+
+def test_many_budgets_are_given_by_the_smallest_and_the_largest(tmp_path: Path) -> None:
+    for tokens in (1_000, 2_000, 30_000, 4_000, 5_000):
+        evaluation(cell(tmp_path, "dpo", budget={"updates": 10, "tokens": tokens}, config={"beta": tokens}), SCORES)
+    (said,) = [a for a in only(make_report(tmp_path)).above if a.startswith("UNEQUAL")]
+    assert said == (
+        "UNEQUAL budgets (tokens): 5 rows, from dpo beta=1000: 10 updates, 1e+03 tokens "
+        "to dpo beta=30000: 10 updates, 3e+04 tokens"
+    )
 
 
 def test_the_start_and_untrained_rows_are_no_part_of_it(tmp_path: Path) -> None:

@@ -86,9 +86,7 @@ def test_the_same_again_does_nothing_and_another_algorithm_shares_base_and_start
     assert losses[0] == pytest.approx(0.693147, abs=2e-4)
 
 
-def test_kill_9_in_an_evaluation_then_it_goes_on_with_the_wave_that_was_interrupted(
-    results: Path, tmp_path: Path
-) -> None:
+def test_kill_9_in_an_evaluation_then_it_goes_on_with_what_is_missing(results: Path, tmp_path: Path) -> None:
     words = ["--task", "bfcl_v3", "--preset", "smoke", "--algo", "base", *EVALUATED, "--results", str(tmp_path)]
     process = subprocess.Popen(
         [sys.executable, "-m", "shiqbench", "run", *words],
@@ -98,7 +96,7 @@ def test_kill_9_in_an_evaluation_then_it_goes_on_with_the_wave_that_was_interrup
     )
     deadline = time.monotonic() + 900
     while sum(f.read_bytes().count(b"\n") for f in tmp_path.glob("bfcl_v3/base/*/eval/*/.journal.jsonl")) < 3:
-        assert process.poll() is None, "ended before two waves were seen"
+        assert process.poll() is None, "ended before two answers were seen"
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)

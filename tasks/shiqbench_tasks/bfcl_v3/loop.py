@@ -70,6 +70,7 @@ class Dialogue:
         self, entry: Entry, root: Path, limits: Limits | None = None, setting: PromptSetting = REDUCED
     ) -> None:
         self.entry, self.limits, self.setting = entry, limits or Limits(), setting
+        self.id, self.group = entry.id, str(entry.scenario)
         self.messages: list[Message] = setting.opening(entry)
         self.tools = setting.tools(entry, 0)
         self.turns: list[Turn] = []
@@ -136,7 +137,7 @@ class Dialogue:
         self.stop = StopReason.ERROR
 
     def messages_to_expect(self) -> int:
-        """Number of messages that the rest takes with one call per message; used only to order long waves."""
+        """Number of messages that the rest takes with one call per message."""
         rest = self.entry.ground_truth[len(self.turns) - 1 :]
         return sum(len(calls) + 1 for calls in rest)
 

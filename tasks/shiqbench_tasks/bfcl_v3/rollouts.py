@@ -20,6 +20,7 @@ from shiqbench.plugin import (
     Message,
     Need,
     RunError,
+    Sampling,
     StartModel,
     StopReason,
     cache_dir,
@@ -30,6 +31,8 @@ from shiqbench.plugin import (
     is_done,
     lock,
     mark_done,
+    mixed_seed,
+    play_all,
     read_json,
     say,
     short,
@@ -37,7 +40,6 @@ from shiqbench.plugin import (
     write_json,
     write_text,
 )
-from shiqbench_tasks.bfcl_v3.playing import HowToSample, play_all
 from shiqbench_tasks.bfcl_v3.rewards import ROLLOUT, Played
 
 if TYPE_CHECKING:
@@ -191,7 +193,11 @@ def _sample(
         journal = JournaledGenerator(engine, folder / JOURNAL, digest(key))
         chat = ChatGenerator(journal, model.renderer, how.max_context)
         dialogues = play_all(
-            wanted, new, chat, HowToSample.of_evaluation(how, 0), lambda ended: advance(ended, len(wanted))
+            lambda i: new(wanted[i]),
+            [mixed_seed(how.seed, i) for i in range(len(wanted))],
+            chat,
+            Sampling(how.max_tokens, how.temperature, how.top_p),
+            lambda ended: advance(ended, len(wanted)),
         )
         described = engine.describe()
     rows = [_row(dialogue, i % config.rollout_samples) for i, dialogue in enumerate(dialogues)]

@@ -20,13 +20,17 @@ from shiqbench.plugin import (
     Primary,
     Record,
     RecordView,
+    Sampling,
     Scores,
     Split,
     StartModel,
     StopReason,
     Task,
     TaskConfig,
+    digest,
     fetch_wheel,
+    mixed_seed,
+    play_all,
     say,
 )
 from shiqbench_tasks.bfcl_v3 import offline, prompt, rollouts
@@ -37,7 +41,6 @@ from shiqbench_tasks.bfcl_v3.loop import Dialogue, Limits, play
 from shiqbench_tasks.bfcl_v3.metrics import record, summarise
 from shiqbench_tasks.bfcl_v3.native import NativePrompt, native_identity
 from shiqbench_tasks.bfcl_v3.official_prompt import OfficialPrompt, official_identity
-from shiqbench_tasks.bfcl_v3.playing import HowToSample, play_all
 from shiqbench_tasks.bfcl_v3.recorded import read_recording, recording_sha256
 from shiqbench_tasks.bfcl_v3.rescoring import rescored
 from shiqbench_tasks.bfcl_v3.rewards import as_episodes, with_reference_returns
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from shiqbench_tasks.bfcl_v3.recorded import Recording
     from shiqbench_tasks.bfcl_v3.rewards import Played
 
+PLAYING = 2  # 1 played in waves, with seeds that depended on the other episodes
 CRASHED = {"stop": StopReason.ERROR.value}
 
 
@@ -138,7 +142,10 @@ class BfclTask(Task):
         return OfficialPrompt(self._root, self.version.name)
 
     def prompt_identity(self) -> str:
-        """Sha256 over the text that the model receives and how a turn ends; known before anything is fetched."""
+        """Sha256 over the text that the model receives, and how it is played; known before anything is fetched."""
+        return digest([self._text_identity(), PLAYING])
+
+    def _text_identity(self) -> str:
         sha256 = self.version.wheel.sha256
         if self.config.prompt == "official":
             return official_identity(sha256)
@@ -205,18 +212,21 @@ class BfclTask(Task):
         }
 
     def evaluate(self, chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]) -> list[Record]:
-        """Play every example to its end; all live episodes step together."""
+        """Play every example of every repeat to its end."""
         if self.config.prompt == "native":  # the evaluated model may differ from the one of use_model
             self._native = NativePrompt(chat.renderer, self.config.parser)
         entries, setting = self._entries(config.split)[: config.examples], self._setting
         new = partial(self._dialogue, config, setting)
-        records: list[Record] = []
-        for repeat in range(config.repeats):
-            report = partial(_report, progress, len(records), len(entries) * config.repeats)
-            how = HowToSample.of_evaluation(config, repeat)
-            dialogues = play_all(entries, new, chat, how, report)
-            records += [record(dialogue, repeat, how.seed) for dialogue in dialogues]
-        return records
+        # Repeat r samples as an evaluation with the seed `config.seed + r` does.
+        seeds = [config.seed + repeat for repeat in range(config.repeats) for _ in entries]
+        dialogues = play_all(
+            lambda i: new(entries[i % len(entries)]),
+            [mixed_seed(seed, i % len(entries)) for i, seed in enumerate(seeds)],
+            chat,
+            Sampling(config.max_tokens, config.temperature, config.top_p),
+            lambda ended: progress(ended, len(seeds)),
+        )
+        return [record(d, seed - config.seed, seed) for d, seed in zip(dialogues, seeds, strict=True)]
 
     def metrics(self, records: Sequence[Record]) -> Metrics:
         """Shares with 95 % intervals, metrics over repeats, and the score of doing nothing."""
@@ -254,7 +264,3 @@ class BfclTask(Task):
             entry = load_entries(self._root, category, self.version)[scenario]
             verdicts.append(play(Dialogue(entry, self._root), [()] * len(entry.users)).verdict())
         return sum(v.right_turns for v in verdicts) / max(1, sum(v.counted_turns for v in verdicts))
-
-
-def _report(progress: Callable[[int, int], None], before: int, total: int, finished: int) -> None:
-    progress(before + finished, total)

@@ -22,8 +22,8 @@ from shiqbench.base.wheels import fetch
 PACKAGE = Path(shiqbench_tasks.bfcl_v3.__file__).parent
 # Modules that see a model's text, or what was read from it.
 PATH = (
-    "calls", "formats", "guards", "loop", "native", "official_calls", "official_prompt", "playing", "prompt",
-    "recorded_text", "scoring", "simulator",
+    "calls", "formats", "guards", "loop", "native", "official_calls", "official_prompt", "prompt", "recorded_text",
+    "scoring", "simulator",
 )  # fmt: skip
 REACHING = {
     "eval", "exec", "compile", "__import__", "globals", "locals", "getattr", "setattr", "delattr", "import_module",

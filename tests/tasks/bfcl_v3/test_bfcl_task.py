@@ -7,27 +7,27 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import combinations
+from itertools import combinations, product
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from scipy import stats
 from shiqbench_tasks import shiqbench_register_tasks
-from shiqbench_tasks.bfcl_v3 import playing
 from shiqbench_tasks.bfcl_v3.calls import write
 from shiqbench_tasks.bfcl_v3.config import BfclConfig
 from shiqbench_tasks.bfcl_v3.data import split_scenarios
-from shiqbench_tasks.bfcl_v3.guards import time_limit
 from shiqbench_tasks.bfcl_v3.loop import Dialogue
 from shiqbench_tasks.bfcl_v3.metrics import pass_all, pass_at, summarise
-from shiqbench_tasks.bfcl_v3.playing import WAVES_PER_SEED
 from shiqbench_tasks.bfcl_v3.scoring import Scorecard
 from shiqbench_tasks.bfcl_v3.task import BfclTask
 from shiqbench_tasks.bfcl_v3.versions import BFCL_V3, BFCL_V4
 
+from shiqbench.base.time_limit import time_limit
+from shiqbench.episodes import playing
 from shiqbench.episodes.episode import Message, StopReason
-from shiqbench.episodes.generation import Reply, Sampling
+from shiqbench.episodes.generation import Reply, Sampling, mixed_seed
+from shiqbench.episodes.replies import InWaves
 from shiqbench.plugin.config import EvalConfig
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 class ScriptedChat:
     """Answers by a function of the conversation, three tokens a message."""
+
+    served = False
+    max_context = 9998
 
     def __init__(self, answer: Callable[[Sequence[Message]], str | None]) -> None:
         self.answer = answer
@@ -50,7 +53,7 @@ class ScriptedChat:
     def reply(
         self, conversations: Sequence[Sequence[Message]], sampling: Sampling, tools: Sequence[Any] = ()
     ) -> list[Reply]:
-        self.seeds.append(sampling.seed)
+        self.seeds += sampling.seeds or ()
         self.waves.append(len(conversations))
         return [self._reply(c) for c in conversations]
 
@@ -191,12 +194,17 @@ class SometimesTruthful(ScriptedChat):
         truthful = _truthful(by_first_words)
         super().__init__(lambda c: truthful(c) if by_first_words[c[1].content].scenario < self.bound else "[]")
         self.bounds, self.bound = bounds, 0
+        messages = product(range(len(bounds)), range(50), range(100))
+        self.repeats = {mixed_seed(mixed_seed(repeat, i), 0, number): repeat for repeat, i, number in messages}
 
     def reply(
         self, conversations: Sequence[Sequence[Message]], sampling: Sampling, tools: Sequence[Any] = ()
     ) -> list[Reply]:
-        self.bound = self.bounds[sampling.seed // WAVES_PER_SEED]
-        return super().reply(conversations, sampling, tools)
+        found = []
+        for conversation, seed in zip(conversations, sampling.seeds or (), strict=True):
+            self.bound = self.bounds[self.repeats[seed]]
+            found.append(self._reply(conversation))
+        return found
 
 
 def test_repeats_have_a_mean_two_intervals_and_pass_at_k(by_first_words: dict[str, Entry]) -> None:
@@ -347,7 +355,9 @@ def test_a_time_limit_leaves_an_outer_timer_running() -> None:
         signal.signal(signal.SIGALRM, outer)
 
 
-def test_in_a_long_wave_the_longest_come_first(by_first_words: dict[str, Entry]) -> None:
+def test_the_longest_episodes_come_first_and_no_wave_is_longer_than_its_slots(
+    by_first_words: dict[str, Entry], entries: tuple[Entry, ...]
+) -> None:
     orders: list[list[int]] = []
 
     class Watching(ScriptedChat):
@@ -361,8 +371,10 @@ def test_in_a_long_wave_the_longest_come_first(by_first_words: dict[str, Entry])
     records, metrics = _evaluate(Watching(_truthful(by_first_words)), split="train")
     assert metrics["valid"] > 0.98  # two scenarios begin with the same words
     assert [r["scenario"] for r in records] == list(split_scenarios("train"))
-    assert orders[0] == sorted(orders[0], reverse=True)
-    assert len(orders[-1]) <= playing.SLOTS
+    found = [by_first_words[entries[r["scenario"]].users[0]] for r in records]
+    lengths = sorted(sum(len(calls) + 1 for calls in e.ground_truth) for e in found)
+    assert sorted(orders[0]) == lengths[-InWaves.slots :]
+    assert max(map(len, orders)) == InWaves.slots
 
 
 def test_progress_counts_up_to_all_examples(by_first_words: dict[str, Entry]) -> None:
@@ -392,7 +404,7 @@ def test_identity_needs_no_data() -> None:
 
 def test_the_identity_of_the_default_setting_changes_only_on_purpose() -> None:
     assert BfclTask(BfclConfig()).prompt_identity() == (
-        "373432e51ecb0c4ca2d3cb3fd503731bcea777e4a66e14656353e965249d7718"
+        "93684fd076f52c0530a8988fd9a4bc6e3f3e3ac99c4d3f0aa76a058c196aab66"
     )
     assert BfclConfig().setting() == {
         "data_version": "v3", "categories": ["base"], "prompt": "reduced", "primary": "turn_accuracy"
