@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import test_layers
 import yaml
+from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -22,10 +23,25 @@ def load(name: str) -> Any:
     return yaml.safe_load((ROOT / name).read_text())
 
 
-def test_the_citation_names_this_version_and_the_paper() -> None:
+def releases() -> list[str]:
+    """The sections of the changelog below that of what is not released yet, such as ``1.2.0 (2026-12-01)``."""
+    unreleased, *released = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert unreleased == "Unreleased"
+    return released
+
+
+def test_the_changelog_has_a_section_for_every_release() -> None:
+    found = [re.fullmatch(r"(\d+\.\d+\.\d+) \((\d{4}-\d\d-\d\d)\)", title) for title in releases()]
+    sections = [(Version(m[1]), m[2]) for m in found if m]
+    assert len(sections) == len(found)
+    assert sections == sorted(sections, reverse=True)
+
+
+def test_the_citation_names_the_newest_release_and_the_paper() -> None:
     cited = load("CITATION.cff")
     assert cited["cff-version"] == "1.2.0"
-    assert (cited["version"], cited["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert cited.get("version") == next((title.split()[0] for title in releases()), None)
+    assert cited["license"] == PROJECT["license"]
     (paper,) = cited["references"]
     assert paper["title"] == "ShiQ: Bringing back Bellman to LLMs"
     assert paper["url"] == "https://arxiv.org/abs/2505.11081"

@@ -1,12 +1,9 @@
-"""Rules for the whole project: the core imports no plugin, the wheel has only our packages, docs name every option."""
+"""Rules for the whole project: the core imports no plugin, docs name every option."""
 
 from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,7 +15,6 @@ from shiqbench.plugin.config import EvalConfig, StartConfig, TrainConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.reward import Answered
 from shiqbench.plugin.specs import ConfiguredSpec
-from shiqbench.report.page.make import SCRIPTS
 
 ROOT = Path(__file__).parent.parent
 CORE = sorted((ROOT / "shiqbench").rglob("*.py"))
@@ -47,25 +43,6 @@ def test_nothing_is_evaluated_and_modules_are_small(path: Path) -> None:
     calls = [n.func.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     assert not {"eval", "exec", "compile"} & set(calls)
     assert len(text.splitlines()) <= 350
-
-
-@pytest.mark.slow
-def test_the_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    tops = {n.split("/")[0] for n in names if ".dist-info/" not in n}
-    assert tops == {"shiqbench", "shiqbench_algorithms", "shiqbench_tasks"}
-    assert "shiqbench_tasks/bfcl_v3/task.py" in names
-    assert {f"shiqbench_tasks/{task}/presets.toml" for task in ("bfcl_v3", "lm_eval", "mdp", "ultrafeedback")} <= set(
-        names
-    )
-    assert "shiqbench/engines/vllm.py" in names
-    assert {"shiqbench/py.typed", "shiqbench/commands/templates/pyproject.toml.tmpl"} <= set(names)
-    assert {f"shiqbench/report/page/page.{kind}" for kind in ("css", "html.j2")} <= set(names)
-    assert {f"shiqbench/report/page/{name}" for name in SCRIPTS} <= set(names)
-    assert {"shiqbench/commands/templates/task/task.py.tmpl", "shiqbench/testing/words.py"} <= set(names)
 
 
 def documented() -> str:

@@ -44,9 +44,14 @@ def list_(
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help="Name of an algorithm, task, engine or reward model, or folder or digest of a cell.")
+        str,
+        typer.Argument(
+            help="Name of an algorithm, task, engine or reward model, or folder or digest of a cell; or your data file."
+        ),
     ],
-    data: Annotated[bool, typer.Option("--data", help="Describe the training episodes of a task.")] = False,
+    data: Annotated[
+        bool, typer.Option("--data", help="Describe the training episodes of a task, or of your own data file.")
+    ] = False,
     algo: Annotated[
         str | None,
         typer.Option(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.models.embedded import EMBEDDED_MODEL
 from shiqbench.models.sources import find_model
 from shiqbench.planning.settings import sections
-from shiqbench.plugin.registry import registry
+from shiqbench.plugin.registry import Registry, registry
 from shiqbench.plugin.start_model import StartModel
 from shiqbench.plugin.task import Task
 from shiqbench.store.cell import find_cell, verified_weights
@@ -17,13 +19,13 @@ from shiqbench.training.facts import Statistics, by_behaviour, spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from rich.console import RenderableType
 
     from shiqbench.episodes.episode import Episode
     from shiqbench.episodes.rendering import Rendered
 
+SHOWN = 200  # characters of a message of the first episode
 SAME_RETURN = 1e-9  # returns are sums of fractions, so equal ones may differ by rounding
 
 
@@ -40,7 +42,7 @@ def training_data(
     """Make a task's training episodes in the same way as a run, and describe them.
 
     Args:
-        task_name: Name of a task that is trained on episodes.
+        task_name: Name of a task that is trained on episodes, or a file of the user's own.
         algo: Algorithm whose selection and units are described; if left out, every episode is described.
         model: Model whose tokenizer counts the tokens; if left out, the preset's model.
         preset: Preset of the task.
@@ -52,6 +54,7 @@ def training_data(
         ConfigError: The task has no episodes to show, or the request is wrong.
     """
     found = registry(plugins)
+    task_name, settings = _task_of(task_name, settings or {}, found)
     spec = found.task(task_name)
     if not issubclass(spec.load(), Task):
         raise ConfigError(
@@ -60,7 +63,7 @@ def training_data(
             do=f"`shiqbench show {task_name}` shows its settings",
         )
     algorithm_spec = found.algorithm(algo or "base")
-    section = sections(algorithm_spec, spec, preset, settings or {})
+    section = sections(algorithm_spec, spec, preset, settings)
     task: Task = spec.load()(section.task)
     if not task.trainable:
         raise ConfigError(
@@ -89,6 +92,25 @@ def training_data(
         told["algorithm"] = algorithm_spec.name
     rendered = [start.renderer.render(e) for e in used]
     return told | data_statistics(offered, rendered, units=units, max_tokens=limit)
+
+
+def _task_of(name: str, settings: Mapping[str, Any], found: Registry) -> tuple[str, Mapping[str, Any]]:
+    """Return the task to show and its settings; a path is shown by the task that takes files of the user's own.
+
+    Raises:
+        ConfigError: Several tasks take such files.
+    """
+    if name in found.tasks or not Path(name).expanduser().exists():
+        return name, settings
+    takers = {spec.name: spec.file_setting for spec in found.tasks.values() if spec.file_setting}
+    if len(takers) != 1:
+        raise ConfigError(
+            f"{len(takers)} tasks take files: {', '.join(takers) or 'none'}",
+            where=f"show {name} --data",
+            do="name the task: shiqbench show TASK --data --set task.SETTING=FILE",
+        )
+    ((task, setting),) = takers.items()
+    return task, {**settings, f"task.{setting}": name}
 
 
 def _weights(text: str, results: Path) -> Path:
@@ -128,6 +150,7 @@ def data_statistics(
             "messages of the model": spread(sum(m.action for m in e.messages) for e in used),
         },
         "longest_sequence": max(longest, default=0),
+        "first": _as_shown(used[0]) if used else None,
     }
     if used and all("calls" in e.meta for e in used):
         found["per_episode"]["calls"] = spread(e.meta["calls"] for e in used)
@@ -136,6 +159,27 @@ def data_statistics(
     if max_tokens is not None:
         found |= {"max_tokens": max_tokens, "episodes_too_long": sum(n > max_tokens for n in longest)}
     return found
+
+
+def _as_shown(episode: Episode) -> Statistics:
+    """Return an episode for readers; long messages are cut, and their length is there."""
+    return {
+        "id": episode.id,
+        "group": episode.group,
+        "return": episode.total_reward,
+        "tools": len(episode.tools),
+        "messages": [
+            {
+                "role": m.role,
+                "action": m.action,
+                "reward": m.reward,
+                "characters": len(m.content),
+                "content": m.content[:SHOWN],
+                **({"tool_calls": m.extra["tool_calls"]} if m.extra.get("tool_calls") else {}),
+            }
+            for m in episode.messages
+        ],
+    }
 
 
 def _centre(episodes: Sequence[Episode]) -> str:
@@ -174,7 +218,25 @@ def as_tables(found: Statistics) -> list[RenderableType]:
         lengths.add_column(heading, justify="right")
     for name, row in found["per_episode"].items():
         lengths.add_row(name, f"{row['mean']:,.1f}", *(f"{row[key]:,g}" for key in ("median", "min", "max")))
-    return [Text("\n".join(head)), Text(), behaviours, Text(), lengths]
+    first = [Text(), *_first_episode(found["first"])] if found["first"] else []
+    return [Text("\n".join(head)), Text(), behaviours, Text(), lengths, *first]
+
+
+def _first_episode(shown: Statistics) -> list[RenderableType]:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("first episode", box=None, pad_edge=False, header_style="bold")
+    table.add_column("reward", justify="right")
+    table.add_column("content", overflow="fold")
+    for m in shown["messages"]:
+        calls = "".join(f" [call] {json.dumps(call.get('function', call))}" for call in m.get("tool_calls", ()))
+        cut = f" ... ({m['characters']} characters)" if m["characters"] > len(m["content"]) else ""
+        who = f"{m['role']}, action" if m["action"] else m["role"]
+        reward = "" if m["reward"] is None else f"{m['reward']:.3f}"
+        table.add_row(Text(who), reward, Text(f"{' '.join(m['content'].split())}{cut}{calls}"))
+    tools = f", {shown['tools']} tools" if shown["tools"] else ""
+    return [Text(f"first episode: {shown['id']} of group {shown['group']}, return {shown['return']:.3f}{tools}"), table]
 
 
 def _counts(found: Statistics) -> str:

@@ -132,6 +132,8 @@ class TaskSpec(ConfiguredSpec):
         own_policy: True if the task brings its own policy, and trains and scores it (exact tasks do). Then there is
             no model, no start and no engine.
         argument: The setting that ``ARG`` of ``--also TASK:ARG`` fills; empty for a task without an argument.
+        file_setting: The setting that takes a file of the user's own data, which ``shiqbench show FILE --data`` shows;
+            empty for a task without one.
         train_config: Lazy class of the training section; a task with its own policy names its own class.
         eval_config: Lazy class of the evaluation section; a task with its own policy names its own class.
     """
@@ -141,6 +143,7 @@ class TaskSpec(ConfiguredSpec):
     assets: tuple[Wheel, ...] = ()
     own_policy: bool = False
     argument: str = ""
+    file_setting: str = ""
     train_config: str = "shiqbench.plugin.config:TrainConfig"
     eval_config: str = "shiqbench.plugin.config:EvalConfig"
 

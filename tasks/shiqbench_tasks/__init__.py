@@ -70,6 +70,15 @@ def shiqbench_register_tasks() -> list[TaskSpec]:
             presets=Presets("ultrafeedback"),
         ),
         TaskSpec(
+            name="episodes",
+            version="1",
+            summary="continue conversations of your own data: tool calls, rewards per message, your own score",
+            target="shiqbench_tasks.episodes.task:EpisodesTask",
+            config="shiqbench_tasks.episodes.config:EpisodesConfig",
+            presets=Presets("episodes"),
+            file_setting="data",
+        ),
+        TaskSpec(
             name="lm_eval",
             version="1",
             summary="standard suites of lm-eval on any weights; evaluates only",

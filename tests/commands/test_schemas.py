@@ -13,13 +13,14 @@ from typing import Any
 import jsonschema
 import pytest
 from pydantic import BaseModel
+from shiqbench_tasks.episodes.schema import EpisodeRow
 
 from shiqbench.commands.run_file import RunFile
 from shiqbench.matrices.schema import MatrixFile
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "docs" / "schemas"
-KINDS: dict[str, type[BaseModel]] = {"matrix": MatrixFile, "run": RunFile}
+KINDS: dict[str, type[BaseModel]] = {"matrix": MatrixFile, "run": RunFile, "episode": EpisodeRow}
 EXAMPLES = [
     ("run" if path.name == "run.toml" else "matrix", path)
     for path in [*(ROOT / "examples").glob("*.toml"), *(ROOT / "examples" / "paper").glob("*.toml")]
@@ -59,6 +60,7 @@ def test_an_example_follows_its_schema(name: str, path: Path) -> None:
         ("matrix", {"matrix": {"algorithms": ["shiq"]}}),
         ("matrix", {"matrix": {"algorithms": ["shiq"], "tasks": ["mdp"], "seed": [1]}}),
         ("matrix", {"matrix": {"algorithms": ["shiq"], "tasks": ["mdp"]}, "tasks": {"mdp": {"budgt": {}}}}),
+        ("episode", {"messages": [{"role": "wizard", "content": "a"}]}),
     ],
 )
 def test_a_mistake_does_not(name: str, values: dict[str, Any]) -> None:

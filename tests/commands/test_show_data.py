@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from support import TOY, ask
 
 from shiqbench.base.errors import ConfigError
 from shiqbench.commands.common import parse_assignments
-from shiqbench.commands.show_data import data_statistics, training_data
+from shiqbench.commands.show_data import as_tables, data_statistics, training_data
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.rendering import Rendered, TokenSequence
 
@@ -47,6 +49,37 @@ def test_what_the_toy_task_holds(tiny_model: Path) -> None:
     assert lengths["tokens"]["max"] == found["longest_sequence"]
     assert "units" not in found
     assert found["centre"] == "not stated"
+
+
+def test_a_file_is_shown_by_the_task_of_own_data(
+    tiny_model: Path, tmp_path: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    question = {"role": "user", "content": "why? " * 100}
+    rows = [
+        {"messages": [{**question, "content": f"{i} {question['content']}"}, {"role": "assistant", "content": "so"}]}
+        for i in range(60)
+    ]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(map(json.dumps, [*rows, {"messages": [question]}])))
+    settings = {"task.on_bad_row": "skip"}
+    found = training_data(str(file), model=str(tiny_model), settings=settings, results=tmp_path)
+    said = capsys.readouterr().err
+    assert f"{file}: read as OpenAI messages: 61 rows, 60 episodes in 60 groups" in said
+    assert f"{file}: rows skipped: 1 with no action, so nothing to learn (train row 61)" in said
+    assert found["task"] == "episodes"
+    assert found["first"]["messages"][1] == {
+        "role": "assistant",
+        "action": True,
+        "reward": 1.0,
+        "characters": 2,
+        "content": "so",
+    }
+    console = Console(width=300, file=io.StringIO())
+    for part in as_tables(found):
+        console.print(part)
+    printed = console.file.getvalue()
+    assert "why? why? ... (502 characters)" in printed
+    assert "assistant, action" in printed
 
 
 def test_what_an_algorithm_makes_of_it(tiny_model: Path) -> None:

@@ -5,6 +5,7 @@ Where a digest has to change, raise ``SCHEMA`` and write the file again: ``pytho
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import tempfile
 from contextlib import chdir
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import TypeVar
 from unittest.mock import patch
 
+import pytest
+
 from shiqbench.base.digest import digest
 from shiqbench.matrices.plan import make_matrix
 from shiqbench.models.embedded import EMBEDDED_MODEL
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import CellPlan, Request, RunPlan
+from shiqbench.plugin.registry import registry
 
 KNOWN = Path(__file__).with_name("digests.json")
 ROWS = [
@@ -126,6 +130,19 @@ def test_every_digest_is_what_it_was() -> None:
     known = json.loads(KNOWN.read_text())
     assert sum(len(d) for d in known.values()) > 30
     assert computed() == known
+
+
+def test_the_version_of_shiqbench_enters_no_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It changes with every commit; what changes results has a version of its own."""
+
+    def version(self: importlib.metadata.Distribution) -> str:
+        return "99.0.dev1+gabc" if self.name == "shiqbench" else self.metadata["Version"]
+
+    monkeypatch.setattr(importlib.metadata.Distribution, "version", property(version))
+    assert importlib.metadata.version("shiqbench") == "99.0.dev1+gabc"
+    registry.cache_clear()
+    assert computed() == json.loads(KNOWN.read_text())
+    registry.cache_clear()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,26 @@ def ultrafeedback(folder: Path) -> tuple[dict[str, Any], tuple[Path]]:
     return {"data": str(folder / "data.jsonl"), "reward_model": "words"}, (HERE / "toy" / "rewards.py",)
 
 
-SETTINGS: dict[str, Callable[[Path], Any]] = {"ultrafeedback": ultrafeedback}
+def episodes(folder: Path) -> tuple[dict[str, Any], tuple[Path]]:
+    """The same, in conversations of two turns whose rewards differ."""
+    rows = [
+        {
+            "group": f"g{i}",
+            "messages": [
+                {"role": "user", "content": f"question {i}"},
+                {"role": "assistant", "content": "which one?", "reward": 0.1},
+                {"role": "user", "content": "the red one"},
+                {"role": "assistant", "content": f"{'good' if k else 'bad'} {i}", "reward": k},
+            ],
+        }
+        for i in range(80)
+        for k in range(2)
+    ]
+    (folder / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return {"data": str(folder / "data.jsonl"), "reward_model": "words"}, (HERE / "toy" / "rewards.py",)
+
+
+SETTINGS: dict[str, Callable[[Path], Any]] = {"ultrafeedback": ultrafeedback, "episodes": episodes}
 
 
 # lm_eval's default data are on a hub; with local ones it is checked in tests/tasks/lm_eval.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.plugin import ConfigError, did_you_mean
-from shiqbench_tasks.ultrafeedback.dialogues import is_dialogue
+from shiqbench_tasks.rows.dialogues import is_dialogue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from shiqbench.plugin import TaskConfig
-from shiqbench_tasks.ultrafeedback.judge import JudgeConfig  # noqa: TC001 - pydantic reads it
+from shiqbench_tasks.answers.judge import JudgeConfig  # noqa: TC001 - pydantic reads it
 
 HUB = "HuggingFaceH4/ultrafeedback_binarized"
 ROLES = (

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.plugin import ConfigError, Split
+from shiqbench_tasks.rows.bad_rows import BadRow, BadRows, Place
+from shiqbench_tasks.rows.conversations import Conversation, without_rewards
+from shiqbench_tasks.rows.splits import own_split, split_of, texts_sha256, whole_sha256
 from shiqbench_tasks.ultrafeedback import told
-from shiqbench_tasks.ultrafeedback.bad_rows import BadRow, BadRows, Place
 from shiqbench_tasks.ultrafeedback.columns import resolve
-from shiqbench_tasks.ultrafeedback.conversations import Conversation, without_rewards
 from shiqbench_tasks.ultrafeedback.merging import compared, rated
 from shiqbench_tasks.ultrafeedback.rows import checked
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
     from shiqbench_tasks.ultrafeedback.rows import Answer, Row
@@ -76,30 +75,6 @@ class Data:
         return {**counts, "bad_rows": self.bad.facts(), "unread_keys": self.unread}
 
 
-def own_split(source_split: str) -> Split | None:
-    """What a source's split is for, where its name says so."""
-    if source_split.startswith(("test", "eval")):
-        return "test"
-    return "validation" if source_split.startswith(("val", "dev")) else None
-
-
-def split_of(prompt_sha256: str, source_split: str, owned: Collection[Split | None]) -> Split:
-    """The split of a prompt: the source's own, or else by the prompt's hash.
-
-    Args:
-        prompt_sha256: Decides for prompts of a source's training split: a tenth goes to test and a tenth to
-            validation, where the source has no such split itself.
-        source_split: Where the prompt was found.
-        owned: What the source has splits for.
-    """
-    own = own_split(source_split)
-    if own is not None:
-        return own
-    by_hash: dict[int, Split] = {0: "test", 1: "validation"}
-    split = by_hash.get(int(prompt_sha256[:8], 16) % 10, "train")
-    return "train" if split in owned else split
-
-
 def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: UltraFeedbackConfig, where: str) -> Data:
     """Check and sort all rows.
 
@@ -112,7 +87,7 @@ def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: UltraFeedbackC
         ConfigError: A column is missing, rows cannot be used and are not to be skipped, or nothing is left.
     """
     counts: Counter[str] = Counter()
-    bad, unread = BadRows(), Counter[str]()
+    bad, unread = BadRows("name the right columns by task.columns"), Counter[str]()
     first: list[Split | None] = ["test", "validation", None]  # keeps a prompt that is in several splits
     kept = sorted(rows, key=lambda r: first.index(own_split(r[0])))
     columns = resolve([row for _, _, row in kept], config, where)
@@ -132,17 +107,17 @@ def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: UltraFeedbackC
         if not any(m.content.strip() for m in row.prompt):
             counts["empty_prompts"] += 1
             continue
-        texts = _texts_sha256(row)
+        texts = texts_sha256(row.prompt)
         split = split_of(texts, name, owned)
         if splits.setdefault(texts, split) != split:
             counts["rows_of_another_split"] += 1  # which keeps the prompt
             continue
-        groups.setdefault(_sha256(row), []).append((place, row))
+        groups.setdefault(whole_sha256(row.prompt, row.tools), []).append((place, row))
     if config.on_bad_row == "refuse":
         bad.refuse(counts["rows"], where)
     data = Data({"train": [], "validation": [], "test": []}, counts, bad, unread=dict(unread))
     for sha256, group in sorted(groups.items()):
-        _add(data, sha256, group, splits[_texts_sha256(group[0][1])], config)
+        _add(data, sha256, group, splits[texts_sha256(group[0][1].prompt)], config)
     for each, prompts in data.prompts.items():
         if not prompts:
             left_out = "; ".join(told.left_out(data))
@@ -169,15 +144,3 @@ def _add(data: Data, sha256: str, rows: list[tuple[Place, Row]], split: Split, c
         data.prompts[split].append(Prompt(sha256[:16], row.prompt, row.tools, answers, split))
     else:
         data.counts["prompts_without_answers"] += 1
-
-
-def _texts_sha256(row: Row) -> str:
-    return hashlib.sha256(json.dumps([(m.role, m.content) for m in row.prompt]).encode()).hexdigest()
-
-
-def _sha256(row: Row) -> str:
-    """Of the whole prompt; that of its texts if it has nothing else."""
-    others = [(m.extra, m.reward) for m in row.prompt]
-    if not row.tools and all(extra == {} and reward is None for extra, reward in others):
-        return _texts_sha256(row)
-    return hashlib.sha256(json.dumps([_texts_sha256(row), row.tools, others]).encode()).hexdigest()

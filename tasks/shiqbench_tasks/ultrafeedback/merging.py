@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
 
-    from shiqbench_tasks.ultrafeedback.bad_rows import Place
+    from shiqbench_tasks.rows.bad_rows import Place
     from shiqbench_tasks.ultrafeedback.rows import Answer, Row
 
 Key = tuple[str, str]

@@ -6,7 +6,7 @@ import math
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from shiqbench_tasks.ultrafeedback.bad_rows import BadRow
+from shiqbench_tasks.rows.bad_rows import BadRow
 
 if TYPE_CHECKING:
     from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-from shiqbench.plugin import ConfigError, Episode, Message, Pair
+from shiqbench.plugin import Episode, Message, Pair
+from shiqbench_tasks.rows.returns import Transformation
+from shiqbench_tasks.rows.returns import transformation as constants
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,19 +20,6 @@ if TYPE_CHECKING:
     from shiqbench_tasks.ultrafeedback.rows import Answer
 
 
-@dataclass(frozen=True)
-class Transformation:
-    """``(earned - centre) / scale``, as the configuration asks; both numbers go to the manifest.
-
-    Attributes:
-        centre: Mean of the training answers; None where each prompt has its own.
-        scale: What is divided by.
-    """
-
-    centre: float | None
-    scale: float
-
-
 def transformation(training: Sequence[Prompt], config: UltraFeedbackConfig) -> Transformation:
     """The constants, from the training answers alone.
 
@@ -38,15 +27,7 @@ def transformation(training: Sequence[Prompt], config: UltraFeedbackConfig) -> T
         ConfigError: All training answers earn the same, and their deviation was to be the unit.
     """
     earned = [p.earned + a.earns(config.returns) for p in training for a in p.answers]
-    centre = {"none": 0.0, "dataset": fmean(earned), "group": None}[config.centre]
-    scale = 1.0
-    if config.scale == "range":
-        scale = config.rating_high - config.rating_low
-    elif config.scale == "deviation":
-        scale = pstdev(earned)
-        if scale == 0:
-            raise ConfigError("all answers earn the same", where="task.scale=deviation", do="--set task.scale=none")
-    return Transformation(centre, scale)
+    return constants(earned, config.centre, config.scale, config.rating_high - config.rating_low)
 
 
 def without_long_answers(prompts: Sequence[Prompt], longest: int | None) -> list[Prompt]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.plugin import Message
-from shiqbench_tasks.ultrafeedback.bad_rows import BadRow
+from shiqbench_tasks.rows.bad_rows import BadRow, WrongColumn
+from shiqbench_tasks.rows.conversations import Conversation, conversation, tool_documents, unread
+from shiqbench_tasks.rows.dialogues import messages_of
 from shiqbench_tasks.ultrafeedback.columns import value_of
-from shiqbench_tasks.ultrafeedback.conversations import NAME_COLUMNS, Conversation, conversation, tool_documents, unread
-from shiqbench_tasks.ultrafeedback.dialogues import messages_of
 from shiqbench_tasks.ultrafeedback.ratings import DOUBTFUL, corrected, rating
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from shiqbench_tasks.ultrafeedback.columns import Columns
     from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 
@@ -117,7 +119,7 @@ def _answers(
         ]
     rated = value_of(row, of["completions"]) or []
     if not isinstance(rated, list) or not all(isinstance(c, dict) for c in rated):
-        raise BadRow("completions that are no list of structures", NAME_COLUMNS, rated)
+        raise WrongColumn("completions that are no list of structures", value=rated)
     found = []
     for completion in rated:
         score = value_of(completion, of["score"])
@@ -141,7 +143,12 @@ def _answer(cell: Any) -> tuple[Conversation | None, Message]:
         raise BadRow("a conversation whose last message is not the assistant's", "", message.role)
     if "tool_calls" in message.extra:
         raise BadRow("an answer that is a tool call, which no reward model here can judge")
-    return tuple(before), message
+    return _rewarded(before), message
+
+
+def _rewarded(messages: Iterable[Message]) -> Conversation:
+    """The messages; those with a reward are actions."""
+    return tuple(m if m.reward is None else replace(m, action=True) for m in messages)
 
 
 def _prompt(cell: Any, stated: list[_Stated]) -> Conversation:
@@ -151,6 +158,7 @@ def _prompt(cell: Any, stated: list[_Stated]) -> Conversation:
         BadRow: Their prompts differ, from one another or from the prompt's column.
     """
     given = conversation(cell) if cell else ()
+    given = (*_rewarded(given[:-1]), *given[-1:])
     prompts = [_before(given, s.before, text=isinstance(cell, str)) for s in stated if s.message.content or s.before]
     for other in prompts[1:]:
         if other != prompts[0]:
@@ -173,4 +181,4 @@ def _before(given: Conversation, before: Conversation | None, *, text: bool) -> 
             return before
     elif before[0].role == "assistant":  # it goes on where the prompt ends
         return (*given, *before)
-    raise BadRow("a prompt that is not the beginning of the answer's conversation", NAME_COLUMNS)
+    raise WrongColumn("a prompt that is not the beginning of the answer's conversation")

@@ -7,7 +7,6 @@ Reward: an answer's rating, or 1 if it was chosen; centred or scaled only where 
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,28 +19,27 @@ from shiqbench.plugin import (
     EvalConfig,
     EvaluationContext,
     FrontAxes,
+    Message,
     Metrics,
     Pair,
     Primary,
     Record,
     RecordView,
     Registry,
-    Renderer,
     Scores,
     Split,
     StopReason,
     Task,
     TaskConfig,
-    TokenSequence,
-    k1,
-    k3,
     say,
 )
-from shiqbench_tasks.ultrafeedback import judge, judging, shown, told
+from shiqbench_tasks.answers import divergence, judge, judging, notes, playing, shown
+from shiqbench_tasks.answers.scoring import HeldOut, Scorer
+from shiqbench_tasks.rows.sources import locate, rows
+from shiqbench_tasks.ultrafeedback import told
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import read
 from shiqbench_tasks.ultrafeedback.metrics import summarise
-from shiqbench_tasks.ultrafeedback.playing import answer_all
 from shiqbench_tasks.ultrafeedback.returns import (
     as_episodes,
     chosen,
@@ -50,8 +48,6 @@ from shiqbench_tasks.ultrafeedback.returns import (
     transformation,
     without_long_answers,
 )
-from shiqbench_tasks.ultrafeedback.scoring import HeldOut, Scorer
-from shiqbench_tasks.ultrafeedback.sources import locate, rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +55,6 @@ if TYPE_CHECKING:
     from shiqbench.plugin import StartModel
     from shiqbench_tasks.ultrafeedback.data import Data, Prompt
 
-FAR = 1.0  # nats a token; farther away, k3 has a heavy tail
 STANDING = tuple(f"held_out_{f.name}" for f in fields(HeldOut))
 
 
@@ -113,7 +108,8 @@ class UltraFeedbackTask(Task):
 
     def use_registry(self, found: Registry) -> None:
         """Find the reward model."""
-        self._scorer = Scorer(self.config, found)
+        config = self.config
+        self._scorer = Scorer(config.reward_model, config.reward, config.held_out_pairs, found)
 
     @property
     def scorer(self) -> Scorer:
@@ -133,13 +129,16 @@ class UltraFeedbackTask(Task):
             say(line, None)
         training, validation = self._pairs
         if self._scorer is not None:
-            self._scorer.check(training, validation)
+            self._scorer.check(training, validation, "give more data, or raise task.longest_prompt")
         if self.config.judge is not None:
             judging.check(self.config.judge)
 
     def use_model(self, model: StartModel) -> None:
         """Refuse a chat template that leaves out a part of the data."""
-        shown.check(self._known.values(), model.renderer)
+        prompts = self._known.values()
+        said = ((p, Message("assistant", a.text, extra=a.extra)) for p in prompts for a in p.answers)
+        thoughts = ((p, m) for p, m in said if "reasoning_content" in m.extra)
+        shown.check(prompts, thoughts, model.renderer, "leave them out: --set task.columns.tools=")
 
     @cached_property
     def _data(self) -> Data:
@@ -194,33 +193,14 @@ class UltraFeedbackTask(Task):
                 f"{self.config.reward_model} is trained on this split", where="eval.split=train", do="take another one"
             )
         prompts = self._prompts(config.split)[: config.examples]
-        records: list[Record] = []
-        for repeat in range(config.repeats):
-            before, total = len(records), len(prompts) * config.repeats
-            records += answer_all(prompts, chat, config, repeat, lambda n, b=before, t=total: progress(b + n, t))  # type: ignore[misc]
-        return records
+        return playing.answer_repeats(prompts, chat, config, progress)
 
     def complete_records(self, records: list[Record], context: EvaluationContext) -> list[Record]:
         """Distance to the reference, rewards, and wins."""
         answered = [r for r in records if r["stop"] != StopReason.CONTEXT_LIMIT]
-        self._add_divergence(answered, context)
+        divergence.add(answered, self._known, context)
         self._add_rewards(answered, context)
         return records
-
-    def _add_divergence(self, records: Sequence[Record], context: EvaluationContext) -> None:
-        if context.served:  # it gives no log-probabilities; notes() says what is left out
-            for r in records:
-                r["reference"] = context.reference
-            return
-        known = self._known
-        sequences = [_sampled(r, known[r["id"]], context.renderer) for r in records]
-        for r, policy, reference in zip(records, *context.logprobs(sequences), strict=True):
-            r |= {
-                "reference": context.reference,
-                "sample_tokens": len(policy),
-                "k1": k1(policy, reference),
-                "k3": k3(policy, reference),
-            }
 
     def _add_rewards(self, records: Sequence[Record], context: EvaluationContext) -> None:
         prompts = [self._known[r["id"]] for r in records]
@@ -259,39 +239,7 @@ class UltraFeedbackTask(Task):
 
     def notes(self, metrics: Mapping[str, float]) -> list[str]:
         """What the reward model is worth."""
-        low, high = metrics["reward_accuracy_low"], metrics["reward_accuracy_high"]
-        accuracy, longer = metrics["reward_accuracy"], metrics["length_accuracy"]
-        worth = (
-            f"reward model {self.config.reward_model}: accuracy {accuracy:.3f} [{low:.3f}, {high:.3f}] on "
-            f"{metrics['reward_accuracy_pairs']:.0f} held-out pairs; preferring the longer answer {longer:.3f}"
-        )
-        if metrics["reward_meaningless"]:
-            worth += "; no better than chance: every reward and win rate here is MEANINGLESS"
-        elif low <= longer:
-            worth += "; not shown to be better than preferring the LONGER answer: a reward here may be a length"
-        answers = sum(metrics.get(f"stop_{stop}", 0.0) for stop in StopReason if stop != StopReason.CONTEXT_LIMIT)
-        cut = metrics.get("stop_token_limit", 0.0)
-        limits = [f"{cut:.0f} of {answers:.0f} answers are cut at eval.max_tokens"] if cut else []
-        if "kl_k3" not in metrics:
-            limits.append("no distance from the reference: a served model gives no log-probabilities")
-        if metrics.get("kl_k3_per_token", 0.0) > FAR:
-            limits.append(
-                f"KL k3 is {metrics['kl_k3_per_token']:.2g} nats a token: above {FAR:g} its 95 % interval holds the "
-                "truth in 73 to 90 of 100 cases; kl_k1 has no such tail"
-            )
-        silent = [
-            f"judge: {metrics[name]:.0f} comparisons with {opponent} have no opinion and are in no win rate"
-            for opponent in judging.OPPONENTS
-            if metrics.get(name := f"judge_{opponent}_failed")
-        ]
-        return [worth, *limits, *silent]
-
-
-def _sampled(record: Record, asked: Prompt, renderer: Renderer) -> TokenSequence:
-    """Prompt and sampled ids of a record."""
-    prompt = renderer.prompt(asked.asked, asked.tools)
-    ids = json.loads(record["sample_ids"])
-    return TokenSequence((*prompt, *ids), tuple(range(len(prompt), len(prompt) + len(ids))))
+        return [notes.of_reward_model(self.config.reward_model, metrics), *notes.of_answers(metrics)]
 
 
 def _win(mine: str, my_reward: float, theirs: str, their_reward: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shiqbench_tasks.ultrafeedback.bad_rows import named
+from shiqbench_tasks.rows.bad_rows import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from shiqbench_tasks.rows.sources import locate, rows
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import Data, read, split_of
 from shiqbench_tasks.ultrafeedback.returns import as_episodes, chosen, pairs, tied_pairs, transformation
-from shiqbench_tasks.ultrafeedback.sources import locate, rows
 from support import SHARED
 from uf_rows import Row, conversations, from_rows, paired, rated, write
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shiqbench_tasks.rows.sources import locate, rows
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import Data, read
-from shiqbench_tasks.ultrafeedback.sources import locate, rows
 from support import SHARED
 from uf_rows import Row, from_rows, write
 

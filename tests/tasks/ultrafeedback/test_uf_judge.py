@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from judge_server import prefers_good, serving
-from shiqbench_tasks.ultrafeedback.judge import Judge, JudgeConfig, Pair, identity
+from shiqbench_tasks.answers.judge import Judge, JudgeConfig, Pair, identity
 
 from shiqbench.base.errors import ConfigError
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from shiqbench_tasks.rows.sources import locate, rows
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
 from shiqbench_tasks.ultrafeedback.data import Data, Prompt, read
 from shiqbench_tasks.ultrafeedback.returns import as_episodes, pairs, transformation
-from shiqbench_tasks.ultrafeedback.sources import locate, rows
 from shiqbench_tasks.ultrafeedback.told import lines
 from uf_rows import Row, calling, conversations, from_rows, paired, rated, write
 

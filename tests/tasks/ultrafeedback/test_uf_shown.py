@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shiqbench_tasks.answers.playing import answer_all
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
-from shiqbench_tasks.ultrafeedback.playing import answer_all
 from shiqbench_tasks.ultrafeedback.task import UltraFeedbackTask
 from uf_rows import Row, calling, conversations, paired, write
 

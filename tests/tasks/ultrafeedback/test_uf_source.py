@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from shiqbench_tasks.ultrafeedback.sources import locate, rows
+from shiqbench_tasks.rows.sources import locate, rows
 from uf_rows import paired, write
 
 from shiqbench.base.errors import ConfigError

@@ -14,10 +14,11 @@ import pytest
 from judge_server import serving
 from shiqbench_algorithms.copg import Copg, CopgConfig
 from shiqbench_algorithms.dpo import Dpo, DpoConfig
-from shiqbench_tasks.ultrafeedback import playing
+from shiqbench_tasks.answers import playing
+from shiqbench_tasks.answers.metrics import correlation, distinct
+from shiqbench_tasks.answers.scoring import Scorer
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
-from shiqbench_tasks.ultrafeedback.metrics import correlation, distinct, summarise
-from shiqbench_tasks.ultrafeedback.scoring import Scorer
+from shiqbench_tasks.ultrafeedback.metrics import summarise
 from shiqbench_tasks.ultrafeedback.task import UltraFeedbackTask, _win
 from support import HERE
 from uf_rows import paired, write
@@ -268,7 +269,7 @@ def test_long_answers_are_left_out_of_what_is_trained_on_alone_and_counted(data:
 
 
 def test_a_reward_that_is_no_number_fails_and_an_answer_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    scorer = Scorer(UltraFeedbackConfig(data="x", reward_model="words"), registry((WORDS,)))
+    scorer = Scorer("words", {}, 300, registry((WORDS,)))
     asked: list[list[str]] = []
 
     def score(answered: Sequence[Answered]) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from shiqbench_tasks.ultrafeedback.bad_rows import BadRow
+from shiqbench_tasks.rows.bad_rows import BadRow
 
 # A mark begins a message wherever it follows an empty line: nothing tells it from one that a message quotes.
 MARK = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.plugin import ConfigError, cache_dir, content_sha256, digest, read_text, short
-from shiqbench_tasks.ultrafeedback.config import HUB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BUILDERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".jsonl.gz": "json", ".json.gz": "json"}
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:/([\w./-]+))?")  # a data set, or one of its folders
+EXAMPLE = "HuggingFaceH4/ultrafeedback_binarized"
 GIVE_A_PATH = "give a local folder or file, as in --set task.data=PATH"
 
 
@@ -50,7 +50,9 @@ def locate(data: str, revision: str | None) -> Source:
     name = HUB_NAME.fullmatch(data)
     if name and not data.startswith(".") and not (name[2] and _suffix(path)):
         return _from_hub(name[1], name[2] or "", revision)
-    raise ConfigError(f"no data at {data!r}", where="task.data", do=f"give a folder, a file, or a hub name like {HUB}")
+    raise ConfigError(
+        f"no data at {data!r}", where="task.data", do=f"give a folder, a file, or a hub name like {EXAMPLE}"
+    )
 
 
 def _sha256(path: Path) -> str:
@@ -117,7 +119,7 @@ def rows(source: Source) -> Iterator[tuple[str, int, dict[str, Any]]]:
         raise ConfigError(
             f"cannot read the data: {type(cause).__name__}: {str(cause)[:200]}",
             where=str(source.path),
-            do="give JSON lines or parquet with one row per prompt",
+            do="give JSON lines or parquet, one row a line",
         ) from error
     if source.identity.get("sha256", "") not in ("", content_sha256(source.path)):
         shutil.rmtree(kept)

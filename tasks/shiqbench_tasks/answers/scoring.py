@@ -19,9 +19,7 @@ from shiqbench.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -43,29 +41,36 @@ class Scorer:
     """A reward model; scores are remembered, so that the same answer has the same score.
 
     Args:
-        config: The task's.
+        name: Registered name of the reward model.
+        settings: Its own settings.
+        held_out_pairs: Pairs on which it is measured, at most.
         found: What is registered.
 
     Raises:
         ConfigError: There is no such reward model, or its settings are wrong.
     """
 
-    def __init__(self, config: UltraFeedbackConfig, found: Registry) -> None:
-        self._spec, name = found.reward(config.reward_model), config.reward_model
-        settings = validate(self._spec.load_config(), config.reward, "task.reward")
-        self.model: RewardModel[Any] = self._spec.load()(settings)
+    def __init__(self, name: str, settings: Mapping[str, Any], held_out_pairs: int, found: Registry) -> None:
+        self._spec = found.reward(name)
+        config = validate(self._spec.load_config(), settings, "task.reward")
+        self.model: RewardModel[Any] = self._spec.load()(config)
         self.identity = {
             "name": name,
             "version": self._spec.version,
-            "config": settings.deciding(),
+            "config": config.deciding(),
             "model": self.model.identity(),
             "plugin": found.origin("reward", name),
         }
-        self._held_out_pairs = config.held_out_pairs
+        self._held_out_pairs = held_out_pairs
         self._known: dict[Answered, float] = {}
 
-    def check(self, training: Sequence[Pair], validation: Sequence[Pair]) -> None:
+    def check(self, training: Sequence[Pair], validation: Sequence[Pair], do: str) -> None:
         """What can be known before anything is written.
+
+        Args:
+            training: Pairs to learn from.
+            validation: Pairs to be measured on.
+            do: What helps if there are none.
 
         Raises:
             ConfigError: There is no pair to measure the model on, or to fit it to, or the model is of no use.
@@ -75,7 +80,7 @@ class Scorer:
                 raise ConfigError(
                     f"no pair of differing ratings in {what}, for the reward model",
                     where="task.data",
-                    do="give more data, or raise task.longest_prompt",
+                    do=do,
                 )
         self.model.fetch()
 

@@ -33,23 +33,30 @@ class BadRow(Exception):  # noqa: N818 - a finding about the data, which may be 
         self.value = "" if value == "" else f"{value:g}" if isinstance(value, float) else repr(value)[:40]
 
 
+class WrongColumn(BadRow):
+    """A cell that is not what its column should hold; what helps is up to the reader of these data."""
+
+
 @dataclass
 class BadRows:
     """All bad rows of a data set.
 
     Attributes:
+        wrong_column: What helps against a :class:`WrongColumn`.
         places: Cause -> the rows, and what each of them has.
         remedies: What helps, in the order of the causes.
     """
 
+    wrong_column: str = ""
     places: dict[str, list[tuple[Place, str]]] = field(default_factory=lambda: defaultdict(list))
     remedies: dict[str, None] = field(default_factory=dict)
 
     def add(self, place: Place, bad: BadRow) -> None:
         """Note a row."""
         self.places[bad.cause].append((place, bad.value))
-        if bad.do:
-            self.remedies[bad.do] = None
+        do = self.wrong_column if isinstance(bad, WrongColumn) else bad.do
+        if do:
+            self.remedies[do] = None
 
     def __len__(self) -> int:
         return sum(len(found) for found in self.places.values())

@@ -8,19 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from shiqbench.plugin import Message
-from shiqbench_tasks.ultrafeedback.bad_rows import BadRow
+from shiqbench_tasks.rows.bad_rows import BadRow, WrongColumn
 
 Conversation = tuple[Message, ...]
 ROLES = ("system", "developer", "user", "assistant", "tool")
 EXTRA = ("tool_calls", "tool_call_id", "name", "reasoning_content")  # what chat templates read of a message
 READ = frozenset({"role", "content", "reward", *EXTRA})
-NAME_COLUMNS = "name the right columns by task.columns"
 
 
 def conversation(value: Any) -> Conversation:
-    """A conversation: one user's text, or a list of messages.
-
-    An assistant's message with a reward is an action; the last message is none, whatever it has.
+    """A conversation: one user's text, or a list of messages, which may have rewards; none of them is an action yet.
 
     Raises:
         BadRow: It is neither, or a message cannot be kept whole.
@@ -28,14 +25,14 @@ def conversation(value: Any) -> Conversation:
     if isinstance(value, str):
         return (Message("user", value),)
     if not isinstance(value, list) or not all(isinstance(m, dict) for m in value):
-        raise BadRow("a column that has neither text nor messages", NAME_COLUMNS, value)
+        raise WrongColumn("a column that has neither text nor messages", value=value)
     return tuple(_message(m, last=i == len(value) - 1) for i, m in enumerate(value))
 
 
-def unread(value: Any) -> set[str]:
+def unread(value: Any, read: frozenset[str] = READ) -> set[str]:
     """Keys of a conversation's messages that mean nothing here."""
     messages = value if isinstance(value, list) else []
-    return {key for m in messages if isinstance(m, dict) for key in m if key not in READ and m[key] not in (None, [])}
+    return {key for m in messages if isinstance(m, dict) for key in m if key not in read and m[key] not in (None, [])}
 
 
 def tool_documents(value: Any) -> tuple[dict[str, Any], ...]:
@@ -49,7 +46,7 @@ def tool_documents(value: Any) -> tuple[dict[str, Any], ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(t, dict) for t in value):
-        raise BadRow("tools are no list of tool documents", "name the right column by task.columns.tools", value)
+        raise WrongColumn("tools are no list of tool documents", value=value)
     return tuple(_without_nulls(t) for t in value)
 
 
@@ -66,7 +63,7 @@ def as_text(message: Message) -> str:
 
 def _message(raw: dict[str, Any], *, last: bool) -> Message:
     role = raw.get("role")
-    if role is None or "content" not in raw:
+    if role is None or ("content" not in raw and not raw.get("tool_calls")):
         raise BadRow("a message without role and content", "write messages as role and content", ", ".join(raw))
     if role not in ROLES:
         raise BadRow("a role that is none of " + ", ".join(ROLES), "rename the roles", role)
@@ -75,11 +72,11 @@ def _message(raw: dict[str, Any], *, last: bool) -> Message:
     extra = {key: raw[key] for key in EXTRA if raw.get(key)}
     if "tool_calls" in extra:
         extra["tool_calls"] = _calls(extra["tool_calls"])
-    content = _content(raw["content"])
+    content = _content(raw.get("content"))
     if content is None and not last and "tool_calls" not in extra:
         raise BadRow("a message with neither content nor tool calls")
     reward = _reward(raw.get("reward"), role)
-    return Message(role, content or "", action=reward is not None and not last, reward=reward, extra=extra)
+    return Message(role, content or "", reward=reward, extra=extra)
 
 
 def _content(value: Any) -> str | None:
@@ -87,7 +84,7 @@ def _content(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if not isinstance(value, list):
-        raise BadRow("a content that is neither text nor parts", NAME_COLUMNS, value)
+        raise WrongColumn("a content that is neither text nor parts", value=value)
     texts = []
     for part in value:
         kind = part.get("type") if isinstance(part, dict) else type(part).__name__

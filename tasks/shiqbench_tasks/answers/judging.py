@@ -8,14 +8,14 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.plugin import Record, cache_dir, digest, lock, short, win_rate, win_rate_at_equal_length
-from shiqbench_tasks.ultrafeedback.conversations import as_text
-from shiqbench_tasks.ultrafeedback.judge import Judge, Opinion, Pair, identity
+from shiqbench_tasks.answers.judge import Judge, Opinion, Pair, identity
+from shiqbench_tasks.rows.conversations import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from shiqbench_tasks.ultrafeedback.data import Prompt
-from shiqbench_tasks.ultrafeedback.judge import JudgeConfig
+    from shiqbench_tasks.answers.question import Question
+from shiqbench_tasks.answers.judge import JudgeConfig
 
 SAME = Opinion(0.5, (0.5, 0.5))  # the same text twice; nobody needs to be asked
 OPPONENTS = ("chosen", "base")
@@ -35,7 +35,7 @@ def _folder(config: JudgeConfig) -> Any:
 
 
 def add_opinions(
-    config: JudgeConfig, records: Sequence[Record], prompts: Sequence[Prompt], others: Mapping[str, Sequence[str]]
+    config: JudgeConfig, records: Sequence[Record], prompts: Sequence[Question], others: Mapping[str, Sequence[str]]
 ) -> dict[str, float]:
     """Ask for every record, against each opponent; what was asked before, by whichever cell, is not asked again.
 
@@ -72,10 +72,10 @@ def add_opinions(
     return judge.facts
 
 
-def _text(prompt: Prompt) -> str:
-    if len(prompt.messages) == 1:
-        return prompt.messages[0].content
-    return "\n\n".join(f"{m.role}: {as_text(m)}" for m in prompt.messages)
+def _text(prompt: Question) -> str:
+    if len(prompt.asked) == 1:
+        return prompt.asked[0].content
+    return "\n\n".join(f"{m.role}: {as_text(m)}" for m in prompt.asked)
 
 
 def judged(records: Sequence[Record]) -> dict[str, float]:

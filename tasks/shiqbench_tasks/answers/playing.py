@@ -1,4 +1,4 @@
-"""Answer the prompts of a split, in waves, and note what was said."""
+"""Answer the questions of a split, in waves, and note what was said."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ import json
 from typing import TYPE_CHECKING
 
 from shiqbench.plugin import ChatGenerator, ConfigError, EvalConfig, Record, Reply, Sampling, StopReason
-from shiqbench_tasks.ultrafeedback.conversations import as_text
+from shiqbench_tasks.rows.conversations import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from shiqbench_tasks.ultrafeedback.data import Prompt
+    from shiqbench_tasks.answers.question import Question
 
 WAVE = 64  # prompts that are answered together, and lost together if the machine fails
 
 
+def answer_repeats(
+    questions: Sequence[Question], chat: ChatGenerator, config: EvalConfig, progress: Callable[[int, int], None]
+) -> list[Record]:
+    """Answer every question once per repeat; ``progress`` is called with (finished, total) answers."""
+    records: list[Record] = []
+    for repeat in range(config.repeats):
+        before, total = len(records), len(questions) * config.repeats
+        records += answer_all(questions, chat, config, repeat, lambda n, b=before, t=total: progress(b + n, t))  # type: ignore[misc]
+    return records
+
+
 def answer_all(
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Question],
     chat: ChatGenerator,
     config: EvalConfig,
     repeat: int,
@@ -69,7 +80,7 @@ def wave_seed(seed: int, start: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{start}".encode()).digest()[:4], "big") % 2**31
 
 
-def _record(prompt: Prompt, repeat: int, seed: int, reply: Reply, sample: Reply) -> Record:
+def _record(prompt: Question, repeat: int, seed: int, reply: Reply, sample: Reply) -> Record:
     said, sampled = reply.message, sample.message
     stop = StopReason.TOKEN_LIMIT if reply.cut else StopReason.FINISHED
     if said is None:
@@ -78,7 +89,7 @@ def _record(prompt: Prompt, repeat: int, seed: int, reply: Reply, sample: Reply)
         "id": prompt.id,
         "repeat": repeat,
         "seed": seed,
-        "prompt": json.dumps([[m.role, as_text(m)] for m in prompt.messages]),
+        "prompt": json.dumps([[m.role, as_text(m)] for m in prompt.asked]),
         "answer": None if said is None else said.content,
         "stop": stop.value,
         "tokens": reply.tokens,

@@ -1,0 +1,45 @@
+"""Returns as they are trained on: shifted and scaled by constants of the training data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+from typing import TYPE_CHECKING, Literal
+
+from shiqbench.plugin import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Centre = Literal["none", "dataset", "group"]
+
+
+@dataclass(frozen=True)
+class Transformation:
+    """``(earned - centre) / scale``, as the configuration asks; both numbers go to the manifest.
+
+    Attributes:
+        centre: Mean of what is trained on; None where each group has its own.
+        scale: What is divided by.
+    """
+
+    centre: float | None
+    scale: float
+
+
+def transformation(earned: Sequence[float], centre: Centre, scale: str, width: float = 1.0) -> Transformation:
+    """The constants, from the training data alone.
+
+    Args:
+        earned: What each episode earns.
+        centre: What is subtracted: nothing, the mean of all, or that of each group.
+        scale: What is divided by: ``none``, ``range`` (the width) or ``deviation``.
+        width: Of the range of possible values.
+
+    Raises:
+        ConfigError: All earn the same, and their deviation was to be the unit.
+    """
+    by = {"none": 1.0, "range": width}.get(scale) or pstdev(earned)
+    if by == 0:
+        raise ConfigError("all answers earn the same", where="task.scale=deviation", do="--set task.scale=none")
+    return Transformation({"none": 0.0, "dataset": fmean(earned), "group": None}[centre], by)
