@@ -250,10 +250,11 @@ class Policy(torch.nn.Module):
         """
         results: dict[int, TokenStatistics] = {}
         passes = forward_passes(sequences, self.config)
+        idle_passes = self.in_step(len(passes)) - len(passes)  # before the first pass: to agree is a common step too
         for members in passes:
             found = self._one_pass([sequences[i] for i in members], heads)
             results.update(zip(members, found, strict=True))
-        for _ in range(self.in_step(len(passes)) - len(passes)):
+        for _ in range(idle_passes):
             idle = self._one_pass([IDLE], heads)
             if torch.is_grad_enabled():  # so that the backward pass visits it too
                 results[0] = results[0]._replace(logit_N=results[0].logit_N + anchor(idle))

@@ -111,11 +111,12 @@ class ShardedState:
 
     def save(self, done: int) -> None:
         """See :class:`TrainingState`."""
-        from torch.distributed import all_gather_object, checkpoint
+        from torch.distributed import all_gather_object
+        from torch.distributed.checkpoint.state_dict_saver import save
 
         folder = self._folder / CHECKPOINT / f"{SHARDS}{done:06d}"
         with _in_one_line(folder):
-            checkpoint.save(self._parts(), checkpoint_id=folder)
+            save(self._parts(), checkpoint_id=folder)
         found: list[Any] = [None] * self._count
         all_gather_object(found, {f.name: file_sha256(f) for f in folder.glob(f"__{self._rank}_*")})
         if self._main:
@@ -127,14 +128,14 @@ class ShardedState:
 
     def resume(self) -> int:
         """See :class:`TrainingState`."""
-        from torch.distributed import checkpoint
         from torch.distributed.checkpoint.state_dict import set_state_dict
+        from torch.distributed.checkpoint.state_dict_loader import load
 
         state = load_state(self._folder, cut_log=self._main)
         if state is not None and "shards" not in state:
             raise _other_kind(self._folder, "whole", "without FSDP")
         if self._main:
-            self._remove_all_but(state and state["shards"])
+            self._remove_all_but(None if state is None else state["shards"])
         if state is None:
             return 0
         folder = self._folder / CHECKPOINT / state["shards"]
@@ -143,7 +144,7 @@ class ShardedState:
                 raise corrupt(self._folder, f"{CHECKPOINT}/{folder.name}/{name} is damaged")
         parts = self._parts()
         with _in_one_line(folder):
-            checkpoint.load(parts, checkpoint_id=folder)
+            load(parts, checkpoint_id=folder)
         set_state_dict(
             self._policy,
             self._optimizer,
