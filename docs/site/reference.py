@@ -199,7 +199,7 @@ def _sentence(spec: Spec) -> str:
 
 
 def _code(text: str) -> str:
-    return f"`{text}`" if text else ""
+    return f"`{_cell(text)}`" if text else ""
 
 
 def _cell(text: str) -> str:

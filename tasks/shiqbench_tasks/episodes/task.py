@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from shiqbench_tasks.rows.sources import Source
 
 STANDING = tuple(f"held_out_{f.name}" for f in fields(HeldOut))
-SCORE = "score the answers by a function, --set task.score=FILE.py:function, or by a judge, --set task.judge.url=URL"
+FUNCTION = "score the answers by a function: --set task.score=FILE.py:function"
 
 
 class EpisodesTask(Task):
@@ -125,7 +125,7 @@ class EpisodesTask(Task):
             judging.check(self.config.judge)
         elif self._scorer is not None:
             self._asked("test")
-            self._scorer.check(*self._pairs, f"give episodes of one prompt with different rewards, or {SCORE}")
+            self._scorer.check(*self._pairs, f"give episodes of one prompt with different rewards, or {FUNCTION}")
 
     def use_model(self, model: StartModel) -> None:
         """Refuse a chat template that leaves out a part of the data."""
@@ -175,7 +175,7 @@ class EpisodesTask(Task):
             raise ConfigError(
                 f"no turn of {split} to score" + (calls if everything else ""),
                 where="task.data",
-                do=SCORE if everything else "give more data, or a split in every row",
+                do=FUNCTION if everything else "give more data, or a split in every row",
             )
         return found
 
