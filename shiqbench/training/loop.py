@@ -226,6 +226,7 @@ class Trainer:
         mine = self.plan.batches[index][self.accelerator.process_index :: self.accelerator.num_processes]
         totals = Totals()
         passes, so_far = list(self._micro_batches(mine)), progress(self.plan, self.config, index)
+        idle_passes = self._plain_policy().in_step(len(passes)) - len(passes)
         for units in passes:
             # Processes may differ in their number of passes, so they synchronise only in the last one.
             with nullcontext() if units is passes[-1] else self.accelerator.no_sync(self.policy):
@@ -234,7 +235,7 @@ class Trainer:
                     self.accelerator.backward(loss.numerator_U.sum())
             totals.add(loss, batch, self._movement(units, batch))
         # With sharded weights every pass is a common one: a process with fewer passes adds some that change nothing.
-        for _ in range(self._plain_policy().in_step(len(passes)) - len(passes)):
+        for _ in range(idle_passes):
             again = [self.rendered[mine[-1].rows[0]]]
             self.accelerator.backward(anchor(row_statistics(self.policy, again, heads=True)))
         summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()

@@ -18,7 +18,7 @@ from shiqbench.training.base_weights import load_base
 from shiqbench.training.heads import heads_for
 from shiqbench.training.logits import body_of, logits
 from shiqbench.training.prefix_sharing import distinct_tokens, enable, merge
-from shiqbench.training.sharding import anchor
+from shiqbench.training.sharding import anchor, copied
 from shiqbench.training.token_statistics import TokenStatistics, token_statistics
 
 if TYPE_CHECKING:
@@ -252,13 +252,13 @@ class Policy(torch.nn.Module):
         passes = forward_passes(sequences, self.config)
         idle_passes = self.in_step(len(passes)) - len(passes)  # before the first pass: to agree is a common step too
         for members in passes:
-            found = self._one_pass([sequences[i] for i in members], heads)
-            results.update(zip(members, found, strict=True))
+            results.update(zip(members, self._one_pass([sequences[i] for i in members], heads), strict=True))
         for _ in range(idle_passes):
             idle = self._one_pass([IDLE], heads)
             if torch.is_grad_enabled():  # so that the backward pass visits it too
                 results[0] = results[0]._replace(logit_N=results[0].logit_N + anchor(idle))
-        return [results[i] for i in range(len(sequences))]
+        found = [results[i] for i in range(len(sequences))]
+        return [copied(x) for x in found] if self.sharded else found
 
     def of_model(self, compute: Callable[[Any], Tensor]) -> Tensor:
         """What a function computes from the causal language model inside; the model is not called in other ways."""

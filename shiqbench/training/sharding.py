@@ -77,3 +77,11 @@ def anchor(statistics: Sequence[TokenStatistics]) -> Tensor:
     """
     found = [x.sum() for s in statistics for x in s if x is not None and x.requires_grad]
     return torch.stack(found).sum() * 0
+
+
+def copied(statistics: TokenStatistics) -> TokenStatistics:
+    """The same statistics in memory of their own: FSDP warns of outputs that are views.
+
+    It gathers weights for the backward pass by hooks on the outputs, which a view can lose.
+    """
+    return statistics._make(None if x is None else x.clone() for x in statistics)

@@ -258,15 +258,17 @@ def losses(lines: list[dict[str, Any]]) -> list[float]:
 
 
 @pytest.mark.slow
-def test_two_processes_with_shards_make_the_cell_that_one_makes(tiny_model: Path, tmp_path: Path) -> None:
-    # Three pairs, two processes, one episode per pass: the processes have different numbers of passes.
-    settings = [w for s in ("batch_episodes=6", "micro_tokens=1", "updates=12") for w in ("--set", f"train.{s}")]
-    more = [*settings, "--set", "train.precision=fp32", "--eval-every", "6"]
+@pytest.mark.parametrize("algo", ["sft", "dpo", "shiq"])
+def test_two_processes_with_shards_make_the_cell_that_one_makes(tiny_model: Path, tmp_path: Path, algo: str) -> None:
+    # Three pairs or seven episodes, two processes, one episode per pass: they have different numbers of passes.
+    settings = [w for s in ("batch_episodes=7", "micro_tokens=1", "updates=12") for w in ("--set", f"train.{s}")]
+    more = [*settings, "--set", "train.precision=fp32", "--eval-every", "2"]
     toy, sharded = Launch(tiny_model, tmp_path), Launch(tiny_model, tmp_path / "sharded", SHARDED)
-    for done in (toy.run(1, "dpo", *more), sharded.run(2, "dpo", *more)):
+    for done in (toy.run(1, algo, *more), sharded.run(2, algo, *more)):
         assert done.returncode == 0, done.stderr
-    assert losses(sharded.lines(2, "dpo")) == pytest.approx(losses(toy.lines(1, "dpo")), rel=0, abs=1e-6)
-    one, two = toy.cell(1, "dpo"), sharded.cell(2, "dpo")
+        assert "Warning" not in done.stderr
+    assert losses(sharded.lines(2, algo)) == pytest.approx(losses(toy.lines(1, algo)), rel=0, abs=1e-6)
+    one, two = toy.cell(1, algo), sharded.cell(2, algo)
     assert one.name == two.name
     assert files(one) == files(two)
     facts = json.loads((two / "manifest.json").read_text())
