@@ -42,7 +42,7 @@ def train(algorithm: str, model: str, output: str, settings: str) -> None:
     "settings",
     [
         {"micro_tokens": 90},  # a unit of one process needs other passes than that of another one
-        {"micro_tokens": 1},  # of three units, one process computes two, with one episode per pass
+        {"micro_tokens": 1, "batch_episodes": 7},  # one process has one pass more
         {"share_prefix": False, "checkpointing": True},
         {"top_layers": 1},
     ],
