@@ -61,7 +61,7 @@ def test_wrong_log_probabilities_are_stopped(tiny_model: Path, tmp_path: Path, f
 def test_in_bf16_the_mean_decides(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: float, passes: bool
 ) -> None:
-    """One unlikely token may be far off by rounding, as 0.7 nats were seen; all tokens by 0.3 nats are other weights."""
+    """One unlikely token may be far off by rounding, 0.7 nats were seen; all tokens by 0.3 nats are other weights."""
     config = EvalConfig(engine="transformers", precision="bf16")
     one = own_forward.own_logp
 

@@ -153,7 +153,7 @@ def _acting(value: Any) -> Conversation:
     """
     if not isinstance(value, list):
         raise BadRow("messages that are no list", DOCS, value)
-    messages = []
+    messages: list[Message] = []
     for raw, message in zip(value, conversation(value), strict=True):
         action = raw.get("action")
         if action is None:
@@ -212,8 +212,8 @@ def _add(stated: Sequence[_Stated], owned: Collection[Split | None], data: Data)
             group = f"{group}/{s.place.split}-{s.place.number}"
         known = [splits[key] for key in keys if key in splits]
         # A split that the source has is its own: nothing of another one is moved into it.
-        free = (split for split in known if split not in owned)
-        split = _stated_split(s, data) or next(free, split_of(texts, s.place.split, owned))
+        free: list[Split] = [split for split in known if split not in owned]
+        split = _stated_split(s, data) or (free[0] if free else split_of(texts, s.place.split, owned))
         number = numbers[group]
         numbers[group] += 1
         given = s.raw.get("id") if data.form.name == "episodes" else None
@@ -226,7 +226,7 @@ def _add(stated: Sequence[_Stated], owned: Collection[Split | None], data: Data)
         if any(k != split for k in known):
             data.counts["episodes_of_another_split"] += 1
             continue
-        splits |= dict.fromkeys(keys, split)
+        splits.update((key, split) for key in keys)
         behaviour = str(s.raw.get("behaviour") or "recorded")
         episode = Episode(name, group, behaviour, s.messages, s.tools)
         data.episodes[split].append(Recorded(episode, s.row, s.place))

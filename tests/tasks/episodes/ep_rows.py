@@ -29,7 +29,7 @@ def write(path: Path, found: list[Row]) -> Path:
     return path
 
 
-def said(role: str, content: str | None, **more: Any) -> Row:
+def said(role: str, content: Any, **more: Any) -> Row:
     return {"role": role, "content": content, **more}
 
 

@@ -148,7 +148,8 @@ def test_a_function_scores_and_its_fault_names_the_row(tmp_path: Path) -> None:
     records = found.complete_records(answered(found, {first.id: f"so: {first.row['chosen']}"}), served_context())
     assert sorted(r["score"] for r in records) == [0.0] * (len(records) - 1) + [1.0]
     metrics = found.metrics(records)
-    assert (metrics.primary.name, metrics.primary.value) == ("score", pytest.approx(1 / len(records)))
+    assert metrics.primary.name == "score"
+    assert metrics.primary.value == pytest.approx(1 / len(records))
     broken = task(tmp_path, texts(60), score=scoring(tmp_path, "return row['gold']"))
     with pytest.raises(RunError, match=r"mine.py:score raises KeyError: 'gold' \(train row \d+\)"):
         broken.complete_records(answered(broken, {}), served_context())
@@ -185,7 +186,18 @@ def test_a_run_trains_on_calls_and_scores_every_turn_by_a_function(tmp_path: Pat
     make_tokenizer(model, SHOWS_CALLS)
     data = write(tmp_path / "mine.jsonl", rewarded(60))
     score = scoring(tmp_path, "return len(messages) + len(messages[-1]['content']) / 1000")
-    words = ["run", "--algo", "shiq", "--task", "episodes", "--preset", "smoke", "--model", model, "--json"]
+    words: list[str | Path] = [
+        "run",
+        "--algo",
+        "shiq",
+        "--task",
+        "episodes",
+        "--preset",
+        "smoke",
+        "--model",
+        model,
+        "--json",
+    ]
     for setting in (
         f"task.data={data}",
         f"task.score={score}",

@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from shiqbench_tasks.rows.sources import locate, rows
+from shiqbench_tasks.rows.splits import split_of
 from shiqbench_tasks.ultrafeedback.config import UltraFeedbackConfig
-from shiqbench_tasks.ultrafeedback.data import Data, read, split_of
+from shiqbench_tasks.ultrafeedback.data import Data, read
 from shiqbench_tasks.ultrafeedback.returns import as_episodes, chosen, pairs, tied_pairs, transformation
 from support import SHARED
 from uf_rows import Row, conversations, from_rows, paired, rated, write
