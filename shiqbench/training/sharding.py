@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from shiqbench.training.token_statistics import TokenStatistics
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from shiqbench.training.policy import Policy
-    from shiqbench.training.token_statistics import TokenStatistics
 
 
 def shard(policy: Policy, layers: Iterable[Module]) -> None:
@@ -84,4 +85,4 @@ def copied(statistics: TokenStatistics) -> TokenStatistics:
 
     It gathers weights for the backward pass by hooks on the outputs, which a view can lose.
     """
-    return statistics._make(None if x is None else x.clone() for x in statistics)
+    return TokenStatistics._make(None if x is None else x.clone() for x in statistics)

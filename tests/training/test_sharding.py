@@ -11,6 +11,7 @@ import pytest
 import torch
 import warm
 from tiny_training import Lines, needy, trainer
+from torch.distributed.tensor import DTensor
 
 from shiqbench.training.loop import Trainer
 
@@ -29,7 +30,9 @@ def train(algorithm: str, model: str, output: str, settings: str) -> None:
     folder.mkdir(exist_ok=True)
     t = trainer(Path(model), folder, needy(algorithm), double=True, sharded=sharded, **json.loads(settings))
     if sharded:
-        assert all(p.to_local().numel() <= (p.numel() + 1) // 2 + p.shape[-1] for p in t.policy.parameters())
+        for p in t.policy.parameters():
+            assert isinstance(p, DTensor)
+            assert p.to_local().numel() <= (p.numel() + 1) // 2 + p.shape[-1]
     seen = Lines()
     t.run(seen)
     lines = [{k: v for k, v in x.items() if k != "seconds"} for x in seen.lines]
@@ -65,6 +68,37 @@ def test_two_processes_with_shards_equal_one(
     for each in (main, other):
         for a, b in zip(alone["lines"], each["lines"], strict=True):
             assert a == pytest.approx(b, rel=1e-9, abs=1e-12)
+
+
+def interrupt(model: str, output: str, settings: str) -> None:
+    """Train without an interruption, and with one; the weights are the same, bit for bit."""
+    launched()
+
+    def made(name: str) -> Trainer:
+        return trainer(Path(model), Path(output) / name, needy("critic"), sharded=True, **json.loads(settings))
+
+    undisturbed, interrupted = made("undisturbed"), made("interrupted")
+    undisturbed.run(Lines())
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run(Lines(stop_after=3))
+    torch.distributed.barrier()
+    continued = made("interrupted")
+    assert continued.done == 2
+    continued.run(Lines())
+    one, two = undisturbed.state.trained(), continued.state.trained()
+    assert set(one) == set(two)
+    assert all(torch.equal(x, two[name]) for name, x in one.items())
+    assert bool(one) == (os.environ["RANK"] == "0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"top_layers": 1, "precision": "bf16"}], ids=str)
+def test_heads_and_frozen_layers_continue_bit_for_bit(
+    tiny_model: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    done = warm.launch_call(interrupt, str(tiny_model), str(tmp_path), json.dumps(settings)).finish(100)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
 
 
 def continue_damaged(model: str, output: str) -> None:
