@@ -245,8 +245,11 @@ def test_two_processes_make_the_cell_that_one_makes(toy: Launch) -> None:
 
 
 @pytest.mark.slow
-def test_a_start_is_trained_together_too(toy: Launch) -> None:
-    for processes in (1, 2):
+@pytest.mark.parametrize("variables", [{}, SHARDED], ids=["whole", "shards"])
+def test_a_start_is_trained_together_too(tiny_model: Path, tmp_path: Path, variables: dict[str, str]) -> None:
+    toy = Launch(tiny_model, tmp_path)
+    for processes, environment in ((1, {}), (2, variables)):
+        toy.variables = environment
         done = toy.run(processes, "shiq", "--preset", "started")
         assert done.returncode == 0, done.stderr
     same_curve(toy, "sft")
