@@ -39,10 +39,23 @@ def keeping_freed_memory(*, again: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if not (again and machine.resident() * SMALL_SHARE <= machine.memory().total):
+        if not (again and _is_small()):
             libc.mallopt(_MMAP_THRESHOLD, _DEFAULT_BYTES)
             libc.mallopt(_TRIM_THRESHOLD, _DEFAULT_BYTES)
             libc.malloc_trim(0)
+
+
+def return_freed_memory() -> None:
+    """Return what the allocator keeps between pieces that are in use, unless this process is small.
+
+    In a process that trains and evaluates one language model after the other it piles up, by gigabytes.
+    """
+    if not _is_small() and (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
+
+
+def _is_small() -> bool:
+    return machine.resident() * SMALL_SHARE <= machine.memory().total
 
 
 @cache  # find_library starts processes

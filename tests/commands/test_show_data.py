@@ -80,7 +80,7 @@ def test_a_file_is_shown_by_the_task_of_own_data(
     for part in as_tables(found):
         console.print(part)
     printed = shown.getvalue()
-    assert re.search(r"why\? why\? ?\.\.\. \(50[23] characters\)", printed)
+    assert re.search(r"why\? why \.\.\. \(50[23] characters\)", printed)
     assert "assistant, action" in printed
 
 

@@ -86,7 +86,7 @@ def test_fronts(tmp_path: Path, name: str) -> None:
     assert trials(plan) == dict.fromkeys(TEMPERATURE, 2)
     for algorithm, field in TEMPERATURE.items():
         found = [f.plan.cell.algo for f in plan.final.planned if f.plan.cell.algorithm.name == algorithm]
-        assert [getattr(a, field) for a in found] == [0.03, 0.1, 0.3, 1.0]
+        assert [getattr(a, field) for a in found] == [0.3, 1.0, 3.0, 10.0]
 
 
 @pytest.mark.parametrize(("name", "settings"), [("synthetic.toml", 3), ("chat_mdp.toml", 2)])

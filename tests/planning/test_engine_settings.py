@@ -48,7 +48,7 @@ def test_a_setting_of_an_engine_enters_digests_where_it_decides_numbers_and_is_n
 def test_wrong_settings_of_engines_are_one_line(tiny_model: Path) -> None:
     assert refused(tiny_model, engine="vllm", engine__tensor_paralel=2) == (
         "unknown setting 'engine.tensor_paralel', did you mean 'engine.tensor_parallel'? (--set); "
-        "engine has tensor_parallel, max_num_seqs, gpu_memory"
+        "engine has tensor_parallel, max_num_seqs, waves, gpu_memory"
     )
     assert refused(tiny_model, engine="vllm", engine__tensor_parallel=0).startswith("engine.tensor_parallel = 0: ")
     assert refused(tiny_model, engine="transformers", engine__url="x").endswith("engine has no settings")

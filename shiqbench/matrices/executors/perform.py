@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from shiqbench.base.causes import as_disk_error, error_facts
+from shiqbench.base.memory import return_freed_memory
 from shiqbench.matrices.executors.events import Ended, Event, EventDisplay
 
 if TYPE_CHECKING:
@@ -40,4 +41,6 @@ def perform(job: Job, emit: Callable[[Event], None], bench: Workbench) -> Ended:
             traceback.print_exc(file=sys.stderr)
         bench.close()
         return Ended(job.name, error=error_facts(as_disk_error(error)))
+    finally:
+        return_freed_memory()
     return Ended(job.name, result=result.as_json())
