@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,30 @@ def test_heads_and_frozen_layers_continue_bit_for_bit(
     done = warm.launch_call(interrupt, str(tiny_model), str(tmp_path), json.dumps(settings)).finish(100)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
+
+
+def some_updates(model: str, output: str, stop_after: str) -> None:
+    """Train, and stop after some updates if there are so many."""
+    launched()
+    t = trainer(Path(model), Path(output) / "cell", needy("critic"), sharded=True, batch_episodes=6)
+    seen = Lines(stop_after=int(stop_after))
+    with suppress(KeyboardInterrupt):
+        t.run(seen)
+    lines = [{k: v for k, v in x.items() if k != "seconds"} for x in seen.lines]
+    torch.save(lines, Path(output) / f"{os.environ['RANK']}.pt")
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_continues(tiny_model: Path, tmp_path: Path) -> None:
+    found = []
+    for stop_after, processes in (("5", 3), ("100", 2)):
+        words = (str(tiny_model), str(tmp_path), stop_after)
+        done = warm.launch_call(some_updates, *words, processes=processes).finish(100)
+        assert done.returncode == 0, done.stderr
+        found.append(torch.load(tmp_path / "0.pt"))
+    before, after = found
+    assert [x["update"] for x in after] == [5, 6]
+    assert after[0] == pytest.approx(before[4], rel=1e-5, abs=1e-6)  # the fifth update, by three and by two processes
 
 
 def continue_damaged(model: str, output: str) -> None:
