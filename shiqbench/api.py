@@ -27,6 +27,7 @@ def matrix(
     address: str | None = None,
     results: str | Path | None = None,
     plugins: tuple[str | Path, ...] = (),
+    track: str | None = None,
 ) -> MatrixResult:
     """Train and evaluate every cell of a matrix.
 
@@ -38,6 +39,7 @@ def matrix(
         address: Address of a Ray cluster; with SLURM, ``local`` or ``debug`` to try it without SLURM.
         results: Results folder, instead of the one in the file.
         plugins: Local plugin files, in addition to those in the file.
+        track: Name of the experiment tracker, instead of the one in the file.
 
     Returns:
         Outcomes of all cells, failures included.
@@ -52,6 +54,7 @@ def matrix(
         Path(source) if isinstance(source, str) else source,
         results=None if results is None else Path(results),
         plugins=tuple(Path(p) for p in plugins),
+        track=track,
     )
     run_all = executing(executor=executor, at_once=jobs, fail_fast=fail_fast, address=address)
     return carry_out(planned, run_all, Display().say)
@@ -69,6 +72,7 @@ def run(
     repeats: int | None = None,
     also: tuple[str, ...] = (),
     eval_every: int | None = None,
+    keep: str | None = None,
     track: str | None = None,
     plugins: tuple[str | Path, ...] = (),
     results: str | Path = "results",
@@ -86,6 +90,7 @@ def run(
         repeats: Number of evaluations, with consecutive seeds.
         also: Further tasks to evaluate, as in ``("lm_eval:ifeval",)``.
         eval_every: Updates between two evaluations of a learning curve on validation.
+        keep: ``best`` also keeps and evaluates the weights that are best on validation.
         track: Name of the experiment tracker.
         plugins: Local plugin files.
         results: Results folder.
@@ -110,5 +115,7 @@ def run(
         eval_every=eval_every,
         plugins=tuple(Path(p) for p in plugins),
         results=Path(results),
+        track=track,
+        keep=keep,
     )
     return run_plan(make_plan(request), Display(track))

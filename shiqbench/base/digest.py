@@ -85,3 +85,13 @@ def _files(folder: Path) -> Iterator[Path]:
         for name in names:
             if not name.startswith(".") or name == READ_THOUGH_HIDDEN:
                 yield Path(at, name)
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Convert ``{"a": {"b": 1}}`` to ``{"a.b": 1}``."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found

@@ -32,7 +32,8 @@ def manifest(**facts: Any) -> dict[str, Any]:
 # A process keeps the code that it started with, so these are computed once per process.
 @cache
 def _packages() -> dict[str, str]:
-    return {d.name: d.version for d in sorted(importlib.metadata.distributions(), key=lambda d: d.name)}
+    named = [d for d in importlib.metadata.distributions() if d.name]  # pip may leave half of one behind
+    return {d.name: d.version for d in sorted(named, key=lambda d: d.name)}
 
 
 @cache

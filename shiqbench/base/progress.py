@@ -22,10 +22,13 @@ from rich.progress import (
 )
 
 from shiqbench.base.durations import last_time, remember
+from shiqbench.base.trackers import tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from shiqbench.base.trackers import Tracker
 
 T = TypeVar("T")
 LINE_SECONDS = 20.0  # without a terminal, at most one progress line in this interval
@@ -37,7 +40,7 @@ class Display:
     """Progress of one run.
 
     Args:
-        tracker: Name of an experiment tracker that accelerate supports, or None.
+        tracker: Name of an experiment tracker, or None.
         quiet: Show only warnings.
     """
 
@@ -72,12 +75,11 @@ class Display:
     @contextmanager
     def training(self, name: str, folder: Path) -> Iterator[TrainingReporter]:
         """Show a training run (loss, return, tokens per second, time left) and log to the tracker, if any."""
-        with _display(self.console) as progress:
-            reporter = TrainingReporter(self, progress, name, _tracker(self.tracker, name, folder))
+        with tracking(self.tracker, name, folder) as tracker, _display(self.console) as progress:
+            reporter = TrainingReporter(self, progress, name, tracker)
             try:
                 yield reporter
             finally:
-                reporter.close()
                 progress.remove_task(reporter.task)
 
 
@@ -196,7 +198,7 @@ class Pace:
 class TrainingReporter:
     """Shows one training run, line by line of its log."""
 
-    def __init__(self, display: Display, progress: Progress, name: str, tracker: Any) -> None:
+    def __init__(self, display: Display, progress: Progress, name: str, tracker: Tracker | None) -> None:
         self.display, self.progress, self.name, self.tracker = display, progress, name, tracker
         self.task = progress.add_task(name, total=None, note="")
         self.said = 0.0
@@ -214,25 +216,4 @@ class TrainingReporter:
             self.said = time.perf_counter()
             self.display.say(f"{self.name}: update {line['update']}/{total}  {note}  about {left:.0f} s left")
         if self.tracker is not None:
-            values = {k: v for k, v in line.items() if isinstance(v, (int, float)) and k != "update"}
-            self.tracker.log(values, step=line["update"])
-
-    def close(self) -> None:
-        """Flush the tracker."""
-        if self.tracker is not None:
-            for each in self.tracker.trackers:  # `end_training` would also leave the process group
-                each.finish()
-
-
-def _tracker(kind: str | None, name: str, folder: Path) -> Any:
-    """Start one of accelerate's trackers, which writes below the cell's folder."""
-    if kind is None:
-        return None
-    import torch
-    from accelerate import Accelerator
-
-    # The first accelerator sets the device for all others in this process, also for the trainer's.
-    on_cpu = not torch.cuda.is_available()
-    accelerator = Accelerator(cpu=on_cpu, log_with=kind, project_dir=str(folder / "tracker"))
-    accelerator.init_trackers("shiqbench", init_kwargs={kind: {"name": name}} if kind == "wandb" else {})
-    return accelerator
+            self.tracker.log(line)

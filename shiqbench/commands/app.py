@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from shiqbench.base.errors import ConfigError, ExitCode, ShiqbenchError
+from shiqbench.base.errors import ExitCode, ShiqbenchError
 from shiqbench.commands import completion, lookups
 from shiqbench.commands import results as cli_results
-from shiqbench.commands.common import Json, PluginFiles, emit, parse_assignments, show_markdown
+from shiqbench.commands.common import Json, PluginFiles, Track, emit, parse_assignments, show_markdown
 from shiqbench.running.team import launched, let_main_speak_first
 
 app = typer.Typer(
@@ -104,7 +104,11 @@ def run(
     eval_every: Annotated[
         int | None, typer.Option(help="Also evaluate on the validation split after every N updates (a learning curve).")
     ] = None,
-    track: Annotated[str | None, typer.Option(help="Log to tensorboard, wandb, trackio or mlflow.")] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="best: also keep and evaluate the weights that are best on validation (with --eval-every)."),
+    ] = None,
+    track: Track = None,
     results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
     plugin: PluginFiles = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
@@ -117,8 +121,6 @@ def run(
     from shiqbench.planning.make import make_plan
     from shiqbench.planning.plan import ExactPlan, Request
 
-    if track is not None:
-        check_tracker(track)
     plan = make_plan(
         Request(
             algo,
@@ -133,6 +135,8 @@ def run(
             eval_every,
             tuple(plugin or ()),
             results,
+            track,
+            keep,
         )
     )
     team = launched()
@@ -193,21 +197,6 @@ def new(
     typer.echo(f"{skeleton.folder}: wrote the {kind} {name}; next:")
     for command in skeleton.commands:
         typer.echo(f"  {command}")
-
-
-def check_tracker(name: str) -> None:
-    """Refuse a tracker that accelerate does not know or that is not installed."""
-    import importlib.util
-
-    from shiqbench.base.suggest import did_you_mean
-
-    known = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio", "mlflow": "mlflow"}
-    if name not in known:
-        raise ConfigError(
-            f"unknown tracker {name!r}{did_you_mean(name, known)}", where="--track", do=f"one of {', '.join(known)}"
-        )
-    if importlib.util.find_spec(known[name]) is None:
-        raise ConfigError(f"{name} is not installed", where="--track", do=f"pip install {known[name]}")
 
 
 def main(arguments: list[str] | None = None) -> None:

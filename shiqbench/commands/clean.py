@@ -26,7 +26,7 @@ from shiqbench.commands.removal import (
     taken,
 )
 from shiqbench.matrices.live import LIVE, runs, states
-from shiqbench.store.cell import CHECKPOINT, DONE, LOCK, is_cleaned, is_done, is_held, mark_cleaned
+from shiqbench.store.cell import BEST, CHECKPOINT, DONE, LOCK, is_cleaned, is_done, is_held, mark_cleaned
 from shiqbench.store.folder import refuse_other, results_folder
 from shiqbench.training.snapshots import FOLDER as SNAPSHOTS
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NAME = re.compile(r"[0-9a-f]{12}")  # name of the folder of a cell or an evaluation
+KINDS = {CHECKPOINT: "weights", SNAPSHOTS: "snapshots", BEST: "best weights"}  # folders of weights in a cell
 STAY = (LOCK, ".holder.json")  # hidden files that must be kept
 
 
@@ -203,7 +204,7 @@ def _unfinished(folder: Path, evaluations: tuple[Path, ...]) -> Item:
 def _left_over_in_cell(cell: Cell, found: Found) -> None:
     """Find hidden names in finished folders: temporary files, journals, temporary models and trainings."""
     done = [f for f in cell.evaluations if (f / DONE).is_file()]
-    places = [cell.path, cell.path / "eval", cell.path / CHECKPOINT, cell.path / SNAPSHOTS, *done]
+    places = [cell.path, cell.path / "eval", *_kept_weights(cell), *done]
     hidden = [Path(e.path) for place in places for e in _entries(place) if e.name.startswith(".")]
     hidden = [path for path in hidden if path.name not in STAY and (writer_of(path) is None or is_left_over(path))]
     if hidden and cell.used():
@@ -238,7 +239,7 @@ def _weights(results: Path, cells: list[Cell], *, everything: bool) -> Found:
     at_work = _at_work(results, cells)
     starts = _starts(cells)
     for cell in cells:
-        parts = [f for f in (cell.path / CHECKPOINT, cell.path / SNAPSHOTS) if f.is_dir() or f.is_symlink()]
+        parts = [f for f in _kept_weights(cell) if f.is_dir() or f.is_symlink()]
         if not parts or not (cell.path / DONE).is_file():
             continue
         why = at_work or _broken(cell) or ("" if everything else _needed(cell, starts))
@@ -250,17 +251,21 @@ def _weights(results: Path, cells: list[Cell], *, everything: bool) -> Found:
     return found
 
 
+def _kept_weights(cell: Cell) -> list[Path]:
+    return [cell.path / name for name in KINDS]
+
+
 def _weight_item(cell: Cell, part: Path) -> Item:
     def remove() -> None:
         with _quiet(cell):
             if part.name == CHECKPOINT:
                 mark_cleaned(cell.path)
             else:  # they have their own DONE; without it they count as missing
-                (part / DONE).unlink(missing_ok=True)
+                for done in (part / DONE, *part.glob(f"*/{DONE}")):
+                    done.unlink(missing_ok=True)
             erase(part)
 
-    kind = "weights" if part.name == CHECKPOINT else "snapshots"
-    return Item(kind, part, size_of(part), f"of {cell.label}", remove)
+    return Item(KINDS[part.name], part, size_of(part), f"of {cell.label}", remove)
 
 
 def _at_work(results: Path, cells: list[Cell]) -> str:

@@ -18,6 +18,7 @@ Json = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON object to standard output; everything else goes to standard error."),
 ]
+Track = Annotated[str | None, typer.Option(help="Log training to tensorboard, wandb, trackio or mlflow.")]
 PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="A plugin file to load; repeatable.")]
 
 

@@ -170,6 +170,7 @@ def _summary(evaluation: Path) -> str:
     values = config["eval"]
     told = [values.get("split", ""), config["engine"], f"{values.get('repeats', 1)}x"]
     told += [f"at update {config['update']}"] if "update" in config else []
+    told += ["of the best weights on validation"] if "best" in config else []
     return " ".join(filter(None, told))
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from shiqbench.base.digest import flatten
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, replacing_folder, write_json, write_text
 from shiqbench.store.cell import CHECKPOINT, DONE, check_not_cleaned, is_done, verified
-from shiqbench.store.labels import flatten
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WEIGHTS = f"{CHECKPOINT}/"
 RECIPE = "shiqbench.json"
@@ -59,8 +57,11 @@ def card(cell: Path, recipe: dict[str, Any], name: str | None) -> str:
     """Return the model card: a summary for readers; the complete recipe is in shiqbench.json."""
     manifest = read_json(cell / "manifest.json")
     algorithm, task = recipe["algorithm"], recipe["task"]
+    # What a path names is on this machine only.
+    text = Path(manifest["model"])
+    model = text.name if text.is_absolute() or text.is_dir() else manifest["model"]
     front = {
-        "base_model": manifest["model"],
+        "base_model": model,
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["shiqbench", algorithm["name"], task["name"]],
@@ -72,7 +73,7 @@ def card(cell: Path, recipe: dict[str, Any], name: str | None) -> str:
     lines += [
         f"# {title}",
         "",
-        f"Cell `{cell.name}` of shiqbench {manifest['shiqbench']}: {manifest['model']}, {made}.",
+        f"Cell `{cell.name}` of shiqbench {manifest['shiqbench']}: {model}, {made}.",
     ]
     budget = manifest["budget"]
     lines += ["", f"Budget: {budget['updates']} updates, {budget['tokens']} tokens, {budget['episodes']} episodes.", ""]
@@ -91,7 +92,7 @@ def _evaluations(cell: Path) -> list[str]:
         if not is_done(folder):
             continue
         recipe = read_json(folder / "config.json")
-        if "update" in recipe:
+        if "update" in recipe or "best" in recipe:
             continue
         primary = read_json(folder / "metrics.json")["primary"]
         reduced = ", REDUCED" if read_json(folder / "manifest.json")["reduced"] else ""

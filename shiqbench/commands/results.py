@@ -13,7 +13,7 @@ import typer
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import write_text
 from shiqbench.commands import sharing
-from shiqbench.commands.common import Json, PluginFiles, check_page, emit, page_written, reading, show_markdown
+from shiqbench.commands.common import Json, PluginFiles, Track, check_page, emit, page_written, reading, show_markdown
 from shiqbench.running.team import launched
 from shiqbench.store.folder import named_file, named_folder, results_folder
 
@@ -61,6 +61,7 @@ def matrix(
     results: Annotated[
         Path | None, typer.Option(help="Results folder. If left out: the one that the matrix file names.")
     ] = None,
+    track: Track = None,
     plugin: PluginFiles = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     find: Find = None,
@@ -77,7 +78,7 @@ def matrix(
     check_address(executor.value, address)
     if check_find(find) is not None and not dry_run:
         raise ConfigError("--find needs --dry-run", where="--find", do="add --dry-run, or leave --find out")
-    planned = make_matrix(file, results=results, plugins=tuple(plugin or ()))
+    planned = make_matrix(file, results=results, plugins=tuple(plugin or ()), track=track)
     for line in () if as_json and dry_run else describe_matrix(planned, jobs or 1):
         typer.echo(line, err=not dry_run)
     if dry_run:

@@ -28,6 +28,7 @@ class RunFile(Section):
     repeats: int | None = Field(default=None, gt=0, description="like --repeats")
     also: list[str] = Field(default_factory=list, description="like --also")
     eval_every: int | None = Field(default=None, gt=0, description="like --eval-every")
+    keep: str | None = Field(default=None, description="like --keep")
     track: str | None = Field(default=None, description="like --track")
     results: str | None = Field(default=None, description="like --results, relative to the current folder")
     plugins: list[str] = Field(default_factory=list, description="plugin files, relative to this file")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shiqbench.base.errors import ExitCode
+from shiqbench.base.errors import ConfigError, ExitCode
 from shiqbench.base.words import counted
 from shiqbench.commands.common import Json, PluginFiles, emit, page_written, reading
 from shiqbench.store.folder import named_file, named_folder
@@ -39,11 +39,28 @@ def export(
         str | None, typer.Option(help="hf-eval-results: the hub's data set with the leaderboard, ORG/NAME[:TASK_ID].")
     ] = None,
     organization: Annotated[str | None, typer.Option(help="every-eval-ever: who ran the evaluation.")] = None,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(help="hf: OWNER/NAME on the hub; shows what would be uploaded there. --yes uploads it."),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make the hub's repository public, not private.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Upload to the hub.")] = False,
     results: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
     plugin: PluginFiles = None,
     as_json: Json = False,
 ) -> None:
     """Write a cell's weights or an evaluation in the format of another tool."""
+    if push_to_hub is not None:
+        others = {"--output": output, "--evaluation": evaluation, "--dataset": dataset, "--organization": organization}
+        refuse_with_push(form, [option for option, value in others.items() if value is not None])
+        from shiqbench.commands.push import push
+
+        pushed = push(cell, push_to_hub, name=name, private=not public, upload=yes, results=results)
+        emit(pushed.as_json()) if as_json else typer.echo("\n".join(pushed.lines()))
+        return
+    for option, given in (("--public", public), ("--yes", yes)):
+        if given:
+            raise ConfigError("it is for an upload", where=option, do="add --push-to-hub OWNER/NAME, or leave it out")
     from shiqbench.commands.export import export as write
 
     done = write(
@@ -65,6 +82,14 @@ def export(
     typer.echo(f"{done.folder}: wrote {len(done.files)} file{'s' * (len(done.files) != 1)}; next:")
     for command in done.commands:
         typer.echo(f"  {command}")
+
+
+def refuse_with_push(form: str, others: Sequence[str]) -> None:
+    """Refuse options that an upload of weights cannot honour."""
+    if form != "hf":
+        raise ConfigError("only weights are uploaded", where="--push-to-hub", do="give --format hf, or leave it out")
+    if others:
+        raise ConfigError("cannot be used with --push-to-hub", where=others[0], do="leave it out")
 
 
 @app.command()

@@ -175,6 +175,8 @@ class Expansion:
                 repeats=None if own else axes.repeats,
                 also=() if own else tuple(axes.also if of_task.also is None else of_task.also),
                 eval_every=axes.eval_every if trains and not own else None,
+                track=axes.track,
+                keep=axes.keep if trains and not own else None,
             )
             by_settings[key] = Family(request, origins, tuple(varied), rest, self._resources(algorithm, task))
             if not key:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError, ConfigListError
+from shiqbench.base.trackers import check_tracker
 from shiqbench.matrices.cells import Cell, PlannedFamily, State, plan_families, reads
 from shiqbench.matrices.estimate import Forecast, estimate
 from shiqbench.matrices.families import Expansion
@@ -119,7 +120,11 @@ class MatrixPlan:
 
 
 def make_matrix(
-    source: Path | Mapping[str, Any], *, results: Path | None = None, plugins: tuple[Path, ...] = ()
+    source: Path | Mapping[str, Any],
+    *,
+    results: Path | None = None,
+    plugins: tuple[Path, ...] = (),
+    track: str | None = None,
 ) -> MatrixPlan:
     """Read, expand and plan a matrix; write nothing.
 
@@ -127,11 +132,15 @@ def make_matrix(
         source: Matrix file, or a dictionary with the same content.
         results: Results folder, instead of the one in the file.
         plugins: Plugin files, in addition to those in the file.
+        track: Experiment tracker, instead of the one in the file.
 
     Raises:
         ConfigListError: Lists all errors.
     """
     file = read(source)
+    if track is not None:
+        file = file.model_copy(update={"matrix": file.matrix.model_copy(update={"track": track})})
+    check_tracker(file.matrix.track)
     beside = source.parent if isinstance(source, Path) else Path()
     every = tuple(dict.fromkeys((*plugins, *(beside / p for p in file.matrix.plugins))))
     expansion = Expansion(file, registry(every), str(source) if isinstance(source, Path) else "the matrix")

@@ -52,6 +52,9 @@ class Axes(Section):
     repeats: int | None = Field(default=None, gt=0, description="like --repeats")
     eval_every: int | None = Field(default=None, gt=0, description="like --eval-every, for cells that train")
 
+    keep: str | None = Field(default=None, description="like --keep, for cells that train")
+    track: str | None = Field(default=None, description="like --track")
+
     @field_validator("algorithms", "tasks", "models", "seeds")
     @classmethod
     def _each_once(cls, values: list[Any]) -> list[Any]:

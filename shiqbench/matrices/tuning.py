@@ -130,7 +130,7 @@ def _trial(expansion: Expansion, combination: Combination, under: Settings, sett
     assert expansion.file.tuning is not None
     chosen = {**under, **settings, **expansion.found.task(combination[1]).load_config().validation}
     family = expansion.family(*combination, chosen, (*under, *settings))[0]
-    request = replace(family.request, also=(), eval_every=None)
+    request = replace(family.request, also=(), eval_every=None, keep=None)
     return replace(family, request=request, seeds=(expansion.file.tuning.seed,))
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.base.trackers import check_tracker
 from shiqbench.models.embedded import EMBEDDED_MODEL
 from shiqbench.models.sources import ModelSource
 from shiqbench.planning.also import also_plans
@@ -35,6 +36,7 @@ def make_plan(request: Request) -> RunPlan:
     Raises:
         ConfigError: A part of the request is wrong; nothing has been written.
     """
+    check_tracker(request.track)
     found = registry(request.plugins)
     algorithm, task = found.algorithm(request.algo), found.task(request.task)
     if task.own_policy:
@@ -114,7 +116,7 @@ def make_plan(request: Request) -> RunPlan:
             **parts,
         )
         check_task(plan)
-    curve = make_curve(plan, request.eval_every)
+    curve = make_curve(plan, request.eval_every, request.keep)
     return replace(plan, also=also_plans(plan, request, section.values["also"]), curve=curve)
 
 

@@ -1,18 +1,18 @@
-"""A request, its cells with digests, and the plan of a run. This module has only data; :mod:`make` builds plans."""
+"""The cells of a request with digests, and the plan of a run. This module has only data; :mod:`make` builds plans."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from shiqbench.base.digest import digest, short
 from shiqbench.base.errors import ConfigError
+from shiqbench.planning.request import Request as Request
 from shiqbench.store.cell import SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     from pydantic import BaseModel
 
@@ -47,10 +47,12 @@ class LearningCurve:
     Attributes:
         plan: The cell's plan, evaluated on validation.
         every: Updates between two points.
+        keep_best: Whether the best of its points is kept and evaluated too.
     """
 
     plan: RunPlan
     every: int
+    keep_best: bool = False
 
     @property
     def total(self) -> int:
@@ -79,39 +81,6 @@ class LearningCurve:
 NOT_IDENTITY = {"save_every"}
 # Settings of an evaluation that a server decides itself.
 OF_SERVER = ("precision", "max_context")
-
-
-@dataclass(frozen=True)
-class Request:
-    """The user's request.
-
-    Attributes:
-        algo: Name of the algorithm.
-        task: Name of the task.
-        model: Embedded name, folder, hub name, or ``cell:DIGEST``; None takes the preset's model.
-        seed: Training seed.
-        preset: Preset of the task.
-        settings: ``section.key`` -> value.
-        engine: Overrides ``eval.engine``.
-        repeats: Overrides ``eval.repeats``.
-        also: ``TASK`` or ``TASK:ARG``, evaluated in addition.
-        eval_every: Updates between two evaluations of a learning curve; None for no curve.
-        plugins: Local plugin files.
-        results: Results folder.
-    """
-
-    algo: str
-    task: str
-    model: str | None = None
-    seed: int = 0
-    preset: str = "cpu"
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    engine: str | None = None
-    repeats: int | None = None
-    also: tuple[str, ...] = ()
-    eval_every: int | None = None
-    plugins: tuple[Path, ...] = ()
-    results: Path = Path("results")
 
 
 @dataclass(frozen=True)
@@ -304,6 +273,16 @@ class RunPlan:
         """The values that an evaluation's digest is computed from; ``update`` names a snapshot from training."""
         weights = {"train": cell.digest} if update is None else {"train": cell.digest, "update": update}
         return {"schema": SCHEMA, **weights, **self.setting}
+
+    def best_recipe(self) -> dict[str, Any]:
+        """The same for the weights that the curve shows to be best; it says how they are chosen, not which they are."""
+        assert self.curve is not None
+        rule = {"every": self.curve.every, "setting": digest(self.curve.plan.setting)}
+        return {"schema": SCHEMA, "train": self.cell.digest, "best": rule, **self.setting}
+
+    def best_folder(self) -> Path:
+        """The folder of that evaluation."""
+        return self.cell.folder / "eval" / short(digest(self.best_recipe()))
 
     def eval_folder(self, cell: CellPlan, update: int | None = None) -> Path:
         """The folder of an evaluation."""

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.digest import short
+from shiqbench.base.digest import flatten, short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_records
 from shiqbench.base.suggest import did_you_mean
@@ -22,7 +22,7 @@ from shiqbench.report.side_by_side import FirstDifference, Message, first_differ
 from shiqbench.report.smallest import largest_of, smallest_of
 from shiqbench.report.unequal import say_what_is_unequal
 from shiqbench.store.index import Index
-from shiqbench.store.labels import brief, differing, flatten, labels
+from shiqbench.store.labels import brief, differing, labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -103,7 +103,7 @@ def evaluated(evaluations: Iterable[EvaluationEntry]) -> dict[str, dict[str, Eva
     for key, of_setting in by_setting.items():
         points: dict[str, Evaluated] = defaultdict(dict)
         for e in of_setting:
-            if e.update is not None:
+            if e.update is not None and not e.best:
                 points[e.cell.folder][e.update] = e
         if not points:
             continue

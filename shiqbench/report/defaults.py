@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from shiqbench.base.digest import flatten
 from shiqbench.base.errors import ShiqbenchError
 from shiqbench.planning.settings import chosen_with, sections
 from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.validation import validate
-from shiqbench.store.labels import flatten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.digest import short
+from shiqbench.base.digest import flatten, short
 from shiqbench.base.errors import CorruptCellError
 from shiqbench.plugin.registry import registry
 from shiqbench.report.curves import evaluated
@@ -22,7 +22,7 @@ from shiqbench.report.scores import ScoreBook
 from shiqbench.report.tidy import CURVE, DIFFERENCES, EVALUATIONS, SCORES, TRAINING, frame, stacked, varied_settings
 from shiqbench.store.folder import refuse_other, results_folder
 from shiqbench.store.index import read_index
-from shiqbench.store.labels import flatten, settings_of
+from shiqbench.store.labels import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,6 +9,7 @@ from shiqbench.base.errors import ConfigError
 from shiqbench.plugin.registry import registry
 from shiqbench.report.aggregate.scores import aggregate
 from shiqbench.report.areas import area_table
+from shiqbench.report.best import best_tables
 from shiqbench.report.blocks import make_blocks
 from shiqbench.report.curves import of_checkpoints
 from shiqbench.report.known import known_tasks
@@ -75,6 +76,7 @@ def make_report(
     report = compare(index, known, book, found, baseline, find)
     curves = of_checkpoints(index, known, book, logs, axis)
     report.curves.extend(table for each in curves if (table := area_table(each, axis, book, baseline)) is not None)
+    report.curves.extend(best_tables(index.evaluations.values(), known, book))
     if training and (rows := trained_rows(report.blocks)):
         report.training.append(training_table(list(rows.values()), logs, found))
     if figures is not None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shiqbench.base.digest import digest, short
+from shiqbench.report.best import best_tables
 from shiqbench.report.estimates import over_seeds
 from shiqbench.report.known import known_tasks
 from shiqbench.report.make import compare
@@ -49,4 +50,5 @@ def report_of_run(plan: RunPlan) -> Report:
         title = f"{cell.label} {on.evaluation.summary()}, during its training"
         estimates = {update: estimate(e) for update, e in points.items()}
         report.curves.append(curve_table(points, estimates, on.task.table_columns(), title))
+    report.curves.extend(best_tables(shared.values(), known, book))
     return report

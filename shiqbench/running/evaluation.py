@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from shiqbench.base.digest import digest
 from shiqbench.base.errors import EngineError, PluginError
@@ -15,6 +16,7 @@ from shiqbench.episodes.generation import ChatGenerator
 from shiqbench.episodes.journal import JournaledGenerator
 from shiqbench.planning.plan import ExactPlan, ModelPlan
 from shiqbench.plugin.evaluation_context import ActionLogits, EvaluationContext
+from shiqbench.running.best import kept_weights
 from shiqbench.running.engine_check import check_engine
 from shiqbench.running.served import ATTEMPTS, served_records
 from shiqbench.running.weights import evaluated_weights
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from shiqbench.episodes.rendering import Renderer, TokenSequence
     from shiqbench.planning.plan import CellPlan, RunPlan
     from shiqbench.plugin.task import Metrics, Record
+    from shiqbench.running.best import Chosen
 
 SHOWN = 5  # numbers that are not finite and are named
 JOURNAL = ".journal.jsonl"  # in the evaluation's folder until the evaluation is done
@@ -40,6 +43,7 @@ def evaluate_cell(
     holder: EngineHolder,
     progress: Callable[[int, int], None],
     update: int | None = None,
+    chosen: Chosen | None = None,
 ) -> bool:
     """Evaluate one cell, unless its evaluation is done already.
 
@@ -49,37 +53,58 @@ def evaluate_cell(
         holder: Holder of the engine.
         progress: Called with (done, total).
         update: Update after which the weights are taken; None takes the final weights.
+        chosen: The weights that are best on validation, instead of others.
 
     Returns:
         True if the evaluation was done already.
     """
-    folder = plan.eval_folder(cell, update)
+    folder = plan.eval_folder(cell, update) if chosen is None else plan.best_folder()
     if is_done(folder):
         return True
     with working_on(folder):
         if is_done(folder):  # another process finished it meanwhile
             return True
-        with evaluated_weights(cell, update) as (weights, sha256):
-            _evaluate(plan, cell, update, weights, sha256, holder, progress)
+        weights_of = evaluated_weights(cell, update) if chosen is None else nullcontext(kept_weights(cell, chosen))
+        with weights_of as (weights, sha256):
+            recipe = plan.eval_recipe(cell, update) if chosen is None else plan.best_recipe()
+            final = update is None and chosen is None
+            about = {} if chosen is None else {"best": chosen.facts()}
+            _evaluate(plan, cell, Target(folder, recipe, final, about), weights, sha256, holder, progress)
     return False
+
+
+class Target(NamedTuple):
+    """What is written.
+
+    Attributes:
+        folder: Folder of the evaluation.
+        recipe: The values that its digest is computed from.
+        final: Whether the weights are final ones.
+        facts: Facts for its manifest.
+    """
+
+    folder: Path
+    recipe: dict[str, Any]
+    final: bool
+    facts: dict[str, Any]
 
 
 def _evaluate(
     plan: RunPlan,
     cell: CellPlan,
-    update: int | None,
+    target: Target,
     weights: Path | None,
     sha256: str | None,
     holder: EngineHolder,
     progress: Callable[[int, int], None],
 ) -> None:
-    started, folder = time.perf_counter(), plan.eval_folder(cell, update)
+    started, folder = time.perf_counter(), target.folder
     facts: dict[str, Any]
     if isinstance(plan, ExactPlan):
         records, facts = plan.task.evaluate_weights(weights), {"engine": {"version": plan.engine_version}}
     else:
         assert isinstance(plan, ModelPlan)
-        identity = digest({"evaluation": plan.eval_recipe(cell, update), "weights": sha256})
+        identity = digest({"evaluation": target.recipe, "weights": sha256})
         if plan.engine.served:
             records, facts = served_records(plan, cell, folder / JOURNAL, identity, progress)
         else:
@@ -89,17 +114,18 @@ def _evaluate(
             def finish(records: list[Record], renderer: Renderer) -> list[Record]:
                 return plan.task.complete_records(records, _context(plan, cell, loaded, holder, renderer))
 
-            records, facts = _generate(plan, loaded, holder, journaled, progress, finish, compare=update is None)
+            records, facts = _generate(plan, loaded, holder, journaled, progress, finish, compare=target.final)
     plan.check_data(cell)
     facts["seconds"] = {**facts.get("seconds", {}), "total": time.perf_counter() - started}
     result = plan.task.metrics(records)
     check_numbers(records, result, plan.name)
     config_file, manifest_file = folder / "config.json", folder / "manifest.json"
     records_file, metrics_file = folder / "records.parquet", folder / "metrics.json"
-    write_json(config_file, plan.eval_recipe(cell, update))
+    write_json(config_file, target.recipe)
     write_records(records_file, records)
     write_json(metrics_file, metrics_json(result, plan))
     facts |= {
+        **target.facts,
         "weights_sha256": sha256,
         "reduced": plan.task.config.reduced(),
         "places": plan.task.config.places(),

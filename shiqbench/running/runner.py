@@ -11,12 +11,14 @@ from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError
 from shiqbench.base.files import read_json, write_json
 from shiqbench.base.progress import waiting
+from shiqbench.base.trackers import is_tracked, track_finished
 from shiqbench.planning.plan import CurvePoint
 from shiqbench.plugin.start_model import StartModel
 from shiqbench.plugin.task import Task
+from shiqbench.running.best import choose
 from shiqbench.running.weights import of_cell
 from shiqbench.running.workbench import workbench
-from shiqbench.store.cell import check_not_cleaned, check_writable, is_done, mark_done, working_on
+from shiqbench.store.cell import BEST, check_not_cleaned, check_writable, is_done, mark_done, working_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +45,7 @@ class RunResult:
         budget: Budget that training used; None for ``base``.
         also: Results of ``--also``: name as typed -> evaluation, primary, metrics.
         curve: Results of ``--eval-every``: update, evaluation, primary, metrics.
+        best: Result of ``--keep best``: update, the folder of its weights, evaluation, primary, metrics; else None.
     """
 
     cell: str
@@ -55,6 +58,7 @@ class RunResult:
     budget: dict[str, int] | None
     also: dict[str, dict[str, Any]]
     curve: list[dict[str, Any]]
+    best: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -72,6 +76,7 @@ class Step:
         evaluation: Plan of the evaluation; None for a training.
         update: Update whose snapshot is evaluated; None takes the final weights.
         keep: For a training, the updates after which its weights are kept.
+        best: Whether the weights that are best on validation are evaluated.
     """
 
     text: str
@@ -80,6 +85,7 @@ class Step:
     evaluation: RunPlan | None = None
     update: int | None = None
     keep: tuple[int, ...] = ()
+    best: bool = False
 
     def done(self) -> bool:
         """Whether nothing is left to compute.
@@ -91,7 +97,7 @@ class Step:
 
     def weights_of(self) -> Path | None:
         """Folder of the cell whose final weights are needed; None for a model that was not trained here."""
-        if self.evaluation is None or self.update is not None:
+        if self.evaluation is None or self.update is not None or self.best:
             return self.cell.start.folder if self.cell.start else None
         return self.cell.folder if self.cell.train is not None else self.cell.model.cell
 
@@ -106,7 +112,12 @@ def steps(plan: RunPlan) -> list[Step]:
     for each in (plan, *plan.also):
         on = f" on {each.name}" if each.added else ""
         found += [Step(f"evaluate {c.label}{on}", each.eval_folder(c), c, each) for c in each.evaluated]
-    return found + (_curve_steps(plan.curve) if plan.curve is not None else [])
+    if plan.curve is not None:
+        found += _curve_steps(plan.curve)
+        if plan.curve.keep_best:
+            text = f"evaluate the weights of {plan.cell.label} that are best on validation"
+            found.append(Step(text, plan.best_folder(), plan.cell, plan, best=True))
+    return found
 
 
 def _curve_steps(curve: LearningCurve) -> list[Step]:
@@ -121,10 +132,11 @@ def _curve_steps(curve: LearningCurve) -> list[Step]:
 
 
 def _weights_to_keep(plan: RunPlan) -> tuple[int, ...]:
-    """The updates whose weights the curve still needs."""
+    """The updates whose weights the curve, or the choice of its best point, still needs."""
     if plan.curve is None:
         return ()
-    return tuple(p.snapshot for p in plan.curve.points if p.snapshot is not None and not is_done(p.folder))
+    every = plan.curve.keep_best and not is_done(plan.best_folder())  # each of them may be the best one
+    return tuple(p.snapshot for p in plan.curve.points if p.snapshot is not None and (every or not is_done(p.folder)))
 
 
 def missing(plan: RunPlan) -> list[str]:
@@ -152,7 +164,20 @@ def run_plan(plan: RunPlan, display: Display, bench: Workbench | None = None, te
             _compute(todo, display, kept)
     if team is not None:
         team.dismiss()
+    if display.tracker is not None:
+        _track_finished(plan, display, display.tracker)
     return result_of(plan, cached=not todo)
+
+
+def _track_finished(plan: RunPlan, display: Display, tracker: str) -> None:
+    """Give the tracker the logs of trainings that it did not see: those that were finished before."""
+    for cell in plan.trained:
+        if is_tracked(tracker, cell.folder):
+            continue
+        with working_on(cell.folder):
+            if not is_tracked(tracker, cell.folder):  # another process did it meanwhile
+                track_finished(tracker, cell.label, cell.folder)
+                display.say(f"{cell.label} was trained before; {tracker} has its log now")
 
 
 def result_of(plan: RunPlan, *, cached: bool) -> RunResult:
@@ -167,7 +192,17 @@ def result_of(plan: RunPlan, *, cached: bool) -> RunResult:
         budget=read_json(manifest).get("budget") if plan.cell.train else None,
         also={each.name: _evaluated(each.eval_folder(each.cell)) for each in plan.also},
         curve=[{"update": p.update, **_evaluated(p.folder)} for p in plan.curve.points] if plan.curve else [],
+        best=_best(plan),
     )
+
+
+def _best(plan: RunPlan) -> dict[str, Any] | None:
+    """Read the result of the weights that are best on validation."""
+    if plan.curve is None or not plan.curve.keep_best:
+        return None
+    folder = plan.best_folder()
+    update = read_json(folder / "manifest.json")["best"]["update"]
+    return {"update": update, "path": str(plan.cell.folder / BEST / f"{update:06d}"), **_evaluated(folder)}
 
 
 def _evaluated(folder: Path) -> dict[str, Any]:
@@ -240,14 +275,16 @@ def _compute(todo: Sequence[Step], display: Display, bench: Workbench) -> None:
             continue
         from shiqbench.running.evaluation import JOURNAL, evaluate_cell
 
-        at = "" if step.update is None else f" at update {step.update}"
+        chosen = choose(step.evaluation.curve) if step.best and step.evaluation.curve is not None else None
+        update = step.update if chosen is None else chosen.update
+        at = "" if update is None else f" at update {update}"
         goes_on = ", continued" if (step.folder / JOURNAL).is_file() else ""
         with (
             display.step(f"{step.text} with {step.evaluation.engine_version}{goes_on}", step.folder),
             display.bar(f"evaluate {step.cell.label}{at}", 0) as advance,
         ):
             bench.make_room_for_engine()
-            evaluate_cell(step.evaluation, step.cell, bench.engine, advance, step.update)
+            evaluate_cell(step.evaluation, step.cell, bench.engine, advance, step.update, chosen)
 
 
 def _untrained(cell: CellPlan) -> None:
@@ -280,6 +317,9 @@ def describe_run(plan: RunPlan) -> list[str]:
     if plan.curve is not None:
         at = ", ".join(str(p.update) for p in plan.curve.points)
         lines.append(f"also evaluates on validation at updates {at}")
+        if plan.curve.keep_best:
+            where = f"evaluation {plan.best_folder().name}"
+            lines.append(f"also keeps and evaluates the weights that are best on validation, after update 0; {where}")
     todo = missing(plan)
     lines.append("to do: " + (", ".join(todo) if todo else "nothing, everything is done"))
     return lines

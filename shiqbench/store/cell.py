@@ -25,6 +25,7 @@ DONE = "DONE"
 MOST = 5  # cells that an error lists
 LOCK = ".lock"
 CHECKPOINT = "checkpoint"
+BEST = "best"  # one folder for each update whose weights were best on validation
 SMALL = 16_000_000  # files up to this size are verified when DONE is read, larger files when they are loaded
 
 

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from shiqbench.base.digest import canonical_json, short
+from shiqbench.base.digest import canonical_json, flatten, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,16 +43,6 @@ def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
             "versions": {algorithm["name"]: algorithm.get("version"), task["name"]: task.get("version")},
         }
     )
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Convert ``{"a": {"b": 1}}`` to ``{"a.b": 1}``."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        found |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
-    return found
 
 
 def differing(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:

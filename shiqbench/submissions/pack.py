@@ -137,7 +137,7 @@ def _pack_cell(packed: _Packed, folder: Path, name: str) -> None:
 
 def _pack_evaluations(packed: _Packed, folder: Path, name: str) -> None:
     done = [f for f in sorted((folder / "eval").glob("*")) if is_done(f)]
-    final = [f for f in done if "update" not in _json(f, CONFIG)]
+    final = [f for f in done if not {"update", "best"} & _json(f, CONFIG).keys()]
     if not final:
         raise ConfigError("that cell has no finished evaluation", where=str(folder), do="run it first")
     if checkpoints := len(done) - len(final):

@@ -226,5 +226,6 @@ def test_json_is_one_object_and_everything_else_is_on_standard_error(tiny_model:
         "budget",
         "also",
         "curve",
+        "best",
     }
     assert "train shiq/" in done.stderr

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.progress import Display, Pace
+from shiqbench.base.trackers import tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from shiqbench.base.trackers import Tracker
 
 EVERY_SECONDS = 0.5  # each job sends at most one progress event in this time
 
@@ -82,10 +85,11 @@ class EventDisplay(Display):
     Args:
         job: Name of the job.
         emit: Receives the events.
+        tracker: Name of an experiment tracker, or None.
     """
 
-    def __init__(self, job: str, emit: Callable[[Event], None]) -> None:
-        super().__init__()
+    def __init__(self, job: str, emit: Callable[[Event], None], tracker: str | None = None) -> None:
+        super().__init__(tracker)
         self.job, self.emit = job, emit
         self._told = 0.0
 
@@ -124,7 +128,8 @@ class EventDisplay(Display):
     @contextmanager
     def training(self, name: str, folder: Path) -> Iterator[Any]:
         """Report a training."""
-        yield _Reporter(self)
+        with tracking(self.tracker, name, folder) as tracker:
+            yield _Reporter(self, tracker)
 
     def _tell(self, event: Progress, *, last: bool) -> None:
         now = time.perf_counter()
@@ -134,11 +139,13 @@ class EventDisplay(Display):
 
 
 class _Reporter:
-    def __init__(self, display: EventDisplay) -> None:
-        self.display, self.pace = display, Pace()
+    def __init__(self, display: EventDisplay, tracker: Tracker | None) -> None:
+        self.display, self.tracker, self.pace = display, tracker, Pace()
 
     def update(self, line: dict[str, Any], total: int) -> None:
         speed, left = self.pace.of(line, total)
         done = line["update"]
         event = Progress(self.display.job, "train", done, total, line["loss"], speed or None, left)
         self.display._tell(event, last=done == total)
+        if self.tracker is not None:
+            self.tracker.log(line)

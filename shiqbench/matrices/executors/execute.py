@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shiqbench.base.causes import error_facts
 from shiqbench.base.errors import ConfigError, ShiqbenchError
+from shiqbench.base.trackers import is_tracked
 from shiqbench.matrices.executors.board import Board
 from shiqbench.matrices.executors.drive import Drive, RetryPolicy
 from shiqbench.matrices.executors.machine import this_machine
@@ -124,10 +125,10 @@ def check_address(executor: str, address: str | None) -> None:
 
 
 def _known(job: Job) -> Outcome | None:
-    """Return the outcome of a job that needs no worker: all its steps are done, or its folder is corrupt."""
+    """Return the outcome of a job that needs no worker: all is done and tracked, or its folder is corrupt."""
     plan = job.plan  # a wrong request raises an error here, before anything starts
     try:
-        if missing(plan):
+        if missing(plan) or not all(is_tracked(job.request.track, c.folder) for c in plan.trained):
             return None
         return Outcome(job.name, JobState.CACHED, result=result_of(plan, cached=True).as_json())
     except ShiqbenchError as error:

@@ -33,7 +33,7 @@ def perform(job: Job, emit: Callable[[Event], None], bench: Workbench) -> Ended:
     # Sums over large tensors depend on the number of threads, so every executor uses the same number for a job.
     torch.set_num_threads(max(1, int(job.resources.cpus)))
     try:
-        result = run_plan(job.plan, EventDisplay(job.name, emit), bench)
+        result = run_plan(job.plan, EventDisplay(job.name, emit, job.request.track), bench)
     except KeyboardInterrupt:
         return Ended(job.name)
     except Exception as error:

@@ -94,7 +94,7 @@ def _by_origin(results: Path, evaluations: Sequence[EvaluationEntry]) -> list[Gr
     for each in evaluations:
         recipe = each.cell.recipe.value
         origin = find(each.cell)
-        if origin is None or recipe["train"] is None:
+        if origin is None or recipe["train"] is None or each.best:
             continue
         found[origin.folder] = origin
         at = each.cell.budget["updates"] if each.update is None else each.update

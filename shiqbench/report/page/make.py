@@ -36,7 +36,7 @@ def page_of(report: Report, *, largest: float = LARGEST) -> Page:
     blocks, index = report.blocks, report.index
     told, records = examples(index.results, blocks, report.known, largest)
     left_out = [e for e in records if e.why]
-    checkpoints = sum(e.update is not None for e in index.evaluations.values())
+    checkpoints = sum(e.update is not None and not e.best for e in index.evaluations.values())
     notes = list(report.notes)
     if left_out:
         notes.append(

@@ -89,6 +89,7 @@ class EvaluationEntry:
         metrics: All metrics.
         seconds: Total time.
         reduced: True if the setting is not the official one.
+        best: True if ``update`` was chosen on validation, by ``--keep best``.
     """
 
     folder: str
@@ -99,6 +100,7 @@ class EvaluationEntry:
     metrics: Mapping[str, float]
     seconds: float
     reduced: bool
+    best: bool = False
 
     @property
     def task(self) -> str:

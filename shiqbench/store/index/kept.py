@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-VERSION = 5  # of the database
+VERSION = 6  # of the database
 PART = 500  # folders that are written in one transaction, so that other processes wait only briefly
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PART = 2000  # number of folders that are read together
 CONFIG, MANIFEST, METRICS, RECORDS = "config.json", "manifest.json", "metrics.json", "records.parquet"
 PRIMARY = ("name", "value", "low", "high", "higher_is_better")
-NOT_SETTING = ("schema", "train", "update")  # keys of an evaluation's recipe that are not part of its setting
+NOT_SETTING = ("schema", "train", "update", "best")  # keys of an evaluation's recipe that are not part of its setting
 
 
 @dataclass
@@ -84,7 +84,9 @@ def read_folder(folder: str) -> tuple[dict[str, Any], str]:
         if METRICS not in files:
             return {"seed": config.pop("seed"), **_of_cell(manifest)}, _canonical(to_json(config))
         metrics = from_json(_checked(folder, METRICS, files))
-        facts = {"update": config.get("update"), **_of_evaluation(manifest, metrics)}
+        best = "best" in config
+        update = manifest["best"]["update"] if best else config.get("update")
+        facts = {"update": update, "best": best, **_of_evaluation(manifest, metrics)}
         return facts, _canonical(to_json({k: v for k, v in config.items() if k not in NOT_SETTING}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise corrupt(Path(folder), f"its files do not contain a valid result: {error}") from error

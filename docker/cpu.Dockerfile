@@ -1,0 +1,29 @@
+# shiqbench with vLLM on a CPU:
+#   docker build -f docker/cpu.Dockerfile -t shiqbench:cpu .
+FROM python:3.11-slim-bookworm
+
+# git: manifests name the commit of a mounted checkout. g++: torch and vLLM compile small kernels as they run.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends g++ git \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY shiqbench shiqbench
+COPY algorithms algorithms
+COPY tasks tasks
+# Git is not copied, so the version is given.
+ARG VERSION=0.dev0
+# Without this index, pip takes the build of torch that brings the libraries of CUDA.
+# hadolint ignore=DL3013
+RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_SHIQBENCH="$VERSION" \
+    pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu ".[cpu,lm-eval,tensorboard]" \
+    && shiqbench doctor --fix
+
+RUN useradd --create-home --uid 1000 shiqbench && mkdir /cache /work && chown shiqbench /cache /work
+USER 1000
+ENV SHIQBENCH_CACHE=/cache
+WORKDIR /work
+ENTRYPOINT ["shiqbench"]
+CMD ["--help"]
