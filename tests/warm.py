@@ -117,6 +117,7 @@ def _launcher(entry: Callable[..., None], *arguments: Any) -> None:
     from torch.distributed.run import config_from_args, parse_args
 
     one_machine = ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "--rdzv_id", str(os.getpid())]
-    options = [*one_machine, "--nproc_per_node", os.environ.get("PROCESSES", "2"), "--start_method", "fork", "--shutdown_timeout", "3"]
+    processes = ["--nproc_per_node", os.environ.get("PROCESSES", "2")]
+    options = [*one_machine, *processes, "--start_method", "fork", "--shutdown_timeout", "3"]
     config, _, _ = config_from_args(parse_args([*options, "not a program"]))  # type: ignore[no-untyped-call]
     record(elastic_launch(config, entry))(*arguments)
