@@ -13,8 +13,9 @@ from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.training.loop import Trainer, TrainingPlan, plan_training
 from shiqbench.training.mismatched import mismatched
-from shiqbench.training.policy import Policy, load_model
+from shiqbench.training.policy import Policy, load_model, stack
 from shiqbench.training.reference import ReferenceCache
+from shiqbench.training.sharding import shard
 from shiqbench.training.units import make_units
 
 NEEDY = TOY.parent / "needy.py"
@@ -48,6 +49,7 @@ def trainer(
     double: bool = False,
     plan: TrainingPlan | None = None,
     policy_class: type[Policy] = Policy,
+    sharded: bool = False,
     **settings: Any,
 ) -> Trainer:
     """Return a trainer, built as a cell builds it.
@@ -60,6 +62,7 @@ def trainer(
         double: Compute in fp64.
         plan: Training plan; None for the plan of the settings.
         policy_class: Class of the policy.
+        sharded: Divide the weights among the processes of the launch.
         settings: Training settings.
     """
     defaults = {"precision": "fp32", "updates": 6, "batch_episodes": 4, "lr": 3e-3, "save_every": 2}
@@ -73,6 +76,8 @@ def trainer(
     policy = policy_class(load_model(model, config), config, algorithm.needs)
     if double:
         in_fp64(policy)
+    if sharded:
+        shard(policy, stack(policy.model))
     reference = ReferenceCache(cache or folder / "cache", "tiny", policy)
     visited = [rendered[i] for i in plan.rows]
     if "mismatched" in algorithm.needs:

@@ -78,9 +78,10 @@ def call(function: Callable[..., None], *arguments: str) -> Started:
     return Started(function, *arguments, env=None, cwd=None)
 
 
-def launch_call(function: Callable[..., None], *arguments: str) -> Started:
-    """Start torchrun with two processes that call a function of a module."""
-    return Started(_launcher, function, *arguments, env=None, cwd=None)
+def launch_call(function: Callable[..., None], *arguments: str, processes: int = 2) -> Started:
+    """Start torchrun with processes that call a function of a module."""
+    env = {**os.environ, "PROCESSES": str(processes)}
+    return Started(_launcher, function, *arguments, env=env, cwd=None)
 
 
 def _become(
@@ -116,6 +117,7 @@ def _launcher(entry: Callable[..., None], *arguments: Any) -> None:
     from torch.distributed.run import config_from_args, parse_args
 
     one_machine = ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "--rdzv_id", str(os.getpid())]
-    options = [*one_machine, "--nproc_per_node", "2", "--start_method", "fork", "--shutdown_timeout", "3"]
+    processes = ["--nproc_per_node", os.environ.get("PROCESSES", "2")]
+    options = [*one_machine, *processes, "--start_method", "fork", "--shutdown_timeout", "3"]
     config, _, _ = config_from_args(parse_args([*options, "not a program"]))  # type: ignore[no-untyped-call]
     record(elastic_launch(config, entry))(*arguments)

@@ -142,6 +142,8 @@ def run(
     team = launched()
     if isinstance(plan, ExactPlan):
         team.place.refuse_several(f"training on {task}", do="start it without a launcher")
+    for cell in plan.trained:
+        team.place.check(cell.train)
     if not team.place.main:
         from shiqbench.running.follow import follow
 

@@ -13,6 +13,7 @@ from shiqbench.models.loading import without_weights
 from shiqbench.models.vocabulary import check_vocabulary
 from shiqbench.planning.plan import ModelPlan
 from shiqbench.running.memory import check_memory
+from shiqbench.running.team import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,13 +60,15 @@ def _check_weights(config: TrainConfig | None, start: StartModel) -> None:
     """Compare the embedding with the tokenizer; prepare the model for training, if it is trained."""
     import torch
 
-    from shiqbench.training.policy import trainable
+    from shiqbench.training.policy import SHARDS, stack, trainable
 
     model = without_weights(start.folder)
     check_vocabulary(start.renderer.tokenizer, model.get_input_embeddings().weight.shape[0], start.folder)
     if config is not None:
         with torch.random.fork_rng(devices=[]):
             trainable(model, config)
+        if place().sharded:
+            stack(model, SHARDS)
 
 
 class _AskedError(BaseException):

@@ -30,6 +30,7 @@ def follow(plan: RunPlan, team: Team) -> None:
     from shiqbench.plugin.start_model import StartModel
     from shiqbench.running.train_cell import fit_policy
     from shiqbench.running.weights import start_weights
+    from shiqbench.training.snapshots import FOLDER, Snapshots
 
     logging.disable_progress_bar()
     warnings.simplefilter("ignore")  # the main process shows the same warnings
@@ -50,4 +51,5 @@ def follow(plan: RunPlan, team: Team) -> None:
                 team.share(None),
                 Display(quiet=True),
                 bench,
+                Snapshots(order.folder / FOLDER, order.keep, main=False),
             )

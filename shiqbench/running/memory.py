@@ -136,7 +136,7 @@ def check_memory(plan: RunPlan) -> None:
     if folder is None:
         return
     weights = sum(p.numel() for p in without_weights(folder).parameters())
-    counted = [weights * _bytes_of_weight(cell.train) for cell in plan.trained] or [weights * BYTES_BASE["fp32"]]
+    counted = [weights * _bytes_of_weight(c.train) // _shards() for c in plan.trained] or [weights * BYTES_BASE["fp32"]]
     if max(counted) * SMALL_SHARE > has.total:
         check_stages(memory_stages(plan, has))
 
@@ -168,7 +168,7 @@ def _training(plan: ModelPlan, cell: CellPlan, folder: Path, has: Room) -> Stage
 
 def _parts(folder: Path, config: TrainConfig, needs: Collection[Need], has: Room) -> dict[str, int]:
     deciding = TrainConfig(**{name: getattr(config, name) for name in DECIDING})
-    found = _estimate(folder, deciding, NEEDS & frozenset(needs), has.gpu)
+    found = _estimate(folder, deciding, NEEDS & frozenset(needs), has.gpu, _shards())
     parts = {
         "weights": found.weights,
         "gradients": found.gradients,
@@ -180,7 +180,9 @@ def _parts(folder: Path, config: TrainConfig, needs: Collection[Need], has: Room
     }
     if not has.gpu:
         parts["kept free"] = found.allocator
-    if place().count > 1:
+    if place().sharded:
+        parts["gathered"] = found.gathered
+    elif place().count > 1:
         parts["copies of gradients"] = found.gradients  # DDP's buckets
     if not found.traced:
         del parts["activations"], parts["head"], parts["backward pass"]
@@ -189,8 +191,13 @@ def _parts(folder: Path, config: TrainConfig, needs: Collection[Need], has: Room
 
 
 @cache  # a start and its cell often differ in nothing that decides
-def _estimate(folder: Path, config: TrainConfig, needs: frozenset[Need], gpu: bool) -> TrainingMemory:
-    return training_memory(without_weights(folder), config, needs, gpu=gpu)
+def _estimate(folder: Path, config: TrainConfig, needs: frozenset[Need], gpu: bool, shards: int) -> TrainingMemory:
+    return training_memory(without_weights(folder), config, needs, gpu=gpu, shards=shards)
+
+
+def _shards() -> int:
+    """Number of processes that divide the weights."""
+    return place().count if place().sharded else 1
 
 
 def _proposals(section: str, folder: Path, config: TrainConfig, needs: Collection[Need], has: Room) -> list[str]:
@@ -200,12 +207,14 @@ def _proposals(section: str, folder: Path, config: TrainConfig, needs: Collectio
     found: list[str] = []
     least = 0
     families: tuple[dict[str, Any], ...] = ({"checkpointing": True}, adapters, {**adapters, "base_weights": "int8"})
+    if place().sharded:
+        families = families[:1]
     for family in families:
         if family.get("base_weights") == "int8" and found:
             break  # fewer bits are the last resort
         for tokens in _fewer(config.micro_tokens):
             changed = TrainConfig.model_validate({**config.model_dump(), **family, "micro_tokens": tokens})
-            if weights * _bytes_of_weight(changed) > has.total:
+            if weights * _bytes_of_weight(changed) // _shards() > has.total:
                 break  # fewer tokens do not help
             total = sum(_parts(folder, changed, needs, has).values())
             least = min(total, least or total)
@@ -214,6 +223,8 @@ def _proposals(section: str, folder: Path, config: TrainConfig, needs: Collectio
                 settings = " ".join(f"--set {section}.{k}={str(v).lower()}" for k, v in new.items())
                 found.append(f"{settings} (about {_gb(total)} GB)")
                 break
+    if place().sharded:
+        found.append("launch more processes")
     return list(dict.fromkeys(found)) or [
         f"use a smaller model, or at least {_gb(least or weights * BYTES_BASE['int8'])} GB of memory"
     ]

@@ -19,25 +19,19 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.running import launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from shiqbench.plugin.config import TrainConfig
 
 VARIABLES = (
     *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"),
     *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE"),
 )
 ELASTIC = "TORCHELASTIC_"
-NOT_OURS = (
-    ("ACCELERATE_USE_FSDP", "false", "launch with DDP: sharded weights are not supported, see docs/distributed.md"),
-    ("ACCELERATE_USE_DEEPSPEED", "false", "launch with DDP, see docs/distributed.md"),
-    ("ACCELERATE_USE_MEGATRON_LM", "false", "launch with DDP, see docs/distributed.md"),
-    ("ACCELERATE_USE_PARALLELISM_CONFIG", "false", "launch with DDP, see docs/distributed.md"),
-    ("ACCELERATE_MIXED_PRECISION", "no", "launch with --mixed_precision no and set train.precision"),
-    ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1", "leave it out and set train.micro_tokens"),
-    ("ACCELERATE_DYNAMO_BACKEND", "no", "leave it out"),
-)
 PATIENCE = timedelta(days=30)  # the main process may sample or wait for hours; if it dies, the launcher stops all
 _PR_SET_PDEATHSIG = 1
 SILENCE = 15.0  # seconds; enough for the launcher to stop this process if the main process failed too
@@ -50,10 +44,12 @@ class Place:
     Attributes:
         rank: 0 is the main process.
         count: Number of processes.
+        sharded: Whether the processes divide the weights among them; if not, each of them has all weights.
     """
 
     rank: int = 0
     count: int = 1
+    sharded: bool = False
 
     @property
     def main(self) -> bool:
@@ -73,6 +69,19 @@ class Place:
         if self.count > 1:
             raise ConfigError(f"{what} is for one process, and {self.count} were launched", where="launcher", do=do)
 
+    def check(self, config: TrainConfig) -> None:
+        """Refuse a training whose weights cannot be sharded as the launcher says.
+
+        Raises:
+            ConfigError: LoRA trains few weights, and leaves the rest in types that are not sharded here.
+        """
+        if self.sharded and config.lora_rank:
+            raise ConfigError(
+                "FSDP shards a training of all weights, and LoRA trains adapters only",
+                where=f"train.lora_rank = {config.lora_rank}",
+                do="launch with DDP (examples/accelerate/ddp.yaml), or set train.lora_rank=0",
+            )
+
 
 @dataclass(frozen=True)
 class Order:
@@ -81,10 +90,12 @@ class Order:
     Attributes:
         cell: Train digest of a cell in their own plan.
         folder: Folder with the checkpoint to continue from.
+        keep: Updates after which the main process keeps the weights.
     """
 
     cell: str
     folder: Path
+    keep: tuple[int, ...] = ()
 
 
 @cache
@@ -92,7 +103,7 @@ def place() -> Place:
     """Place of this process, as the launcher set it at the start."""
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return Place()
-    return Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    return Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), launcher.shards())
 
 
 def let_main_speak_first() -> str:
@@ -227,10 +238,8 @@ def launched() -> Team:
         ConfigError: The launcher sets an option that this program decides itself, or does not support.
     """
     here = place()
-    for name, accepted, do in NOT_OURS:
-        value = os.environ.get(name, accepted)
-        if value.lower() != accepted:
-            raise ConfigError(f"{name}={value} cannot be honoured", where="launcher", do=do)
+    launcher.check(here.count)
+    launcher.forget_sharding()
     if here.count > 1:
         _end_with_the_launcher()
     names = [k for k in os.environ if k in VARIABLES or k.startswith(ELASTIC)]

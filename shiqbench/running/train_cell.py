@@ -28,12 +28,13 @@ from shiqbench.training.given_model import train_model
 from shiqbench.training.loop import Trainer, plan_training
 from shiqbench.training.mismatched import joined_episodes
 from shiqbench.training.own_forward import check_policy
-from shiqbench.training.policy import Policy, trainable
+from shiqbench.training.policy import SHARDS, Policy, stack, trainable
 from shiqbench.training.reference import ReferenceCache, not_computed
+from shiqbench.training.sharding import shard
 from shiqbench.training.snapshots import FOLDER as SNAPSHOTS
 from shiqbench.training.snapshots import Snapshots
 from shiqbench.training.units import make_units, pairs_left_out
-from shiqbench.training.weights import save_weights
+from shiqbench.training.weights import gathered, save_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -132,7 +133,7 @@ def _train_language_model(
         episodes = algorithm.select(material.offered)
         rendered = material.render(episodes)
     bench.make_room_for_training()
-    with bench.team.together(Order(cell.digest, folder)):
+    with bench.team.together(Order(cell.digest, folder, keep)):
         bench.team.share(rendered)
         snapshots = Snapshots(folder / SNAPSHOTS, keep)
         fitted = fit_policy(cell, start, folder, rendered, display, bench, snapshots)
@@ -149,6 +150,7 @@ def _train_language_model(
         "data": data_facts(material.offered, episodes, rendered, fitted.facts.pop("units")) | fitted.facts.pop("pairs"),
         "task": task_facts,
         "processes": bench.team.place.count,
+        **({"sharded": True} if bench.team.place.sharded else {}),
         **fitted.facts,
     }
 
@@ -210,7 +212,11 @@ def fit_policy(
     loading = time.perf_counter()
     model = bench.pretrained(start.weights_sha256, start.folder, config.base_weights)
     policy = Policy(trainable(model, config, cell.seed), config, algorithm.needs)
-    policy.to("cuda" if torch.cuda.is_available() else "cpu")  # so that the reference's pass rounds as training does
+    # Before the reference's pass, so that it rounds as training does.
+    if bench.team.place.sharded:
+        shard(policy, stack(model, SHARDS))
+    else:
+        policy.to("cuda" if torch.cuda.is_available() else "cpu")
     clock = policy.clock
     clock.seconds["model"] = time.perf_counter() - loading
     visited = [*(rendered[i] for i in plan.rows), *joined]
@@ -242,6 +248,8 @@ def fit_policy(
         "resumed_at_update": resumed_at,
         "save_every": config.save_every,
     }
+    if bench.team.place.sharded:
+        policy = gathered(policy, trainer.state.trained(), start.folder, algorithm.needs)
     return Fitted(policy, facts)
 
 

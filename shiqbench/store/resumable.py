@@ -7,12 +7,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.files import is_whole_zip, replacing
-from shiqbench.store.cell import corrupt
+from shiqbench.store.cell import CHECKPOINT, corrupt
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-STATE = "checkpoint/state.pt"
+STATE = f"{CHECKPOINT}/state.pt"
 LOG = "train.jsonl"
 _OF_LOG = ("log_bytes", "log_sha256")
 

@@ -42,11 +42,11 @@ def keep_frozen(policy: Policy, sequences: Sequence[TokenSequence]) -> dict[str,
 
     Returns:
         Number of these layers, and bytes of their outputs. Zeros if nothing is kept: all layers are trained, the
-        outputs take too much memory, or a pass that begins with them computes something else, as in a model whose
-        upper layers read more than the output of the layer below.
+        weights are sharded, the outputs take too much memory, or a pass that begins with them computes something else,
+        as in a model whose upper layers read more than the output of the layer below.
     """
     none = {"layers": 0, "bytes": 0}
-    if not (policy.config.share_prefix and policy.config.top_layers):
+    if not (policy.config.share_prefix and policy.config.top_layers) or policy.sharded:
         return none
     model = plain(policy.model)
     layers = list(stack(model))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shiqbench.training.logits import logit_scale
+from shiqbench.training.sharding import whole
 from shiqbench.training.token_statistics import TokenStatistics, token_statistics
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Heads(torch.nn.Module):
     def move_target(self, rate: float) -> None:
         """Move the target Q head towards the Q head by this share of their difference."""
         if self.q is not None and self.target_VD is not None:
-            self.target_VD.lerp_(self.q.weight, rate)
+            self.target_VD.lerp_(whole(self.q.weight), rate)
 
 
 def heads_for(needs: Collection[Need], model: Any) -> Heads | None:

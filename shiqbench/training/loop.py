@@ -8,7 +8,7 @@ import time
 from bisect import bisect
 from collections import defaultdict
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,12 @@ import torch
 from accelerate import Accelerator
 
 from shiqbench.base.errors import ConfigError, DivergedError
-from shiqbench.store.resumable import load_state, save_state
 from shiqbench.training.layout import make_batch
 from shiqbench.training.mismatched import mismatched
 from shiqbench.training.policy import fits_one_pass, row_statistics
 from shiqbench.training.reduction import Totals
+from shiqbench.training.sharding import anchor, whole
+from shiqbench.training.states import ShardedState, WholeState
 from shiqbench.training.units import unit_batches
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.batch import Batch, EpisodeUnit
     from shiqbench.plugin.config import AlgorithmConfig, TrainConfig
     from shiqbench.training.policy import Policy
+    from shiqbench.training.states import TrainingState
     from shiqbench.training.token_statistics import TokenStatistics
 
 
@@ -138,8 +140,8 @@ class Trainer:
         seed: Seed of the random numbers that the model itself draws.
         folder: Folder of ``checkpoint/`` and ``train.jsonl``.
         measure: Called after each update with the number of updates done; its result is added to the log's line.
-        keep: Called in the main process after each update, with the number of updates done and a function that
-            returns the trained state.
+        keep: Called after each update, with the number of updates done and a function that returns the trained state
+            in the main process; if one process calls that, all do.
     """
 
     def __init__(
@@ -173,9 +175,15 @@ class Trainer:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.policy, self.optimizer = self.accelerator.prepare(policy, optimizer)
+        self.state: TrainingState
+        if policy.sharded:
+            self.policy, self.optimizer = policy, optimizer
+            self.state = ShardedState(folder, policy, optimizer, self.accelerator)
+        else:
+            self.policy, self.optimizer = self.accelerator.prepare(policy, optimizer)
+            self.state = WholeState(folder, policy, self.optimizer, self.accelerator)
         self.clock = policy.clock
-        self.done = self._resume()
+        self.done = self.state.resume()
 
     def run(self, report: Callable[[dict[str, Any], int], None]) -> None:
         """Train from the newest checkpoint to the end of the plan.
@@ -197,12 +205,12 @@ class Trainer:
                     log.write(json.dumps(line) + "\n")
                     log.flush()
                 self.done = index + 1
-                if self.keep is not None and main:
-                    self.keep(self.done, self._trained_state)
+                if self.keep is not None:
+                    self.keep(self.done, self.state.trained)
                 report(line, total)
                 if self.done % self.config.save_every == 0 and self.done < total:
                     with self.clock.part("checkpoints"):
-                        self._save()
+                        self.state.save(self.done)
 
     def _update(self, index: int) -> dict[str, Any]:
         started = time.perf_counter()
@@ -218,6 +226,7 @@ class Trainer:
         mine = self.plan.batches[index][self.accelerator.process_index :: self.accelerator.num_processes]
         totals = Totals()
         passes, so_far = list(self._micro_batches(mine)), progress(self.plan, self.config, index)
+        idle_passes = self._plain_policy().in_step(len(passes)) - len(passes)
         for units in passes:
             # Processes may differ in their number of passes, so they synchronise only in the last one.
             with nullcontext() if units is passes[-1] else self.accelerator.no_sync(self.policy):
@@ -225,6 +234,10 @@ class Trainer:
                 with self.clock.part("backward"):
                     self.accelerator.backward(loss.numerator_U.sum())
             totals.add(loss, batch, self._movement(units, batch))
+        # With sharded weights every pass is a common one: a process with fewer passes adds some that change nothing.
+        for _ in range(idle_passes):
+            again = [self.rendered[mine[-1].rows[0]]]
+            self.accelerator.backward(anchor(row_statistics(self.policy, again, heads=True)))
         summed = self.accelerator.reduce(totals.tensor(), reduction="sum").tolist()
         numerator, denominator, unit_weight, row_weight, return_sum, actions, *rest = summed
         row_sums, metric_sums = rest[: len(totals.row_names)], rest[len(totals.row_names) :]
@@ -233,12 +246,8 @@ class Trainer:
         parameters = [p for p in self.policy.parameters() if p.grad is not None]
         torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], scale)
         with self.clock.part("optimiser"):
-            norms = [
-                float(
-                    self.accelerator.clip_grad_norm_([p for p in g["params"] if p.grad is not None], self.config.clip)
-                )
-                for g in self.optimizer.param_groups
-            ]
+            trained = [[p for p in g["params"] if p.grad is not None] for g in self.optimizer.param_groups]
+            norms = [float(whole(self.accelerator.clip_grad_norm_(group, self.config.clip))) for group in trained]
         value = numerator / max(denominator, 1e-12)
         if not all(map(math.isfinite, (value, *norms))):
             raise DivergedError(
@@ -289,7 +298,10 @@ class Trainer:
         references = [self.reference(r).to(device) for r in members]
         with self.clock.part("loss"):
             batch = make_batch(units, self.rendered, rows, references, mismatched, progress)
-            return self.algorithm.loss(batch), batch
+            loss = self.algorithm.loss(batch)
+            if self._plain_policy().sharded:
+                loss = replace(loss, numerator_U=loss.numerator_U + anchor(rows))
+            return loss, batch
 
     def _movement(self, units: Sequence[EpisodeUnit], batch: Batch) -> dict[str, torch.Tensor]:
         """What rows say about how far the policy has moved; nothing if that needs statistics that nobody computes."""
@@ -315,30 +327,3 @@ class Trainer:
     def _plain_policy(self) -> Policy:
         policy: Policy = self.accelerator.unwrap_model(self.policy)
         return policy
-
-    def _save(self) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        state = {
-            "done": self.done,
-            "model": self._trained_state(),
-            "optimizer": self.optimizer.state_dict(),
-            "torch": torch.get_rng_state(),
-        }
-        save_state(self.folder, state)
-
-    def _trained_state(self) -> dict[str, Any]:
-        """State that training changes: with LoRA, only adapters and heads; the rest is loaded from the model itself."""
-        whole = not self.config.lora_rank
-        state = self._plain_policy().state_dict()
-        return {k: v for k, v in state.items() if whole or "lora_" in k or k.startswith("heads.")}
-
-    def _resume(self) -> int:
-        """Load the newest checkpoint, if there is one; returns the number of updates done."""
-        state = load_state(self.folder, cut_log=self.accelerator.is_main_process)
-        if state is None:
-            return 0
-        self._plain_policy().load_state_dict(state["model"], strict=not self.config.lora_rank)
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["torch"])
-        return int(state["done"])

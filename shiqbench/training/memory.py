@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_iter
 from shiqbench.episodes.rendering import TokenSequence
 from shiqbench.training.base_weights import as_base
 from shiqbench.training.logits import body_of
-from shiqbench.training.policy import Policy, plain, trainable
+from shiqbench.training.policy import SHARDS, Policy, plain, stack, trainable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -49,6 +49,8 @@ class TrainingMemory:
         backward: What the backward pass of a layer needs beyond that; 0 if the head needs more.
         allocator: On a CPU, freed memory that the process keeps and cannot use again; see :data:`KEPT_SHARE`.
         reference: Weights of the reference: 0, because it is the policy before the first update.
+        gathered: With sharded weights, whole weights and gradients that are there at the same time; see
+            :func:`_gathered`.
         traced: False if the model's pass depends on values, as mixtures of experts do; then activations, head,
             backward and allocator are unknown and 0.
     """
@@ -61,6 +63,7 @@ class TrainingMemory:
     backward: int
     allocator: int = 0
     reference: int = 0
+    gathered: int = 0
     traced: bool = True
 
     @property
@@ -76,6 +79,7 @@ def training_memory(
     *,
     gpu: bool = False,
     sequences: Sequence[TokenSequence] | None = None,
+    shards: int = 1,
 ) -> TrainingMemory:
     """Estimate the memory of a training.
 
@@ -87,21 +91,41 @@ def training_memory(
         needs: Needs of the algorithm; they decide which heads exist.
         gpu: Whether a GPU trains, whose memory has another allocator.
         sequences: Texts of a pass; by default as many of :data:`TEXT` tokens as fit, without a common prefix.
+        shards: Number of processes that divide the weights; 1 if each has all of them.
+
+    Raises:
+        ConfigError: The weights cannot be sharded.
     """
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         policy = Policy(trainable(as_base(model, config.base_weights), config), config, needs)
-    weights = _bytes([*policy.parameters(), *policy.buffers()])
+    policy.sharded = shards > 1
+    weights = _bytes(policy.parameters()) // shards + _bytes(policy.buffers())
     if config.base_weights == "int8":  # the trace has bf16 in its place: a layer computes in bf16
         layers = [m for m in policy.modules() if isinstance(m, torch.nn.Linear)]
         weights -= sum(m.weight.numel() for m in layers if m.weight.dtype == torch.bfloat16)
     trained = [p for p in policy.parameters() if p.requires_grad]
-    counted = partial(TrainingMemory, weights=weights, gradients=_bytes(trained), optimizer=2 * _bytes(trained))
+    gradients = _bytes(trained) // shards
+    gathered = _gathered(policy) if shards > 1 else 0
+    counted = partial(TrainingMemory, weights=weights, gradients=gradients, optimizer=2 * gradients, gathered=gathered)
     try:
         kept, head, backward = _of_all_layers(policy, sequences or typical_pass(config))
     except (DataDependentOutputException, DynamicOutputShapeException):
         return counted(activations=0, head=0, backward=0, traced=False)
     freed = 0 if gpu else int(KEPT_SHARE * head)
     return counted(activations=kept, head=head, backward=backward, allocator=freed)
+
+
+def _gathered(policy: Policy) -> int:
+    """Bytes of whole tensors that a process has beyond its parts.
+
+    Outside the layers, weights and gradients are whole during a backward pass. Of the layers, one is computed while the
+    next one is gathered and the gradients of the last one are distributed; torch copies both on their way.
+    """
+    layers = stack(policy.model, SHARDS)
+    inside = {p for layer in layers for p in layer.parameters()}
+    outside = [p for p in policy.parameters() if p not in inside]
+    largest = max(_bytes(layer.parameters()) for layer in layers)
+    return _bytes(outside) + _bytes(p for p in outside if p.requires_grad) + 5 * largest
 
 
 def typical_pass(config: TrainConfig) -> list[TokenSequence]:

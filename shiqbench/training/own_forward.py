@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -10,13 +11,16 @@ import torch
 from shiqbench.base.errors import ConfigError
 from shiqbench.episodes.rendering import TokenSequence
 from shiqbench.training.logits import logit_scale, replaced_forward
-from shiqbench.training.policy import Policy, plain
+from shiqbench.training.policy import plain
 from shiqbench.training.prefix_sharing import own_attention
+from shiqbench.training.sharding import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
+
+    from shiqbench.training.policy import Policy
 
 TOKENS = 64  # of a text that are compared
 TOLERANCES = {"fp32": 5e-3, "bf16": 0.5}
@@ -63,7 +67,7 @@ def largest_difference(policy: Policy, sequences: Sequence[TokenSequence]) -> fl
     largest = [torch.zeros(())]
     with own_attention(model):
         for s, ours in zip(sequences, found, strict=True):
-            own = own_logp(model, s, policy.config.precision)
+            own = policy.of_model(partial(own_logp, sequence=s, precision=policy.config.precision))
             largest.append((ours.logit_N - ours.lse_N - own).abs().max().cpu())
     return float(torch.stack(largest).max())  # torch's max is NaN if one of them is
 
@@ -113,11 +117,12 @@ def check_policy(
     model = plain(policy.model)
     _check_positions(model, max(len(s.ids) for s in sequences))
     if q_weight:
-        logit_scale(model)
+        policy.of_model(lambda m: torch.tensor(logit_scale(m)))
     compared = sample(sequences, model.get_output_embeddings().weight.shape[0])
     facts: dict[str, dict[str, float]] = {}
     for precision in sorted({_exact(policy), policy.config.precision}):
-        difference = largest_difference(_with(policy, precision=precision), compared)
+        with _under(policy, precision=precision):
+            difference = largest_difference(policy, compared)
         if not difference <= tolerance(precision):  # true for NaN
             what, do = _cause(policy, compared)
             raise ConfigError(
@@ -153,9 +158,10 @@ def _cause(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[str, str
     precision = _exact(policy)
 
     def agrees(**changes: Any) -> bool:
-        return largest_difference(_with(policy, precision=precision, **changes), sequences) <= tolerance(precision)
+        with _under(policy, precision=precision, **changes):
+            return largest_difference(policy, sequences) <= tolerance(precision)
 
-    if not all(torch.isfinite(p).all() for p in policy.parameters()):
+    if not all(torch.isfinite(whole(p)).all() for p in policy.parameters()):
         return "weights that are no numbers", "use other weights"
     if policy.config.share_prefix and agrees(share_prefix=False):
         return "the attention or the positions of shared prefixes", "set train.share_prefix=false"
@@ -169,6 +175,12 @@ def _exact(policy: Policy) -> Literal["fp32", "bf16"]:
     return "fp32" if policy.config.base_weights == "fp32" else "bf16"
 
 
-def _with(policy: Policy, **changes: Any) -> Policy:
-    """The same weights under other settings."""
-    return Policy(policy.model, policy.config.model_copy(update=changes))
+@contextmanager
+def _under(policy: Policy, **changes: Any) -> Iterator[None]:
+    """Let a policy compute under other settings, inside this context."""
+    before = policy.config
+    policy.config = before.model_copy(update=changes)
+    try:
+        yield
+    finally:
+        policy.config = before

@@ -12,24 +12,30 @@ from torch.utils.checkpoint import checkpoint
 
 from shiqbench.base.clock import Clock
 from shiqbench.base.errors import ConfigError
+from shiqbench.episodes.rendering import TokenSequence
 from shiqbench.models.loading import refusing
 from shiqbench.training.base_weights import load_base
 from shiqbench.training.heads import heads_for
 from shiqbench.training.logits import body_of, logits
 from shiqbench.training.prefix_sharing import distinct_tokens, enable, merge
+from shiqbench.training.sharding import anchor, copied
 from shiqbench.training.token_statistics import TokenStatistics, token_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
-    from shiqbench.episodes.rendering import Rendered, TokenSequence
+    from shiqbench.episodes.rendering import Rendered
     from shiqbench.plugin.algorithm import Need
     from shiqbench.plugin.config import BaseWeights, TrainConfig
     from shiqbench.training.frozen_layers import FrozenOutputs
     from shiqbench.training.prefix_sharing import Trie
+
+
+IDLE = TokenSequence((0, 0), (1,))  # what a process computes while others have more passes than it
+SHARDS = "FSDP"
 
 
 def pretrained(folder: Path, base: BaseWeights = "fp32") -> torch.nn.Module:
@@ -143,8 +149,12 @@ def _top_layers(model: torch.nn.Module, count: int | None) -> list[int] | None:
     return list(range(total - count, total))
 
 
-def stack(model: Any) -> torch.nn.ModuleList:
+def stack(model: Any, where: str = "train.top_layers") -> torch.nn.ModuleList:
     """The layers of a model, from the lowest; families name them differently.
+
+    Args:
+        model: Causal language model without wrappers.
+        where: What needs them, for the error.
 
     Raises:
         ConfigError: No list of modules has as many entries as the model has layers.
@@ -155,8 +165,8 @@ def stack(model: Any) -> torch.nn.ModuleList:
     if found is None:
         raise ConfigError(
             f"the layers of {type(model).__name__} are not in one list",
-            where="train.top_layers",
-            do="leave it out, or set train.lora_rank",
+            where=where,
+            do="use DDP, or a model of another family" if where == SHARDS else "leave it out, or set train.lora_rank",
         )
     return found
 
@@ -218,6 +228,8 @@ class Policy(torch.nn.Module):
         self.model, self.config = model, config
         self.heads = heads_for(needs, plain(model))
         self.frozen: FrozenOutputs | None = None  # kept outputs of the layers below the trained ones
+        self.sharded = False
+        self.in_step: Callable[[int], int] = int  # number of passes that all processes make if this one has so many
         self.clock = Clock(torch.cuda.synchronize if torch.cuda.is_available() else None)
 
     def sizes(self) -> dict[str, int]:
@@ -233,14 +245,24 @@ class Policy(torch.nn.Module):
         on the right and need no attention mask: under causal attention no real token sees padding.
 
         Args:
-            sequences: Sequences to compute.
+            sequences: Sequences to compute; none if only other processes of a sharded policy have some.
             heads: Whether to add the statistics of the heads, if the policy has any.
         """
         results: dict[int, TokenStatistics] = {}
-        for members in forward_passes(sequences, self.config):
-            found = self._one_pass([sequences[i] for i in members], heads)
-            results.update(zip(members, found, strict=True))
-        return [results[i] for i in range(len(sequences))]
+        passes = forward_passes(sequences, self.config)
+        idle_passes = self.in_step(len(passes)) - len(passes)  # before the first pass: to agree is a common step too
+        for members in passes:
+            results.update(zip(members, self._one_pass([sequences[i] for i in members], heads), strict=True))
+        for _ in range(idle_passes):
+            idle = self._one_pass([IDLE], heads)
+            if torch.is_grad_enabled():  # so that the backward pass visits it too
+                results[0] = results[0]._replace(logit_N=results[0].logit_N + anchor(idle))
+        found = [results[i] for i in range(len(sequences))]
+        return [copied(x) for x in found] if self.sharded else found
+
+    def of_model(self, compute: Callable[[Any], Tensor]) -> Tensor:
+        """What a function computes from the causal language model inside; the model is not called in other ways."""
+        return compute(plain(self.model))
 
     @property
     def device(self) -> torch.device:
@@ -261,7 +283,9 @@ class Policy(torch.nn.Module):
     def body(self, inputs: dict[str, Any]) -> Tensor:
         """Final hidden states, in the compute precision."""
         bf16 = self.config.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
+        # The cache keeps the bf16 copies of all layers' weights, and shards are there to keep few.
+        cached = not self.sharded
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=cached) if bf16 else nullcontext():
             found: Tensor = body_of(plain(self.model))(**inputs, use_cache=False).last_hidden_state
         return found
 

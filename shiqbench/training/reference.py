@@ -100,10 +100,14 @@ class ReferenceCache:
         """Like :meth:`fill`, for sequences that are no episodes."""
         wanted = {_key(s): s for s in sequences}
         missing = [s for k, s in wanted.items() if self._get(k) is None]
-        if found_before := set(wanted.values()) - set(missing):
-            self._compare(min(found_before, key=lambda s: (len(s.ids), s.ids)))
+        found_before = set(wanted.values()) - set(missing)
+        # If the weights are sharded, a process that has nothing to compute makes idle passes with the others.
+        if self.policy.in_step(len(found_before)):
+            self._compare(sorted(found_before, key=lambda s: (len(s.ids), s.ids))[:1])
         done = 0
-        for members in forward_passes(missing, self.policy.config):
+        passes = forward_passes(missing, self.policy.config)
+        idle = self.policy.in_step(len(passes)) - len(passes)
+        for members in passes:
             group = [missing[i] for i in members]
             with torch.no_grad():
                 found = self.policy(group)
@@ -115,6 +119,9 @@ class ReferenceCache:
                 self._database.execute("UPDATE total SET rows = rows + ?", (added,))
             done += len(group)
             progress(done, len(missing))
+        with torch.no_grad():
+            for _ in range(idle):
+                self.policy([])
         return len(missing), len(wanted) - len(missing)
 
     def row(self, rendered: Rendered) -> TokenStatistics:
@@ -147,11 +154,13 @@ class ReferenceCache:
             return None
         return np.frombuffer(row[0], self._dtype).copy(), np.frombuffer(row[1], self._dtype).copy()
 
-    def _compare(self, sequence: TokenSequence) -> None:
-        """Compare a row of the cache with the same statistics, computed now."""
+    def _compare(self, shortest: Sequence[TokenSequence]) -> None:
+        """Compare at most one row of the cache with the same statistics, computed now."""
         with torch.no_grad():
-            (now,) = self.policy([sequence])
-        found = self._get(_key(sequence))
+            computed = self.policy(shortest)
+        if not computed:
+            return
+        (now,), found = computed, self._get(_key(shortest[0]))
         assert found is not None
         both = zip(found, (now.logit_N, now.lse_N), strict=True)
         self.difference = float(np.max([np.abs(old - new.cpu().numpy()).max() for old, new in both]))

@@ -23,10 +23,12 @@ class Snapshots:
     Attributes:
         folder: Folder of the snapshots; once all are there, a DONE lists their sha256.
         updates: Updates after which a snapshot is taken.
+        main: Whether this process writes them.
     """
 
     folder: Path
     updates: tuple[int, ...]
+    main: bool = True
 
     def file(self, update: int) -> Path:
         """Path of the snapshot after an update."""
@@ -46,9 +48,12 @@ class Snapshots:
             return
         import torch
 
+        state = trained()
+        if not self.main:
+            return
         self.folder.mkdir(exist_ok=True)
         with replacing(self.file(update)) as temporary, temporary.open("wb") as stream:
-            torch.save(trained(), stream)
+            torch.save(state, stream)
 
     def seal(self) -> None:
         """Write DONE if all snapshots are there; a training that continued after a stop may lack some.

@@ -11,9 +11,11 @@ from shiqbench.training.heads import fold_q
 from shiqbench.training.policy import Policy, load_model, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from shiqbench.episodes.rendering import Renderer
+    from shiqbench.plugin.algorithm import Need
 
 
 def _on_whole_weights(policy: Policy, source: Path) -> Any:
@@ -22,6 +24,23 @@ def _on_whole_weights(policy: Policy, source: Path) -> Any:
     model = load_model(source, config)
     model.load_state_dict({k: v for k, v in policy.model.state_dict().items() if "lora_" in k}, strict=False)
     return model
+
+
+def gathered(policy: Policy, trained: dict[str, Any], source: Path, needs: Collection[Need]) -> Policy:
+    """A policy on the CPU with the whole weights of a sharded one.
+
+    Args:
+        policy: Sharded policy.
+        trained: Its state with whole tensors; without one, as in all processes except the main one, it is returned.
+        source: Folder of the start.
+        needs: Needs of the algorithm.
+    """
+    if not trained:
+        return policy
+    found = Policy(load_model(source, policy.config), policy.config, needs)
+    found.load_state_dict(trained)
+    found.clock = policy.clock
+    return found
 
 
 def save_weights(policy: Policy, source: Path, renderer: Renderer, target: Path, q_weight: float = 0.0) -> None:

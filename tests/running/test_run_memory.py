@@ -15,10 +15,13 @@ from shiqbench.base import machine
 from shiqbench.base.errors import ConfigError
 from shiqbench.commands.common import parse_assignments
 from shiqbench.engines.config import VllmConfig
+from shiqbench.models.loading import without_weights
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import ModelPlan, Request, RunPlan
+from shiqbench.running import memory
 from shiqbench.running.memory import Room, Stage, check_memory, check_stages, memory_stages
 from shiqbench.running.runner import prepare
+from shiqbench.running.team import Place
 
 MB = 10**6
 
@@ -122,3 +125,23 @@ def test_a_run_is_refused_before_it_writes(tiny_model: Path, tmp_path: Path, mon
     with pytest.raises(ConfigError, match="needs about"):
         prepare(asked)
     assert not (tmp_path / "results").exists() or not list((tmp_path / "results").iterdir())
+
+
+def test_shards_divide_what_every_weight_takes(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = stages(plan(tiny_model, tmp_path), 10**10)[0]
+    monkeypatch.setattr(memory, "place", lambda: Place(0, 4, sharded=True))
+    sharded = stages(plan(tiny_model, tmp_path), 10**10)[0]
+    assert [whole.parts[p] // sharded.parts[p] for p in ("gradients", "optimiser")] == [4, 4]
+    assert whole.parts["weights"] // 4 <= sharded.parts["weights"] < whole.parts["weights"] // 2
+    assert {p: v for p, v in sharded.parts.items() if p not in ("weights", "gradients", "optimiser", "gathered")} == {
+        p: v for p, v in whole.parts.items() if p not in ("weights", "gradients", "optimiser")
+    }
+    sizes = {n: p.numel() * 4 for n, p in without_weights(tiny_model).named_parameters()}
+    outside = sum(v for n, v in sizes.items() if ".layers." not in n)
+    assert 2 * outside < sharded.parts["gathered"] <= 2 * outside + 5 * (sum(sizes.values()) - outside)
+    with pytest.raises(ConfigError) as error:
+        check_stages(stages(plan(tiny_model, tmp_path), sharded.total // 2))
+    assert "launch more processes" in str(error.value.do)
+    assert "lora" not in str(error.value.do)

@@ -8,21 +8,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import torch
 import warm
+from safetensors.torch import load_file
 from support import TOY
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.plugin.config import TrainConfig
 from shiqbench.running.team import Place, Team, launched, place
 
 EXAMPLES = TOY.parent.parent.parent / "examples" / "accelerate"
 ONE_FAILS = TOY.parent / "one_fails.py"
 ENGINE = TOY.parent / "engine_environment.py"
+SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
@@ -30,7 +34,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Read the launcher's variables once per test; normally they are read once per process."""
     place.cache_clear()
-    for name in [n for n in os.environ if n.startswith(("TORCHELASTIC_", "ACCELERATE_"))]:
+    for name in [n for n in os.environ if n.startswith(("TORCHELASTIC_", "ACCELERATE_", "FSDP_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr("shiqbench.running.team._end_with_the_launcher", lambda: None)  # these tests have no launcher
     yield monkeypatch
@@ -59,7 +63,7 @@ def test_the_launchers_variables_are_set_aside(environment: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("ACCELERATE_USE_FSDP", "true", "launch with DDP"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "launch with DDP or FSDP2"),
         ("ACCELERATE_MIXED_PRECISION", "bf16", "set train.precision"),
         ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "set train.micro_tokens"),
     ],
@@ -70,6 +74,53 @@ def test_what_a_launcher_cannot_decide_is_refused(
     launch(environment, RANK="0", WORLD_SIZE="2", **{name: value})
     with pytest.raises(ConfigError, match=f"{name}={value} cannot be honoured.*{said}"):
         launched()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("FSDP_VERSION", "1", "set fsdp_version: 2"),
+        ("FSDP_OFFLOAD_PARAMS", "true", "set fsdp_offload_params: false"),
+        ("FSDP_CPU_RAM_EFFICIENT_LOADING", "true", "set fsdp_cpu_ram_efficient_loading: false"),
+        ("FSDP_ACTIVATION_CHECKPOINTING", "true", "set train.checkpointing=true"),
+        ("FSDP_TRANSFORMER_CLS_TO_WRAP", "LlamaMLP", "every layer of the model is a unit"),
+    ],
+)
+def test_how_weights_are_sharded_is_decided_here(
+    environment: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    launch(environment, RANK="0", WORLD_SIZE="2", **{**SHARDED, name: value})
+    with pytest.raises(ConfigError, match=f"{name}={value} cannot be honoured.*{said}"):
+        launched()
+
+
+def test_the_version_of_fsdp_is_1_unless_it_is_said(environment: pytest.MonkeyPatch) -> None:
+    launch(environment, RANK="0", WORLD_SIZE="2", ACCELERATE_USE_FSDP="true")
+    with pytest.raises(ConfigError, match="FSDP_VERSION=1 cannot be honoured"):
+        launched()
+
+
+def test_one_process_has_nothing_to_shard(environment: pytest.MonkeyPatch) -> None:
+    launch(environment, RANK="0", WORLD_SIZE="1", **SHARDED)
+    with pytest.raises(ConfigError, match="FSDP shards over several processes, and there is one"):
+        launched()
+
+
+def test_variables_of_fsdp_are_removed_for_good(environment: pytest.MonkeyPatch) -> None:
+    launch(environment, RANK="0", WORLD_SIZE="2", **SHARDED)
+    team = launched()
+    assert team.place == Place(0, 2, sharded=True)
+    assert not [n for n in os.environ if "FSDP" in n]
+    with team._launched():
+        assert not [n for n in os.environ if "FSDP" in n]
+
+
+def test_lora_is_not_sharded() -> None:
+    with pytest.raises(ConfigError, match="LoRA trains adapters only") as error:
+        Place(0, 2, sharded=True).check(TrainConfig(lora_rank=4))
+    assert error.value.where == "train.lora_rank = 4"
+    Place(0, 2, sharded=True).check(TrainConfig())
+    Place(0, 2).check(TrainConfig(lora_rank=4))
 
 
 def test_defaults_of_accelerate_are_accepted(environment: pytest.MonkeyPatch) -> None:
@@ -92,27 +143,40 @@ def test_one_process_is_a_team_of_its_own() -> None:
     team.dismiss()
 
 
-def test_the_example_for_accelerate_is_one_that_accelerate_reads() -> None:
+@pytest.mark.parametrize(("name", "kind"), [("ddp", "MULTI_GPU"), ("fsdp", "FSDP")])
+def test_the_examples_for_accelerate_are_ones_that_accelerate_reads(name: str, kind: str) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
-    config = load_config_from_file(str(EXAMPLES / "ddp.yaml"))  # accelerate refuses unknown keys
-    assert (config.distributed_type, config.num_processes, config.mixed_precision) == ("MULTI_GPU", 2, "no")
+    config = load_config_from_file(str(EXAMPLES / f"{name}.yaml"))  # accelerate refuses unknown keys
+    assert (config.distributed_type, config.num_processes, config.mixed_precision) == (kind, 2, "no")
     assert not config.use_cpu
-    assert [f.name for f in EXAMPLES.iterdir()] == ["ddp.yaml"]
+    assert sorted(f.name for f in EXAMPLES.iterdir()) == ["ddp.yaml", "fsdp.yaml"]
+
+
+def test_what_accelerate_makes_of_the_example_is_accepted(environment: pytest.MonkeyPatch) -> None:
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    before = dict(os.environ)
+    words = ["--config_file", str(EXAMPLES / "fsdp.yaml"), "-m", "shiqbench"]
+    arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(words))
+    variables = {k: v for k, v in prepare_multi_gpu_env(arguments).items() if before.get(k) != v}
+    launch(environment, **variables, RANK="0", WORLD_SIZE="2")
+    assert launched().place.sharded
 
 
 class Launch:
     """The command for the toy task, with a separate cache for each number of processes."""
 
-    def __init__(self, model: Path, folder: Path) -> None:
-        self.model, self.folder = model, folder
+    def __init__(self, model: Path, folder: Path, variables: Mapping[str, str] | None = None) -> None:
+        self.model, self.folder, self.variables = model, folder, variables or {}
 
     def words(self, processes: int, algo: str, *more: str | Path) -> list[str]:
         toy = ["--task", "toy", "--plugin", TOY, "--model", self.model, "--engine", "transformers"]
         return ["run", "--algo", algo, *map(str, [*toy, "--results", self.folder / str(processes), *more])]
 
     def environment(self, processes: int) -> dict[str, str]:
-        return {**os.environ, "SHIQBENCH_CACHE": str(self.folder / f"cache-{processes}")}
+        return {**os.environ, "SHIQBENCH_CACHE": str(self.folder / f"cache-{processes}"), **self.variables}
 
     def start(self, processes: int, algo: str, *more: str | Path) -> warm.Started:
         start = warm.launch if processes == 2 else warm.start
@@ -181,12 +245,69 @@ def test_two_processes_make_the_cell_that_one_makes(toy: Launch) -> None:
 
 
 @pytest.mark.slow
-def test_a_start_is_trained_together_too(toy: Launch) -> None:
-    for processes in (1, 2):
+@pytest.mark.parametrize("variables", [{}, SHARDED], ids=["whole", "shards"])
+def test_a_start_is_trained_together_too(tiny_model: Path, tmp_path: Path, variables: dict[str, str]) -> None:
+    toy = Launch(tiny_model, tmp_path)
+    for processes, environment in ((1, {}), (2, variables)):
+        toy.variables = environment
         done = toy.run(processes, "shiq", "--preset", "started")
         assert done.returncode == 0, done.stderr
     same_curve(toy, "sft")
     same_curve(toy, "shiq")
+
+
+def losses(lines: list[dict[str, Any]]) -> list[float]:
+    return [x["loss"] for x in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", ["sft", "dpo", "shiq"])
+def test_two_processes_with_shards_make_the_cell_that_one_makes(tiny_model: Path, tmp_path: Path, algo: str) -> None:
+    # Three pairs or seven episodes, two processes, one episode per pass: they have different numbers of passes.
+    settings = [w for s in ("batch_episodes=7", "micro_tokens=1", "updates=12") for w in ("--set", f"train.{s}")]
+    more = [*settings, "--set", "train.precision=fp32", "--eval-every", "2"]
+    toy, sharded = Launch(tiny_model, tmp_path), Launch(tiny_model, tmp_path / "sharded", SHARDED)
+    for done in (toy.run(1, algo, *more), sharded.run(2, algo, *more)):
+        assert done.returncode == 0, done.stderr
+        assert "Warning" not in done.stderr
+    assert losses(sharded.lines(2, algo)) == pytest.approx(losses(toy.lines(1, algo)), rel=0, abs=1e-6)
+    one, two = toy.cell(1, algo), sharded.cell(2, algo)
+    assert one.name == two.name
+    assert files(one) == files(two)
+    facts = json.loads((two / "manifest.json").read_text())
+    assert (facts["processes"], facts["sharded"]) == (2, True)
+    for name in ("checkpoint/model.safetensors", "snapshots/000006.pt"):
+        read = load_file if name.endswith("safetensors") else torch.load
+        whole, gathered = read(one / name), read(two / name)
+        assert set(whole) == set(gathered)
+        for key, x in whole.items():
+            torch.testing.assert_close(gathered[key], x, atol=1e-5, rtol=0)
+    assert (one / "checkpoint/config.json").read_bytes() == (two / "checkpoint/config.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_killed_launch_with_shards_continues_bit_for_bit(tiny_model: Path, tmp_path: Path) -> None:
+    settings = [w for s in ("updates=40", "save_every=5", "precision=fp32") for w in ("--set", f"train.{s}")]
+    undisturbed, killed = (Launch(tiny_model, tmp_path / name, SHARDED) for name in ("undisturbed", "killed"))
+    done = undisturbed.run(2, "sft", *settings)
+    assert done.returncode == 0, done.stderr
+    process = killed.start(2, "sft", *settings)
+    until(lambda: process.poll() is not None or any(killed.folder.glob("2/toy/sft/*/checkpoint/state.pt")), 150)
+    os.kill(json.loads((killed.cell(2, "sft") / ".holder.json").read_text())["pid"], signal.SIGKILL)
+    assert process.wait(timeout=100) != 0
+    assert not list(killed.folder.glob("2/toy/sft/*/DONE"))
+    refused = Launch(tiny_model, killed.folder).run(2, "sft", *settings)  # without FSDP
+    assert refused.returncode != 0
+    assert "was interrupted with sharded weights" in refused.stderr
+    done = killed.run(2, "sft", *settings)
+    assert done.returncode == 0, done.stderr
+    one, two = undisturbed.cell(2, "sft"), killed.cell(2, "sft")
+    assert json.loads((two / "manifest.json").read_text())["resumed_at_update"] >= 5
+    assert files(one) == files(two)
+    lines = [[{**x, "seconds": 0} for x in each.lines(2, "sft")] for each in (undisturbed, killed)]
+    assert lines[0] == lines[1]
+    name = "checkpoint/model.safetensors"
+    assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
 @pytest.mark.slow
