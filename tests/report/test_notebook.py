@@ -8,6 +8,7 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 import shiqbench
 
@@ -26,8 +27,10 @@ def executed(path: Path, folder: Path) -> list[Any]:
     book = read(path)
     strict = nbformat.v4.new_code_cell("import warnings; warnings.simplefilter('error')")  # type: ignore[no-untyped-call]
     book.cells.insert(0, strict)
-    # pytest's own limit ends a cell that hangs; a busy machine needs its time to start a kernel.
-    NotebookClient(book, timeout=None, startup_timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    # pytest's own limit ends a cell that hangs; a busy machine needs its time to start a kernel, and to end it.
+    patient = Config({"KernelManager": {"shutdown_wait_time": 120.0}})
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(book, timeout=None, startup_timeout=300, resources=resources, config=patient).execute()
     return [o for c in book.cells if c.cell_type == "code" for o in c.outputs]
 
 

@@ -216,7 +216,7 @@ def test_a_run_trains_on_calls_and_scores_every_turn_by_a_function(tmp_path: Pat
     assert manifest["task"]["data"]["form"] == "episodes"
     (file,) = trained.glob("eval/*/records.parquet")
     rows = pd.read_parquet(file)
-    assert len(rows) == 8
+    assert len(rows) == 6  # of two held-out prompts: one turn before the call, two after a call
     asked = [len(json.loads(p)) for p in rows["prompt"]]
     assert set(asked) == {2, 4}  # before the call, and before the answer
     assert list(rows["score"]) == [n + 1 + len(a) / 1000 for n, a in zip(asked, rows["answer"], strict=True)]
