@@ -1,4 +1,4 @@
-"""Configuration of Sphinx; ``build.py`` collects the pages that it reads."""
+"""Configuration of Sphinx; ``build_site.py`` collects the pages that it reads."""
 
 from __future__ import annotations
 

@@ -108,6 +108,12 @@ class CompletionStream(Protocol):
         """Drop the prompts that are not complete."""
 
 
+def stream_of(generator: object) -> CompletionStream | None:
+    """Open a stream of an engine; None if it has none."""
+    found: CompletionStream | None = getattr(generator, "stream", lambda: None)()
+    return found
+
+
 class Generator(Protocol):
     """An engine with loaded weights. Log-probabilities that are not finite are a :class:`DivergedError`.
 

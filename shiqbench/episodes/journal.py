@@ -11,7 +11,7 @@ from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.files import checked_content, checked_line
-from shiqbench.episodes.generation import Completion, check_finite
+from shiqbench.episodes.generation import Completion, check_finite, stream_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,7 @@ class JournaledGenerator:
 
     def stream(self) -> JournaledStream | None:
         """The engine's stream with this file; None if the engine has none."""
-        opened = getattr(self.generator, "stream", lambda: None)()
+        opened = stream_of(self.generator)
         return None if opened is None else JournaledStream(self, opened)
 
     def _wave(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from shiqbench.episodes.generation import stream_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -43,7 +45,7 @@ def replies(chat: ChatGenerator, sampling: Sampling) -> Replies:
         chat: The model.
         sampling: How; its own seed is not used.
     """
-    stream = None if chat.served else getattr(getattr(chat, "generator", None), "stream", lambda: None)()
+    stream = None if chat.served else stream_of(chat.generator)
     return InWaves(chat, sampling) if stream is None else OneByOne(chat, sampling, stream)
 
 

@@ -51,7 +51,7 @@ def test_folders_are_named_so_that_pip_takes_them_for_folders(tmp_path: Path, mo
     assert new("task", "echo2", Path("two words")).commands[1] == "python -m pytest './two words/shiqbench-echo2'"
 
 
-@pytest.mark.parametrize(("kind", "name", "multi_turn"), WRITTEN, ids=lambda x: str(x))
+@pytest.mark.parametrize(("kind", "name", "multi_turn"), WRITTEN, ids=str)
 def test_what_it_writes_is_clean(tmp_path: Path, kind: str, name: str, multi_turn: bool) -> None:
     folder = new(kind, name, tmp_path, multi_turn=multi_turn).folder
     (tmp_path / "ruff.toml").write_text(f'extend = "{HERE.parent / "pyproject.toml"}"\n')

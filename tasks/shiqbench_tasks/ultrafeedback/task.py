@@ -115,7 +115,7 @@ class UltraFeedbackTask(Task):
     def scorer(self) -> Scorer:
         """The reward model."""
         if self._scorer is None:
-            raise RuntimeError("no reward model; call equip() first")
+            raise RuntimeError("no reward model; call use_registry() first")
         return self._scorer
 
     def scoring_identity(self) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class ScriptedChat:
     """Answers by a function of the conversation, three tokens a message."""
 
     served = False
+    generator = None
     max_context = 9998
 
     def __init__(self, answer: Callable[[Sequence[Message]], str | None]) -> None:
