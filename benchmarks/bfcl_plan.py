@@ -40,7 +40,9 @@ PLANS = (
     "base:1:3:7",
     "base,miss_func,miss_param:1:3:7",
     "base,miss_func,miss_param:3:3:7",
-    "base,miss_func,miss_param:3:5:7",  # the file bfcl_study.toml
+    "base,miss_param:1:1:7",  # seed 0 of the file bfcl_study.toml
+    "base,miss_param:1:5:7",  # the file bfcl_study.toml
+    "base,miss_func,miss_param:3:5:7",
     "base,miss_func,miss_param:8:5:7",
     "base,miss_func,miss_param:3:8:7",
 )

@@ -21,7 +21,7 @@ TRL = Wheel(
     megabytes=0.9,
 )
 OWN = Path(__file__).parent / "family_templates"
-BASE = {
+BASE: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
@@ -214,13 +214,14 @@ def template(name: str) -> str:
     return (own if own.is_file() else fetch(TRL) / "trl" / "chat_templates" / f"{name}.jinja").read_text("utf-8")
 
 
-def build(family: str, folder: Path, *, weights: bool = True) -> Path:
+def build(family: str, folder: Path, *, weights: bool = True, sizes: dict[str, int] | None = None) -> Path:
     """Write a tiny model of a family into a folder; every call writes the same.
 
     Args:
         family: Key of :data:`FAMILIES`.
         folder: Folder to write to.
         weights: Whether to write weights too; without them it takes milliseconds, and the folder can be rendered with.
+        sizes: Sizes of the configuration in place of those of :data:`BASE`.
 
     Returns:
         The folder, which ``--model`` takes.
@@ -239,6 +240,7 @@ def build(family: str, folder: Path, *, weights: bool = True) -> Path:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
         **one.config,
+        **(sizes or {}),
     }
     config = AutoConfig.for_model(one.model_type, **values)
     generation = GenerationConfig(bos_token_id=tokenizer.bos_token_id, eos_token_id=ids[0] if len(ids) == 1 else ids)

@@ -43,7 +43,7 @@ def row(family: str, findings: Sequence[Finding]) -> dict[str, str]:
         "trained answers": _counted("trained answers", findings),
         "own forward pass": found["own forward pass"].text.partition(" ")[0],
         "engine": found["engine transformers"].text.partition(" ")[0],
-        "shared prefixes": "yes" if found["train.share_prefix"].text == "works" else "no",
+        "shared prefixes": "yes" if found["shared prefixes"].text == "computed once" else "no",
         "end of turn": f"`{stops[0]}`",
         "other stop ids": " ".join(f"`{stop}`" for stop in stops[1:] if stop),
         "tools": ", ".join(re.findall(r"(\w+) yes", found["tools"].text)) or "no",

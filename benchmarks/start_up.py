@@ -1,6 +1,6 @@
 """Seconds that light commands take beyond a bare interpreter: the median of several runs in turn with it.
 
-python benchmarks/start_up.py [--runs 7]
+python benchmarks/start_up.py [--runs 7] [--peers]
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ import subprocess
 import sys
 import time
 
-COMMANDS = (["--help"], ["list", "algorithms"], ["show", "shiq"], ["run", "--algo", "shik", "--task", "bfcl_v3"])
+COMMANDS = (
+    ["shiqbench", "--help"],
+    ["shiqbench", "list", "algorithms"],
+    ["shiqbench", "list", "tasks"],
+    ["shiqbench", "show", "shiq"],
+    ["shiqbench", "run", "--algo", "shik", "--task", "bfcl_v3"],
+)
+PEERS = (["lm_eval", "ls", "tasks"],)
 
 
 def seconds(*words: str) -> float:
@@ -22,9 +29,10 @@ def seconds(*words: str) -> float:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=7)
-    runs = range(parser.parse_args().runs)
-    for words in COMMANDS:
-        over = statistics.median(seconds("-m", "shiqbench", *words) - seconds("-c", "") for _ in runs)
-        sys.stdout.write(f"{over:.2f} s  shiqbench {' '.join(words)}\n")
+    parser.add_argument("--peers", action="store_true", help="time the lists of other tools too")
+    asked = parser.parse_args()
+    for words in (*COMMANDS, *(PEERS if asked.peers else ())):
+        over = [seconds("-m", *words) - seconds("-c", "") for _ in range(asked.runs)]
+        sys.stdout.write(f"{statistics.median(over):.2f} s [{min(over):.2f}, {max(over):.2f}]  {' '.join(words)}\n")

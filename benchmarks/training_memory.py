@@ -85,7 +85,7 @@ def train(folder: Path, config: TrainConfig) -> None:
         Trainer(policy, algorithm, rendered, reference.row, plan, config, 0, Path(place)).run(lambda line, total: None)
 
 
-def _resident(name: str) -> int:
+def resident(name: str) -> int:
     """``VmRSS`` or ``VmHWM`` of this process, in bytes."""
     lines = (MEMORY / "status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
@@ -97,10 +97,10 @@ def measure(folder: Path, settings: dict[str, Any]) -> int:
     with tempfile.TemporaryDirectory() as tiny:
         train(write_model(Path(tiny), TINY), config)
     gc.collect()
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     (MEMORY / "clear_refs").write_text("5")  # the peak starts again
     train(folder, config)
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
 def compare(folder: Path, settings: dict[str, Any]) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from shiqbench.plugin import AlgorithmConfig
 
@@ -12,8 +12,12 @@ from shiqbench.plugin import AlgorithmConfig
 class AcceptanceConfig(AlgorithmConfig):
     """The best episodes of each group are good, or those whose return exceeds ``threshold``."""
 
-    accept: Literal["best", "threshold"] = "best"
-    threshold: float = 0.0
+    accept: Literal["best", "threshold"] = Field(
+        default="best",
+        description="episodes that earn as much as the best of their group, so also a failure that is the only one; or "
+        "all that earn more than threshold",
+    )
+    threshold: float = Field(default=0.0, description="of the return as it is trained on, after task.centre")
 
     @model_validator(mode="after")
     def _threshold_is_used(self) -> AcceptanceConfig:

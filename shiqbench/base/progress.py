@@ -34,6 +34,7 @@ T = TypeVar("T")
 LINE_SECONDS = 20.0  # without a terminal, at most one progress line in this interval
 LONG = 2.0  # seconds; the time of shorter steps is not worth a line
 _open: list[Progress] = []  # the display that is on the terminal now, if any
+_listening: list[Display] = []  # the display that gets the steps of this process's job, if there is one
 
 
 class Display:
@@ -87,22 +88,38 @@ class Display:
 def waiting(name: str) -> Iterator[None]:
     """Show a step of unknown length; its time is said at the end if it was long, and shown at the next time."""
     console, started, before = _console(), time.perf_counter(), last_time(name)
-    with _clock(console, name + (f", {before:.0f} s the last time" if before is not None else "")):
+    hint = f", {before:.0f} s the last time" if before is not None else ""
+    with _listening[-1].stage(name) if _listening else _clock(console, name + hint):
         yield
     seconds = time.perf_counter() - started
     if seconds > LONG:
         remember(name, seconds)
+    if seconds > LONG and not _listening:
         console.print(f"{name}: {seconds:.1f} s", soft_wrap=True, markup=False)
 
 
 def counting(items: Iterable[T], name: str, total: int) -> Iterator[T]:
     """Pass items on, and show how many are done, their rate and the time left."""
     console = _console()
-    with _bar(console, lambda line: console.print(line, soft_wrap=True, markup=False), name, total) as advance:
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, markup=False)
+
+    with _listening[-1].bar(name, total) if _listening else _bar(console, say, name, total) as advance:
         for done, item in enumerate(items):
             advance(done, total)
             yield item
         advance(total, total)
+
+
+@contextmanager
+def listening(display: Display) -> Iterator[None]:
+    """Let a display get the steps that :func:`waiting` and :func:`counting` show, wherever they are."""
+    _listening.append(display)
+    try:
+        yield
+    finally:
+        _listening.pop()
 
 
 def _console() -> Console:

@@ -213,7 +213,7 @@ def main(arguments: list[str] | None = None) -> None:
             _fail(line, error.exit_code)
         sys.exit(_fail(error.lines()[-1], error.exit_code))
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_fail("interrupted; run the same command again to continue", ExitCode.INTERRUPTED))
+        code = ExitCode.INTERRUPTED
     except Exception as error:
         if hasattr(error, "format_message"):
             from shiqbench.commands.usage import usage_line
@@ -229,6 +229,8 @@ def main(arguments: list[str] | None = None) -> None:
             else f"{type(error).__name__}: {error}; --debug shows the traceback"
         )
         sys.exit(_fail(line, ExitCode.FAILED))
+    if code == ExitCode.INTERRUPTED:  # typer makes it of Ctrl-C
+        sys.exit(_fail("interrupted; run the same command again to continue", ExitCode.INTERRUPTED))
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)
 
 

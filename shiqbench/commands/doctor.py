@@ -178,7 +178,9 @@ def _plugins() -> list[Finding]:
         )
         for failure in found.failures
     ]
-    findings += [Finding("plugins", State.PROBLEM, clash, "uninstall one of them") for clash in found.clashes.values()]
+    findings += [
+        Finding("plugins", State.PROBLEM, clash, "rename or uninstall one of them") for clash in found.clashes.values()
+    ]
     loaded = ", ".join(f"{plugin.name} ({plugin.distribution})" for plugin in found.plugins)
     return findings or [Finding("plugins", State.OK, loaded or "none")]
 

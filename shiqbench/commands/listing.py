@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shiqbench.plugin.specs import Spec, TaskSpec
 
 KINDS = ("algorithms", "tasks", "engines", "rewards", "plugins")
+OTHERS = "a task's presets set other values, and exact tasks have train settings of their own: shiqbench show TASK"
 
 
 def listing(kind: str | None, files: tuple[Path, ...]) -> dict[str, list[dict[str, Any]]]:
@@ -65,7 +66,7 @@ def show_anything(name: str, results: Path, files: tuple[Path, ...]) -> dict[str
     found = registry(files)
     if name in found.algorithms:
         spec = found.algorithm(name)
-        trains = {"train": fields(TrainConfig), "start": fields(StartConfig)} if spec.trains else {}
+        trains = {"train": fields(TrainConfig), "start": fields(StartConfig), "presets": OTHERS} if spec.trains else {}
         return {**_entry(found, "algorithm", spec), "algo": fields(spec.load_config()), **trains}
     if name in found.tasks:
         task = found.task(name)

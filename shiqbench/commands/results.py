@@ -68,7 +68,6 @@ def matrix(
     as_json: Json = False,
 ) -> None:
     """Train and evaluate every cell of a matrix file. Finished steps are not repeated."""
-    from shiqbench.matrices.describe import as_json as every_cell
     from shiqbench.matrices.describe import describe_matrix
 
     launched().place.refuse_several("a matrix", do="start it without a launcher; it starts its own processes")
@@ -82,18 +81,9 @@ def matrix(
     for line in () if as_json and dry_run else describe_matrix(planned, jobs or 1):
         typer.echo(line, err=not dry_run)
     if dry_run:
-        from shiqbench.matrices.executors.sbatch import describe
-        from shiqbench.matrices.power import outlooks
+        from shiqbench.commands.dry_run import dry_run_matrix
 
-        slurm = executor is Executor.SLURM
-        sbatch = describe([*planned.trial_stage.missing, *planned.final.missing], planned.results) if slurm else []
-        if as_json:
-            emit({**every_cell(planned, find), **({"sbatch": sbatch} if slurm else {})})
-            return
-        for line in dict.fromkeys(each.line() for each in outlooks(planned, find)):  # tasks may have one answer
-            typer.echo(line)
-        for line in sbatch:
-            typer.echo(line)
+        dry_run_matrix(planned, find, at_once=jobs or 1, slurm=executor is Executor.SLURM, as_json=as_json)
         return
     from shiqbench.matrices.describe import baseline_of
     from shiqbench.matrices.executors import exit_code, summary
@@ -106,7 +96,8 @@ def matrix(
     if as_json:
         emit(result.as_json())
     elif result.cells:
-        typer.echo(f"next: shiqbench report {quote(str(planned.results))} --baseline {baseline_of(planned)}")
+        files = "".join(f" --plugin {quote(str(p))}" for p in planned.plugins)
+        typer.echo(f"next: shiqbench report {quote(str(planned.results))} --baseline {baseline_of(planned)}{files}")
     if code := exit_code(result.outcomes):
         raise typer.Exit(code)
 
@@ -201,10 +192,10 @@ def report(
 
 @app.command()
 def front(
-    task: Annotated[
-        str, typer.Option(help="A task that measures the distance from a reference model, such as ultrafeedback.")
-    ],
     results: Results = Path("results"),
+    task: Annotated[
+        str | None, typer.Option(help="A task that measures the distance from a reference. If left out: the only one.")
+    ] = None,
     baseline: Annotated[str | None, typer.Option(help="Algorithm to compare the others with.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder to write one svg file per setting to.")] = None,
     plugin: PluginFiles = None,

@@ -98,9 +98,13 @@ def _task_of(name: str, settings: Mapping[str, Any], found: Registry) -> tuple[s
     """Return the task to show and its settings; a path is shown by the task that takes files of the user's own.
 
     Raises:
-        ConfigError: Several tasks take such files.
+        ConfigError: Several tasks take such files, or there is no such file.
     """
-    if name in found.tasks or not Path(name).expanduser().exists():
+    if name in found.tasks:
+        return name, settings
+    if not Path(name).expanduser().exists():
+        if "/" in name or Path(name).suffix:  # no task is named like that
+            raise ConfigError(f"no file or folder {name!r}", where="show --data", do="check the path")
         return name, settings
     takers = {spec.name: spec.file_setting for spec in found.tasks.values() if spec.file_setting}
     if len(takers) != 1:
@@ -183,11 +187,13 @@ def _as_shown(episode: Episode) -> Statistics:
 
 
 def _centre(episodes: Sequence[Episode]) -> str:
-    """The value that the task subtracted from the returns, as its episodes report it."""
-    names = {str(e.meta.get("centre", "not stated")) for e in episodes}
+    """What the task subtracted from the returns, and divided them by, as its episodes report it."""
+    names = {str(e.meta["centre"]) for e in episodes if "centre" in e.meta} or {"not stated"}
     values = {e.meta["centre_value"] for e in episodes if "centre_value" in e.meta}
+    scales = {e.meta["scale"] for e in episodes if "scale" in e.meta}
     what = ", ".join(sorted(names))
-    return f"{what} ({values.pop():.3f})" if len(values) == 1 and names != {"none"} else what
+    what += f" ({values.pop():.3f})" if len(values) == 1 and names != {"none"} else ""
+    return what + (f"; divided by {scales.pop():.3f}" if len(scales) == 1 else "")
 
 
 def as_tables(found: Statistics) -> list[RenderableType]:

@@ -124,6 +124,8 @@ class ServedEngine:
     ) -> Generator[tuple[int, Reply], None, None]:
         """Answer every conversation, several at once; after a failure, those that are on their way are awaited.
 
+        At most ``workers`` requests are sent whose replies were not taken yet, so a caller can stop in time.
+
         Args:
             conversations: What is asked.
             sampling: Temperature, nucleus and token limit.
@@ -137,9 +139,10 @@ class ServedEngine:
             EngineError: The server fails, after all retries.
         """
         failure: Exception | None = None
-        stop = threading.Event()
+        stop, room = threading.Event(), threading.Semaphore(self.config.workers)
 
         def answer(conversation: Sequence[Message], seed: int) -> Reply:
+            room.acquire()
             if stop.is_set():
                 raise CancelledError
             try:
@@ -156,13 +159,16 @@ class ServedEngine:
                     try:
                         reply = future.result()
                     except CancelledError:
-                        continue
+                        pass  # it was never sent, because another one failed: that failure is raised below
                     except Exception as error:
                         failure = failure or error
-                        continue
-                    yield asked[future], reply
+                    else:
+                        yield asked[future], reply
+                    room.release()
             finally:
                 stop.set()
+                if asked:
+                    room.release(len(asked))
         if failure is not None:
             raise failure
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from shiqbench.base.errors import ConfigError, EngineError
 from shiqbench.engines.config import VllmConfig
+from shiqbench.engines.vllm_classes import restore_classes
 from shiqbench.episodes.generation import Completion, Sampling, check_finite
 from shiqbench.models.identity import architecture
 
@@ -66,9 +67,6 @@ class VllmEngine:
         gpu = torch.cuda.is_available()
         if config.gpu_memory is not None and not gpu:
             raise ConfigError("engine.gpu_memory cannot be honoured: there is no GPU", where="--set", do="leave it out")
-        with _quiet():
-            import vllm
-
         self.version = _version()
         self.precision, self.max_context, self._waves = precision, max_context, config.waves
         self._architecture = architecture(weights)
@@ -91,6 +89,14 @@ class VllmEngine:
             # For a prompt in two parts, vLLM draws a token that it discards, and then rewinds the seed's generator.
             # Its CPU build cannot rewind and crashes, so prompts stay whole.
             self._flags["enable_chunked_prefill"] = False
+        self._start(weights)
+
+    def _start(self, weights: Path) -> None:
+        import torch
+
+        with _quiet():
+            import vllm
+
         threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
         try:
             with _quiet():
@@ -101,6 +107,8 @@ class VllmEngine:
                     use_tqdm_on_load=False,
                     **self._flags,
                 )
+                self._llm.apply_model(restore_classes)
+                self._has_experts = any(self._llm.apply_model(_has_experts))
         except Exception as error:
             raise EngineError(
                 f"vllm does not start: {type(error).__name__}: {error}",
@@ -114,7 +122,7 @@ class VllmEngine:
         VllmEngine._alive = True
 
     def load(self, weights: Path) -> None:
-        """Reload weights and drop every cached prefix.
+        """Reload weights and drop every cached prefix; an engine of a mixture of experts is built again.
 
         Raises:
             ConfigError: The folder's model has another architecture.
@@ -127,6 +135,10 @@ class VllmEngine:
                 where=str(weights),
                 do="close the engine and build a new one",
             )
+        if self._has_experts:
+            self.close()
+            self._start(weights)
+            return
         try:
             with _quiet():
                 self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(weights)})
@@ -282,6 +294,16 @@ def _repack_tied_head(model: Any) -> None:
     head = getattr(model, "lm_head", None)
     if head is not None and getattr(model.config, "tie_word_embeddings", False):
         head.quant_method.process_weights_after_loading(head)
+
+
+def _has_experts(model: Any) -> bool:
+    """Whether a model is a mixture of experts.
+
+    When vLLM 0.32 reloads such weights on a CPU, it goes on with a part of the old ones; on a GPU this was not tried.
+    """
+    from vllm.model_executor.layers.fused_moe import RoutedExperts
+
+    return any(isinstance(module, RoutedExperts) for module in model.modules())
 
 
 def _leave_distributed() -> None:

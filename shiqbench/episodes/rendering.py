@@ -230,19 +230,28 @@ class Renderer:
     def _end_of_turn(self, declared: Sequence[int]) -> int:
         """Return the special token that ends an answer in this template; declared ends of sequences come first."""
         slots = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-        text = self.template.write(slots, (), generate=False)
-        spans = self.template.spans(slots, (), text, generate=False)
-        assert spans[1] is not None
-        whole = self._encoder.encode(text)
-        after = [whole.ids[index] for at, index in whole.specials if at >= spans[1][1]]
+        text, after = self._after_answer(slots)
         found = next((i for i in after if i in declared), next(iter(after), None))
-        if found is None:
-            raise ConfigError(
-                f"no special token ends an answer in the chat template: {text[spans[1][1] :]!r} follows it",
-                where=str(self.tokenizer.name_or_path),
-                do="use a template that ends the assistant's turn with a special token of the tokenizer",
-            )
-        return found
+        if found is not None:
+            return found
+        # Some families, such as GLM-4, end an answer with the mark of the next message, and declare it as an end.
+        _, after = self._after_answer([*slots, {"role": "user", "content": "c"}])
+        if after and after[0] in declared:
+            self.template.close_with(self._encoder.special_texts[after[0]])
+            return after[0]
+        raise ConfigError(
+            f"no special token ends an answer in the chat template: {text!r} follows it",
+            where=str(self.tokenizer.name_or_path),
+            do="use a template that ends the assistant's turn with a special token of the tokenizer",
+        )
+
+    def _after_answer(self, slots: list[dict[str, str]]) -> tuple[str, list[int]]:
+        """The text that the template writes after the answer in a conversation, and its special tokens."""
+        text = self.template.write(slots, (), generate=False)
+        span = self.template.spans(slots, (), text, generate=False)[1]
+        assert span is not None
+        whole = self._encoder.encode(text)
+        return text[span[1] :], [whole.ids[index] for at, index in whole.specials if at >= span[1]]
 
 
 def _rewards(episode: Episode, owners: list[int]) -> tuple[float, ...]:

@@ -71,6 +71,7 @@ class ChatTemplate:
 
     Attributes:
         rules: What the template does to contents, and the rule that is followed; for manifests.
+        closing: What follows an answer that is the last message, beyond the template's own text.
         writes_date: Whether the template asked for today's date, and got :data:`DATE` instead.
 
     Raises:
@@ -83,6 +84,12 @@ class ChatTemplate:
         self.tokenizer, self.arguments = tokenizer, dict(arguments)
         self.rules: set[str] = set()
         self.writes_date = False
+        self.closing = ""
+
+    def close_with(self, text: str) -> None:
+        """End a conversation whose last message is an answer with this text: the template writes nothing there."""
+        self.closing = text
+        self.rules.add("the mark of the next message ends an answer")
 
     def write(self, slots: Sequence[Slot], tools: Sequence[Slot], *, generate: bool) -> str:
         """Return the template's own text of a conversation.
@@ -189,7 +196,7 @@ class ChatTemplate:
             return DATE.strftime(form)
 
         try:
-            return str(
+            text = str(
                 self.tokenizer.apply_chat_template(
                     list(slots),
                     tools=list(tools) or None,
@@ -206,6 +213,8 @@ class ChatTemplate:
                 where="roles " + ", ".join(sorted({slot["role"] for slot in slots})),
                 do="use a model whose template takes these roles",
             ) from error
+        answered = not generate and not options and slots[-1]["role"] == "assistant"
+        return text + self.closing if answered else text
 
     def _middle(self, slot: Slot) -> int:
         """A place in a content where no template looks: the middle of the answer."""

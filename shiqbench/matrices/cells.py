@@ -144,8 +144,12 @@ def _planned(request: Request) -> tuple[RunPlan | None, list[ConfigError]]:
                 return None, found
             wrong = min(named, key=lambda key: (line.index(key), -len(key)))
             request = replace(request, settings={k: v for k, v in request.settings.items() if k != wrong})
-        else:
-            return (None if found else plan), found
+            continue
+        try:
+            plan.cell.recipe  # noqa: B018 - looks at the data
+        except ConfigError as error:
+            return None, [*found, error]
+        return (None if found else plan), found
 
 
 def _origin(family: Family, line: str) -> str:

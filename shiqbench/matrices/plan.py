@@ -72,7 +72,8 @@ class Stage:
         found: Counter[str] = Counter()
         for planned, mine in zip(self.planned, self.cells, strict=True):
             cell = planned.plan.cell
-            if cell.train is not None and isinstance(planned.plan, ModelPlan):
+            reading = cell.train is not None and cell.algorithm.load().uses_reference
+            if reading and isinstance(planned.plan, ModelPlan):
                 found[reads(planned.plan)] += len(mine)
         return sorted(found.values(), reverse=True)
 

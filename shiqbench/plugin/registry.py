@@ -99,7 +99,9 @@ class Registry:
 
     def _find(self, kind: str, known: Mapping[str, S], name: str, where: str = "") -> S:
         if (kind, name) in self.clashes:
-            raise PluginError(self.clashes[kind, name], where=where or f"--{kind}", do="uninstall one of them")
+            raise PluginError(
+                self.clashes[kind, name], where=where or f"--{kind}", do="rename or uninstall one of them"
+            )
         if name in known:
             return known[name]
         failed = "".join(f"; plugin {f.name} did not load: {f.error}" for f in self.failures)

@@ -41,7 +41,7 @@ def validate(kind: type[M], values: Mapping[str, Any], section: str) -> M:
         raise ConfigError(
             f"{key} = {json.dumps(first['input'], default=str)[:80]}: {first['msg'].lower()}",
             where="--set",
-            do="see `shiqbench show` for its type and default",
+            do="`shiqbench show NAME` prints the settings of an algorithm or task, with types and defaults",
         ) from None
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from shiqbench.base.digest import short
 from shiqbench.base.errors import ConfigError, CorruptCellError
 from shiqbench.base.suggest import did_you_mean
+from shiqbench.base.words import listed
+from shiqbench.report.apart import told_apart
 from shiqbench.report.conclusion import conclusion
 from shiqbench.report.estimates import against, over_seeds
 from shiqbench.report.findings import find
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from shiqbench.report.names import Name
     from shiqbench.report.scores import ScoreBook
     from shiqbench.store.index import EvaluationEntry, Index
+
+MOST_ROWS = 4  # that a message names
 
 
 def make_blocks(
@@ -53,7 +57,7 @@ def make_blocks(
         wished: The difference of which the notes say what it needs; None takes a round one.
 
     Raises:
-        ConfigError: No finished cell has the baseline algorithm.
+        ConfigError: No finished cell has the baseline algorithm, or the baseline is several rows wherever it is one.
     """
     by_setting: dict[tuple[str, str, bool], list[EvaluationEntry]] = defaultdict(list)
     for each in index.evaluations.values():
@@ -76,6 +80,10 @@ def make_blocks(
             tried, rest = found, []
         blocks += [replace(_block(e, known, book, names), trials=e is tried) for e in (rest, tried) if e]
     blocks.sort(key=lambda b: (b.task, b.trials, b.split != "test", b.split, b.engine, b.setting, b.metric))
+    for task in {b.task for b in blocks}:
+        of_task = [b for b in blocks if b.task == task]
+        for block, told in zip(of_task, told_apart([b.values for b in of_task]), strict=True):
+            block.told = told
     for block in blocks:
         if block.trials:
             block.notes += ledger.choices(block.rows)
@@ -85,8 +93,26 @@ def make_blocks(
                 _compare(block, baseline, known[block.task], book)
             block.notes.insert(0, conclusion(block, find(block, book, wished)))
         block.notes += notes_of(block, index, known[block.task])
+    if baseline is not None:
+        _refuse_several(blocks, baseline)
     say_other_engines(blocks)
     return blocks
+
+
+def _refuse_several(blocks: Sequence[Block], baseline: str) -> None:
+    """Refuse a baseline that no table can use because several rows have its name."""
+    rows = [b.against(baseline) for b in blocks if not b.trials]
+    several = [found for found in rows if len(found) > 1]
+    if several and not any(len(found) == 1 for found in rows):
+        raise ConfigError(
+            f"{len(several[0])} rows are {baseline!r}",
+            where="--baseline",
+            do=f"add words of one: {_quoted(several[0])}",
+        )
+
+
+def _quoted(rows: Sequence[Row]) -> str:
+    return listed([f"'{r.name}'" for r in rows], MOST_ROWS, " or ")
 
 
 def _block(
@@ -129,7 +155,7 @@ def _compare(block: Block, baseline: str, known: KnownTask, book: ScoreBook) -> 
     if len(theirs) != 1:
         why = "it has no row here"
         if theirs:
-            why = f"it has {len(theirs)} rows here; add words of what it differs in"
+            why = f"it has {len(theirs)} rows here; add words of one: {_quoted(theirs)}"
         block.notes.append(f"not compared with {baseline}: {why}")
         return
     block.baseline = baseline

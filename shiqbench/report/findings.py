@@ -44,7 +44,10 @@ def find(block: Block, book: ScoreBook, wished: float | None = None) -> Differen
         if p < LEVEL and not block.withheld:
             row.mark = BETTER if (d.estimate.value > 0) is block.higher_is_better else WORSE
     named = [(row.name, d) for row, d in compared]
-    block.smallest = smallest_of(named, max(1, len(tested)), largest=largest, wished=wished)
+    smallest = smallest_of(named, max(1, len(tested)), largest=largest, wished=wished)
+    after = [(row.name, row.difference) for row, _ in compared]
+    undecided = tuple(name for name, d in after if d is not None and (d.p_holm is None or d.p_holm >= LEVEL))
+    block.smallest = smallest and replace(smallest, undecided=undecided)
     return None
 
 

@@ -231,7 +231,9 @@ def _columns(ledger: Ledger, rows: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def _of_all(head: str, value: str) -> str:
-    return f"no {head}" if value == "-" else f"{head}: {value}"
+    if value == "-":
+        return "no data files" if head == "data" else f"no {head}"
+    return f"{head}: {value}"
 
 
 def _listed(settings: Mapping[str, Any]) -> str:

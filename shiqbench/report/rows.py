@@ -136,6 +136,7 @@ class Block:
         withheld: The reason why no row is called better; empty if there is none.
         trials: Whether the rows are trials of tuning.
         smallest: The smallest difference that each row can find; None if there is nothing to compute it from.
+        told: What tells the setting apart from the task's other settings; empty if there is no other.
     """
 
     task: str
@@ -154,6 +155,7 @@ class Block:
     withheld: str = ""
     trials: bool = False
     smallest: SmallestOfRows | None = None
+    told: str = ""
 
     @property
     def title(self) -> str:
@@ -161,7 +163,8 @@ class Block:
         what = "tuning trials: " if self.trials else ""
         on = f" on {self.split}" if self.split else ""
         better = "higher" if self.higher_is_better else "lower"
-        return f"{what}{self.task}{on}, {self.metric} ({better} is better), {self.engine}, setting {self.setting}"
+        setting = f"setting {self.setting}" + f" ({self.told})" * bool(self.told)
+        return f"{what}{self.task}{on}, {self.metric} ({better} is better), {self.engine}, {setting}"
 
     @property
     def heading(self) -> str:
@@ -176,8 +179,11 @@ class Block:
         return found if len(set(found)) == len(found) else [f"{r.name} ({i})" for i, r in enumerate(self.rows, 1)]
 
     def against(self, baseline: str) -> list[Row]:
-        """The rows that this names; without the start if it was continued: others are compared with that."""
-        named = [r for r in self.rows if r.is_named(baseline)]
+        """The rows that this names; without the start if it was continued: others are compared with that.
+
+        A row whose whole name it is comes before rows whose names have more words.
+        """
+        named = [r for r in self.rows if r.name == baseline] or [r for r in self.rows if r.is_named(baseline)]
         return [r for r in named if not r.is_start] or named
 
 

@@ -81,10 +81,12 @@ class SmallestOfRows:
     Attributes:
         rows: One per row, at least one.
         rounding: Names of further rows, of which only rounding varies.
+        undecided: Names of the rows for which no difference is found.
     """
 
     rows: tuple[Smallest, ...]
     rounding: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
 
     @property
     def worst(self) -> Smallest:
@@ -99,7 +101,10 @@ class SmallestOfRows:
         return f"{POWER:.0%} power, two-sided at {level}".replace("%", " %", 1)
 
     def text(self, number: Callable[[float], str] = short_number) -> str:
-        """What can be found with how much, and what the wished difference needs, for the worst row and the best."""
+        """What can be found with how much, and what the wished difference needs.
+
+        For the worst row and the best, and for the rows for which no difference is found.
+        """
         known, found = [s for s in self.rows if not s.few], []
         if known:
             worst, best = self.worst, min(known, key=lambda s: s.value)
@@ -107,21 +112,38 @@ class SmallestOfRows:
             found.append(f"about {number(worst.value)}{of} {worst.amount()}; {worst.needs(number)}")
             if len(known) > 1:
                 found.append(f"about {number(best.value)} for {best.row}, the smallest")
-        of_row = len(self.rows) > 1
-        found += [
-            f"{f'{s.row}: ' * of_row}too few examples differ ({s.differing} of {s.examples}) to say what this table "
-            f"can find; as if rows shared nothing it is about {number(s.value)} {s.amount()}; {s.needs(number)}"
-            for s in self.rows
-            if s.few
-        ]
+                open_ = [s for s in known if s.row in self.undecided and s not in (worst, best)]
+                each = ", ".join(f"{number(s.value)} for {s.row}" for s in open_)
+                found += [f"of the rows for which no difference is found: about {each}"] * bool(each)
+        found += [self._few(few, number) for few in _alike(s for s in self.rows if s.few)]
         found += [f"{', '.join(self.rounding)}: only rounding varies"] * bool(self.rounding)
         return "; ".join(found)
+
+    def _few(self, rows: Sequence[Smallest], number: Callable[[float], str]) -> str:
+        """What may be said of rows of which few examples differ, in one sentence for all."""
+        worst, several = max(rows, key=lambda s: s.value), len(rows) > 1
+        names = f"{', '.join(s.row for s in rows)}: " * (len(self.rows) > 1)
+        least, most = min(s.differing or 0 for s in rows), max(s.differing or 0 for s in rows)
+        differ = f"{least} to {most}" if least < most else f"{most}"
+        return (
+            f"{names}too few examples differ ({differ} of {worst.examples}) to say what this table can find; as if "
+            f"rows shared nothing it is {'at most ' * several}about {number(worst.value)} {worst.amount()}; "
+            f"{worst.needs(number)}"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The numbers of the worst row, with power and level, and those of each row."""
         rows = [asdict(s) for s in self.rows]
         test = {"power": POWER, "level": LEVEL / self.worst.comparisons}
         return {**asdict(self.worst), **test, "rows": rows, "rounding": list(self.rounding)}
+
+
+def _alike(rows: Iterable[Smallest]) -> list[list[Smallest]]:
+    """Rows with equal numbers of seeds and examples."""
+    found: dict[str, list[Smallest]] = {}
+    for row in rows:
+        found.setdefault(row.amount(), []).append(row)
+    return list(found.values())
 
 
 def smallest_of(

@@ -29,7 +29,7 @@ OVERVIEW = "Overview of primary metrics"
 def text_tables(report: Report) -> list[TextTable]:
     """In this order: overview, tables of all blocks, aggregates over tasks, the ledger, training, learning curves."""
     shown = [b for b in report.blocks if not b.trials]
-    unequal = [f"{head}: {b.withheld}" for b, head in zip(shown, _heads(shown), strict=True) if b.withheld]
+    unequal = [f"{head}: {b.withheld}" for b, head in zip(shown, heads(shown), strict=True) if b.withheld]
     found = [TextTable(OVERVIEW, overview(shown), _caveats(shown), unequal)] if len(shown) > 1 else []
     found += [TextTable(b.title, block_frame(b), b.notes, b.above) for b in report.blocks]
     found += [t._replace(above=[*t.above, *unequal]) for t in aggregate_tables(report.aggregate)]
@@ -43,7 +43,7 @@ def overview(blocks: Sequence[Block]) -> pd.DataFrame:
     names = list(dict.fromkeys(r.name for b in blocks for r in sorted(b.rows, key=lambda r: _natural(r.name))))
     texts = [list(zip((r.name for r in b.rows), _estimates([r.estimate for r in b.rows]), strict=True)) for b in blocks]
     found = [[name, *("; ".join(t for n, t in column if n == name) or "-" for column in texts)] for name in names]
-    return text_frame(["algorithm", *_heads(blocks)], found)
+    return text_frame(["algorithm", *heads(blocks)], found)
 
 
 def _natural(name: str) -> list[tuple[float, str]]:
@@ -55,7 +55,7 @@ def _natural(name: str) -> list[tuple[float, str]]:
 def _caveats(blocks: Sequence[Block]) -> list[str]:
     """What the cells of the overview do not say: the direction, reduced settings, and few seeds."""
     reduced, few = [], []
-    for b, head in zip(blocks, _heads(blocks), strict=True):
+    for b, head in zip(blocks, heads(blocks), strict=True):
         reduced += [head] * any(r.reduced for r in b.rows)
         trained = [r for r in b.rows if r.seeds]
         names = [r.name for r in trained if len(r.seeds) < LEAST_SEEDS]
@@ -67,12 +67,12 @@ def _caveats(blocks: Sequence[Block]) -> list[str]:
     return found
 
 
-def _heads(blocks: Sequence[Block]) -> list[str]:
+def heads(blocks: Sequence[Block]) -> list[str]:
     """A heading per block: the task and its metric, and what tells two blocks of one task apart."""
     found = []
     for b in blocks:
         several = sum(o.task == b.task for o in blocks) > 1
-        told = ", ".join(filter(None, (b.split, b.setting[:6])))
+        told = ", ".join(filter(None, (b.split, b.told or b.setting[:6])))
         found.append(b.heading + (f" ({told})" if several else ""))
     return found
 

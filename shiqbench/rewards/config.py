@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from shiqbench.models.embedded import EMBEDDED_MODEL
-from shiqbench.plugin.config import RewardConfig
+from shiqbench.plugin.config import PRECISION, Precision, RewardConfig
 
 
 class EncoderConfig(RewardConfig):
     """How a language model reads conversations."""
 
     place_fields: ClassVar[tuple[str, ...]] = ("model",)
-    precision: Literal["bf16", "fp32"] = "fp32"
+    precision: Precision = Field(default="fp32", description=PRECISION)
     batch_tokens: int = Field(default=2048, gt=0, description="tokens of a forward pass, including padding")
 
 
@@ -34,7 +34,7 @@ class PairsConfig(EncoderConfig):
 class BradleyTerryConfig(PairsConfig):
     """Settings of the linear head; the defaults are our own choice."""
 
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision = Field(default="auto", description=PRECISION)  # type: ignore[arg-type]
     layer: int | None = Field(default=10, gt=0, description="features are taken after this layer; null is the last")
     l2: float = Field(default=1000.0, gt=0, description="penalty on the weights of standardised features")
 

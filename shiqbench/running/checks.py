@@ -61,12 +61,13 @@ def _check_weights(config: TrainConfig | None, start: StartModel) -> None:
     import torch
 
     from shiqbench.training.policy import SHARDS, stack, trainable
+    from shiqbench.training.settled import settle
 
     model = without_weights(start.folder)
     check_vocabulary(start.renderer.tokenizer, model.get_input_embeddings().weight.shape[0], start.folder)
     if config is not None:
         with torch.random.fork_rng(devices=[]):
-            trainable(model, config)
+            trainable(model, settle(model, config).config)
         if place().sharded:
             stack(model, SHARDS)
 

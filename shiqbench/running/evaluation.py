@@ -12,6 +12,7 @@ from shiqbench.base.digest import digest
 from shiqbench.base.errors import EngineError, PluginError
 from shiqbench.base.files import read_records, replacing, write_json
 from shiqbench.base.manifest import manifest, peak_memory_gb
+from shiqbench.base.progress import waiting
 from shiqbench.episodes.generation import ChatGenerator
 from shiqbench.episodes.journal import JournaledGenerator
 from shiqbench.planning.plan import ExactPlan, ModelPlan
@@ -160,8 +161,12 @@ def _generate(
             chat = ChatGenerator(engine, renderer, plan.evaluation.max_context)
             records = plan.task.evaluate(chat, plan.evaluation, progress)
             generated = time.perf_counter()
-            own_forward = {"own_forward": check_engine(engine, weights, plan.evaluation)} if compare else {}
-            records = finish(records, renderer)
+            own_forward = {}
+            if compare:
+                with waiting("comparing the engine with the model"):
+                    own_forward = {"own_forward": check_engine(engine, weights, plan.evaluation)}
+            with waiting("distances and scores of the answers"):
+                records = finish(records, renderer)
             break
         except EngineError as error:
             failures.append(str(error))

@@ -75,10 +75,11 @@ class Stage:
         return sum(self.parts.values())
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {_gb(size)}" for name, size in self.parts.items())
+        parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in self.parts.items())
         if "gradients" in self.parts and "activations" not in self.parts:
             parts += "; activations are not estimated, because they depend on the data in this model"
-        return f"memory to {self.text}: about {_gb(self.total)} of {_gb(self.limit)} GB ({self.owner}): {parts}"
+        total, limit = gigabytes(self.total), gigabytes(self.limit)
+        return f"memory to {self.text}: about {total} of {limit} GB ({self.owner}): {parts}"
 
     def as_json(self) -> dict[str, Any]:
         """JSON-able form; bytes."""
@@ -120,7 +121,7 @@ def check_stages(stages: list[Stage]) -> None:
     for stage in stages:
         if stage.total > stage.limit:
             raise ConfigError(
-                f"{stage.text} needs about {_gb(stage.total)} GB and may take {_gb(stage.limit)} GB",
+                f"{stage.text} needs about {gigabytes(stage.total)} GB and may take {gigabytes(stage.limit)} GB",
                 where=f"memory of {stage.owner}",
                 do=" or ".join(stage.fits_with),
             )
@@ -221,12 +222,12 @@ def _proposals(section: str, folder: Path, config: TrainConfig, needs: Collectio
             if total <= has.total:
                 new = {k: v for k, v in changed.model_dump().items() if v != getattr(config, k)}
                 settings = " ".join(f"--set {section}.{k}={str(v).lower()}" for k, v in new.items())
-                found.append(f"{settings} (about {_gb(total)} GB)")
+                found.append(f"{settings} (about {gigabytes(total)} GB)")
                 break
     if place().sharded:
         found.append("launch more processes")
     return list(dict.fromkeys(found)) or [
-        f"use a smaller model, or at least {_gb(least or weights * BYTES_BASE['int8'])} GB of memory"
+        f"use a smaller model, or at least {gigabytes(least or weights * BYTES_BASE['int8'])} GB of memory"
     ]
 
 
@@ -249,8 +250,8 @@ def _evaluation(plan: ModelPlan, folder: Path, has: Room) -> Stage:
         parts = {"weights": found.weights, "keys and values": found.cache}
         if found.context > found.cache:
             raise ConfigError(
-                f"a context of {config.max_context} tokens takes {_gb(found.context)} GB, and {config.engine} reserves "
-                f"{_gb(found.cache)} GB for keys and values",
+                f"a context of {config.max_context} tokens takes {gigabytes(found.context)} GB, and {config.engine} "
+                f"reserves {gigabytes(found.cache)} GB for keys and values",
                 where="eval.max_context",
                 do=f"lower it, or set the variable {SPACE} to {math.ceil(found.context / 2**30)}",
             )
@@ -264,9 +265,12 @@ def _evaluation(plan: ModelPlan, folder: Path, has: Room) -> Stage:
     for changes in (smaller, other, {**smaller, **other}):
         new = {k: v for k, v in changes.items() if getattr(plan.evaluation, k) != v}
         if new and (tried := stage(**new)).total <= tried.limit:
-            found.append(" ".join(f"--set eval.{k}={v}" for k, v in new.items()) + f" (about {_gb(tried.total)} GB)")
+            found.append(
+                " ".join(f"--set eval.{k}={v}" for k, v in new.items()) + f" (about {gigabytes(tried.total)} GB)"
+            )
     return replace(asked, fits_with=tuple(found) or ("use a smaller model, or lower eval.max_context",))
 
 
-def _gb(size: float) -> str:
+def gigabytes(size: float) -> str:
+    """Of bytes, for messages."""
     return f"{size / 1e9:.1f}"

@@ -20,7 +20,8 @@ from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.registry import registry
 from shiqbench.running.template_check import probes, template_findings
 from shiqbench.training.own_forward import check_policy, tolerance
-from shiqbench.training.policy import Policy, linear_names, pretrained, row_statistics, trainable
+from shiqbench.training.policy import linear_names, row_statistics
+from shiqbench.training.settled import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from shiqbench.episodes.generation import Generator
     from shiqbench.episodes.rendering import Rendered
+    from shiqbench.training.policy import Policy
 
 T = TypeVar("T")
 FORWARD = "own forward pass"
@@ -136,18 +138,9 @@ def _policy(folder: Path, renderer: Renderer, findings: list[Finding]) -> Policy
         with suppress(ConfigError):  # a refused prompt is a finding of its own
             prompts.append(TokenSequence(tuple(renderer.prompt(episode.messages[:-1], episode.tools)), ()))
 
-    def compared(share_prefix: bool) -> tuple[Policy, Finding]:
-        config = TrainConfig(precision=PRECISION, share_prefix=share_prefix)
-        policy = Policy(trainable(pretrained(folder), config), config)
-        return policy, _compared(FORWARD, check_policy(policy, prompts)[PRECISION]["difference"])
-
-    shared = Finding("train.share_prefix", State.OK, "works")
-    try:
-        policy, found = compared(share_prefix=True)
-    except ConfigError as error:
-        policy, found = compared(share_prefix=False)
-        shared = Finding("train.share_prefix", State.WARNING, f"refused: {error.what}", "set train.share_prefix=false")
-    findings += [found, shared]
+    policy, note = load_policy(folder, TrainConfig(precision=PRECISION))
+    difference = check_policy(policy, prompts)[PRECISION]["difference"]
+    findings += [_compared(FORWARD, difference), Finding("shared prefixes", State.OK, note or "computed once")]
     return policy
 
 

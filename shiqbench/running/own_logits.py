@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from shiqbench.base.cache import cache_dir
-from shiqbench.base.errors import ConfigError
 from shiqbench.plugin.config import TrainConfig
 from shiqbench.plugin.evaluation_context import ActionLogits
 from shiqbench.training.own_forward import check_policy
-from shiqbench.training.policy import Policy, load_model
 from shiqbench.training.reference import ReferenceCache
+from shiqbench.training.settled import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from shiqbench.episodes.rendering import TokenSequence
+    from shiqbench.training.policy import Policy
     from shiqbench.training.token_statistics import TokenStatistics
 
 PASS_TOKENS = 2048  # tokens per forward pass; bounds memory
@@ -45,17 +45,9 @@ def own_logits(
     Raises:
         ConfigError: The pass does not compute what the model itself computes.
     """
-    for share in (True, False):
-        config = TrainConfig(precision=precision, share_prefix=share, micro_tokens=PASS_TOKENS)
-        policy = Policy(load_model(weights, config), config)
-        policy.to("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            check_policy(policy, sequences)
-        except ConfigError:
-            if share:
-                continue
-            raise
-        break
+    policy, _ = load_policy(weights, TrainConfig(precision=precision, micro_tokens=PASS_TOKENS))
+    policy.to("cuda" if torch.cuda.is_available() else "cpu")
+    check_policy(policy, sequences)
     found = policy(sequences) if kept_as is None else _kept(policy, sequences, kept_as)
     return [ActionLogits(f.logit_N.tolist(), f.lse_N.tolist()) for f in found]
 

@@ -161,7 +161,7 @@ def _mask(renderer: Renderer, episode: Episode) -> str:
 
 
 def _own_text(renderer: Renderer, episode: Episode, count: int, *, generate: bool = True) -> str:
-    return str(
+    text = str(
         renderer.tokenizer.apply_chat_template(
             [{"role": m.role, "content": m.content, **m.extra} for m in episode.messages[:count]],
             tools=list(episode.tools) or None,
@@ -171,6 +171,7 @@ def _own_text(renderer: Renderer, episode: Episode, count: int, *, generate: boo
             **renderer.template.arguments,
         )
     )
+    return text if generate else text + renderer.template.closing
 
 
 def _ids(renderer: Renderer, text: str) -> list[int]:

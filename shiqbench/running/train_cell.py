@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -30,6 +31,7 @@ from shiqbench.training.mismatched import joined_episodes
 from shiqbench.training.own_forward import check_policy
 from shiqbench.training.policy import SHARDS, Policy, stack, trainable
 from shiqbench.training.reference import ReferenceCache, not_computed
+from shiqbench.training.settled import settle
 from shiqbench.training.sharding import shard
 from shiqbench.training.snapshots import FOLDER as SNAPSHOTS
 from shiqbench.training.snapshots import Snapshots
@@ -38,6 +40,7 @@ from shiqbench.training.weights import gathered, save_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from shiqbench.base.progress import Display
@@ -191,26 +194,25 @@ def fit_policy(
         ConfigError: The data do not meet the needs of the algorithm or of the settings.
         DivergedError: The loss is no longer finite.
     """
-    config: TrainConfig = cell.train
     assert cell.seed is not None
     algorithm = cell.algorithm.load()(cell.algo)
-    _check_lengths(rendered, config)
+    _check_lengths(rendered, cell.train)
     _check_data(algorithm, rendered)
     used = [r.episode for r in rendered]
     units = make_units(algorithm, used)
     left_out = pairs_left_out(algorithm, used, units)
     if left_out:
         display.say(f"{cell.algorithm.name}: {len(units)} pairs that differ in one turn; {left_out} others left out")
-    plan = plan_training(units, rendered, config, algorithm.group_size, cell.seed)
-    joined = joined_episodes(algorithm, plan.batches, rendered)
-    _check_lengths(joined, config)
-    if config.precision == "bf16" and bf16_is_slow() and not torch.cuda.is_available():
+    if cell.train.precision == "bf16" and bf16_is_slow() and not torch.cuda.is_available():
         display.say(
             "warning: bf16 is about 100 times as slow as fp32 on this processor, which has no AVX-512; "
             "use --set train.precision=fp32, and --set start.train.precision=fp32 for a start"
         )
     loading = time.perf_counter()
-    model = bench.pretrained(start.weights_sha256, start.folder, config.base_weights)
+    model = bench.pretrained(start.weights_sha256, start.folder, cell.train.base_weights)
+    config, note = settle(model, cell.train)
+    if note:
+        display.say(f"{cell.label}: {note}")
     policy = Policy(trainable(model, config, cell.seed), config, algorithm.needs)
     # Before the reference's pass, so that it rounds as training does.
     if bench.team.place.sharded:
@@ -219,11 +221,14 @@ def fit_policy(
         policy.to("cuda" if torch.cuda.is_available() else "cpu")
     clock = policy.clock
     clock.seconds["model"] = time.perf_counter() - loading
+    plan = plan_training(units, rendered, config, algorithm.group_size, cell.seed)
+    joined = joined_episodes(algorithm, plan.batches, rendered)
+    _check_lengths(joined, config)
     visited = [*(rendered[i] for i in plan.rows), *joined]
     sequences = [s for r in visited for s in r.sequences]
     with clock.part("check", whole=True):
         own_forward = check_policy(policy, sequences, algorithm.sampling_q_weight)
-    with clock.part("frozen layers", whole=True):
+    with clock.part("frozen layers", whole=True), _frozen_stage(config, display):
         frozen = keep_frozen(policy, sequences)
     with clock.part("reference", whole=True):
         reference, reference_facts = _reference(algorithm, start.weights_sha256, policy, visited, display, bench.team)
@@ -243,6 +248,7 @@ def fit_policy(
             "reference": sum(r.tokens for r in visited) if algorithm.uses_reference else 0,
         },
         "own_forward": own_forward,
+        **({"settled": note} if note else {}),
         "frozen": frozen,
         "reference": reference_facts,
         "resumed_at_update": resumed_at,
@@ -270,6 +276,11 @@ def _material(cell: CellPlan, start: StartModel, bench: Workbench) -> Material:
 
 def _kept(file: Path) -> bool:
     return file.is_file() and not file.name.startswith(".") and file.name not in ("DONE", "error.json")
+
+
+def _frozen_stage(config: TrainConfig, display: Display) -> AbstractContextManager[None]:
+    """Show that pass over all texts, which can take a minute."""
+    return display.stage("frozen layers") if config.top_layers else nullcontext()
 
 
 def _reference(

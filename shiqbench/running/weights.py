@@ -73,7 +73,7 @@ def as_model(cell: CellPlan, update: int) -> Iterator[tuple[Path, str]]:
     import torch
 
     from shiqbench.episodes.rendering import Renderer
-    from shiqbench.training.policy import Policy, load_model
+    from shiqbench.training.settled import load_policy
     from shiqbench.training.weights import save_weights
 
     assert cell.seed is not None
@@ -81,7 +81,7 @@ def as_model(cell: CellPlan, update: int) -> Iterator[tuple[Path, str]]:
     sha256 = verified(file.parent, file.name)
     source, _ = start_weights(cell)
     algorithm = cell.algorithm.load()(cell.algo)
-    policy = Policy(load_model(source, cell.train, cell.seed), cell.train, algorithm.needs)
+    policy, _ = load_policy(source, cell.train, algorithm.needs, cell.seed)
     trained = torch.load(file, map_location="cpu", weights_only=True)
     policy.load_state_dict(trained, strict=not cell.train.lora_rank)
     folder = cell.folder / f".model-{update}"

@@ -18,7 +18,7 @@ import torch
 from shiqbench.training.logits import replaced_forward
 from shiqbench.training.own_forward import tolerance
 from shiqbench.training.policy import forward_passes, plain, stack
-from shiqbench.training.prefix_sharing import distinct_tokens, merge
+from shiqbench.training.prefix_sharing import distinct_tokens, merge, trie_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +60,7 @@ def keep_frozen(policy: Policy, sequences: Sequence[TokenSequence]) -> dict[str,
         for members in forward_passes(distinct, policy.config):
             ids = [distinct[i].ids for i in members]
             trie = merge(ids)
-            if not kept.compute(trie, ids, partial(policy.body, policy.trie_inputs(trie))):
+            if not kept.compute(trie, ids, partial(policy.body, trie_inputs(trie, policy.device))):
                 return none
         before = policy(compared)
         policy.frozen = kept

@@ -20,6 +20,7 @@ from shiqbench.episodes.rendering import TokenSequence
 from shiqbench.training.base_weights import as_base
 from shiqbench.training.logits import body_of
 from shiqbench.training.policy import SHARDS, Policy, plain, stack, trainable
+from shiqbench.training.settled import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -97,6 +98,7 @@ def training_memory(
         ConfigError: The weights cannot be sharded.
     """
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        config = settle(model, config).config
         policy = Policy(trainable(as_base(model, config.base_weights), config), config, needs)
     policy.sharded = shards > 1
     weights = _bytes(policy.parameters()) // shards + _bytes(policy.buffers())

@@ -17,7 +17,7 @@ from shiqbench.models.loading import refusing
 from shiqbench.training.base_weights import load_base
 from shiqbench.training.heads import heads_for
 from shiqbench.training.logits import body_of, logits
-from shiqbench.training.prefix_sharing import distinct_tokens, enable, merge
+from shiqbench.training.prefix_sharing import distinct_tokens, enable, merge, trie_inputs
 from shiqbench.training.sharding import anchor, copied
 from shiqbench.training.token_statistics import TokenStatistics, token_statistics
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from shiqbench.plugin.algorithm import Need
     from shiqbench.plugin.config import BaseWeights, TrainConfig
     from shiqbench.training.frozen_layers import FrozenOutputs
-    from shiqbench.training.prefix_sharing import Trie
 
 
 IDLE = TokenSequence((0, 0), (1,))  # what a process computes while others have more passes than it
@@ -269,17 +268,6 @@ class Policy(torch.nn.Module):
         """Device of the weights."""
         return next(self.parameters()).device
 
-    def trie_inputs(self, trie: Trie) -> dict[str, Any]:
-        """Inputs of the model's body that compute each node of a trie once."""
-        ids = torch.tensor([trie.ids], device=self.device)
-        return {
-            "input_ids": ids,
-            # With a mask, transformers does not take the positions for those of several packed texts.
-            "attention_mask": torch.ones_like(ids),
-            "position_ids": torch.tensor([trie.positions], device=self.device),
-            "trie": trie,
-        }
-
     def body(self, inputs: dict[str, Any]) -> Tensor:
         """Final hidden states, in the compute precision."""
         bf16 = self.config.precision == "bf16"
@@ -296,7 +284,7 @@ class Policy(torch.nn.Module):
         if self.config.share_prefix:
             ids_of = [s.ids for s in sequences]
             trie = merge(ids_of)
-            inputs = self.trie_inputs(trie)
+            inputs = trie_inputs(trie, self.device)
             at: list[Any] = [nodes[p - 1] for s, nodes in zip(sequences, trie.nodes, strict=True) for p in s.actions]
             given = self.frozen.outputs(trie, ids_of) if self.frozen is not None else None
         else:

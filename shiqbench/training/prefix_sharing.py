@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KERNEL = "shiqbench_shared_prefix"
-KINDS = {"full_attention", "sliding_attention", "chunked_attention"}
+KINDS = {"full_attention", "sliding_attention", "chunked_attention", "attention"}
+KINDS_NAMED = ("layer_types", "layers_block_type")
+# Nodes of several segments whose attention is one call: many small calls take longer than a few hidden scores.
+BLOCK = 256
 # Arguments of an attention layer that change nothing here: the mask contains the window, and dropout is off.
-BLOCK = (
-    256  # nodes of several segments whose attention is one call: many small calls take longer than a few hidden scores
-)
 HARMLESS = {"dropout", "sliding_window", "position_ids", "use_cache", "output_attentions", "is_causal"}
 
 
@@ -165,6 +165,18 @@ def _seen(segments: Sequence[Segment]) -> tuple[tuple[int, int], ...]:
 
 def _size(runs: Sequence[tuple[int, int]]) -> int:
     return sum(b - a for a, b in runs)
+
+
+def trie_inputs(trie: Trie, device: torch.device) -> dict[str, Any]:
+    """Inputs of a model's body that compute each node of a trie once."""
+    ids = torch.tensor([trie.ids], device=device)
+    return {
+        "input_ids": ids,
+        # With a mask, transformers does not take the positions for those of several packed texts.
+        "attention_mask": torch.ones_like(ids),
+        "position_ids": torch.tensor([trie.positions], device=device),
+        "trie": trie,
+    }
 
 
 def distinct_tokens(sequences: Sequence[Sequence[int]]) -> int:
@@ -300,7 +312,8 @@ def enable(model: Any) -> None:
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
-    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or KINDS) - KINDS
+    named = (getattr(model.config.get_text_config(), name, None) for name in KINDS_NAMED)
+    kinds = {kind for layers in named for kind in layers or ()} - KINDS
     if kinds:
         raise _refused(f"it has layers of kind {', '.join(sorted(kinds))}", model)
     takes = inspect.signature(body_of(model).forward).parameters

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import time
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from shiqbench.base import durations, progress
-from shiqbench.base.progress import Display, Rate, counting, waiting
+from shiqbench.base.progress import Display, Rate, counting, listening, waiting
+from shiqbench.matrices.executors.events import Event, EventDisplay, Progress
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -95,3 +97,26 @@ def test_a_file_of_durations_that_is_damaged_is_not_needed(own_cache: Path, text
 def test_counted_items_are_all_passed_on() -> None:
     assert list(counting(iter("abc"), "converting", 3)) == ["a", "b", "c"]
     assert progress._open == []
+
+
+def test_steps_deep_inside_a_job_reach_its_display() -> None:
+    events: list[Event] = []
+    with listening(EventDisplay("a job", events.append)):
+        assert list(counting([5, 6], "reward model", 2)) == [5, 6]
+        with waiting("starting vllm"):
+            pass
+    assert list(counting([7], "reward model", 1)) == [7]  # without a listener
+    told = [(e.stage, e.done, e.total) for e in events if isinstance(e, Progress)]
+    assert told[0] == ("reward model", 0, 2)
+    assert told[-2:] == [("reward model", 2, 2), ("starting vllm", 0, 0)]
+
+
+def test_after_a_stage_its_step_goes_on(tmp_path: Path) -> None:
+    events: list[Event] = []
+    display = EventDisplay("a job", events.append)
+    with listening(display), display.step("evaluate base", tmp_path):
+        with waiting("starting vllm"):
+            pass
+        list(counting([5], "answers", 1))
+    told = [name for name, _ in groupby(e.stage for e in events if isinstance(e, Progress))]
+    assert told == ["starting vllm", "evaluate base", "answers", "evaluate base"]

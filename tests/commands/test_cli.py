@@ -164,3 +164,13 @@ def test_exit_codes_of_usage_errors() -> None:
     assert ask("nonsense").returncode == 2
     assert ask("list", "algorithmz").returncode == 2
     assert ask("run", "--algo", "shiq", "--task", "bfcl_v3", "--track", "tensorbord").returncode == 2
+
+
+def test_an_interruption_says_how_to_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shiqbench.matrices.plan.make_matrix", interrupted)
+    done = ask("matrix", tmp_path / "any.toml")
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "error: interrupted; run the same command again to continue\n"

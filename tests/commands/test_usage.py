@@ -29,7 +29,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("matrix file.toml --jobs 0", "0 is not 1 or more (--jobs); see --help"),
         ("run --algo sft --task mdp --seed one", "'one' is no whole number (--seed); see --help"),
         ("compare a b --examples 1.5", "'1.5' is no whole number, 0 or more (--examples); see --help"),
-        ("front", "Missing option '--task'; see --help"),
+        ("run --algo sft", "Missing option '--task'; see --help"),
         ("compare a", "Missing argument 'B'; see --help"),
         ("report --format", "Option '--format' requires an argument; see --help"),
     ],

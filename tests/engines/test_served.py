@@ -112,15 +112,15 @@ def test_a_further_field_replaces_none_of_the_engine() -> None:
 
 
 def test_it_asks_as_many_at_once_as_it_may_and_yields_replies_as_they_come() -> None:
-    both, everything = threading.Barrier(2), threading.Event()
+    together, everything = threading.Barrier(3), threading.Event()
 
     def reply(body: dict[str, Any], number: int) -> Say:
+        if number <= 3:
+            together.wait(30)
         if number == 6:
             everything.set()
         if last(body) == "q0":
             everything.wait(30)
-        elif last(body) in ("q1", "q2"):
-            both.wait(30)
         return Say()
 
     with serving(reply) as server:
@@ -403,6 +403,18 @@ def test_what_only_the_server_has_is_refused_by_name(tmp_path: Path) -> None:
         assert mine.prompt_tokens(conversations(1)[0]) == 0
         assert mine.within(3) is mine
         mine.engine.close()
+
+
+def test_no_request_is_sent_ahead_of_a_caller_that_is_slow() -> None:
+    with serving() as server:
+        engine = ServedEngine(ServedConfig(url=server.url, workers=2), "m")
+        taken = 0
+        for _ in engine.chat(conversations(12), GREEDY, [0] * 12):
+            taken += 1
+            time.sleep(0.1)
+            assert len(server.bodies) <= taken + 1  # the caller still holds the last one
+        engine.close()
+    assert taken == 12
 
 
 def test_an_interrupt_does_not_wait_for_the_queue(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def compare(renderer: Renderer, episode: Episode) -> None:
     if spelled:
         assert sum(i in renderer.stop_ids for i in last.ids) <= len(episode.messages) + 1
         return
+    whole += renderer.template.closing  # GLM-4 ends an answer with the mark of the next message
     own = renderer.decode(renderer.tokenizer(whole, add_special_tokens=False).input_ids)
     assert own.startswith(renderer.decode(last.ids))
     rest = own[len(renderer.decode(last.ids)) :]
@@ -114,6 +115,27 @@ def test_the_model_sees_its_own_templates_text(
     assert not line or any(refusal in line for refusal in REFUSALS), line
 
 
+def test_the_mark_of_the_next_message_ends_an_answer(renderer: Callable[[str], Renderer]) -> None:
+    """GLM-4 writes nothing after an answer; the user's mark that follows is one of its declared ends."""
+    glm = renderer("glm-4-moe")
+    user_mark, tool_mark = (glm.tokenizer.convert_tokens_to_ids(mark) for mark in ("<|user|>", "<|observation|>"))
+    assert glm.end_of_turn == user_mark
+    (sequence,) = glm.render(CONVERSATIONS["two turns"]).sequences
+    ends = [p for p in sequence.actions if sequence.ids[p] == user_mark]
+    assert len(ends) == 2
+    assert ends[-1] == len(sequence.ids) - 1
+    (called,) = glm.render(CONVERSATIONS["a call"]).sequences
+    assert [called.ids[p] for p in called.actions if called.ids[p] in glm.stop_ids] == [tool_mark, user_mark]
+    for end in (user_mark, tool_mark):  # an end that the model sampled is kept, whatever follows
+        text = "\n<think></think>\nyes"  # as the template writes it in history
+        sampled = (*glm.tokenizer(text, add_special_tokens=False).input_ids, end)
+        said = Message("assistant", "yes", action=True, token_ids=sampled)
+        prompt = glm.prompt([user("hi")])
+        (kept,) = glm.render(Episode("e", "g", "b", (user("hi"), said, user("more"), answer("no")))).sequences
+        assert kept.ids[: len(prompt) + len(sampled)] == (*prompt, *sampled)
+        assert glm.decode(kept.ids[len(prompt) + len(sampled) :]).startswith("\nmore<|assistant|>")
+
+
 def test_most_conversations_are_taken(renderer: Callable[[str], Renderer]) -> None:
     """A refusal is right where a template cannot write a conversation, and wrong elsewhere."""
     refused: dict[str, list[str]] = {}
@@ -131,5 +153,4 @@ def test_most_conversations_are_taken(renderer: Callable[[str], Renderer]) -> No
         "system": {"mistral", "gemma", "gemma-2", *opens_a_thought},
         "special tokens": {"phi-3", *opens_a_thought},
     }
-    no_end = {"glm-4-moe"}  # its answers end with the next speaker's token, which is not there yet
-    assert {name: set(families) for name, families in refused.items()} == {k: v | no_end for k, v in expected.items()}
+    assert {name: set(families) for name, families in refused.items()} == expected

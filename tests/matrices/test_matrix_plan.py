@@ -154,7 +154,7 @@ def test_a_task_may_have_its_own_preset_algorithms_and_seeds(tmp_path: Path) -> 
     assert "bfcl_v3 shiq seed 0" in names
     assert {p.family.request.preset for p in plan.final.planned if p.family.request.task == "bfcl_v3"} == {"smoke"}
     assert list(plan.final.starts().values()) == [3]
-    assert plan.final.references() == [3]
+    assert plan.final.references() == [2]  # sft needs none
 
 
 def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
@@ -287,3 +287,20 @@ def test_a_language_model_takes_what_run_would_take(
         j.name.removesuffix(" seed 0"): (j.resources.cpus, j.resources.gpus) for j in planned(text, tmp_path).final.jobs
     }
     assert found == {"mdp sft": (1, 0), "mdp shiq": (3, 0), "toy sft": needs, "toy shiq": (3, needs[1])}
+
+
+def test_data_that_are_not_there_are_named_with_all_other_mistakes(tmp_path: Path) -> None:
+    lines = refused(
+        """
+[matrix]
+algorithms = ["base", "shik", "shiq"]
+tasks = ["ultrafeedback"]
+seeds = [0]
+[set]
+"task.data" = "nothere.jsonl"
+""",
+        tmp_path,
+    )
+    assert len(lines) == 2
+    assert "unknown algorithm 'shik', did you mean 'shiq'" in lines[0]
+    assert "no data at 'nothere.jsonl'" in lines[1]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from shiqbench_tasks.mdp.config import MdpConfig
-from support import ask
+from support import TOY, ask
 
 import shiqbench
 from shiqbench.base.digest import canonical_json
@@ -51,6 +51,8 @@ def test_the_command_runs_says_and_does_nothing_the_second_time(tmp_path: Path) 
     assert not (tmp_path / "r").exists()
     first = ask(*words)
     assert first.stdout == f"2 jobs: 2 done\nnext: shiqbench report {tmp_path / 'r'} --baseline base\n"
+    with_plugin = ask(*words, "--plugin", TOY)
+    assert with_plugin.stdout.endswith(f" --baseline base --plugin {TOY}\n")
     again = ask(*words, "--json")
     assert [c["state"] for c in json.loads(again.stdout)["cells"]] == ["cached", "cached"]
 

@@ -1,4 +1,4 @@
-"""The matrix files of the paper's experiments: each plans the cells that it says, with the same trials for all."""
+"""The matrix files of the paper's experiments: each plans the cells that it says, with the same settings for all."""
 
 from __future__ import annotations
 
@@ -51,20 +51,18 @@ def rows(plan: MatrixPlan) -> Counter[str]:
     return Counter(f.plan.cell.algorithm.name for f, cells in final for _ in cells)
 
 
-def trials(plan: MatrixPlan) -> dict[str, int]:
-    return {t.of[0]: len(t.families) for t in plan.tuning}
-
-
 def test_bfcl_study(tmp_path: Path) -> None:
     plan = make_matrix(file("bfcl_study.toml"), results=tmp_path)
     assert rows(plan) == {"base": 1, **dict.fromkeys(("sft", "dpo", "dmpo", "copg", "dro"), 5), "shiq": 10}
-    assert trials(plan) == dict.fromkeys(("sft", "dpo", "dmpo", "copg", "dro", "shiq"), 2)
-    assert [t.under for t in plan.tuning if t.under] == [{"task.reward": "turn"}, {"task.reward": "episode"}]
+    assert not plan.tuning
     cells = [f.plan.cell for f in plan.final.planned if f.plan.cell.train is not None]
     assert {c.task_config.reward for c in cells if c.algorithm.name == "shiq"} == {"turn", "episode"}  # type: ignore[attr-defined]
     assert len({c.start.digest for c in cells if c.start}) == 1
-    assert {c.task_config.behaviours for c in cells} == {("rollout",)}  # type: ignore[attr-defined]
-    assert {c.algo.k for c in cells if c.algorithm.name == "copg"} == {c.task_config.rollout_samples for c in cells}  # type: ignore[attr-defined]
+    assert {c.task_config.behaviours for c in cells} == {("ground_truth", "rollout")}  # type: ignore[attr-defined]
+    compared = {c.algo.k for c in cells if c.algorithm.name == "copg"}  # type: ignore[attr-defined]
+    assert compared == {1 + c.task_config.rollout_samples for c in cells}  # type: ignore[attr-defined]
+    found = {getattr(c.algo, field) for c in cells for name, field in TEMPERATURE.items() if c.algorithm.name == name}
+    assert found == {c.algo.beta for c in cells if c.algorithm.name == "dmpo"} == {0.1}  # type: ignore[attr-defined]
     (accept,) = {c.algo.accept for c in cells if c.algorithm.name == "sft"}  # type: ignore[attr-defined]
     assert accept == "threshold"
     start = cells[0].start
@@ -73,7 +71,7 @@ def test_bfcl_study(tmp_path: Path) -> None:
     assert start.algo.accept == "best"  # type: ignore[attr-defined]
     assert start.train is not None
     assert start.train.updates * start.train.batch_episodes == 160
-    assert {f.plan.evaluation.model_dump()["repeats"] for f in plan.final.planned} == {3}
+    assert {f.plan.evaluation.model_dump()["repeats"] for f in plan.final.planned} == {1}
 
 
 @pytest.mark.parametrize("name", ["fronts.toml", "fronts_hh.toml"])
@@ -83,10 +81,22 @@ def test_fronts(tmp_path: Path, name: str) -> None:
     given["task.data"] = ratings(tmp_path) if name == "fronts.toml" else dialogues(tmp_path)
     plan = make_matrix(content, results=tmp_path / "results")
     assert rows(plan) == {"base": 1, **dict.fromkeys(TEMPERATURE, 12)}
-    assert trials(plan) == dict.fromkeys(TEMPERATURE, 2)
+    assert not plan.tuning
+    (train,) = {f.plan.cell.train for f in plan.final.planned if f.plan.cell.train is not None}
+    assert train.lr == 1e-3
     for algorithm, field in TEMPERATURE.items():
         found = [f.plan.cell.algo for f in plan.final.planned if f.plan.cell.algorithm.name == algorithm]
-        assert [getattr(a, field) for a in found] == [0.3, 1.0, 3.0, 10.0]
+        assert [getattr(a, field) for a in found] == [0.03, 0.1, 0.3, 1.0]
+
+
+def test_own_pairs(tmp_path: Path) -> None:
+    content = tomllib.loads((PAPER.parent / "own_pairs.toml").read_text())
+    pairs = [{"prompt": f"q {i}", "chosen": "yes", "rejected": "no", "who": "me"} for i in range(60)]
+    content["tasks"]["ultrafeedback"]["set"]["task.data"] = written(tmp_path, pairs)
+    plan = make_matrix(content, results=tmp_path / "results")
+    assert rows(plan) == {"base": 1, "dpo": 1, "shiq": 1}
+    betas = {getattr(f.plan.cell.algo, "beta", None) for f in plan.final.planned if f.plan.cell.train is not None}
+    assert betas == {0.1}  # one temperature for both
 
 
 @pytest.mark.parametrize(("name", "settings"), [("synthetic.toml", 3), ("chat_mdp.toml", 2)])

@@ -9,6 +9,7 @@ import pytest
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request, RunPlan
 from shiqbench.plugin import config
+from shiqbench.rewards.config import BradleyTerryConfig, ClassifierConfig
 
 
 def planned(monkeypatch: pytest.MonkeyPatch, *, slow: bool, gpu: bool, **settings: Any) -> RunPlan:
@@ -40,3 +41,17 @@ def test_a_precision_that_is_named_stays(monkeypatch: pytest.MonkeyPatch) -> Non
     plan = planned(monkeypatch, slow=True, gpu=False, train_precision="bf16")
     assert plan.cell.train is not None
     assert plan.cell.train.precision == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("slow", "gpu", "expected"), [(False, False, "bf16"), (True, False, "fp32"), (True, True, "bf16")]
+)
+def test_a_reward_model_that_is_trained_here_is_computed_as_the_machine_does_it_fast(
+    monkeypatch: pytest.MonkeyPatch, slow: bool, gpu: bool, expected: str
+) -> None:
+    monkeypatch.setattr(config, "bf16_is_slow", lambda: slow)
+    monkeypatch.setattr(config, "has_gpu", lambda: gpu)
+    assert BradleyTerryConfig().precision == expected
+    assert BradleyTerryConfig().deciding()["precision"] == expected
+    assert BradleyTerryConfig(precision="bf16").precision == "bf16"
+    assert ClassifierConfig(precision="auto").precision == expected  # type: ignore[arg-type]

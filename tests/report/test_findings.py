@@ -123,7 +123,12 @@ def test_it_holds_for_the_row_that_it_names(results: Path) -> None:
     assert block.smallest.worst.row == worst
     (note,) = (n for n in block.notes if n.startswith("smallest difference"))
     assert f"about {own[worst]:.3f} for {worst}, the largest, with" in note
-    assert note.endswith(f"; about {own[best]:.3f} for {best}, the smallest")
+    undecided = [r.name for r in block.rows if r.difference and r.difference.p_holm and r.difference.p_holm >= 0.05]
+    rest = [name for name in undecided if name not in (worst, best)]
+    assert rest
+    told = ", ".join(f"{own[name]:.3f} for {name}" for name in rest)
+    found_for = "of the rows for which no difference is found"
+    assert note.endswith(f"about {own[best]:.3f} for {best}, the smallest; {found_for}: about {told}")
 
 
 @pytest.mark.parametrize("differing", [0, 1, 9, 10])
@@ -143,6 +148,19 @@ def test_few_examples_that_differ_say_only_what_unrelated_rows_would_find(tmp_pa
         f"too few examples differ ({differing} of 50) to say what this table can find; as if rows shared nothing it is"
     )
     assert (f"{few} about {cautious:.3f} with 1 seed" in note) is (differing < 10)
+
+
+def test_rows_of_which_few_examples_differ_are_named_together(tmp_path: Path) -> None:
+    scores = np.random.default_rng(3).normal(size=50)
+    evaluation(cell(tmp_path, "sft"), list(scores))
+    for name, differing in (("dpo", 3), ("copg", 7)):
+        evaluation(cell(tmp_path, name), list(scores + 0.3 * (np.arange(50) < differing)))
+    block = block_of(tmp_path)
+    assert block.smallest is not None
+    text, worst = block.smallest.text(), max(s.value for s in block.smallest.rows)
+    assert text.count("too few examples differ") == 1
+    assert "dpo, copg: too few examples differ (3 to 7 of 50)" in text
+    assert f"it is at most about {worst:.3f} with 1 seed and 50 examples" in text
 
 
 def test_differences_at_rounding_noise_are_no_finding(tmp_path: Path) -> None:

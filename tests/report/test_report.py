@@ -50,6 +50,18 @@ def squeezed(table: str) -> str:
     return re.sub(" +", " ", table)
 
 
+def test_titles_and_the_overview_tell_the_problem_of_each_table(results: Path) -> None:
+    evaluation(cell(results, "shiq", 0), [0.5] * 4, setting={"horizon": 9})
+    report = make_report(results)
+    told = [f"({words})" for words in sorted(b.told for b in report.blocks)]
+    assert len(told) == 2
+    assert {word.partition("=")[0] for word in told} == {"(horizon"}
+    for block in report.blocks:
+        assert block.title.endswith(f"setting {block.setting} ({block.told})")
+    text = render(report, "markdown")
+    assert all(f"| mdp relative_regret ↓ {words}" in squeezed(text) for words in told)
+
+
 def test_rows_are_recipes_best_first_with_their_seeds(results: Path) -> None:
     (block,) = make_report(results).blocks
     assert [r.name for r in block.rows] == ["shiq", "dpo", "base"]
@@ -108,15 +120,21 @@ def test_a_baseline_is_compared_row_by_row(results: Path) -> None:
 def test_a_baseline_that_is_not_there(results: Path) -> None:
     with pytest.raises(ConfigError, match=r"no finished cell of 'dbo', did you mean 'dpo'\? \(--baseline\); one of"):
         make_report(results, baseline="dbo")
-    evaluation(cell(results, "dpo", config={"beta": 3}), [0.3] * 12)
-    assert "not compared with dpo: it has 2 rows here; add words of what it differs in" in notes(
-        results, baseline="dpo"
-    )
-    (block,) = make_report(results, baseline="dpo beta=3").blocks
-    assert [r.name for r in block.rows if r.difference is None] == ["dpo beta=3"]
-    assert "not compared with dpo beta=4: it has no row here" in notes(results, baseline="dpo beta=4")
+    for beta in (3, 5):
+        evaluation(cell(results, "kto", config={"beta": beta}), [0.3] * 12)
+    with pytest.raises(ConfigError) as caught:
+        make_report(results, baseline="kto")
+    assert caught.value.line() == "2 rows are 'kto' (--baseline); add words of one: 'kto beta=3' or 'kto beta=5'"
+    (block,) = make_report(results, baseline="kto beta=3").blocks
+    assert [r.name for r in block.rows if r.difference is None] == ["kto beta=3"]
+    assert "not compared with kto beta=4: it has no row here" in notes(results, baseline="kto beta=4")
     evaluation(cell(results, "tbrm"), [0.3, 0.3], setting={"horizon": 2})
     assert "not compared with tbrm: it has no row here" in notes(results, baseline="tbrm")
+    evaluation(cell(results, "kto", config={"beta": 3}), [0.3, 0.3], setting={"horizon": 2})  # one table can use it
+    assert "not compared with kto: it has 2 rows here; add words of one: 'kto beta=" in notes(results, baseline="kto")
+    evaluation(cell(results, "dpo", config={"beta": 3}), [0.3] * 12)
+    compared = {b.baseline for b in make_report(results, baseline="dpo").blocks}
+    assert compared == {"dpo", None}  # the row whose whole name it is
 
 
 def test_a_start_is_a_row_of_its_own_and_no_baseline_beside_a_continued_one(tmp_path: Path) -> None:

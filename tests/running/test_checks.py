@@ -39,7 +39,7 @@ def model(folder: Path, kind: str = "llama", template: str = CHATML, rows: int =
 
 
 def plan(folder: Path, results: Path, *assignments: str, algo: str = "sft", **options: Any) -> Any:
-    settings = parse_assignments(("train.share_prefix=false", *assignments) if algo != "base" else assignments)
+    settings = parse_assignments(assignments)
     request = Request(algo, "toy", str(folder), settings=settings, plugins=(TOY,), results=results, **options)
     return make_plan(request)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import warm
+from families import build
 from support import TOY
 
 import shiqbench
@@ -60,6 +61,16 @@ def test_the_folder_is_what_the_design_says(tiny_model: Path, tmp_path: Path) ->
     assert manifest["engine"]["version"].startswith("transformers ")
     assert manifest["weights_sha256"] == file_sha256(result.path / "checkpoint/model.safetensors")
     assert not (result.path / "checkpoint/state.pt").exists()
+
+
+def test_a_model_that_cannot_share_prefixes_needs_no_setting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build("gpt-oss", tmp_path / "model")
+    result = run("shiq", model, tmp_path / "results")
+    note = "the model cannot share prefixes: its attention uses s_aux; each text is computed in full"
+    assert json.loads((result.path / "manifest.json").read_text())["settled"] == note
+    assert capsys.readouterr().err.count(note) == 1
 
 
 def test_base_is_shared_whatever_the_data_recipe(tiny_model: Path, tmp_path: Path) -> None:

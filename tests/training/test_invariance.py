@@ -58,8 +58,10 @@ def test_accumulation_one_times_eight_equals_eight_times_one(tiny_model: Path, t
     (a, lines), (b, other) = trained(whole), trained(split)
     assert_same(a, b)
     for x, y in zip(lines, other, strict=True):
-        assert {k: v for k, v in x.items() if k != "seconds"} == pytest.approx(
-            {k: v for k, v in y.items() if k != "seconds"}, rel=1e-9, abs=1e-12
+        # Before the first step the policy is its reference: each margin is zero but for rounding, which has any sign.
+        free = {"seconds", "accuracy"} if x["update"] == 1 else {"seconds"}
+        assert {k: v for k, v in x.items() if k not in free} == pytest.approx(
+            {k: v for k, v in y.items() if k not in free}, rel=1e-9, abs=1e-12
         )
 
 

@@ -112,7 +112,9 @@ def test_the_sample_branches_and_has_several_lengths() -> None:
 def test_what_is_compared_is_recorded(tiny_model: Path) -> None:
     facts = check_policy(policy(tiny_model, precision="bf16"), sequences())
     assert {p: f["tolerance"] for p, f in facts.items()} == {"fp32": 5e-3, "bf16": 0.5}
-    assert 0 < facts["fp32"]["difference"] < facts["bf16"]["difference"] < 0.1
+    assert 0 < facts["fp32"]["difference"] < 1e-5
+    # Equal on a processor without bf16, seen with AVX2 only.
+    assert facts["fp32"]["difference"] <= facts["bf16"]["difference"] < 0.1
 
 
 def without_the_last_step(model: Any, hidden: torch.Tensor) -> torch.Tensor:
@@ -152,8 +154,8 @@ def test_a_wrong_mask_of_shared_prefixes_is_stopped(
 
 def test_a_recurrent_layer_that_does_not_know_the_trie_is_stopped(tmp_path: Path) -> None:
     made(tmp_path, "recurrent_gemma", {"attention_window_size": 8, "lru_width": 32, **SIZES})
-    with pytest.raises(ConfigError, match=r"RecurrentGemmaForCausalLM.*set train.share_prefix=false"):
-        check_policy(policy(tmp_path), sequences())
+    with pytest.raises(ConfigError, match=r"RecurrentGemmaForCausalLM cannot share prefixes.* recurrent "):
+        policy(tmp_path)
     check_policy(policy(tmp_path, share_prefix=False), sequences())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 import training_memory as benchmark
 
+from shiqbench.base.machine import bf16_is_slow
 from shiqbench.models.loading import without_weights
 from shiqbench.plugin.config import TrainConfig
 from shiqbench.training import memory
@@ -102,9 +102,11 @@ def test_a_pass_that_depends_on_values_is_counted_only(tiny_model: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", benchmark.SETTINGS)
 @pytest.mark.parametrize("size", benchmark.SIZES)
-def test_the_estimate_is_near_the_measured_peak(tmp_path: Path, size: str) -> None:
+def test_the_estimate_is_near_the_measured_peak(tmp_path: Path, size: str, name: str) -> None:
+    if "bf16" in name and size != "9M" and bf16_is_slow():
+        pytest.skip("bf16 is about a hundred times as slow as fp32 on this processor; 9M is measured")
     folder = benchmark.write_model(tmp_path, benchmark.SIZES[size])
-    for name, settings in benchmark.SETTINGS.items():
-        estimated, measured = benchmark.compare(folder, settings)
-        assert estimated == pytest.approx(measured, rel=0.15), json.dumps([name, estimated, measured])
+    estimated, measured = benchmark.compare(folder, benchmark.SETTINGS[name])
+    assert estimated == pytest.approx(measured, rel=0.15)

@@ -92,6 +92,7 @@ class EventDisplay(Display):
         super().__init__(tracker)
         self.job, self.emit = job, emit
         self._told = 0.0
+        self._step = ""  # what goes on when a stage has ended
 
     def say(self, text: str) -> None:
         """Write one line to the log; skip it if the disk is full, which the results report themselves."""
@@ -103,7 +104,9 @@ class EventDisplay(Display):
         """Report the start and the end of a step."""
         self.say(text)
         self.emit(Began(self.job, text, str(folder)))
+        self._step = text
         yield
+        self._step = ""
         self.emit(Made(self.job, str(folder)))
 
     @contextmanager
@@ -112,6 +115,7 @@ class EventDisplay(Display):
         self.emit(Progress(self.job, name))
         with super().stage(name):
             yield
+        self._back()
 
     @contextmanager
     def bar(self, name: str, total: int) -> Iterator[Callable[[int, int], None]]:
@@ -124,12 +128,18 @@ class EventDisplay(Display):
             self._tell(Progress(self.job, name, done, total, seconds_left=left), last=done == total)
 
         yield advance
+        self._back()
 
     @contextmanager
     def training(self, name: str, folder: Path) -> Iterator[Any]:
         """Report a training."""
         with tracking(self.tracker, name, folder) as tracker:
             yield _Reporter(self, tracker)
+
+    def _back(self) -> None:
+        """Report that a stage has ended, and its step goes on."""
+        if self._step:
+            self.emit(Progress(self.job, self._step))
 
     def _tell(self, event: Progress, *, last: bool) -> None:
         now = time.perf_counter()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from shiqbench.base.causes import as_disk_error, error_facts
 from shiqbench.base.memory import return_freed_memory
+from shiqbench.base.progress import listening
 from shiqbench.matrices.executors.events import Ended, Event, EventDisplay
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def perform(job: Job, emit: Callable[[Event], None], bench: Workbench) -> Ended:
     # Sums over large tensors depend on the number of threads, so every executor uses the same number for a job.
     torch.set_num_threads(max(1, int(job.resources.cpus)))
     try:
-        result = run_plan(job.plan, EventDisplay(job.name, emit, job.request.track), bench)
+        display = EventDisplay(job.name, emit, job.request.track)
+        with listening(display):
+            result = run_plan(job.plan, display, bench)
     except KeyboardInterrupt:
         return Ended(job.name)
     except Exception as error:

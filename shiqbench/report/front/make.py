@@ -16,6 +16,7 @@ from shiqbench.store.folder import results_folder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from shiqbench.plugin.registry import Registry
     from shiqbench.plugin.task import FrontAxes
 
 
@@ -46,7 +47,7 @@ class Drawn:
 
 def front(
     results: str | Path,
-    task: str,
+    task: str | None = None,
     *,
     baseline: str | None = None,
     output: str | Path | None = None,
@@ -56,16 +57,18 @@ def front(
 
     Args:
         results: Results folder.
-        task: Name of the task.
+        task: Name of the task; if left out, the one in the folder that measures a distance.
         baseline: Algorithm to compare the others with.
         output: Folder for figures; None writes nothing.
         plugins: Local plugin files.
 
     Raises:
-        ConfigError: The task has no front, or there is no cell to draw.
+        ConfigError: The task has no front, several tasks have one and none is named, or there is no cell to draw.
     """
     results = results_folder(results)
-    axes: FrontAxes | None = registry(tuple(map(Path, plugins))).task(task).load().front
+    known = registry(tuple(map(Path, plugins)))
+    task = task or _only_task(results, known)
+    axes: FrontAxes | None = known.task(task).load().front
     if axes is None:
         raise ConfigError(f"{task} measures no distance from a reference", where="--task", do="choose another task")
     found = []
@@ -78,3 +81,14 @@ def front(
             view.figure(fronts, axes, figure)
         found.append(Drawn(group, fronts, axes, figure))
     return found
+
+
+def _only_task(results: Path, known: Registry) -> str:
+    """The task of a results folder that measures a distance from a reference."""
+    there = [folder.name for folder in sorted(results.iterdir()) if folder.name in known.tasks]
+    found = [name for name in there if known.task(name).load().front is not None]
+    if len(found) != 1:
+        what = f"{len(found)} of its tasks measure a distance from a reference"
+        do = f"--task {' or '.join(found)}" if found else "give a folder with cells of ultrafeedback or episodes"
+        raise ConfigError(what, where=str(results), do=do)
+    return found[0]

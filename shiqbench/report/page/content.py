@@ -10,7 +10,7 @@ from shiqbench.report.cells import one_line
 from shiqbench.report.conclusion import RESULT
 from shiqbench.report.page.columns import WORDS, exact, legend, meaning, order
 from shiqbench.report.page.records import LARGEST, Embedded, embed, in_order
-from shiqbench.report.tables import OVERVIEW
+from shiqbench.report.tables import OVERVIEW, heads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -142,15 +142,11 @@ def _to_nothing(row: int, column: int) -> str:
 
 def _to_blocks(blocks: Sequence[Block], head: Sequence[str], names: Sequence[str]) -> Callable[[int, int], str]:
     """Links of the overview: a column per block; where several rows have one name, the first."""
-    tasks = [b.task for b in blocks]
-    of_column = {}
-    for number, block in enumerate(blocks):
-        start, one = block.heading, tasks.count(block.task) == 1
-        found = [
-            c for c, h in enumerate(head) if h == start or (h.startswith(start) and (one or block.setting[:6] in h))
-        ]
-        if len(found) == 1:
-            of_column[found[0]] = number
+    shown = [number for number, b in enumerate(blocks) if not b.trials]
+    columns = heads([blocks[number] for number in shown])
+    of_column = {
+        head.index(one_line(h)): number for h, number in zip(columns, shown, strict=True) if columns.count(h) == 1
+    }
 
     def to(row: int, column: int) -> str:
         if column not in of_column:

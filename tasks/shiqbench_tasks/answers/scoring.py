@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+FEW_PAIRS = 100  # 61 of these must be right to be better than chance
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """What the reward model is worth on pairs that it was not trained on.
@@ -83,6 +86,15 @@ class Scorer:
                     do=do,
                 )
         self.model.fetch()
+        pairs = len(self._held_out(training, validation))
+        if pairs < FEW_PAIRS:
+            more = "; a lower task.reward.pairs leaves training pairs to measure on" if self.model.trains else ""
+            say(f"the reward model is measured on {pairs} pairs only, which may not tell it from chance{more}", None)
+
+    def _held_out(self, training: Sequence[Pair], validation: Sequence[Pair]) -> list[Pair]:
+        """Validation pairs, then training pairs that the model does not learn from."""
+        unseen = training[len(self.model.learns_from(training)) :]
+        return [*validation, *unseen][: self._held_out_pairs]
 
     def fit(self, training: Sequence[Pair]) -> None:
         """Fit the model to training pairs, or find it fitted to them."""
@@ -90,8 +102,7 @@ class Scorer:
 
     def measure(self, training: Sequence[Pair], validation: Sequence[Pair]) -> HeldOut:
         """What the fitted model is worth on validation pairs, then on training pairs that it did not learn from."""
-        unseen = training[len(self.model.learns_from(training)) :]
-        held = [*validation, *unseen][: self._held_out_pairs]
+        held = self._held_out(training, validation)
         right, pairs = held_out_accuracy(self.model, held)
         longer = sum(len(p.better) > len(p.worse) for p in held)
         say(f"{self.identity['name']} orders {right} of {pairs} held-out pairs as the data do", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from shiqbench.plugin import TaskConfig
 from shiqbench_tasks.answers.judge import JudgeConfig  # noqa: TC001 - pydantic reads it
@@ -20,6 +20,7 @@ class EpisodesConfig(TaskConfig):
         "data",
         "revision",
         "form",
+        "columns",
         "on_bad_row",
         "turns",
         "score",
@@ -46,6 +47,10 @@ class EpisodesConfig(TaskConfig):
     revision: str | None = Field(default=None, description="of a hub's data set; null takes the newest")
     form: Literal["auto", "episodes", "openai", "sharegpt", "preference", "kto", "completion"] = Field(
         default="auto", description="how rows are written; auto recognises it by the columns"
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="reward -> the column with the reward of a whole conversation, if its name is another one",
     )
     on_bad_row: Literal["refuse", "skip"] = Field(
         default="refuse", description="stop at rows that cannot be used, or leave them out; both name and count them"
@@ -80,12 +85,28 @@ class EpisodesConfig(TaskConfig):
         description="a language model compares the answers with the recorded ones: task.judge.url, task.judge.model",
     )
 
+    @field_validator("columns")
+    @classmethod
+    def _known_roles(cls, columns: dict[str, str]) -> dict[str, str]:
+        strange = [role for role in columns if role != "reward"]
+        if strange:
+            raise ValueError(
+                f"unknown role {strange[0]}; the only role is reward, other columns are named in ultrafeedback"
+            )
+        return columns
+
     @property
     def scored_by(self) -> Scoring:
         """Who scores the answers."""
         if self.score is not None:
             return "function"
         return "reward model" if self.judge is None else "judge"
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a field that was added later and has its default, so that digests of earlier cells stay."""
+        values: dict[str, Any] = handler(self)
+        return {k: v for k, v in values.items() if (k, v) != ("columns", {})}
 
     @model_validator(mode="after")
     def _one_scores(self) -> EpisodesConfig:

@@ -33,6 +33,7 @@ class Form:
         needs: Columns that every row has.
         reads: Columns that some rows have.
         convert: Function: the episodes of a row, in the published form.
+        earns: Whether the form itself says what an episode earns, so that a row needs no reward.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Form:
     needs: tuple[str, ...]
     reads: tuple[str, ...]
     convert: Callable[[Raw], list[Raw]]
+    earns: bool = False
 
     def episodes(self, row: Raw) -> list[Raw]:
         """The episodes of a row, in the published form.
@@ -108,8 +110,15 @@ def _turn(turn: Raw) -> Raw:
 
 OWN_MARKS = ("group", "split", "behaviour")
 FORMS = (
-    Form("preference", "preferences (chosen, rejected)", ("chosen", "rejected"), ("prompt", "tools"), preference),
-    Form("kto", "judged completions (KTO)", ("completion", "label"), ("prompt", "tools"), kto),
+    Form(
+        "preference",
+        "preferences (chosen, rejected)",
+        ("chosen", "rejected"),
+        ("prompt", "tools"),
+        preference,
+        earns=True,
+    ),
+    Form("kto", "judged completions (KTO)", ("completion", "label"), ("prompt", "tools"), kto, earns=True),
     Form("completion", "prompts with completions", ("prompt", "completion"), ("tools",), completion),
     Form("episodes", "episodes of shiqbench", ("messages",), ("tools", "id", *OWN_MARKS), _own),
     Form("openai", "OpenAI messages", ("messages",), ("tools",), _openai),
@@ -133,7 +142,11 @@ def recognise(rows: Sequence[Raw], name: str, where: str) -> Form:
             return form
     known = "; ".join(f"{', '.join(form.needs)} ({form.name})" for form in FORMS if form.name != "openai")
     raise ConfigError(
-        f"no known form has the columns {', '.join(sorted(columns)) or 'none'}", where=where, do=f"give one of: {known}"
+        f"no known form has the columns {', '.join(sorted(columns)) or 'none'}",
+        where=where,
+        do=f"give one of: {known}; or name the columns of answers: show ultrafeedback --data --set task.data={where} "
+        "--set task.columns.prompt=COLUMN --set task.columns.chosen=COLUMN --set task.columns.rejected=COLUMN "
+        "--set task.returns=preference",
     )
 
 

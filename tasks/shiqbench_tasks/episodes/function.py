@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import math
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from shiqbench.plugin import ConfigError, RunError, file_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from shiqbench.plugin import Message
     from shiqbench_tasks.episodes.questions import Turn
@@ -24,9 +25,12 @@ def identity(score: str) -> dict[str, str]:
     """What enters the evaluation's digest: the function's name, and the sha256 of its file.
 
     Raises:
-        ConfigError: There is no such file.
+        ConfigError: There is no such file, or the file has no such name.
     """
     path, name = _parts(score)
+    names = _names(path)
+    if name not in names and "*" not in names:
+        raise _no_function(name, names, path)
     return {"function": name, "sha256": file_sha256(path)}
 
 
@@ -38,6 +42,35 @@ def _parts(score: str) -> tuple[Path, str]:
     if not path.is_file():
         raise ConfigError(f"no file {file!r}", where="task.score", do=WRITE)
     return path, name
+
+
+def _names(path: Path) -> list[str]:
+    """What a file defines or imports at its top, without running it; ``*`` means that some names are not known.
+
+    Raises:
+        ConfigError: It is no Python.
+    """
+    try:
+        tree = ast.parse(path.read_bytes(), filename=path.name)
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"no Python: {error}", where=f"task.score {path}", do=WRITE) from error
+    found = []
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.append(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found += [alias.asname or alias.name for alias in node.names]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            stored = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+            found += stored or ["*"]
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):  # a docstring defines nothing
+            found.append("*")
+    return found
+
+
+def _no_function(name: str, names: Sequence[str], path: Path) -> ConfigError:
+    found = ", ".join(names) or "none"
+    return ConfigError(f"no function {name!r}; found {found}", where=f"task.score {path}", do=WRITE)
 
 
 class ScoringFunction:
@@ -56,10 +89,7 @@ class ScoringFunction:
         module = _module(path)
         found = getattr(module, name, None)
         if not callable(found):
-            names = [n for n, value in vars(module).items() if inspect.isfunction(value)]
-            raise ConfigError(
-                f"no function {name!r}; found {', '.join(names) or 'none'}", where=f"task.score {path}", do=WRITE
-            )
+            raise _no_function(name, [n for n, value in vars(module).items() if inspect.isfunction(value)], path)
         try:
             inspect.signature(found).bind([], {})
         except (TypeError, ValueError) as error:

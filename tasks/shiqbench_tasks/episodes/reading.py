@@ -10,7 +10,7 @@ from shiqbench.plugin import ConfigError, Episode, Message, Split
 from shiqbench_tasks.episodes import told
 from shiqbench_tasks.episodes.forms import recognise
 from shiqbench_tasks.rows.bad_rows import BadRow, BadRows, Place
-from shiqbench_tasks.rows.conversations import READ, Conversation, conversation, tool_documents, unread
+from shiqbench_tasks.rows.conversations import READ, Conversation, a_reward, conversation, tool_documents, unread
 from shiqbench_tasks.rows.splits import own_split, split_of, texts_sha256, whole_sha256
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Data:
         bad: Rows that could not be used.
         unread: Keys of messages that mean nothing here -> rows that have them.
         unread_columns: The same of columns.
+        numbers: Unread columns that hold numbers, one of which may be a reward.
     """
 
     form: Form
@@ -59,6 +60,7 @@ class Data:
     bad: BadRows = field(default_factory=lambda: BadRows(DOCS))
     unread: Counter[str] = field(default_factory=Counter)
     unread_columns: Counter[str] = field(default_factory=Counter)
+    numbers: set[str] = field(default_factory=set)
 
     @property
     def all(self) -> list[Recorded]:
@@ -106,12 +108,13 @@ def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: EpisodesConfig
     """
     found = list(rows)
     data = Data(recognise([row for _, _, row in found], config.form, where))
+    column = _reward_column([row for _, _, row in found], data.form, config, where)
     stated: list[_Stated] = []
     for name, number, row in found:
         place = Place(name, number + 1)
         data.counts["rows"] += 1
         try:
-            stated += _checked(place, row, data)
+            stated += _checked(place, row, data, column)
         except BadRow as bad:
             data.bad.add(place, bad)
     _rewards_in_all_or_none(stated, data)
@@ -124,25 +127,58 @@ def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: EpisodesConfig
             raise ConfigError(
                 f"no episode for {split} among {data.counts['rows']} rows" + (f": {left_out}" if left_out else ""),
                 where=where,
-                do="give more data, or a split in every row: train, validation or test",
+                do=f"{'repair these rows, ' if data.bad.places else ''}give more data, or a split in every row: train, "
+                "validation or test",
             )
     return data
 
 
-def _checked(place: Place, row: dict[str, Any], data: Data) -> list[_Stated]:
+def _reward_column(rows: Sequence[dict[str, Any]], form: Form, config: EpisodesConfig, where: str) -> str | None:
+    """The column with the reward of a whole conversation; None if the form itself says what an episode earns.
+
+    Raises:
+        ConfigError: A column is named that no row has, or that this form cannot honour.
+    """
+    given = config.columns.get("reward")
+    if given is not None and form.earns:
+        raise ConfigError(f"{form.title} say what they earn", where="task.columns.reward", do="leave it out")
+    if given is not None and all(row.get(given) is None for row in rows):
+        there = ", ".join(sorted({column for row in rows for column in row}))
+        raise ConfigError(f"no column {given!r} in {where}", where="task.columns.reward", do=f"give one of {there}")
+    return None if form.earns else given or "reward"
+
+
+def _checked(place: Place, row: dict[str, Any], data: Data, column: str | None) -> list[_Stated]:
     """The episodes of a row that can be used."""
     episodes = data.form.episodes(row)
     data.counts["identical_pairs"] += not episodes
     found = []
     for raw in episodes:
-        messages = _acting(raw["messages"])
+        messages = _earning(_acting(raw["messages"]), None if column is None else row.get(column))
         if _is_empty(messages):
             data.counts["empty_answers"] += 1
         else:
             found.append(_Stated(place, row, raw, messages, tool_documents(raw.get("tools"))))
     data.unread.update(set[str]().union(*(unread(raw["messages"], KEYS) for raw in episodes)))
-    data.unread_columns.update(data.form.unread(row))
+    columns = data.form.unread(row) - {column}
+    data.unread_columns.update(columns)
+    data.numbers |= {c for c in columns if isinstance(row[c], int | float) and not isinstance(row[c], bool)}
     return found
+
+
+def _earning(messages: Conversation, reward: Any) -> Conversation:
+    """The messages with the reward of the whole conversation, if there is one, on the last action.
+
+    Raises:
+        BadRow: It is no number, or messages have rewards too.
+    """
+    if reward is None:
+        return messages
+    if any(m.reward is not None for m in messages):
+        raise BadRow(
+            "a reward of the conversation and rewards of its messages", "keep one of the two: they would add up"
+        )
+    return _with_reward(messages, a_reward(reward, "a conversation's"))
 
 
 def _acting(value: Any) -> Conversation:
@@ -184,7 +220,7 @@ def _rewards_in_all_or_none(stated: list[_Stated], data: Data) -> None:
     rewarded = [any(m.reward is not None for m in s.messages) for s in stated]
     if not any(rewarded):
         data.counts["demonstrations"] = len(stated)
-        stated[:] = [replace(s, messages=_demonstrated(s.messages)) for s in stated]
+        stated[:] = [replace(s, messages=_with_reward(s.messages, 1.0)) for s in stated]
         return
     for s, has in zip(stated, rewarded, strict=True):
         if not has:
@@ -192,9 +228,10 @@ def _rewards_in_all_or_none(stated: list[_Stated], data: Data) -> None:
     stated[:] = [s for s, has in zip(stated, rewarded, strict=True) if has]
 
 
-def _demonstrated(messages: Conversation) -> Conversation:
+def _with_reward(messages: Conversation, reward: float) -> Conversation:
+    """The messages with a reward on the last action."""
     last = max(i for i, m in enumerate(messages) if m.action)
-    return tuple(replace(m, reward=1.0) if i == last else m for i, m in enumerate(messages))
+    return tuple(replace(m, reward=reward) if i == last else m for i, m in enumerate(messages))
 
 
 def _add(stated: Sequence[_Stated], owned: Collection[Split | None], data: Data) -> None:

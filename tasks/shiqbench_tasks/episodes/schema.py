@@ -57,6 +57,9 @@ class EpisodeRow(BaseModel):
 
     messages: list[MessageRow] = Field(min_length=1, description="in order of time")
     tools: list[dict[str, Any]] | str | None = Field(default=None, description="tool documents, or their JSON text")
+    reward: float | None = Field(
+        default=None, description="reward of the whole conversation, where its messages have none"
+    )
     group: str | int | None = Field(
         default=None, description="the same for episodes of one prompt; by default those that begin alike"
     )

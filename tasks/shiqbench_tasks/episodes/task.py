@@ -70,8 +70,8 @@ class EpisodesTask(Task):
     )
     reward_columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("reward_accuracy", "reward model's accuracy", ".3f"),
-        ("reward_accuracy_low", "low", ".3f"),
-        ("reward_accuracy_high", "high", ".3f"),
+        ("reward_accuracy_low", "accuracy, low", ".3f"),
+        ("reward_accuracy_high", "accuracy, high", ".3f"),
     )
     front: ClassVar[FrontAxes | None] = FrontAxes(
         "group", "k3", "score", "KL from the reference, nats an answer (k3)", "mean score"
@@ -250,7 +250,7 @@ class EpisodesTask(Task):
     def notes(self, metrics: Mapping[str, float]) -> list[str]:
         """What the reward model is worth, if one scores; answers that were cut."""
         worth = []
-        if self.config.scored_by == "reward model":
+        if "reward_accuracy" in metrics:  # a report does not know where a function lies
             worth = [notes.of_reward_model(self.config.reward_model or DEFAULT_REWARD_MODEL, metrics)]
         return [*worth, *notes.of_answers(metrics)]
 
@@ -272,7 +272,5 @@ def _with_returns(episode: Episode, how: Transformation, group_mean: float, cent
             messages[i] = replace(m, reward=((m.reward or 0.0) - subtracted) / how.scale)
         elif m.reward is not None:
             messages[i] = replace(m, reward=m.reward / how.scale)
-    meta = {"centre": centre, "earned": episode.total_reward}
-    if how.centre is not None:
-        meta["centre_value"] = how.centre
+    meta = {"centre": centre, "earned": episode.total_reward, **how.meta()}
     return replace(episode, messages=tuple(messages), meta=meta)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shiqbench_tasks.episodes.reading import Data
+    from collections.abc import Sequence
 
+    from shiqbench_tasks.episodes.reading import Data, Recorded
+
+FEWEST = 10  # groups, below which reports give no interval
 LEFT_OUT = {
     "empty_answers": "episodes whose last action is empty",
     "identical_pairs": "pairs of the same answer",
@@ -37,9 +41,16 @@ def lines(data: Data, too_long: int, where: str) -> list[str]:
     ]
     if data.counts["demonstrations"]:
         found.append(f"{len(actions)} actions; no row has a reward: every episode is a demonstration and earns 1")
+        if data.numbers:
+            columns = ", ".join(sorted(data.numbers))
+            found.append(f"columns with numbers: {columns}; if one is a reward: --set task.columns.reward=COLUMN")
     else:
-        spread = f"min {min(rewards):g}, mean {fmean(rewards):g}, max {max(rewards):g}"
+        spread = f"min {min(rewards):.4g}, mean {fmean(rewards):.4g}, max {max(rewards):.4g}"
         found.append(f"{len(actions)} actions, {len(rewards)} of them with a reward: {spread}")
+        found.append(_returns(episodes))
+    tested = len({e.episode.group for e in data.episodes["test"]})
+    if tested < FEWEST:
+        found.append(f"test groups: {tested}; fewer than {FEWEST} give no interval, splits in the rows hold out more")
     found += left_out(data)
     if too_long:
         found.append(f"left out of training: {too_long} episodes longer than task.longest_episode")
@@ -48,6 +59,16 @@ def lines(data: Data, too_long: int, where: str) -> list[str]:
             each = ", ".join(f"{key} ({rows} rows)" for key, rows in sorted(keys.items()))
             found.append(f"{what} that are not read: {each}")
     return [f"{where}: {line}" for line in found]
+
+
+def _returns(episodes: Sequence[Recorded]) -> str:
+    """What whole episodes earn, and in how many groups they can be told apart by it."""
+    groups: dict[str, set[float]] = defaultdict(set)
+    for e in episodes:
+        groups[e.episode.group].add(e.episode.total_reward)
+    mixed = sum(len(returns) > 1 for returns in groups.values())
+    mean = fmean(e.episode.total_reward for e in episodes)
+    return f"an episode earns {mean:.4g} on average; in {mixed} of {len(groups)} groups the episodes earn differently"
 
 
 def left_out(data: Data) -> list[str]:

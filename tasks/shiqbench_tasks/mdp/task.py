@@ -272,8 +272,12 @@ def same_objective(algorithm: Algorithm[AlgorithmConfig], beta: float, gamma: fl
         return
     for name, theirs, ours in (("beta", claimed, beta), ("gamma", fields.get("gamma", gamma), gamma)):
         if not math.isclose(theirs, ours, rel_tol=1e-9):
-            theirs_named = f"algo.{name}" if name in fields else f"the algorithm's {name}"
-            raise ConfigError(f"{theirs_named} = {theirs:g} but task.{name} = {ours:g}", do="set both to one value")
+            theirs_named, do = f"algo.{name}", "set both to one value"
+            if name not in fields:  # computed from settings of other names
+                theirs_named = "the temperature that the algorithm states"
+                of = ", ".join(f"algo.{k} = {v}" for k, v in fields.items())
+                do = f"set task.{name} to it, or change what it comes from ({of})"
+            raise ConfigError(f"{theirs_named} = {theirs:g} but task.{name} = {ours:g}", do=do)
 
 
 def never_negative(regrets: Sequence[float]) -> tuple[float, float]:

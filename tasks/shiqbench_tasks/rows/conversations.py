@@ -26,7 +26,9 @@ def conversation(value: Any) -> Conversation:
         return (Message("user", value),)
     if not isinstance(value, list) or not all(isinstance(m, dict) for m in value):
         raise WrongColumn("a column that has neither text nor messages", value=value)
-    return tuple(_message(m, last=i == len(value) - 1) for i, m in enumerate(value))
+    messages = tuple(_message(m, last=i == len(value) - 1) for i, m in enumerate(value))
+    _check_answered_calls(messages)
+    return messages
 
 
 def unread(value: Any, read: frozenset[str] = READ) -> set[str]:
@@ -74,9 +76,23 @@ def _message(raw: dict[str, Any], *, last: bool) -> Message:
         extra["tool_calls"] = _calls(extra["tool_calls"])
     content = _content(raw.get("content"))
     if content is None and not last and "tool_calls" not in extra:
-        raise BadRow("a message with neither content nor tool calls")
+        raise BadRow("a message with neither content nor tool calls", value=", ".join(raw))
     reward = _reward(raw.get("reward"), role)
     return Message(role, content or "", reward=reward, extra=extra)
+
+
+def _check_answered_calls(messages: Conversation) -> None:
+    """Each tool message that names a call follows this call; calls without an id answer to any.
+
+    Raises:
+        BadRow: It names a call that no earlier message makes.
+    """
+    made: set[Any] = set()
+    for m in messages:
+        made |= {call.get("id") for call in m.extra.get("tool_calls", ())}
+        named = m.extra.get("tool_call_id")
+        if m.role == "tool" and named is not None and named not in made and None not in made:
+            raise BadRow("a tool message whose tool_call_id no earlier call has", value=named)
 
 
 def _content(value: Any) -> str | None:
@@ -120,8 +136,17 @@ def _reward(value: Any, role: str) -> float | None:
         return None
     if role != "assistant":
         raise BadRow("a reward of a message that is not the assistant's", "", role)
+    return a_reward(value, "a message's")
+
+
+def a_reward(value: Any, whose: str) -> float:
+    """A reward as a number.
+
+    Raises:
+        BadRow: It is none, or not finite.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadRow("a message's reward that is no number", "", value)
+        raise BadRow(f"{whose} reward that is no number", "", value)
     return float(value)
 
 

@@ -26,6 +26,11 @@ class Transformation:
     centre: float | None
     scale: float
 
+    def meta(self) -> dict[str, float]:
+        """For the facts of an episode: ``centre_value`` if it is one for all, and ``scale`` if it changes anything."""
+        centre = {} if self.centre is None else {"centre_value": self.centre}
+        return centre if self.scale == 1.0 else {**centre, "scale": self.scale}
+
 
 def transformation(earned: Sequence[float], centre: Centre, scale: str, width: float = 1.0) -> Transformation:
     """The constants, from the training data alone.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from shiqbench.plugin import TaskConfig
 from shiqbench_tasks.answers.judge import JudgeConfig  # noqa: TC001 - pydantic reads it
@@ -63,6 +63,11 @@ class UltraFeedbackConfig(TaskConfig):
     returns: Literal["rating", "preference"] = Field(
         default="rating", description="what an answer earns: its rating, or 1 if chosen and 0 if rejected"
     )
+    labels: Literal["data", "reward_model"] = Field(
+        default="data",
+        description="who says what a training answer earns: the data (returns), or the reward model after it has "
+        "learned from them",
+    )
     centre: Literal["none", "dataset", "group"] = Field(
         default="none", description="subtract the mean return of the training answers, or of the prompt's answers"
     )
@@ -109,7 +114,15 @@ class UltraFeedbackConfig(TaskConfig):
             raise ValueError("rating_low must be below rating_high")
         if self.scale == "range" and self.returns == "preference":
             raise ValueError("scale range is of ratings; returns preference is in [0, 1] already")
+        if self.scale == "range" and self.labels == "reward_model":
+            raise ValueError("scale range is of ratings; the labels of a reward model have none: use deviation")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a field that was added later and has its default, so that digests of earlier cells stay."""
+        values: dict[str, Any] = handler(self)
+        return {k: v for k, v in values.items() if (k, v) != ("labels", "data")}
 
     def reduced(self) -> bool:
         """Whether prompts were left out for their length."""

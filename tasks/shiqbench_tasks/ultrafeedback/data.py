@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -59,20 +59,23 @@ class Data:
         prompts: By split, in the order of their hashes.
         counts: What was read, merged, changed and left out.
         bad: Rows that could not be used.
-        undecided: Rows of comparisons that are stated in both directions.
+        places_of: Rows of some of what is left out, by the name of its count.
         unread: Keys of messages that mean nothing here -> rows that have them.
+        unread_columns: Columns that no role has.
     """
 
     prompts: dict[Split, list[Prompt]]
     counts: Counter[str]
     bad: BadRows = field(default_factory=BadRows)
-    undecided: list[tuple[Place, str]] = field(default_factory=list)
+    places_of: dict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
     unread: dict[str, int] = field(default_factory=dict)
+    unread_columns: list[str] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
         """For manifests."""
         counts = {name: count for name, count in self.counts.items() if count}
-        return {**counts, "bad_rows": self.bad.facts(), "unread_keys": self.unread}
+        unread = {"unread_keys": self.unread, "unread_columns": self.unread_columns}
+        return {**counts, "bad_rows": self.bad.facts(), **unread}
 
 
 def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: UltraFeedbackConfig, where: str) -> Data:
@@ -87,7 +90,7 @@ def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: UltraFeedbackC
         ConfigError: A column is missing, rows cannot be used and are not to be skipped, or nothing is left.
     """
     counts: Counter[str] = Counter()
-    bad, unread = BadRows("name the right columns by task.columns"), Counter[str]()
+    bad, unread, empty = BadRows("name the right columns by task.columns"), Counter[str](), list[Place]()
     first: list[Split | None] = ["test", "validation", None]  # keeps a prompt that is in several splits
     kept = sorted(rows, key=lambda r: first.index(own_split(r[0])))
     columns = resolve([row for _, _, row in kept], config, where)
@@ -103,6 +106,7 @@ def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: UltraFeedbackC
             bad.add(place, found)
             continue
         counts.update(row.counts)
+        empty += [place] * bool(row.counts["empty_answers"])
         unread.update(row.unread)
         if not any(m.content.strip() for m in row.prompt):
             counts["empty_prompts"] += 1
@@ -115,7 +119,10 @@ def read(rows: Iterable[tuple[str, int, dict[str, Any]]], config: UltraFeedbackC
         groups.setdefault(whole_sha256(row.prompt, row.tools), []).append((place, row))
     if config.on_bad_row == "refuse":
         bad.refuse(counts["rows"], where)
-    data = Data({"train": [], "validation": [], "test": []}, counts, bad, unread=dict(unread))
+    has_role = {column.partition(".")[0] for column in columns.of.values()}
+    others = sorted({column for _, _, row in kept for column in row} - has_role)
+    data = Data({"train": [], "validation": [], "test": []}, counts, bad, unread=dict(unread), unread_columns=others)
+    data.places_of["empty_answers"] = empty
     for sha256, group in sorted(groups.items()):
         _add(data, sha256, group, splits[texts_sha256(group[0][1].prompt)], config)
     for each, prompts in data.prompts.items():
@@ -138,7 +145,7 @@ def _add(data: Data, sha256: str, rows: list[tuple[Place, Row]], split: Split, c
         data.counts["long_prompts"] += 1
         return
     preference, before = config.returns == "preference", data.counts["duplicate_rows"]
-    answers = compared(rows, data.counts, data.undecided) if preference else rated(rows, data.counts)
+    answers = compared(rows, data.counts, data.places_of) if preference else rated(rows, data.counts)
     data.counts["merged_rows"] += len(rows) - 1 - (data.counts["duplicate_rows"] - before)
     if answers:
         data.prompts[split].append(Prompt(sha256[:16], row.prompt, row.tools, answers, split))

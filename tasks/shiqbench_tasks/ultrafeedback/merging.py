@@ -39,14 +39,14 @@ def rated(rows: Sequence[tuple[Place, Row]], counts: Counter[str]) -> tuple[Answ
 
 
 def compared(
-    rows: Sequence[tuple[Place, Row]], counts: Counter[str], undecided: list[tuple[Place, str]]
+    rows: Sequence[tuple[Place, Row]], counts: Counter[str], places_of: dict[str, list[Place]]
 ) -> tuple[Answer, ...]:
     """Every stated comparison once; two that say the opposite are both left out.
 
     Args:
         rows: Rows of one prompt.
         counts: What is left out is added here.
-        undecided: Rows of comparisons that are stated in both directions are added here.
+        places_of: The rows of what is left out are added here, by the name of their count.
     """
     stated: dict[tuple[Key, ...], Row] = {}
     places: dict[tuple[Key, ...], list[Place]] = defaultdict(list)
@@ -54,12 +54,13 @@ def compared(
         keys = tuple(a.key for a in row.answers)
         if len(keys) == 2 and keys[0] == keys[1]:
             counts["identical_pairs"] += 1
+            places_of["identical_pairs"].append(place)
             continue
         counts["duplicate_rows"] += bool(keys) and keys in stated
         stated.setdefault(keys, row)
         places[keys].append(place)
     both = [keys for keys in stated if len(keys) == 2 and keys[::-1] in stated]
     counts["undecided_pairs"] += len(both) // 2
-    undecided += [(place, "") for keys in both for place in places[keys]]
+    places_of["undecided_pairs"] += [place for keys in both for place in places[keys]]
     kept = [row for keys, row in stated.items() if keys not in both]
     return tuple(replace(a, comparison=number) for number, row in enumerate(kept) for a in row.answers)

@@ -71,7 +71,7 @@ def as_episodes(prompts: Sequence[Prompt], config: UltraFeedbackConfig, how: Tra
                     behaviour=answer.who,
                     messages=(*before, said),
                     tools=prompt.tools,
-                    meta={"earned": prompt.earned + value},
+                    meta={"earned": prompt.earned + value, "centre": config.centre, **how.meta()},
                 )
             )
     return found

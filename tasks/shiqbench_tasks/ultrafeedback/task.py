@@ -1,13 +1,13 @@
 """The task.
 
 Dataset: prompts with rated answers (UltraFeedback and its like), split by prompt.
-Metric: mean reward of sampled answers, by a reward model whose held-out accuracy stands beside it.
-Reward: an answer's rating, or 1 if it was chosen; centred or scaled only where asked.
+Metric: mean reward of sampled answers, by a reward model whose held-out accuracy is shown next to it.
+Reward: an answer's rating, or 1 if it was chosen, or the reward model's score; centred or scaled only where asked.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,6 +31,8 @@ from shiqbench.plugin import (
     StopReason,
     Task,
     TaskConfig,
+    digest,
+    find_plugins,
     say,
 )
 from shiqbench_tasks.answers import divergence, judge, judging, notes, playing, shown
@@ -71,8 +73,8 @@ class UltraFeedbackTask(Task):
         ("tokens_per_answer", "tokens", ".0f"),
         ("unique_bigrams", "unique bigrams", ".2f"),
         ("reward_accuracy", "reward model's accuracy", ".3f"),
-        ("reward_accuracy_low", "low", ".3f"),
-        ("reward_accuracy_high", "high", ".3f"),
+        ("reward_accuracy_low", "accuracy, low", ".3f"),
+        ("reward_accuracy_high", "accuracy, high", ".3f"),
     )
     judge_columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("judge_win_base", "judged: wins base", ".2f"),
@@ -106,10 +108,15 @@ class UltraFeedbackTask(Task):
         assert isinstance(config, UltraFeedbackConfig)
         return locate(config.data, config.revision).identity
 
+    @classmethod
+    def offline_identity(cls, config: TaskConfig) -> dict[str, str]:
+        """The reward model, if what is trained on are its labels."""
+        assert isinstance(config, UltraFeedbackConfig)
+        return {"labels": digest(_labelling(config).identity)} if config.labels == "reward_model" else {}
+
     def use_registry(self, found: Registry) -> None:
         """Find the reward model."""
-        config = self.config
-        self._scorer = Scorer(config.reward_model, config.reward, config.held_out_pairs, found)
+        self._scorer = _scorer(self.config, found)
 
     @property
     def scorer(self) -> Scorer:
@@ -125,7 +132,11 @@ class UltraFeedbackTask(Task):
 
     def fetch(self) -> None:
         """Read the data and look at the reward model, so that what is wrong is said before anything is written."""
-        for line in told.lines(self._data, self._training_counts(self._prompts("train")), self.config.data):
+        everyone = self._prompts("train")
+        counts = _counts(everyone, without_long_answers(everyone, self.config.longest_answer), self.config.returns)
+        if self.config.labels == "reward_model":
+            del counts["tied_pairs"]  # not known before the reward model has learned
+        for line in told.lines(self._data, counts, self.config.data):
             say(line, None)
         training, validation = self._pairs
         if self._scorer is not None:
@@ -162,20 +173,21 @@ class UltraFeedbackTask(Task):
     def episodes(self, split: Split) -> list[Episode]:
         """The recorded answers, with returns."""
         config, everyone = self.config, self._prompts(split)
-        how = transformation(without_long_answers(self._prompts("train"), config.longest_answer), config)
+        training = without_long_answers(self._prompts("train"), config.longest_answer)
         prompts = without_long_answers(everyone, config.longest_answer)
+        if config.labels == "reward_model":
+            scorer = _labelling(config)
+            scorer.fit(self._pairs[0])
+            training, prompts = _labelled(training, scorer), _labelled(prompts, scorer)
+            config = config.model_copy(update={"returns": "rating"})  # their ratings are the labels now
+        how = transformation(training, config)
         found = as_episodes(prompts, config, how)
         self._facts = {
             "episodes": len(found),
-            **self._training_counts(everyone),
-            "returns": {"of": config.returns, **asdict(how)},
+            **_counts(everyone, prompts, config.returns),
+            "returns": {"of": config.returns if config.labels == "data" else config.reward_model, **asdict(how)},
         }
         return found
-
-    def _training_counts(self, everyone: Sequence[Prompt]) -> dict[str, int]:
-        prompts = without_long_answers(everyone, self.config.longest_answer)
-        long = sum(len(p.answers) for p in everyone) - sum(len(p.answers) for p in prompts)
-        return {"long_answers": long, "tied_pairs": tied_pairs(prompts, self.config.returns)}
 
     def facts(self) -> dict[str, Any]:
         """Counts of what was read and left out, of the episodes last made, how returns came about, and who judges."""
@@ -240,6 +252,38 @@ class UltraFeedbackTask(Task):
     def notes(self, metrics: Mapping[str, float]) -> list[str]:
         """What the reward model is worth."""
         return [notes.of_reward_model(self.config.reward_model, metrics), *notes.of_answers(metrics)]
+
+
+def _counts(everyone: Sequence[Prompt], prompts: Sequence[Prompt], returns: str) -> dict[str, int]:
+    """What is left out of training, or not seen by some algorithms; ``prompts`` are without long answers."""
+    long = sum(len(p.answers) for p in everyone) - sum(len(p.answers) for p in prompts)
+    return {"long_answers": long, "tied_pairs": tied_pairs(prompts, returns)}
+
+
+def _scorer(config: UltraFeedbackConfig, found: Registry) -> Scorer:
+    return Scorer(config.reward_model, config.reward, config.held_out_pairs, found)
+
+
+def _labelling(config: UltraFeedbackConfig) -> Scorer:
+    """The reward model whose scores are trained on.
+
+    Raises:
+        ConfigError: No installed package has it; a training knows no plugin file.
+    """
+    found = find_plugins()
+    if config.reward_model not in found.rewards:
+        raise ConfigError(
+            f"the reward model {config.reward_model} is of no installed package, and labels need one that is",
+            where="task.labels=reward_model",
+            do="make a package of the plugin file, or use another reward model",
+        )
+    return _scorer(config, found)
+
+
+def _labelled(prompts: Sequence[Prompt], scorer: Scorer) -> list[Prompt]:
+    """The prompts, with the reward model's scores as ratings of their answers."""
+    scores = iter(scorer.score([Answered(p.asked, a.text) for p in prompts for a in p.answers]))
+    return [replace(p, answers=tuple(replace(a, rating=next(scores)) for a in p.answers)) for p in prompts]
 
 
 def _win(mine: str, my_reward: float, theirs: str, their_reward: float) -> float:

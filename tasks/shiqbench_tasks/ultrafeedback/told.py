@@ -15,7 +15,7 @@ LEFT_OUT = {
     "empty_prompts": "rows with an empty prompt",
     "empty_answers": "empty answers",
     "long_prompts": "prompts longer than task.longest_prompt",
-    "prompts_without_answers": "prompts without an answer",
+    "prompts_without_answers": "prompts of which no answer is left",
     "rows_of_another_split": "rows whose prompt is in another split",
     "duplicate_rows": "rows given before",
     "repeated_answers": "answers whose text the prompt has already",
@@ -36,7 +36,7 @@ def lines(data: Data, training: Mapping[str, int], where: str) -> list[str]:
 
     Args:
         data: What was read.
-        training: Counts of the training episodes: ``long_answers``, ``tied_pairs``.
+        training: Counts of the training episodes: ``long_answers``, and ``tied_pairs`` if it is known already.
         where: The source.
     """
     sizes = ", ".join(
@@ -46,10 +46,12 @@ def lines(data: Data, training: Mapping[str, int], where: str) -> list[str]:
     found = [f"{data.counts['rows']} rows: {sizes}", *left_out(data)]
     found += _counted("left out of training", {"long_answers": LONG_ANSWERS}, training)
     found += _counted("changed", CHANGED, data.counts)
+    if data.unread_columns:
+        found.append(f"columns that are not read: {', '.join(data.unread_columns)}")
     if data.unread:
         keys = ", ".join(f"{key} ({rows} rows)" for key, rows in sorted(data.unread.items()))
         found.append(f"keys of messages that mean nothing here: {keys}")
-    if training["tied_pairs"]:
+    if training.get("tied_pairs"):
         found.append(f"{training['tied_pairs']} pairs of training answers earn the same; algorithms of pairs skip them")
     return [f"{where}: {line}" for line in found]
 
@@ -58,8 +60,9 @@ def left_out(data: Data) -> list[str]:
     """The lines about what was left out."""
     found = [f"rows skipped: {cause}" for cause in data.bad.causes()]
     found += _counted("left out", LEFT_OUT, data.counts)
-    if data.undecided:
-        found.append(f"each of two answers preferred to the other: {named(sorted(data.undecided))}")
+    for name, places in data.places_of.items():
+        if places:
+            found.append(f"{LEFT_OUT[name]}: {named([(place, '') for place in sorted(places)])}")
     return found
 
 

@@ -202,3 +202,14 @@ def test_the_command_prints_a_table_or_one_object(results: Path) -> None:
     assert "| shiq | 1 | 1 |" in re.sub(" +", " ", done.stdout)
     found = json.loads(ask(*words, "--json").stdout)
     assert [f["algorithm"] for f in found["fronts"][0]["fronts"]] == ["shiq", "dpo"]
+
+
+def test_the_only_task_with_a_distance_needs_no_name(results: Path, tmp_path: Path) -> None:
+    (results / "mdp").mkdir()  # measures none
+    assert [str(d) for d in front(results)] == [str(d) for d in front(results, "ultrafeedback")]
+    (results / "episodes").mkdir()
+    with pytest.raises(ConfigError, match=r"2 of its tasks measure .*--task episodes or ultrafeedback"):
+        front(results)
+    (tmp_path / "other" / "mdp").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="0 of its tasks measure a distance"):
+        front(tmp_path / "other")

@@ -66,6 +66,19 @@ def texts(locator: Any) -> list[str]:
     return [t.strip() for t in locator.all_inner_texts()]
 
 
+def follow(page: Any, link: Any) -> None:
+    """Click, and wait for the examples: they are unpacked beside the page."""
+    link.click()
+    page.wait_for_selector("#list [aria-current]")
+
+
+def escape(page: Any, link: Any) -> None:
+    """Close the examples; the link that opened them has the focus again."""
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="hidden")
+    page.wait_for_function("link => link === document.activeElement", arg=link.element_handle())
+
+
 def test_a_table_sorts_both_ways_and_says_so(browser: Any, report: Path) -> None:
     with shown(browser, report) as page:
         table = table_of(page, "bfcl_v3 on test")
@@ -155,7 +168,7 @@ def test_a_conversation_opens_with_calls_answers_and_verdict(browser: Any, repor
     with shown(browser, report) as page:
         row = table_of(page, "bfcl_v3 on test").locator("tbody tr", has_text="sft")
         number = row.locator("a").first
-        number.click()
+        follow(page, number)
         dialog = page.get_by_role("dialog")
         dialog.get_by_role("button", name="multi_turn_2").first.click()
         record = page.locator("#record")
@@ -167,16 +180,14 @@ def test_a_conversation_opens_with_calls_answers_and_verdict(browser: Any, repor
         assert texts(record.locator(".verdict")) == ["✓ right", "✓ right"]
         assert "Please fill the tank of car 1." in record.inner_text()
         assert record.locator("tr", has_text="right_turns").locator("td").inner_text() == "2"
-        page.keyboard.press("Escape")
-        assert not dialog.is_visible()
-        assert number.evaluate("link => link === document.activeElement")
+        escape(page, number)
 
 
 def test_the_scores_in_the_list_make_the_number(browser: Any, report: Path) -> None:
     with shown(browser, report) as page:
         number = table_of(page, "ultrafeedback on test").locator("tbody tr", has_text="sft").locator("a").first
         value = float(number.inner_text().split()[0])
-        number.click()
+        follow(page, number)
         scores = [float(t) for t in texts(page.locator("#list .score"))]
         assert len(scores) == EXAMPLES
         assert sum(scores) / len(scores) == pytest.approx(value, abs=1e-3)
@@ -188,7 +199,7 @@ def test_the_scores_in_the_list_make_the_number(browser: Any, report: Path) -> N
 def test_two_cells_side_by_side_with_the_words_that_differ(browser: Any, report: Path) -> None:
     with shown(browser, report) as page:
         row = table_of(page, "ultrafeedback on test").locator("tbody tr", has_text="sft")
-        row.locator("a").nth(1).click()
+        follow(page, row.locator("a").nth(1))
         answers = page.locator("#record .assistant")
         assert "A much longer answer." in answers.nth(0).inner_text()
         assert "A short answer." in answers.nth(1).inner_text()
@@ -218,9 +229,7 @@ def test_the_keyboard_reaches_everything(browser: Any, report: Path) -> None:
         assert page.evaluate("document.activeElement.textContent").startswith("x1")
         assert page.locator("#list [aria-current]").inner_text().startswith("x1")
         assert page.evaluate(outline) == "solid"
-        page.keyboard.press("Escape")
-        assert not page.get_by_role("dialog").is_visible()
-        assert link.evaluate("link => link === document.activeElement")
+        escape(page, link)
         head = table_of(page, "ultrafeedback on test").locator("thead button").first
         head.focus()
         page.keyboard.press("Enter")
@@ -282,8 +291,7 @@ def test_thousands_of_records_and_hundreds_of_rows(browser: Any, tmp_path: Path,
         assert texts(table.locator("tbody tr:visible th")) == ["dpo"] or table.locator("tbody tr:visible").count() == 11
         table.get_by_label("Filter rows").fill("base")
         assert table.locator("output").inner_text() == "1 of 200 rows"
-        table.locator("tbody tr:visible a").first.click()
-        page.wait_for_selector("#list button", timeout=20_000)
+        follow(page, table.locator("tbody tr:visible a").first)
         assert page.locator("#state").inner_text() == f"{MANY:,} of {MANY:,} examples"
         assert page.locator("#list button").count() == 50
         page.get_by_role("button", name="Next").click()
@@ -299,7 +307,7 @@ def test_thousands_of_records_and_hundreds_of_rows(browser: Any, tmp_path: Path,
 def test_records_that_are_not_in_the_page_are_named(browser: Any, tmp_path: Path, own_cache: Path) -> None:
     write_page(page_of(make_report(make_results(tmp_path / "results")), largest=0), tmp_path / "report.html")
     with shown(browser, tmp_path / "report.html", "#b0-r0") as page:
-        assert "--records MB sets another limit" in page.locator("#state").inner_text()
+        page.locator("#state", has_text="--records MB sets another limit").wait_for()
         assert "RECORDS of 9 of 9 evaluations" in page.locator("#summary").inner_text()
 
 

@@ -60,7 +60,12 @@ def test_what_cannot_be_honoured_is_refused_in_one_line(settings: dict[str, Any]
     [
         ("shiq", {"algo.beta": 0.1}, "algo.beta = 0.1 but task.beta = 0.5"),
         ("copg", {"task.beta": 1.0}, "algo.beta = 0.5 but task.beta = 1"),
-        ("rebel", {"algo.eta": 1.0}, "the algorithm's beta = 1 but task.beta = 0.5"),
+        (
+            "rebel",
+            {"algo.eta": 1.0},
+            "the temperature that the algorithm states = 1 but task.beta = 0.5; set task.beta to it, or change what it "
+            "comes from (algo.eta = 1.0)",
+        ),
         ("shiq", {"algo.gamma": 0.9}, "algo.gamma = 0.9 but task.gamma = 1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,20 @@ def test_it_gets_the_whole_conversation_and_the_row(tmp_path: Path, turn: Turn) 
         "    return len(row['messages']) + (messages[-1]['content'] == 'my answer')"
     )
     assert function(tmp_path, body)(turn, "my answer") == 6.0
+
+
+def test_the_function_of_the_page_knows_recorded_calls(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "episodes.md").read_text()
+    (tmp_path / "score.py").write_text(page.split("```python\n# score.py")[1].split("```")[0].replace(":", "#", 1))
+    score = ScoringFunction(f"{tmp_path / 'score.py'}:score")
+    found = turns([from_rows(calls(60)).all[0]], "all")
+    first, last = sorted(found, key=lambda t: len(t.asked))
+    call = '<tool_call>\n{"name": "weather", "arguments": ARGUMENTS}\n</tool_call>'
+    recorded = first.best.message.extra["tool_calls"][0]["function"]["arguments"]
+    right = recorded if isinstance(recorded, str) else json.dumps(recorded)
+    assert score(first, call.replace("ARGUMENTS", right)) == 1
+    assert [score(first, wrong) for wrong in (call.replace("ARGUMENTS", "{}"), call, "It is warm.")] == [0, 0, 0]
+    assert [score(last, answer) for answer in ("It is warm.", call)] == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -124,3 +139,29 @@ def test_turns_of_a_group_are_one_observation_and_every_answer_weighs_the_same()
     assert (silent["score"], silent["unscored"]) == (once["score"], 1)
     with pytest.raises(RunError, match="no answer has a score"):
         summarise([record("y", None)])
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("def score(messages, row):\n    return 1\n", None),
+        ("from mine import score\n", None),
+        ("score = lambda messages, row: 1\n", None),
+        ("from typing import Any\nscore: Any = lambda messages, row: 1\n", None),
+        ('globals()["score"] = len\n', None),
+        ('"""About score."""\nfor other in (len,):\n    score = other\n', None),
+        ("if True:\n    def score(messages, row):\n        return 1\n", None),
+        ("def scored(messages, row):\n    return 1\n", "no function 'score'; found scored"),
+        ("", "no function 'score'; found none"),
+        ("def score(messages, row)\n", "no Python: expected ':'"),
+    ],
+)
+def test_a_missing_function_is_found_while_a_run_is_planned(tmp_path: Path, text: str, what: str | None) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    if what is None:
+        assert identity(f"{file}:score")["function"] == "score"
+        return
+    with pytest.raises(ConfigError) as error:
+        identity(f"{file}:score")
+    assert what in str(error.value)

@@ -18,6 +18,7 @@ from shiqbench_tasks.rows.conversations import ROLES
 from support import SHARED
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.stats.intervals import LEAST_EXAMPLES
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "schemas" / "episode.schema.json").read_text())
 
@@ -109,6 +110,8 @@ def test_what_was_read_is_said_in_a_few_lines() -> None:
     assert lines[1].startswith("mine.jsonl: episodes by split: train ")
     assert lines[2:] == [
         "mine.jsonl: 240 actions, 240 of them with a reward: min 0, mean 0.375, max 1",
+        "mine.jsonl: an episode earns 0.75 on average; in 60 of 60 groups the episodes earn differently",
+        "mine.jsonl: test groups: 7; fewer than 10 give no interval, splits in the rows hold out more",
         "mine.jsonl: rows skipped: 1 with no action, so nothing to learn (train row 121)",
         "mine.jsonl: left out of training: 3 episodes longer than task.longest_episode",
     ]
@@ -133,7 +136,7 @@ def test_arguments_of_calls_are_read_from_a_file_as_they_are(tmp_path: Path) -> 
 def test_the_published_schema_is_of_what_is_read() -> None:
     assert {"role", "content", *MessageRow.model_fields} == set(KEYS)
     assert set(MessageRow.model_json_schema()["properties"]["role"]["enum"]) == set(ROLES)
-    assert {"messages", "tools", "id", "group", "split", "behaviour"} == set(EpisodeRow.model_fields)
+    assert {"messages", "tools", "id", "group", "split", "behaviour", "reward"} == set(EpisodeRow.model_fields)
 
 
 GOOD_ROWS = [*own(2), *calls(2), {**own(1)[0], "split": "test", "id": 3, "source": "anything"}]
@@ -190,3 +193,62 @@ def test_real_dialogues_are_read_with_only_the_last_answers_as_actions() -> None
     actions = [sum(m.action for m in e.episode.messages) for e in data.all]
     assert actions.count(1) > 0.99 * len(actions)
     assert max(len(e.episode.messages) for e in data.all) > 6
+
+
+def scored(count: int, name: str) -> list[dict[str, Any]]:
+    return [{**row, name: float(i % 3)} for i, row in enumerate(calls(count))]
+
+
+@pytest.mark.parametrize(("name", "settings"), [("reward", {}), ("score", {"columns": {"reward": "score"}})])
+def test_a_reward_of_the_whole_conversation_is_on_its_last_action(name: str, settings: dict[str, Any]) -> None:
+    data = from_rows(scored(60, name), **settings)
+    assert not data.counts["demonstrations"]
+    assert name not in data.unread_columns
+    assert sorted(e.episode.total_reward for e in data.all) == sorted(float(i % 3) for i in range(60))
+    for e in data.all:
+        assert [m.reward is not None for m in e.episode.messages if m.action] == [False, True]
+    told_of = "\n".join(told.lines(data, 0, "rows"))
+    assert "an episode earns 1 on average; in 0 of 60 groups the episodes earn differently" in told_of
+
+
+def test_a_column_that_may_be_a_reward_is_named_where_there_is_none() -> None:
+    data = from_rows(scored(60, "score"))
+    assert data.counts["demonstrations"] == 60
+    assert "columns with numbers: score; if one is a reward: --set task.columns.reward=COLUMN" in "\n".join(
+        told.lines(data, 0, "rows")
+    )
+    assert "columns with numbers" not in "\n".join(told.lines(from_rows(own(60)), 0, "rows"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "what"),
+    [
+        ([{**row, "reward": 1.0} for row in own(60)], {}, "120 with a reward of the conversation and rewards of its"),
+        ([{**row, "reward": "good"} for row in calls(60)], {}, "60 with a conversation's reward that is no number"),
+        (calls(60), {"columns": {"reward": "score"}}, "no column 'score' in rows (task.columns.reward)"),
+        (texts(60), {"columns": {"reward": "chosen"}}, "preferences (chosen, rejected) say what they earn"),
+    ],
+)
+def test_a_reward_that_cannot_be_read_is_refused(rows: list[Any], settings: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        from_rows(rows, **settings)
+    assert what in str(error.value)
+
+
+def test_only_the_reward_has_a_column_of_another_name() -> None:
+    with pytest.raises(ValueError, match="unknown role chosen; the only role is reward"):
+        EpisodesConfig(columns={"chosen": "good"})
+
+
+def test_a_tool_message_without_its_call_is_a_bad_row() -> None:
+    rows = calls(60)
+    rows[7]["messages"][3]["tool_call_id"] = "c2"
+    del rows[8]["messages"][3]["tool_call_id"]  # some data have no ids
+    with pytest.raises(ConfigError, match=r"1 with a tool message whose tool_call_id no earlier call has .*8 \('c2'\)"):
+        from_rows(rows)
+
+
+def test_few_test_groups_are_said() -> None:
+    assert told.FEWEST == LEAST_EXAMPLES
+    assert "fewer than 10 give no interval" in "\n".join(told.lines(from_rows(own(20)), 0, "rows"))
+    assert "give no interval" not in "\n".join(told.lines(from_rows(own(300)), 0, "rows"))

@@ -223,3 +223,9 @@ def test_a_run_trains_on_calls_and_scores_every_turn_by_a_function(tmp_path: Pat
     assert (rows["k3"] > 0).any()
     again = ask(*words, "--results", tmp_path / "results")
     assert json.loads(again.stdout)["cached"] is True
+
+
+def test_notes_on_scores_of_a_function_name_no_reward_model() -> None:
+    """A report does not know where the function lies: it has the metrics only."""
+    found = EpisodesTask(EpisodesConfig(data="mine.jsonl")).notes({"score": 0.5, "kl_k3": 0.1})
+    assert found == []

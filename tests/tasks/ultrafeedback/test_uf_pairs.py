@@ -78,7 +78,7 @@ def test_both_directions_of_a_pair_are_named_by_their_rows() -> None:
     found.append({**found[3], "chosen": found[3]["rejected"], "rejected": found[3]["chosen"]})
     data = from_rows(found, returns="preference")
     assert "left out: 1 pairs of answers of which each is preferred to the other" in said(data)
-    assert "each of two answers preferred to the other: train rows 4, 121" in said(data)
+    assert "pairs of answers of which each is preferred to the other: train rows 4, 121" in said(data)
     with pytest.raises(
         ConfigError, match=r"no prompt for train among 120 rows: left out: .*60 pairs of answers of which"
     ):
@@ -221,11 +221,12 @@ def test_one_line_says_how_much_was_read_and_one_each_what_was_changed_and_left_
     found[0]["rejected"] = " "
     found[1]["prompt"] = ""
     data = from_rows(found + found[5:9])
-    first, second = lines(data, {"tied_pairs": 0, "long_answers": 0}, "x")
+    first, second, third = lines(data, {"tied_pairs": 0, "long_answers": 0}, "x")
     sizes = {s: (len(p), sum(len(q.answers) for q in p)) for s, p in data.prompts.items()}
     assert sum(n for n, _ in sizes.values()) == 99
     assert first == "x: 104 rows: " + ", ".join(f"{s} {n} prompts with {m} answers" for s, (n, m) in sizes.items())
     assert second == "x: left out: 1 rows with an empty prompt, 1 empty answers, 4 rows given before"
+    assert third == "x: empty answers: train row 1"
     long = lines(data, {"tied_pairs": 2, "long_answers": 3}, "x")
     assert "x: left out of training: 3 answers longer than task.longest_answer" in long
     assert "x: 2 pairs of training answers earn the same; algorithms of pairs skip them" in long

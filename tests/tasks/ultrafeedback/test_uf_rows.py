@@ -42,7 +42,7 @@ def ends_with_user(row: Row) -> None:
 
 
 def rejected_ends_with_tool(row: Row) -> None:
-    row["rejected"].append({"role": "tool", "content": "{}", "tool_call_id": "1"})
+    row["rejected"].append({"role": "tool", "content": "{}"})
 
 
 def only_a_system_message(row: Row) -> None:
@@ -337,6 +337,7 @@ def test_keys_of_messages_that_mean_nothing_here_are_named() -> None:
         row["chosen"][1] |= {"weight": 0, "refusal": None, "annotations": []}
     data = from_rows(found)
     assert data.facts()["unread_keys"] == {"weight": 7}
+    assert data.facts()["unread_columns"] == []
     assert "x: keys of messages that mean nothing here: weight (7 rows)" in lines(data, {"tied_pairs": 0}, "x")
 
 

@@ -26,10 +26,11 @@ from uf_rows import paired, write
 from shiqbench.api import run
 from shiqbench.base.errors import ConfigError, PluginError, RunError
 from shiqbench.commands.common import parse_assignments
+from shiqbench.episodes.episode import Message
 from shiqbench.planning.make import make_plan
 from shiqbench.planning.plan import Request, RunPlan
 from shiqbench.plugin.registry import registry
-from shiqbench.plugin.reward import Answered
+from shiqbench.plugin.reward import Answered, Pair
 from shiqbench.running.runner import RunResult, prepare
 from shiqbench.testing.tiny_model import CHATML, make_tokenizer
 from shiqbench.training.units import make_units
@@ -97,6 +98,63 @@ def test_dpo_from_a_folder_to_metrics(data: Path, tiny_model: Path, results: Pat
     evaluation = json.loads((Path(found.evaluation["path"]) / "manifest.json").read_text())
     assert evaluation["task"]["reward_model"]["name"] == "words"
     assert evaluation["task"]["reward_model"]["plugin"].startswith("sha256:")
+
+
+def labelled(data: Path, model: Path, **changes: Any) -> UltraFeedbackConfig:
+    reward = {"model": str(model), "layer": 1, "pairs": 60}
+    return UltraFeedbackConfig(data=str(data), labels="reward_model", reward=reward, **changes)
+
+
+def test_what_answers_earn_are_the_scores_of_the_reward_model(data: Path, tiny_model: Path) -> None:
+    config = labelled(data, tiny_model)
+    episodes = UltraFeedbackTask(config).episodes("train")
+    plain = UltraFeedbackTask(UltraFeedbackConfig(data=str(data)))
+    as_rated = plain.episodes("train")
+    assert [(e.id, e.group) for e in episodes] == [(e.id, e.group) for e in as_rated]
+    scorer = Scorer("bradley_terry", config.reward, 10, registry())
+    scorer.fit(plain._pairs[0])
+    scores = scorer.score([Answered(e.messages[:-1], e.messages[-1].content) for e in episodes])
+    assert [e.meta["earned"] for e in episodes] == [e.messages[-1].reward for e in episodes] == scores
+    assert len(set(scores)) > len({e.meta["earned"] for e in as_rated})
+    better = {e.id: score for e, score in zip(episodes, scores, strict=True)}
+    for unit in make_units(Dpo(DpoConfig()), episodes):
+        preferred, other = (episodes[row].id for row in unit.rows)
+        assert better[preferred] > better[other]
+
+
+@pytest.mark.parametrize(("held_out", "few"), [(99, True), (100, False)])
+def test_few_pairs_to_measure_a_reward_model_on_are_said_before(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str], held_out: int, few: bool
+) -> None:
+    pairs = [Pair((Message("user", str(i)),), "better", "worse") for i in range(100)]
+    Scorer("bradley_terry", {"model": str(tiny_model)}, held_out, registry()).check(pairs, pairs, "give more data")
+    assert ("is measured on 99 pairs only" in capsys.readouterr().err) == few
+
+
+def test_labels_are_part_of_a_cell_and_not_of_what_is_asked(data: Path, tiny_model: Path) -> None:
+    config, plain = labelled(data, tiny_model), UltraFeedbackConfig(data=str(data))
+    assert "labels" not in plain.deciding()
+    assert UltraFeedbackTask.offline_identity(plain) == {}
+    assert config.setting() == plain.setting()
+    other = config.model_copy(update={"reward": {**config.reward, "pairs": 61}})
+    assert UltraFeedbackTask.offline_identity(config) != UltraFeedbackTask.offline_identity(other)
+    with pytest.raises(ValueError, match="scale range is of ratings; the labels of a reward model have none"):
+        labelled(data, tiny_model, scale="range")
+
+
+def test_a_reward_model_of_a_plugin_file_cannot_label(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"words is of no installed package.*\(task.labels=reward_model\); make a"):
+        carry_out("dpo", data, tiny_model, tmp_path, task__labels="reward_model")
+
+
+@pytest.mark.slow
+def test_a_run_on_labels(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    reward = {"model": str(tiny_model), "layer": 1, "pairs": 50}
+    changes = {"task.labels": "reward_model", "task.reward_model": "bradley_terry", "task.reward": reward}
+    found = carry_out("shiq", data, tiny_model, tmp_path, **changes)
+    manifest = json.loads((found.path / "manifest.json").read_text())
+    assert manifest["task"]["episodes"]["returns"]["of"] == "bradley_terry"
+    assert json.loads((found.path / "config.json").read_text())["task"]["config"]["labels"] == "reward_model"
 
 
 @pytest.mark.slow
