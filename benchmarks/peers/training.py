@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +46,14 @@ class Work:
         algorithm: ``sft`` or ``dpo``.
         precision: Of the body.
         steps: For each update its pairs: prompt, chosen and rejected ids.
+        train: Further training settings, which only our side takes.
     """
 
     model: str
     algorithm: str
     precision: str
     steps: list[list[tuple[list[int], list[int], list[int]]]]
+    train: dict[str, Any] = field(default_factory=dict)
 
 
 def pairs(model: Path, count: int) -> list[tuple[list[int], list[int], list[int]]]:
@@ -85,7 +86,7 @@ def pairs(model: Path, count: int) -> list[tuple[list[int], list[int], list[int]
 
 
 def ours(work: Work, folder: Path) -> dict[str, Any]:
-    """Train with shiqbench; seconds include the reference's pass."""
+    """Train with shiqbench; seconds include the reference's pass, and ``parts`` say where they went."""
     import torch
 
     from shiqbench.episodes.episode import Episode, Message
@@ -93,6 +94,7 @@ def ours(work: Work, folder: Path) -> dict[str, Any]:
     from shiqbench.plugin.batch import EpisodeUnit
     from shiqbench.plugin.config import TrainConfig
     from shiqbench.plugin.registry import registry
+    from shiqbench.training.frozen_layers import keep_frozen
     from shiqbench.training.loop import Trainer, TrainingPlan
     from shiqbench.training.policy import Policy, load_model
     from shiqbench.training.reference import ReferenceCache, not_computed
@@ -126,19 +128,25 @@ def ours(work: Work, folder: Path) -> dict[str, Any]:
         warmup=0.0,
         precision=work.precision,  # type: ignore[arg-type]
         save_every=10_000,
+        **work.train,
     )
     policy = Policy(load_model(Path(work.model), config), config, algorithm.needs)
     policy.to("cuda" if torch.cuda.is_available() else "cpu")
     started = time.perf_counter()
+    clock = policy.clock
+    with clock.part("frozen layers", whole=True):
+        keep_frozen(policy, [s for r in rendered for s in r.sequences])
     reference = not_computed
     if algorithm.uses_reference:
         cache = ReferenceCache(folder / "reference", "none", policy)
-        cache.fill(rendered, lambda done, total: None)
+        with clock.part("reference", whole=True):
+            cache.fill(rendered, lambda done, total: None)
         reference = cache.row
     trainer = Trainer(policy, algorithm, rendered, reference, plan, config, 0, folder)
     lines: list[dict[str, Any]] = []
     trainer.run(lambda line, total: lines.append(line))
-    return {"seconds": time.perf_counter() - started, "losses": [line["loss"] for line in lines]}
+    losses = [line["loss"] for line in lines]
+    return {"seconds": time.perf_counter() - started, "losses": losses, "parts": dict(clock.seconds)}
 
 
 def trl(work: Work, folder: Path, *, online: bool = False) -> dict[str, Any]:
@@ -219,27 +227,27 @@ SIDES: dict[str, Callable[[Work, Path], dict[str, Any]]] = {
 }
 
 
-def run(side: str, work: Work) -> dict[str, Any]:
-    """One run in a process of its own, with its peak memory."""
+def run_child(script: str, case: str, work: Work) -> dict[str, Any]:
+    """One run in a process of its own: what its ``--child`` prints, with its peak memory."""
     with tempfile.TemporaryDirectory() as folder:
-        task = Path(folder) / "work.json"
-        task.write_text(json.dumps(asdict(work)))
-        command = [sys.executable, __file__, "--child", side, "--work", str(task)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})  # noqa: S603
+        file = Path(folder) / "work.json"
+        file.write_text(json.dumps(asdict(work)))
+        command = [sys.executable, script, "--child", case, str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
-        raise SystemExit(f"{side} failed on {work.algorithm}:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"{case} failed on {work.algorithm}:\n{done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    sys.stderr.write(f"{case}: {found['seconds']:.1f} s\n")
     return found
 
 
-def child(side: str, task: Path) -> None:
+def child(train: Callable[[Work, Path], dict[str, Any]], file: Path) -> None:
     """Print the result of one run as a line of JSON."""
-    work = Work(**json.loads(task.read_text()))
-    folder = task.parent / "folder"
+    folder = file.parent / "folder"
     folder.mkdir()
-    found: dict[str, Any] = SIDES[side](work, folder)
+    found = train(Work(**json.loads(file.read_text())), folder)
     found["gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(json.dumps(found))  # noqa: T201
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 def main() -> None:
@@ -251,11 +259,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="if left out: bf16 where it is fast")
     parser.add_argument("--json", type=Path, help="file for all measurements")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(options.child, options.work)
+        side, file = options.child
+        child(SIDES[side], Path(file))
         return
     from shiqbench.models.embedded import embedded_model
 
@@ -270,7 +278,7 @@ def main() -> None:
         runs: dict[str, list[dict[str, Any]]] = {s: [] for s in sides}
         for _ in range(options.repeats):
             for side in sides:
-                runs[side].append(run(side, work))
+                runs[side].append(run_child(__file__, side, work))
         measured[algorithm] = runs
         tell(algorithm, precision, runs)
     if options.json:
@@ -278,24 +286,33 @@ def main() -> None:
 
 
 def tell(algorithm: str, precision: str, runs: dict[str, list[dict[str, Any]]]) -> None:
-    """Print seconds, memory, ratios of alternating runs and the largest difference of losses."""
+    """Print a table that compares the sides."""
     mine = runs["shiqbench"]
-    print(f"\n{algorithm} in {precision}, {len(mine)} runs of {len(mine[0]['losses'])} updates\n")  # noqa: T201
-    print("| | seconds | memory GB | seconds / ours | memory / ours | largest difference of a loss |")  # noqa: T201
-    print("|---|---|---|---|---|---|")  # noqa: T201
-    for side, theirs in runs.items():
-        slower = [t["seconds"] / m["seconds"] for t, m in zip(theirs, mine, strict=True)]
-        larger = [t["gb"] / m["gb"] for t, m in zip(theirs, mine, strict=True)]
-        apart = max(
-            abs(a - b) for t, m in zip(theirs, mine, strict=True) for a, b in zip(t["losses"], m["losses"], strict=True)
-        )
-        seconds = statistics.median(t["seconds"] for t in theirs)
-        gb = statistics.median(t["gb"] for t in theirs)
-        print(f"| {side} | {seconds:.1f} | {gb:.1f} | {_interval(slower)} | {_interval(larger)} | {apart:.2g} |")  # noqa: T201
+    lines = ["", f"{algorithm} in {precision}, {len(mine)} runs of {len(mine[0]['losses'])} updates", ""]
+    heads = [head.format("ours") for head in HEADS]
+    lines += ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    lines += ["| " + " | ".join([side, *compared(theirs, mine)]) + " |" for side, theirs in runs.items()]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+HEADS = ("seconds", "memory, GB", "seconds / {}", "memory / {}", "largest difference of a loss")
+
+
+def compared(theirs: list[dict[str, Any]], mine: list[dict[str, Any]]) -> list[str]:
+    """Cells of a row under ``HEADS``: medians, ratios of alternating runs with their intervals, and losses."""
+    both = list(zip(theirs, mine, strict=True))
+    apart = max(abs(a - b) for t, m in both for a, b in zip(t["losses"], m["losses"], strict=True))
+    return [
+        f"{statistics.median(t['seconds'] for t in theirs):.1f}",
+        f"{statistics.median(t['gb'] for t in theirs):.1f}",
+        _interval([t["seconds"] / m["seconds"] for t, m in both]),
+        _interval([t["gb"] / m["gb"] for t, m in both]),
+        f"{apart:.2g}",
+    ]
 
 
 def _interval(ratios: list[float]) -> str:
-    """Mean and 95 % interval of ratios, over runs."""
+    """Mean and 95 % interval of ratios, over runs; the mean alone for fewer than three runs."""
     from scipy.stats import t
 
     mean = statistics.fmean(ratios)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.errors import ConfigError
+from shiqbench.base.progress import Display
 from shiqbench.models.embedded import EMBEDDED_MODEL
 from shiqbench.models.sources import find_model
 from shiqbench.planning.settings import sections
@@ -74,7 +75,8 @@ def training_data(
     text = model or spec.presets[preset].get("model", EMBEDDED_MODEL)
     from shiqbench.engines.holder import open_engine
 
-    start = StartModel(_weights(text, results), opener=open_engine, template=section.model.template)
+    how: dict[str, Any] = {"bar": Display().bar, "opener": open_engine, "template": section.model.template}
+    start = StartModel(_weights(text, results), **how)
     task.fetch()
     task.use_model(start)
     held_out: dict[str, int] = {}

@@ -19,6 +19,8 @@ from shiqbench.commands.common import parse_assignments
 from shiqbench.commands.show_data import as_tables, data_statistics, training_data
 from shiqbench.episodes.episode import Episode, Message
 from shiqbench.episodes.rendering import Rendered, TokenSequence
+from shiqbench.plugin.start_model import StartModel
+from shiqbench.plugin.task import Task
 
 
 def toy(tiny_model: Path, algo: str | None = None, *assignments: str) -> dict[str, Any]:
@@ -50,6 +52,19 @@ def test_what_the_toy_task_holds(tiny_model: Path) -> None:
     assert lengths["tokens"]["max"] == found["longest_sequence"]
     assert "units" not in found
     assert found["centre"] == "not stated"
+
+
+def test_what_a_task_samples_first_is_shown_meanwhile(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sample(self: Task, start: StartModel) -> None:
+        with start.bar("rollouts", 2) as advance:
+            advance(1, 2)
+
+    monkeypatch.setattr("shiqbench.base.progress.LINE_SECONDS", 0)
+    monkeypatch.setattr(Task, "use_model", sample)
+    toy(tiny_model)
+    assert "rollouts: 1/2" in capsys.readouterr().err
 
 
 def test_a_file_is_shown_by_the_task_of_own_data(

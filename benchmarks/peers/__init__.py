@@ -1,0 +1,1 @@
+"""Comparisons with other tools: the same model, data, batches and precision."""
