@@ -2,7 +2,7 @@
 
     python benchmarks/peers/training.py                              # sft and dpo of the embedded model
     python benchmarks/peers/training.py --pairs 4 --repeats 1        # a quick look
-    python benchmarks/peers/training.py --json found.json
+    python benchmarks/peers/training.py --data FOLDER --json found.json    # pairs of real preference data
 
 Both train on the same token ids in the same order, with AdamW at a constant learning rate. Each run is a process of its
 own, and the two alternate. TRL has its fastest settings: no recomputed activations, and for dpo the reference's
@@ -83,6 +83,33 @@ def pairs(model: Path, count: int) -> list[tuple[list[int], list[int], list[int]
         assert prompt == same
         found.append((prompt, chosen, rejected))
     return found
+
+
+def pairs_of(data: str, model: Path, count: int) -> list[tuple[list[int], list[int], list[int]]]:
+    """Prompt, chosen and rejected ids: the best and worst answers to the first prompts that are within ``LENGTHS``."""
+    from collections import defaultdict
+
+    from shiqbench.episodes.rendering import Renderer
+    from shiqbench.plugin.registry import registry
+
+    spec = registry().task("ultrafeedback")
+    task = spec.load()(spec.load_config()(data=data))
+    task.fetch()
+    renderer = Renderer(model)
+    groups = defaultdict(list)
+    for episode in task.episodes("train"):
+        groups[episode.group].append(episode)
+    found = []
+    for episodes in groups.values():
+        episodes.sort(key=lambda episode: episode.total_reward)
+        sides = [renderer.render(episode).sequences[0] for episode in (episodes[-1], episodes[0])]
+        first = sides[0].actions[0]
+        if all(LENGTHS[0] <= len(side.ids) <= LENGTHS[1] and side.actions[0] == first for side in sides):
+            chosen, rejected = (list(side.ids) for side in sides)
+            found.append((chosen[:first], chosen[first:], rejected[first:]))
+        if len(found) == count:
+            return found
+    raise SystemExit(f"{data}: {len(found)} of {count} pairs have {LENGTHS[0]} to {LENGTHS[1]} tokens; lower --pairs")
 
 
 def ours(work: Work, folder: Path) -> dict[str, Any]:
@@ -257,6 +284,7 @@ def main() -> None:
     parser.add_argument("--algorithms", nargs="+", default=["sft", "dpo"])
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--data", help="as task.data of ultrafeedback; made pairs with short prompts if left out")
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="if left out: bf16 where it is fast")
     parser.add_argument("--json", type=Path, help="file for all measurements")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -269,7 +297,7 @@ def main() -> None:
 
     model = options.model or embedded_model()
     precision = options.precision or ("fp32" if bf16_is_slow() and not has_gpu() else "bf16")
-    found = pairs(model, options.pairs)
+    found = pairs_of(options.data, model, options.pairs) if options.data else pairs(model, options.pairs)
     steps = [found[i : i + BATCH] for i in range(0, len(found), BATCH)]
     measured: dict[str, Any] = {}
     for algorithm in options.algorithms:
