@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from shiqbench.report.curves import Curves, Line
+    from shiqbench.report.curves import Curves, Line, Point
     from shiqbench.report.known import KnownTask
     from shiqbench.report.logs import LogBook
     from shiqbench.report.rows import Block
 
-WIDEST_NAME = 40  # characters of a name next to the curves
+# Inches.
+PLOT_WIDTH, LEAST_HEIGHT, LINE_HEIGHT, LETTER = 4.6, 3.4, 0.16, 0.066
+MARGIN = {"left": 0.75, "right": 0.3, "bottom": 0.5, "top": 0.35}
 
 
 def draw_curves(
@@ -64,13 +66,13 @@ def draw_curves(
     return drawn, notes
 
 
-def _short_names(lines: Sequence[Line]) -> list[str]:
-    """The names and numbers of seeds, without settings that all lines share."""
+def _short_names(lines: Sequence[Line], *, seeds: bool) -> list[str]:
+    """The names without settings that all lines share, and numbers of seeds if these are told here."""
     common = set.intersection(*(set(line.label.split()) for line in lines))
     found = []
     for line in lines:
         words = [line.algorithm, *(w for w in line.label.split() if w not in common)]
-        found.append(" ".join(words) + (f" ({len(line.seeds)} seeds)" if len(line.seeds) > 1 else ""))
+        found.append(" ".join(words) + (f" ({len(line.seeds)} seeds)" if seeds and len(line.seeds) > 1 else ""))
     return found
 
 
@@ -83,13 +85,16 @@ def _draw(best_first: Sequence[Line], value: str, title: str, path: Path, *, axi
     from matplotlib.figure import Figure
 
     lines = sorted(best_first[:DISTINCT], key=lambda line: line.name)
-    names = _short_names(lines)
-    below = max(map(len, names)) > WIDEST_NAME  # next to the curves, long names would leave them no room
-    drawn = Figure(figsize=(7.2, 3.6 + 0.18 * len(names) if below else 4.2), layout="constrained")
-    plane: Any = drawn.subplots()
-    for curve, name, colour in zip(lines, names, COLOURS, strict=False):
+    numbers = {len(line.seeds) for line in lines}
+    names = _short_names(lines, seeds=len(numbers) > 1)
+    height = max(LEAST_HEIGHT, LINE_HEIGHT * len(names))
+    beside = LETTER * max(map(len, names)) + MARGIN["right"]
+    width, tall = MARGIN["left"] + PLOT_WIDTH + beside, MARGIN["bottom"] + height + MARGIN["top"]
+    drawn = Figure(figsize=(width, tall))
+    plane: Any = drawn.add_axes((MARGIN["left"] / width, MARGIN["bottom"] / tall, PLOT_WIDTH / width, height / tall))
+    for curve, colour in zip(lines, COLOURS, strict=False):
         seeds, mean = len(curve.seeds) > 1, curve.mean()
-        plane.plot([p.x for p in mean], [p.value for p in mean], color=colour, linewidth=1.6, label=name)
+        plane.plot([p.x for p in mean], [p.value for p in mean], color=colour, linewidth=1.6)
         if curve.intervals:
             at = [p.x for p in mean if p.update in curve.intervals]
             lows, highs = zip(*(curve.intervals[p.update] for p in mean if p.update in curve.intervals), strict=True)
@@ -98,14 +103,45 @@ def _draw(best_first: Sequence[Line], value: str, title: str, path: Path, *, axi
             plane.plot([p.x for p in points], [p.value for p in points], color=colour, linewidth=0.5, alpha=0.6)
     if log and all(p.value > 0 for line in lines for p in line.mean()):
         plane.set_yscale("log")
+    name_ends(plane, [line.mean()[-1] for line in lines], names, LINE_HEIGHT / height)
     left_out = len(best_first) - len(lines)
+    if numbers != {1} and len(numbers) == 1:
+        title += f"; {numbers.pop()} seeds"
     if left_out:
         title += f"; the best {len(lines)} of {len(best_first)} rows"
     plane.set_xlabel(AXES[axis])
     plane.set_ylabel(value)
     plane.set_title(title, loc="left", fontsize=10)
     plane.spines[["top", "right"]].set_visible(False)
-    drawn.legend(loc="outside lower left" if below else "outside right upper", frameon=False, fontsize=8)
     save_svg(drawn, path)
     said = f"{path.name} shows the best {len(lines)} of {len(best_first)} rows: colours cannot distinguish more"
     return [said] if left_out else []
+
+
+def name_ends(plane: Any, ends: Sequence[Point], names: Sequence[str], least: float) -> None:
+    """Write each line's name to the right of its end; names that would overlap move apart by as little as possible.
+
+    Args:
+        plane: Axes with all lines.
+        ends: Last point of each line.
+        names: Name of each line.
+        least: Distance between two names, as a share of the height.
+    """
+    from scipy.optimize import isotonic_regression
+
+    into_axes = plane.transData + plane.transAxes.inverted()
+    heights = [float(into_axes.transform((end.x, end.value))[1]) for end in ends]
+    order = sorted(range(len(ends)), key=lambda i: (heights[i], i))
+    steps = [least * rank for rank in range(len(order))]
+    near = isotonic_regression([heights[i] - step for i, step in zip(order, steps, strict=True)]).x
+    room = 1 - steps[-1]
+    for i, free, step, colour in zip(order, near, steps, (COLOURS[i] for i in order), strict=True):
+        plane.annotate(
+            names[i],
+            (ends[i].x, ends[i].value),
+            (1.03, min(max(float(free), 0.0), room) + step),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 0},
+        )

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from made_up import cell, evaluation
+from matplotlib.figure import Figure
 
 import shiqbench
 from shiqbench.plugin.registry import registry
 from shiqbench.plugin.task import Scores
 from shiqbench.report import make_report
+from shiqbench.report.curve_figures import name_ends
 from shiqbench.report.curves import Line, Point, of_checkpoints, of_training
 from shiqbench.report.figures import DISTINCT
 from shiqbench.report.known import KnownTask
@@ -101,7 +103,7 @@ def test_checkpoints_begin_with_the_start_and_end_with_the_final_weights(
     report = make_report(checkpoints, figures=checkpoints / "figures", axis=axis)
     (figure,) = report.figures
     assert figure.name.startswith("curve-toys-")
-    for part in ("(2 seeds)", "as in the tables", said):
+    for part in ("; 2 seeds", "as in the tables", said):
         assert part in figure.read_text()
 
 
@@ -145,6 +147,19 @@ def test_a_figure_has_as_many_lines_as_can_be_told_apart_and_says_so(tmp_path: P
     assert f"the best {DISTINCT} of {DISTINCT + 3} rows" in figure.read_text()
     assert "beta=0<" in figure.read_text()  # the lowest is best
     assert f"beta={DISTINCT + 2}<" not in figure.read_text()
+
+
+def test_names_are_at_the_ends_of_their_lines_and_apart() -> None:
+    plane = Figure().add_subplot()
+    plane.set(xlim=(0, 10), ylim=(0, 1))
+    ends = {"low": 0.0, "one": 0.3, "same": 0.3, "near": 0.31, "free": 0.7, "high": 0.99, "top": 1.0}
+    name_ends(plane, [Point(1, 10, value) for value in ends.values()], list(ends), 0.1)
+    at = {text.get_text(): text.get_position()[1] for text in plane.texts}
+    assert sorted(at, key=lambda name: at[name]) == list(ends)
+    heights = list(at.values())
+    assert all(b - a > 0.1 - 1e-9 for a, b in pairwise(heights))
+    assert (heights[0], at["free"], heights[-1]) == pytest.approx((0, 0.7, 1))
+    assert at["same"] == pytest.approx(np.mean([0.3, 0.3, 0.31]))  # no name moves further than it must
 
 
 @pytest.mark.slow
