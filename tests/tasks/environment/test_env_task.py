@@ -250,7 +250,8 @@ def run(model: Path, folder: Path, algo: str, *more: str) -> Any:
     words = ["run", "--algo", algo, "--task", "environment", "--preset", "smoke", "--engine", "transformers",
              "--model", str(model), "--results", str(folder / "results"),
              "--set", f"task.environment={game(folder).environment}", "--set", "eval.max_context=900",
-             "--set", "task.rollout_max_context=900", "--set", "eval.max_tokens=8"]  # fmt: skip
+             "--set", "task.rollout_max_context=900", "--set", "eval.max_tokens=8",
+             "--set", "task.rollout_engine=transformers"]  # fmt: skip
     if algo != "base":
         words += ["--set", "train.top_layers=null", "--set", "train.lora_rank=0", "--set", "task.rollout_max_tokens=8"]
     return ask(*words, *more)

@@ -46,6 +46,7 @@ class Player:
         self.rows: dict[str, dict[str, Any]] = {}
         self.played: dict[int, dict[str, Any]] = {}
         self._refuse()
+        self.no_model = _no_model()  # made here, because it imports much, and a start may take longer than a reset
         self.faults = Faults()
         logging.getLogger("verifiers").addHandler(self.faults)
 
@@ -89,14 +90,15 @@ class Player:
         return dict(self._run(self._reset(episode, self.rows[example])))
 
     async def _reset(self, episode: int, row: dict[str, Any]) -> dict[str, Any]:
-        state = await self.env.init_state(row, _no_model(), "the model is asked elsewhere", None)
+        state = await self.env.init_state(row, self.no_model, "the model is asked elsewhere", None)
         state = await self.env.setup_state(state) or state
         self._check(state)
         if await self.env.is_completed(state):
             raise Refused("the episode is over before its first message")
         prompt = await self._prompt(state)
-        self.played[episode] = {"state": state, "prompt": prompt, "given": 0.0}
-        return {"messages": [_plain(m) for m in prompt]}
+        shown = [_plain(m) for m in prompt]  # as text: environments may change the messages themselves
+        self.played[episode] = {"state": state, "prompt": prompt, "shown": shown, "given": 0.0}
+        return {"messages": shown}
 
     def step(self, episode: int, text: str) -> dict[str, Any]:
         """Tell the environment what the model says."""
@@ -113,14 +115,14 @@ class Player:
         if final is not None and await env.is_completed(state):
             shown = [_plain(m) for m in self._messages(final)]
             return {"messages": shown, "reward": await self._score(live), "done": True}
-        old = [_plain(m) for m in live["prompt"]]
+        old = [*live["shown"], {"role": "assistant", "content": text}]
         new = [_plain(m) for m in prompt]
-        if new[: len(old)] != old or len(new) <= len(old) + 1:
+        if new[: len(old)] != old or len(new) == len(old):
             raise Refused("the environment rewrites messages of before, which is not supported")
-        self.played[episode] = live | {"prompt": prompt}
         reward = state["trajectory"][-1].get("reward")
-        self.played[episode]["given"] += reward or 0.0
-        return {"messages": new[len(old) + 1 :], "reward": reward, "done": False}
+        given = live["given"] + (reward or 0.0)
+        self.played[episode] = {"state": state, "prompt": prompt, "shown": new, "given": given}
+        return {"messages": new[len(old) :], "reward": reward, "done": False}
 
     def cut(self, episode: int, why: str) -> dict[str, Any]:
         """Score an episode that a limit ended, as verifiers scores it."""
