@@ -3,6 +3,7 @@
 Only ``websockets`` is needed here, so that the versions of server and client are independent.
 """
 
+import contextlib
 import hashlib
 import importlib
 import json
@@ -120,8 +121,10 @@ class Player:
 
     def _ask(self, session: Any, message: dict[str, Any], refusable: bool = False) -> dict[str, Any]:
         """Send a message and return the data of the answer; a session that failed is closed."""
-        try:
+        # A server without a free session says so and closes the connection, perhaps before this is sent.
+        with contextlib.suppress(Exception):
             session.send(json.dumps(message))
+        try:
             answer = json.loads(session.recv())
             data = dict(answer.get("data") or {})
         except Exception as error:
@@ -176,10 +179,8 @@ def _check_field(name: str, schema: dict[str, Any], kind: str) -> None:
 
 def _end(session: Any) -> None:
     """Close a session, and wait until the server has freed its place."""
-    try:
+    with contextlib.suppress(Exception):  # it is closed, or broken; both are an end
         session.send(json.dumps({"type": "close"}))
         while True:
             session.recv(timeout=5.0)
-    except Exception:  # noqa: S110 - it is closed, or broken; both are an end
-        pass
     session.close()
