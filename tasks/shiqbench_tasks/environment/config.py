@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from shiqbench.plugin import EvalConfig, Section, TaskConfig
+from shiqbench.plugin import ConfigError, EvalConfig, Section, TaskConfig
 from shiqbench_tasks.rows import rollout_settings
 
 OPENENV, VERIFIERS = "openenv:", "verifiers:"
@@ -80,9 +80,9 @@ class EnvironmentConfig(TaskConfig):
         if not self.environment.startswith(OPENENV):
             given = [name for name in OF_OPENENV if name in self.model_fields_set and self._differs(name)]
             if given:
-                raise ValueError(f"{given[0]} cannot be honoured: only an environment openenv:URL has it")
+                raise _unmet(given[0], "only an environment openenv:URL has it")
         if self.python is not None and not self.environment.startswith((OPENENV, VERIFIERS)):
-            raise ValueError("python cannot be honoured: a command line names its own interpreter")
+            raise _unmet("python", "a command line names its own interpreter")
         return self
 
     def _differs(self, name: str) -> bool:
@@ -99,3 +99,7 @@ class EnvironmentConfig(TaskConfig):
     def sampling(self) -> EvalConfig:
         """Return the settings for sampling rollouts."""
         return rollout_settings.sampling(self)
+
+
+def _unmet(setting: str, why: str) -> ConfigError:
+    return ConfigError(f"task.{setting} cannot be honoured: {why}", where="--set", do="leave it out")

@@ -113,10 +113,12 @@ class EnvironmentTask(Task):
         return self.config.at_once or describe(self.config)[0].at_once
 
     def episodes(self, split: Split) -> list[Episode]:
-        """Rollouts of the start model on every example, the same in every process."""
+        """Rollouts of the start model on training examples, the same in every process; other splits are not sampled."""
+        if split != "train":
+            return []
         if self._model is None:
             raise RuntimeError("rollouts need a model; call use_model() first")
-        ids = self._examples(split)[: self.config.train_examples if split == "train" else None]
+        ids = self._examples(split)[: self.config.train_examples]
         made_of = {
             "made_of": {**self.data_identity(self.config), "prompt": self.prompt_identity()},
             "setting": self.config.setting(),

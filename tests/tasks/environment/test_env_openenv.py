@@ -190,7 +190,7 @@ def test_a_fault_costs_one_episode_and_a_limit_frees_its_session(one: str) -> No
 def test_a_field_that_is_not_there_is_refused_with_those_that_are(one: str) -> None:
     for setting, what in (("action", "message, loud"), ("observation", "text, guesses")):
         with pytest.raises(ConfigError, match=f"the {setting} has no field msg; it has {what}, or use task.{setting}"):
-            describe(EnvironmentConfig(environment=one, **{setting: "msg"}))
+            describe(EnvironmentConfig.model_validate({"environment": one, setting: "msg"}))
 
 
 TEXT, NUMBER = {"type": "string"}, {"type": "integer"}

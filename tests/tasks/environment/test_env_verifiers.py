@@ -148,7 +148,7 @@ def config(python: Path, **arguments: Any) -> EnvironmentConfig:
 
 def official(python: Path, arguments: dict[str, Any], scripts: list[tuple[int, list[str]]]) -> list[Any]:
     """Rewards and conversations by the package's own loop."""
-    words = [python / "bin" / "python", "-c", OFFICIAL, json.dumps([arguments, scripts])]
+    words: list[str | Path] = [python / "bin" / "python", "-c", OFFICIAL, json.dumps([arguments, scripts])]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     (line,) = [x for x in done.stdout.splitlines() if x.startswith("FOUND ")]
