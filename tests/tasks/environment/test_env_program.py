@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +20,7 @@ from shiqbench_tasks.environment import program, protocol
 from shiqbench_tasks.environment.client import Client, describe
 from shiqbench_tasks.environment.config import EnvironmentConfig
 from shiqbench_tasks.environment.sources import source
+from support import HERE
 
 from shiqbench.base.errors import ConfigError, RunError
 from shiqbench.episodes.episode import Message, StopReason
@@ -136,8 +140,6 @@ def test_an_answer_that_is_none_is_a_fault_of_the_environment(tmp_path: Path, ki
             world.crash(caught.value)
     assert world.stop is StopReason.ERROR
     assert "\n" not in world.error
-    import re
-
     assert re.search(what, world.error), world.error
 
 
@@ -280,6 +282,48 @@ def test_the_identity_names_version_examples_and_files_and_no_place(tmp_path: Pa
     assert str(tmp_path) not in json.dumps(first)
     changed = here.model_copy(update=CHANGES[kind](tmp_path))
     assert describe(changed)[1] != first
+
+
+def test_the_program_of_the_docs_plays_as_they_say(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)\n```", (HERE.parent / "docs" / "environments.md").read_text(), re.DOTALL)
+    assert len(block.splitlines()) <= 25
+    (tmp_path / "game.py").write_text(block)
+    config = EnvironmentConfig(environment=f"{sys.executable} {tmp_path / 'game.py'}")
+    assert {split: len(ids) for split, ids in describe(config)[0].examples.items()} == {
+        "train": 81,
+        "validation": 9,
+        "test": 10,
+    }
+    with Client(config) as client:
+        world, other = client.environment("13"), client.environment("13")
+        assert world.reset() == other.reset()
+        assert world.step("a 2?") == Step([Message("user", "No. Another one.")], -0.1)
+        assert world.step("a 3?") == Step([], 1.0, True)
+        assert other.cut(StopReason.TOKEN_LIMIT) is None
+
+
+def test_a_program_ends_when_the_process_that_asks_it_is_killed(tmp_path: Path) -> None:
+    environment = game(tmp_path).environment
+    code = f"""
+import time
+from shiqbench_tasks.environment.client import Client
+from shiqbench_tasks.environment.config import EnvironmentConfig
+client = Client(EnvironmentConfig(environment={environment!r}))
+client.running()
+print(client._program._process.pid, flush=True)
+time.sleep(60)
+"""
+    asking = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert asking.stdout is not None
+    pid = int(asking.stdout.readline())
+    assert Path(f"/proc/{pid}").exists()
+    asking.kill()
+    asking.wait()
+    for _ in range(200):
+        if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+            return
+        time.sleep(0.05)
+    pytest.fail("it is still there")
 
 
 @pytest.mark.parametrize(
