@@ -313,12 +313,11 @@ client.running()
 print(client._program._process.pid, flush=True)
 time.sleep(60)
 """
-    asking = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert asking.stdout is not None
-    pid = int(asking.stdout.readline())
-    assert Path(f"/proc/{pid}").exists()
-    asking.kill()
-    asking.wait()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asking:
+        assert asking.stdout is not None
+        pid = int(asking.stdout.readline())
+        assert Path(f"/proc/{pid}").exists()
+        asking.kill()
     for _ in range(200):
         if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]:
             return
