@@ -125,7 +125,7 @@ def test_centred_returns_and_those_of_the_group_are_on_one_scale(tiny_model: Pat
         ({"rollout_model": "smollm2-135m-instruct"}, {"behaviour_logp"}),
         ({"rollout_temperature": 0.7}, set()),
     ],
-    ids=str,
+    ids=["the start", "another model", "another temperature"],
 )
 def test_what_is_offered_follows_from_the_rollouts(settings: dict[str, Any], offered: set[str]) -> None:
     assert EnvironmentTask(EnvironmentConfig(**settings)).offers == offered
