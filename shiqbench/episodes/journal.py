@@ -44,6 +44,7 @@ class JournaledGenerator:
         self.waves = self.replayed = self.discarded = 0
         self.shortest: tuple[tuple[int, ...], Completion] | None = None  # prompt and answer with the fewest tokens
         self._kept: deque[_Wave] = deque()
+        self._kept_prompts: dict[str, Completion] = {}
         header = checked_line({"identity": identity})
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
         if lines and lines[0] == header:
@@ -117,11 +118,12 @@ class JournaledGenerator:
             os.fsync(file.fileno())
 
     def kept_prompts(self) -> dict[str, Completion]:
-        """Take the kept waves of one prompt out, by the digest of what was asked; others are discarded."""
+        """Kept waves of one prompt, by the digest of what was asked, for all streams; other waves are discarded."""
         found = {asked: completions[0] for _, asked, completions in self._kept if len(completions) == 1}
         self.discarded += len(self._kept) - len(found)
         self._kept.clear()
-        return found
+        self._kept_prompts.update(found)
+        return self._kept_prompts
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Score with the engine; scores are not kept."""
@@ -134,8 +136,12 @@ class JournaledGenerator:
         return self.generator.describe()
 
     def facts(self) -> dict[str, int]:
-        """Return the number of waves, of waves read from the file, and of discarded waves, for the manifest."""
-        return {"waves": self.waves, "replayed": self.replayed, "discarded": self.discarded}
+        """Return the number of waves, of waves read from the file, and of discarded waves, for the manifest.
+
+        Kept prompts that no stream has asked count as discarded.
+        """
+        discarded = self.discarded + len(self._kept_prompts)
+        return {"waves": self.waves, "replayed": self.replayed, "discarded": discarded}
 
     def close(self) -> None:
         """Close the engine."""
@@ -181,8 +187,7 @@ class JournaledStream:
         return answers
 
     def close(self) -> None:
-        """Drop what is not complete; kept prompts that were not asked are counted as discarded."""
-        self._journal.discarded += len(self._kept)
+        """Drop what is not complete."""
         self._stream.close()
 
 

@@ -66,6 +66,7 @@ def play_all(
     chat: ChatGenerator,
     sampling: Sampling,
     finished: Callable[[int], None],
+    at_once: int | None = None,
 ) -> list[Live]:
     """Play episodes to their end. One that crashes is played once more and then given up; the others continue.
 
@@ -78,10 +79,33 @@ def play_all(
         chat: The model.
         sampling: How to sample; its own seed is not used.
         finished: Called with the number of episodes that have ended.
+        at_once: Most episodes that exist at a time, for worlds of which there are few; None makes all at the beginning.
 
     Raises:
         ConfigError: A first prompt does not fit the context.
     """
+    if at_once is None:
+        return _play_together(new, seeds, chat, sampling, finished)
+    played: list[Live] = []
+    for first in range(0, len(seeds), at_once):
+        part = seeds[first : first + at_once]
+        played += _play_together(
+            lambda i, first=first: new(first + i),  # type: ignore[misc]
+            part,
+            chat,
+            sampling,
+            lambda ended, first=first: finished(first + ended),  # type: ignore[misc]
+        )
+    return played
+
+
+def _play_together(
+    new: Callable[[int], Live],
+    seeds: Sequence[int],
+    chat: ChatGenerator,
+    sampling: Sampling,
+    finished: Callable[[int], None],
+) -> list[Live]:
     episodes = [new(i) for i in range(len(seeds))]
     _check_room(chat, sampling, episodes)
     _play(dict(enumerate(episodes)), seeds, 0, chat, sampling, finished)

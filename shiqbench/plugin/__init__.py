@@ -53,7 +53,14 @@ if TYPE_CHECKING:
         TaskConfig,
         TrainConfig,
     )
-    from shiqbench.plugin.environment import Environment, Step, play_environments, scripted_episode, stops
+    from shiqbench.plugin.environment import (
+        Environment,
+        EnvironmentEpisode,
+        Step,
+        play_environments,
+        scripted_episode,
+        stops,
+    )
     from shiqbench.plugin.evaluation_context import ActionLogits, EvaluationContext
     from shiqbench.plugin.record_view import RecordView
     from shiqbench.plugin.registry import Registry
@@ -108,7 +115,8 @@ __all__ = [  # noqa: RUF022 - by subject
     "ChatEngine", "ChatGenerator", "Completion", "CompletionStream", "Generator", "JournaledGenerator", "Reply",
     "Sampling", "check_finite", "mixed_seed", "text_reply",
     # Episodes that are being played
-    "Environment", "LiveEpisode", "Step", "play_all", "play_environments", "scripted_episode", "stops",
+    "Environment", "EnvironmentEpisode", "LiveEpisode", "Step", "play_all", "play_environments", "scripted_episode",
+    "stops",
     # Statistics
     "LEAST_EXAMPLES", "Z_95", "clustered_wilson", "k1", "k3", "student", "student_ratio", "wilson", "win_rate",
     "win_rate_at_equal_length", "with_interval",
@@ -153,7 +161,8 @@ _HOME = {
     "shiqbench.plugin.reward": ("Answered", "Pair", "RewardModel", "held_out_accuracy"),
     "shiqbench.plugin.specs": ("AlgorithmSpec", "EngineSpec", "RewardSpec", "TaskSpec", "hookimpl"),
     "shiqbench.plugin.start_model": ("StartModel",),
-    "shiqbench.plugin.environment": ("Environment", "Step", "play_environments", "scripted_episode", "stops"),
+    "shiqbench.plugin.environment": ("Environment", "EnvironmentEpisode", "Step", "play_environments",
+        "scripted_episode", "stops"),
     "shiqbench.plugin.evaluation_context": ("ActionLogits", "EvaluationContext"),
     "shiqbench.plugin.task": ("ExactTask", "FrontAxes", "Metrics", "Primary",
         "Record", "Scores", "Split", "Task", "TaskBase"),

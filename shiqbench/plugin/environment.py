@@ -34,7 +34,11 @@ class Step:
 
 
 class Environment(Protocol):
-    """One episode's world. What it does must depend on nothing but its settings and the model's messages."""
+    """One episode's world. What it does must depend on nothing but its settings and the model's messages.
+
+    It may also have ``cut(stop)``, which is called once if a limit ends the episode, with the :class:`StopReason`. It
+    frees what the episode holds, and returns a reward that is added to the model's last message, or None.
+    """
 
     def reset(self) -> Sequence[Message]:
         """Begin; return the messages before the model's first one, of which the last is to be answered."""
@@ -86,11 +90,25 @@ class EnvironmentEpisode:
             self.stop = StopReason.TOKEN_LIMIT
         elif self._since_user >= self._max_steps:
             self.stop = StopReason.STEP_LIMIT
+        if self.stop is not None and not step.done:
+            self._cut(self.stop)
 
     def no_room(self, prompt_tokens: int, room: int) -> None:
         """End the episode: its prompt does not fit the context; nothing is truncated."""
         self.prompt_tokens += prompt_tokens
         self.stop = StopReason.CONTEXT_LIMIT
+        try:
+            self._cut(self.stop)
+        except Exception as error:
+            self.crash(error)
+
+    def _cut(self, stop: StopReason) -> None:
+        """Tell an environment that wants to know it; its last reward is that of the model's last message."""
+        reward = getattr(self._environment, "cut", lambda stop: None)(stop)
+        last = max((i for i, m in enumerate(self.messages) if m.action), default=None)
+        if reward is not None and last is not None:
+            message = self.messages[last]
+            self.messages[last] = replace(message, reward=(message.reward or 0.0) + reward)
 
     def crash(self, error: BaseException) -> None:
         """End the episode after a failure that the model did not cause."""
@@ -112,6 +130,7 @@ def play_environments(
     chat: ChatGenerator,
     config: EvalConfig,
     progress: Callable[[int, int], None],
+    at_once: int | None = None,
 ) -> list[dict[str, Any]]:
     """Play every environment once per repeat, as many at once as the engine computes together.
 
@@ -120,6 +139,7 @@ def play_environments(
         chat: The model.
         config: Limits, sampling and repeats.
         progress: Called with (episodes that have ended, all).
+        at_once: Most environments that exist at a time; None makes all at the beginning.
 
     Returns:
         One record per episode: ``id``, ``repeat``, ``seed``, ``return`` (None if it crashed), ``stop``, ``error``,
@@ -142,6 +162,7 @@ def play_environments(
         chat,
         Sampling(config.max_tokens, config.temperature, config.top_p),
         lambda ended: progress(ended, len(wanted)),
+        at_once,
     )
     return [
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,17 +13,20 @@ from shiqbench.planning.settings import sections
 from shiqbench.plugin.algorithm import Need
 from shiqbench.plugin.config import TaskConfig
 from shiqbench.plugin.registry import registry
+from shiqbench.plugin.start_model import StartModel
 from shiqbench.plugin.task import ExactTask, Task, TaskBase
 from shiqbench.testing.component import check_config, check_light
 from shiqbench.testing.contract import ContractReport
 from shiqbench.testing.contract import TaskContract as Line
 from shiqbench.testing.episodes import check_episodes
 from shiqbench.testing.evaluations import check_evaluation, check_own_policy
+from shiqbench.testing.generator import ODD_ANSWERS, ScriptedGenerator
 from shiqbench.testing.tiny_model import make_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from shiqbench.plugin.config import EvalConfig
     from shiqbench.plugin.registry import Registry
     from shiqbench.plugin.specs import TaskSpec
 
@@ -72,12 +76,25 @@ def check_task(
         make_tokenizer(Path(folder))
         renderer = Renderer(Path(folder))
         said: list[str] = []
+
+        def ready() -> Task:
+            """A task that knows a model, as in a run; if it samples that model, answers come from a list."""
+            task: Task = make()
+            model = StartModel(Path(folder), weights_sha256="the contract kit", opener=_scripted)
+            report.attempt(Line.STATEMENTS, "use_model", lambda: task.use_model(model))
+            return task
+
         if make().trainable:
-            said = check_episodes(report, make, renderer)
+            said = check_episodes(report, ready, renderer)
         else:
             _skip(report, EPISODE_LINES, "it is not trainable")
-        check_evaluation(report, make, section.evaluation, renderer, said)
+        check_evaluation(report, ready, section.evaluation, renderer, said)
     return report
+
+
+@contextmanager
+def _scripted(folder: Path, config: EvalConfig) -> Iterator[ScriptedGenerator]:
+    yield ScriptedGenerator(Renderer(folder), ODD_ANSWERS)
 
 
 EPISODE_LINES = (Line.EPISODES, Line.OFFERS, Line.REPEATABLE, Line.REWARDS, Line.SPLITS, Line.RENDERING)

@@ -107,4 +107,13 @@ def shiqbench_register_tasks() -> list[TaskSpec]:
             config="shiqbench_tasks.chat_mdp.config:ChatMdpConfig",
             presets=Presets("chat_mdp"),
         ),
+        TaskSpec(
+            name="environment",
+            version="1",
+            summary="play environments of others in several turns: verifiers, OpenEnv, or any program",
+            target="shiqbench_tasks.environment.task:EnvironmentTask",
+            config="shiqbench_tasks.environment.config:EnvironmentConfig",
+            presets=Presets("environment"),
+            argument="environment",
+        ),
     ]

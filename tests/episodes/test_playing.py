@@ -129,6 +129,34 @@ def test_a_failed_engine_goes_on_from_the_journal(renderer: Renderer, tmp_path: 
     assert journal.shortest is not None
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+def test_few_at_a_time_say_the_same_and_go_on_from_the_journal(
+    renderer: Renderer, tmp_path: Path, at_once: int
+) -> None:
+    made: list[int] = []
+    seen: list[int] = []
+
+    def few(engine: Any) -> list[Talk]:
+        chat = ChatGenerator(engine, renderer, 500)
+        return play_all(lambda i: made.append(i) or Talk(i), SEEDS, chat, SAMPLING, seen.append, at_once)  # type: ignore[func-returns-value]
+
+    whole = play(Stepping(), renderer)
+    first = Stepping()
+    assert said(few(first)) == said(whole)
+    assert made == list(range(len(SEEDS)))
+    assert seen == sorted(seen)
+    assert seen[-1] == len(SEEDS)
+    path = tmp_path / "journal"
+    with pytest.raises(EngineError):
+        few(JournaledGenerator(Stepping(fails_at=first.steps - 1), path, "x"))
+    engine = Stepping()
+    journal = JournaledGenerator(engine, path, "x")
+    assert said(few(journal)) == said(whole)
+    facts = journal.facts()
+    assert facts["discarded"] == 0
+    assert len(engine.asked) == facts["waves"] - facts["replayed"] < facts["waves"] / 2
+
+
 def test_what_is_kept_and_not_asked_is_counted(renderer: Renderer, tmp_path: Path) -> None:
     path = tmp_path / "journal"
     play(JournaledGenerator(Stepping(), path, "x"), renderer)

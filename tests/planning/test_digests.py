@@ -50,8 +50,14 @@ REQUESTS = {
     "ultrafeedback, a curve": Request("sft", "ultrafeedback", settings=OF_UF, eval_every=10),
     "chat_mdp": Request("shiq", "chat_mdp"),
     "chat_mdp, a grid": Request("base", "chat_mdp", preset="smoke", settings={"task.mdp": "grid"}),
+    "environment": Request("shiq", "environment", settings={"task.environment": "python game.py"}),
     "a plugin file": Request("plain", "mdp"),
 }
+GAME = """
+import json, sys
+for line in sys.stdin:
+    print(json.dumps({"name": "digits", "version": "1", "examples": ["a", "b", "c"]}), flush=True)
+"""
 PLUGIN = """
 from shiqbench.plugin.algorithm import Algorithm, Loss
 from shiqbench.plugin.config import AlgorithmConfig
@@ -90,8 +96,11 @@ def _versionless(plan: P) -> P:
 
 
 def _cell(cell: CellPlan) -> str:
-    """A plugin file is identified by its bytes, which hold the paths of its imports."""
-    return digest({**cell.recipe, "plugins": dict.fromkeys(cell.recipe["plugins"], "sha256 of a file")})
+    """A plugin file is identified by its bytes, which hold the paths of its imports; engines as for evaluations."""
+    recipe = {**cell.recipe, "plugins": dict.fromkeys(cell.recipe["plugins"], "sha256 of a file")}
+    if "rollout_engine" in recipe["task"]["data"]:
+        recipe["task"] = {**recipe["task"], "data": {**recipe["task"]["data"], "rollout_engine": "engine 1"}}
+    return digest(recipe)
 
 
 def _digests(plan: RunPlan) -> dict[str, str]:
@@ -116,6 +125,7 @@ def computed() -> dict[str, dict[str, str]]:
     with fast, tempfile.TemporaryDirectory() as folder, chdir(folder):
         Path("pairs.jsonl").write_text("".join(json.dumps(r) + "\n" for r in ROWS))
         Path("plain.py").write_text(PLUGIN)
+        Path("game.py").write_text(GAME)
         Path("matrix.toml").write_text(MATRIX)
         found = {}
         for name, request in REQUESTS.items():

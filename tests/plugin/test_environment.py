@@ -85,6 +85,35 @@ def test_every_end_has_its_name(tiny_model: Path, new: Any, config: dict[str, An
     assert set(counts.values()) == {0}
 
 
+class Told(Counter):
+    """Hears of limits, and has a last reward."""
+
+    def __init__(self, heard: list[str], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.heard = heard
+
+    def cut(self, stop: StopReason) -> float:
+        self.heard.append(stop.value)
+        if self.opening == "no cut":
+            raise OSError("no board")
+        return 2.0
+
+
+def test_an_environment_that_wants_to_know_hears_of_a_limit_once_and_has_the_last_reward(tiny_model: Path) -> None:
+    for config in ({}, {"max_episode_tokens": 10}, {"max_steps": 100, "max_episode_tokens": 10_000}):
+        heard: list[str] = []
+        (record,) = played(tiny_model, ["more"], {"x": partial(Told, heard)}, **config)
+        assert heard == [record["stop"]]
+        rewards = [m["reward"] for m in json.loads(record["transcript"]) if "token_ids" in m]
+        assert rewards == [0.5] * (len(rewards) - 1) + [2.5]
+        assert record["return"] == sum(rewards)
+    heard = []
+    (record,) = played(tiny_model, ["stop"], {"x": partial(Told, heard)})
+    assert (record["stop"], heard) == ("finished", [])
+    (record,) = played(tiny_model, ["more"], {"x": partial(Told, heard, opening="no cut")})
+    assert (record["stop"], record["return"], record["error"]) == ("error", None, "OSError: no board")
+
+
 def test_a_prompt_that_does_not_fit_is_refused(tiny_model: Path) -> None:
     with pytest.raises(ConfigError, match="the first prompt of long has"):
         played(tiny_model, ["more"], {"short": Counter, "long": partial(Counter, opening="word " * 3000)})

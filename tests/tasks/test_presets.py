@@ -27,7 +27,7 @@ def test_a_preset_begins_with_another_one_and_changes_single_values() -> None:
     assert "task.perturbations" not in presets["full"]
 
 
-@pytest.mark.parametrize("task", ["bfcl_v3", "chat_mdp", "episodes", "lm_eval", "mdp", "ultrafeedback"])
+@pytest.mark.parametrize("task", ["bfcl_v3", "chat_mdp", "environment", "episodes", "lm_eval", "mdp", "ultrafeedback"])
 def test_every_task_has_the_three_presets(task: str) -> None:
     presets = Presets(task)
     assert sorted(set(presets) - {"study"}) == ["cpu", "full", "smoke"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,40 @@ def episodes(folder: Path) -> tuple[dict[str, Any], tuple[Path]]:
     return {"data": str(folder / "data.jsonl"), "reward_model": "words"}, (HERE / "toy" / "rewards.py",)
 
 
-SETTINGS: dict[str, Callable[[Path], Any]] = {"ultrafeedback": ultrafeedback, "episodes": episodes}
+def environment(folder: Path) -> tuple[dict[str, Any]]:
+    """A program that repeats a question until the answer has a digit."""
+    (folder / "game.py").write_text(
+        """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["ask"] == "describe":
+        found = {"name": "digits", "version": "1", "examples": [str(n) for n in range(40)]}
+    elif asked["ask"] == "step" and any(c.isdigit() for c in asked["text"]):
+        found = {"reward": 1.0, "done": True}
+    elif asked["ask"] == "cut":
+        found = {}
+    else:
+        found = {"messages": [{"role": "user", "content": f"Say a digit. {asked['ask']}"}]}
+    print(json.dumps(found), flush=True)
+"""
+    )
+    return ({"environment": f"{sys.executable} {folder / 'game.py'}", "rollout_max_context": 10_000},)
+
+
+SETTINGS: dict[str, Callable[[Path], Any]] = {
+    "ultrafeedback": ultrafeedback,
+    "episodes": episodes,
+    "environment": environment,
+}
 
 
 # lm_eval's default data are on a hub; with local ones it is checked in tests/tasks/lm_eval.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(registry().tasks) - {"lm_eval"}))
-def test_every_built_in_task_keeps_the_contract(name: str, tmp_path: Path) -> None:
+def test_every_built_in_task_keeps_the_contract(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "environment":  # it keeps rollouts
+        monkeypatch.setenv("SHIQBENCH_CACHE", str(tmp_path / "cache"))
     report = check_task(name, *(SETTINGS[name](tmp_path) if name in SETTINGS else ()))
     assert set(report.held) | set(report.skipped) == set(Line)
     assert not set(report.held) & set(report.skipped)

@@ -8,6 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from shiqbench.plugin import ConfigError, EvalConfig, Section, TaskConfig
 from shiqbench_tasks.bfcl_v3.versions import Category  # noqa: TC001 - pydantic reads it
+from shiqbench_tasks.rows import rollout_settings
 
 Behaviour = Literal["ground_truth", "perturbed", "recorded", "rollout"]
 # Fields that were added after the first published numbers. At their defaults they do not enter digests, so that
@@ -28,8 +29,6 @@ ADDED = (
     "rollout_max_episode_tokens",
     "rollout_max_context",
 )
-# Rollouts are sampled with the preset's evaluation settings, unless a setting says otherwise.
-AS_EVALUATED = ("engine", "precision", "max_steps", "max_tokens", "max_episode_tokens", "max_context")
 
 
 class BfclConfig(TaskConfig):
@@ -120,12 +119,7 @@ class BfclConfig(TaskConfig):
                 where="--set",
                 do='leave it out, or add "rollout" to task.behaviours',
             )
-        if self.rollout_model is not None and self.rollout_model.startswith("cell:"):
-            raise ConfigError(
-                "a task does not know where cells are",
-                where=f"task.rollout_model = {self.rollout_model}",
-                do="give the folder checkpoint/ of that cell, a hub name, or the embedded model",
-            )
+        rollout_settings.check_model(self.rollout_model)
         return self
 
     @model_validator(mode="after")
@@ -148,13 +142,11 @@ class BfclConfig(TaskConfig):
 
     def defaults_from(self, evaluation: Section) -> dict[str, Any]:
         """Return the evaluation's values for the sampling settings that are not given."""
-        names = {f"rollout_{name}": name for name in AS_EVALUATED} if self.has_rollouts else {}
-        return {key: getattr(evaluation, name) for key, name in names.items() if key not in self.model_fields_set}
+        return rollout_settings.defaults_from(self, evaluation) if self.has_rollouts else {}
 
     def sampling(self) -> EvalConfig:
         """Return the settings for sampling rollouts."""
-        given = {name: getattr(self, f"rollout_{name}") for name in (*AS_EVALUATED, "temperature", "seed")}
-        return EvalConfig(split="train", **given)
+        return rollout_settings.sampling(self)
 
     def reduced(self) -> bool:
         """Whether the prompt is the reduced one, which is not official."""

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from shiqbench.plugin import REFERENCE_RETURNS, Episode, Message
+from shiqbench_tasks.rows.rollout_settings import ROLLOUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 Reward = Literal["episode", "turn"]
 Centre = Literal["none", "dataset", "group"]
-ROLLOUT = "rollout"
 
 
 @dataclass(frozen=True)

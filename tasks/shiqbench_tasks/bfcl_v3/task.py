@@ -45,6 +45,7 @@ from shiqbench_tasks.bfcl_v3.recorded import read_recording, recording_sha256
 from shiqbench_tasks.bfcl_v3.rescoring import rescored
 from shiqbench_tasks.bfcl_v3.rewards import as_episodes, with_reference_returns
 from shiqbench_tasks.bfcl_v3.versions import VERSIONS
+from shiqbench_tasks.rows.rollouts import sampled_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -125,7 +126,7 @@ class BfclTask(Task):
         if self.config.prompt == "native":
             self._native = NativePrompt(model.renderer, self.config.parser)
         if self.config.has_rollouts:
-            self._model = rollouts.sampled_model(self.config, model)
+            self._model = sampled_model(self.config, model)
 
     @property
     def _setting(self) -> PromptSetting:

@@ -8,7 +8,7 @@ Reward: that of the file on each action; centred or scaled only where asked.
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -41,7 +41,7 @@ from shiqbench_tasks.episodes.config import DEFAULT_REWARD_MODEL, EpisodesConfig
 from shiqbench_tasks.episodes.metrics import summarise
 from shiqbench_tasks.episodes.questions import pairs, turns
 from shiqbench_tasks.episodes.reading import read
-from shiqbench_tasks.rows.returns import transformation
+from shiqbench_tasks.rows.returns import transformation, with_returns
 from shiqbench_tasks.rows.sources import locate, rows
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from shiqbench.plugin import StartModel
     from shiqbench_tasks.episodes.questions import Turn
     from shiqbench_tasks.episodes.reading import Data, Recorded
-    from shiqbench_tasks.rows.returns import Transformation
     from shiqbench_tasks.rows.sources import Source
 
 STANDING = tuple(f"held_out_{f.name}" for f in fields(HeldOut))
@@ -190,7 +189,7 @@ class EpisodesTask(Task):
         groups: dict[str, list[float]] = {}
         for e in recorded:
             groups.setdefault(e.episode.group, []).append(e.episode.total_reward)
-        return [_with_returns(e.episode, how, fmean(groups[e.episode.group]), self.config.centre) for e in recorded]
+        return [with_returns(e.episode, how, fmean(groups[e.episode.group]), self.config.centre) for e in recorded]
 
     def facts(self) -> dict[str, Any]:
         """Counts of what was read and left out, how returns came about, and who scores."""
@@ -260,17 +259,3 @@ def _locate(config: TaskConfig) -> Source:
     if not config.data:
         raise ConfigError("no data are given", where="task.data", do="--set task.data=FILE, see docs/episodes.md")
     return locate(config.data, config.revision)
-
-
-def _with_returns(episode: Episode, how: Transformation, group_mean: float, centre: str) -> Episode:
-    """The episode with its rewards divided, and the centre subtracted from that of its last action."""
-    subtracted = group_mean if how.centre is None else how.centre
-    last = max(i for i, m in enumerate(episode.messages) if m.action)
-    messages = list(episode.messages)
-    for i, m in enumerate(messages):
-        if i == last and (m.reward is not None or subtracted):
-            messages[i] = replace(m, reward=((m.reward or 0.0) - subtracted) / how.scale)
-        elif m.reward is not None:
-            messages[i] = replace(m, reward=m.reward / how.scale)
-    meta = {"centre": centre, "earned": episode.total_reward, **how.meta()}
-    return replace(episode, messages=tuple(messages), meta=meta)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +10,8 @@ from shiqbench.plugin import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from shiqbench.plugin import Episode
 
 Centre = Literal["none", "dataset", "group"]
 
@@ -48,3 +50,17 @@ def transformation(earned: Sequence[float], centre: Centre, scale: str, width: f
     if by == 0:
         raise ConfigError("all answers earn the same", where="task.scale=deviation", do="--set task.scale=none")
     return Transformation({"none": 0.0, "dataset": fmean(earned), "group": None}[centre], by)
+
+
+def with_returns(episode: Episode, how: Transformation, group_mean: float, centre: Centre) -> Episode:
+    """The episode with its rewards divided, and the centre subtracted from that of its last action."""
+    subtracted = group_mean if how.centre is None else how.centre
+    last = max(i for i, m in enumerate(episode.messages) if m.action)
+    messages = list(episode.messages)
+    for i, m in enumerate(messages):
+        if i == last and (m.reward is not None or subtracted):
+            messages[i] = replace(m, reward=((m.reward or 0.0) - subtracted) / how.scale)
+        elif m.reward is not None:
+            messages[i] = replace(m, reward=m.reward / how.scale)
+    meta = {"centre": centre, "earned": episode.total_reward, **how.meta()}
+    return replace(episode, messages=tuple(messages), meta=meta)

@@ -1,0 +1,1 @@
+"""Environments of others, played by a program in its own interpreter."""
