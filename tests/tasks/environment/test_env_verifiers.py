@@ -18,7 +18,7 @@ from shiqbench.episodes.episode import StopReason
 from shiqbench.plugin.environment import Step
 
 REQUIREMENTS = ("verifiers==0.1.14",)
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # the first test installs it
 
 MODULE = '''
 """Find the digit of the answer."""
