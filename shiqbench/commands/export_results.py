@@ -221,7 +221,7 @@ def _model_info(result: Result, organization: str | None, name: str | None) -> d
 
 def _evaluation_result(result: Result, when: str) -> dict[str, Any]:
     entry, primary, scores = result.entry, result.entry.primary, result.scores
-    share = scores is not None and scores.share
+    share = scores is not None and bool(scores.share)
     least = 0.0 if share else scores.least if scores is not None else None
     setting = entry.setting.value
     uncertainty: dict[str, Any] = {"num_samples": result.count}

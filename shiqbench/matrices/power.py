@@ -115,7 +115,7 @@ def _outlook(
     largest = largest_of(float(e.primary["value"]) for e in found)
     least = smallest_of(differences, max(1, len(plans) - 1), largest=largest, wished=wished, seeds=seeds)
     why_not = f"scores of finished rows of {names} do not vary"
-    return Outlook(name, short(key), least, source if least else why_not, how.share)
+    return Outlook(name, short(key), least, source if least else why_not, bool(how.share))
 
 
 def _rows(found: Sequence[EvaluationEntry]) -> list[list[EvaluationEntry]]:

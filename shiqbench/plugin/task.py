@@ -91,8 +91,8 @@ class Scores:
         unit: Column that names the example, the same in every cell; repeats of an example are summed.
         value: Column with the score.
         of: Column with the total that the score is a part of; None counts 1 per record.
-        share: True if the metric is a share of trials, between 0 and 1. With ``key``, reports see it from the entries:
-            whether all are 0 or 1.
+        share: True if the metric is a share of trials, between 0 and 1. None, or with ``key``: reports see it from the
+            scores, whether all are 0 or 1.
         without: Column -> value; records with this value enter no score.
         only: Column -> value; records with another value belong to other metrics.
         key: If ``value`` is a column of JSON objects, the entry that is the score: a number, or a list of numbers, of
@@ -105,7 +105,7 @@ class Scores:
     unit: str
     value: str
     of: str | None = None
-    share: bool = False
+    share: bool | None = False
     without: Mapping[str, str] = field(default_factory=dict)
     only: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None

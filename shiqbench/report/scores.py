@@ -127,16 +127,16 @@ class ScoreBook:
     def usable(self, evaluations: Sequence[EvaluationEntry], how: Scores | None) -> Scores | None:
         """``how``, or None if these scores do not make the metric: scores in JSON may be aggregated in any way.
 
-        With a key, whether they are a share follows from them.
+        With a key, or where the task leaves it open, whether they are a share follows from them.
         It reads the scores of all these evaluations together, which is faster than one by one.
         """
         if how is None:
             return None
         self._load([e.folder for e in evaluations], how)
-        if how.key is None:
+        if how.key is None and how.share is not None:
             return how
         try:
-            if not all(self._gives(e, how) for e in evaluations):
+            if how.key is not None and not all(self._gives(e, how) for e in evaluations):
                 return None
             return replace(how, share=all(self._one(e.folder, how).trials for e in evaluations))
         except CorruptCellError:
@@ -165,7 +165,8 @@ class ScoreBook:
 
 
 def _name(how: Scores) -> str:
-    return "scores 2 " + canonical_json([how.unit, how.value, how.of, dict(how.without), dict(how.only), how.key])
+    parts = [how.unit, how.value, how.of, dict(how.without), dict(how.only), how.key]
+    return "scores 2 " + canonical_json([*parts, *(["seen"] if how.share is None else [])])
 
 
 def _packed(evaluation: Path, how: Scores) -> bytes:
@@ -205,6 +206,9 @@ def _packed(evaluation: Path, how: Scores) -> bytes:
     for at, reason in zip(line, why, strict=True) if flaws else ():
         if not reason and at in flaws:
             flaws[at] = flaws[at][0], True
+    if how.share is None:
+        scored = np.array([not reason for reason in why])
+        trials = np.isin(value[scored], (0, 1)) & (of[scored] == 1)
     sums = [np.bincount(line, np.where(np.isnan(x), 0.0, x), len(units)) for x in (value, of)]
     head = json.dumps([units, [(at, *flaw) for at, flaw in flaws.items()], bool(trials.all())], default=str)
     return zlib.compress(head.encode() + b"\n" + np.concatenate(sums).tobytes(), 1)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from made_up import cell, evaluation
 from shiqbench_tasks.bfcl_v3 import metrics as bfcl
+from shiqbench_tasks.environment.metrics import summarise as environment
 from shiqbench_tasks.lm_eval.scoring import summarise as lm_eval
 from shiqbench_tasks.lm_eval.suites import Suites
 from shiqbench_tasks.mdp.config import MdpConfig
@@ -63,6 +64,26 @@ def of_ultrafeedback(draw: random.Random, n: int) -> tuple[Rows, Primary]:
     return records, Primary.of(ultrafeedback(records), "reward")
 
 
+def of_environment(draw: random.Random, n: int, returns: Callable[[], float]) -> tuple[Rows, Primary]:
+    fixed = {"steps": 2, "tokens": 9, "error": ""}
+    records: Rows = [
+        {"id": f"e{i}", "repeat": r, "return": returns(), "stop": "finished", **fixed} for i in range(n) for r in (0, 1)
+    ]
+    return records, Primary.of(environment(records), "return")
+
+
+def of_wins(draw: random.Random, n: int) -> tuple[Rows, Primary]:
+    return of_environment(draw, n, lambda: float(draw.random() < 0.7))
+
+
+def of_lost_games(draw: random.Random, n: int) -> tuple[Rows, Primary]:
+    return of_environment(draw, n, lambda: 0.0)
+
+
+def of_returns(draw: random.Random, n: int) -> tuple[Rows, Primary]:
+    return of_environment(draw, n, draw.random)
+
+
 def of_lm_eval(draw: random.Random, n: int, metric: str, value: Callable[[], Any]) -> tuple[Rows, Primary]:
     from lm_eval.api.metrics import mean
 
@@ -84,13 +105,18 @@ def of_means(draw: random.Random, n: int) -> tuple[Rows, Primary]:
 
 
 @pytest.mark.parametrize(
-    "made", [of_mdp, of_bfcl, of_bfcl_valid, of_bfcl_reward, of_ultrafeedback, of_shares, of_means]
+    "made",
+    [
+        *(of_mdp, of_bfcl, of_bfcl_valid, of_bfcl_reward, of_ultrafeedback),
+        *(of_wins, of_lost_games, of_returns, of_shares, of_means),
+    ],
 )
 @pytest.mark.parametrize("n", [1, LEAST_EXAMPLES - 1, LEAST_EXAMPLES + 1, 60])
 def test_a_report_shows_the_interval_of_metrics_json(
     tmp_path: Path, made: Callable[[random.Random, int], tuple[Rows, Primary]], n: int
 ) -> None:
-    task = {"of_mdp": "mdp", "of_ultrafeedback": "ultrafeedback"}.get(made.__name__, "lm_eval")
+    played = dict.fromkeys(("of_wins", "of_lost_games", "of_returns"), "environment")
+    task = {"of_mdp": "mdp", "of_ultrafeedback": "ultrafeedback", **played}.get(made.__name__, "lm_eval")
     task = "bfcl_v3" if "bfcl" in made.__name__ else task
     records, primary = made(random.Random(n), n)
     columns = {key: [r[key] for r in records] for key in records[0]}
@@ -101,4 +127,7 @@ def test_a_report_shows_the_interval_of_metrics_json(
     assert (found.low is None) == (primary.low is None) == (n < LEAST_EXAMPLES)
     assert found.value == pytest.approx(primary.value)
     if n >= LEAST_EXAMPLES:
+        assert primary.high is not None
+        assert primary.low is not None
+        assert primary.low < primary.high  # also where every game is lost
         assert (found.low, found.high) == pytest.approx((primary.low, primary.high), abs=1e-9)

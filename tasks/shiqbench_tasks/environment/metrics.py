@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from shiqbench.plugin import Record, RunError, StopReason, stops, student_ratio, with_interval
+from shiqbench.plugin import Record, RunError, StopReason, clustered_wilson, stops, student_ratio, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,9 @@ def summarise(records: Sequence[Record]) -> dict[str, float]:
         returns[r["id"]].append(r["return"])
     sums, counts = [math.fsum(x) for x in returns.values()], [float(len(x)) for x in returns.values()]
     count = len(played)
+    interval = clustered_wilson if all(r["return"] in (0, 1) for r in played) else student_ratio
     return {
-        **with_interval("return", math.fsum(sums) / count, student_ratio, sums, counts),
+        **with_interval("return", math.fsum(sums) / count, interval, sums, counts),
         "finished": sum(r["stop"] == StopReason.FINISHED for r in played) / count,
         "crashed": float(len(records) - count),
         "steps_per_episode": sum(r["steps"] for r in played) / count,

@@ -55,7 +55,8 @@ class EnvironmentTask(Task):
     """Playing environments of others."""
 
     scores: ClassVar[Mapping[str, Scores]] = {
-        "return": Scores("id", "return", without={"stop": StopReason.ERROR.value}),
+        # Many games are won or lost.
+        "return": Scores("id", "return", share=None, without={"stop": StopReason.ERROR.value}),
     }
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("finished", "finished", ".2f"),

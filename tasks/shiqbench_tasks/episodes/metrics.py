@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from shiqbench.plugin import Record, RunError, StopReason, student_ratio, with_interval
+from shiqbench.plugin import Record, RunError, StopReason, clustered_wilson, student_ratio, with_interval
 from shiqbench_tasks.answers.judging import judged
 from shiqbench_tasks.answers.metrics import correlation, divergence, reward_model, texts
 
@@ -32,8 +32,10 @@ def summarise(records: Sequence[Record]) -> dict[str, float]:
     for r in scored:
         found[r["group"]].append(r["score"])
     sums, counts = [math.fsum(scores) for scores in found.values()], [float(len(s)) for s in found.values()]
+    trials = all(r["score"] in (0, 1) for r in scored)
+    interval = clustered_wilson if trials else student_ratio
     return {
-        **with_interval("score", math.fsum(sums) / len(scored), student_ratio, sums, counts),
+        **with_interval("score", math.fsum(sums) / len(scored), interval, sums, counts),
         **divergence(answered, unit="group"),
         **(reward_model(answered) if "held_out_pairs" in answered[0] else {}),
         **(judged(answered) if "judged_chosen" in answered[0] else {}),

@@ -60,7 +60,8 @@ class EpisodesTask(Task):
     """Continuing recorded conversations."""
 
     scores: ClassVar[Mapping[str, Scores]] = {
-        "score": Scores("group", "score", without={"stop": StopReason.CONTEXT_LIMIT.value, "scored": "no"})
+        # Many functions say right or wrong.
+        "score": Scores("group", "score", share=None, without={"stop": StopReason.CONTEXT_LIMIT.value, "scored": "no"})
     }
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("kl_k3", "KL nats", ".3g"),
