@@ -127,9 +127,9 @@ def record(group: str, score: float | None, **changes: object) -> Record:
 
 
 def test_turns_of_a_group_are_one_observation_and_every_answer_weighs_the_same() -> None:
-    many = [record(f"g{i}", float(i % 2)) for i in range(40)]
+    many = [record(f"g{i}", i % 2 / 2) for i in range(40)]
     found = summarise([*many, record("g0", 1.0), record("g0", 1.0), record("x", None, stop="context_limit")])
-    assert found["score"] == pytest.approx(22 / 42)
+    assert found["score"] == pytest.approx(12 / 42)
     assert (found["groups"], found["turns"], found["stop_context_limit"]) == (40, 41, 1)
     assert found["score_low"] < found["score"] < found["score_high"]
     copies = summarise([r for r in many for _ in range(3)])
@@ -139,6 +139,12 @@ def test_turns_of_a_group_are_one_observation_and_every_answer_weighs_the_same()
     assert (silent["score"], silent["unscored"]) == (once["score"], 1)
     with pytest.raises(RunError, match="no answer has a score"):
         summarise([record("y", None)])
+
+
+def test_right_or_wrong_is_a_share() -> None:
+    found = summarise([record(f"g{i}", 1.0) for i in range(40)])
+    assert (found["score"], found["score_high"]) == (1, pytest.approx(1))
+    assert 0.9 < found["score_low"] < 0.95  # not 1, as if nothing else could happen
 
 
 @pytest.mark.parametrize(
