@@ -66,12 +66,12 @@ def test_a_program_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pyte
     [
         ("die", r"the program was killed by signal 9 \(SIGKILL\) \(.*game.py\); start it by hand to see why"),
         ("leave", r"the program ended with exit code 1: tired of it \(.*game.py\)"),
-        ("sleep", r"the program gave no answer to step in 0.5 seconds \(.*game.py\)"),
+        ("sleep", r"the program gave no answer to step in 2 seconds \(.*game.py\)"),
     ],
 )
 def test_a_program_that_dies_or_is_slow_costs_one_episode(tmp_path: Path, word: str, what: str) -> None:
     """The others are brought to where they were in a new program, and hear what they would have heard."""
-    with Client(game(tmp_path, step_seconds=0.5)) as client:
+    with Client(game(tmp_path, step_seconds=2)) as client:
         bad, good = client.environment("13"), client.environment("14")
         bad.reset()
         good.reset()
