@@ -340,7 +340,7 @@ def compared(theirs: list[dict[str, Any]], mine: list[dict[str, Any]]) -> list[s
 
 
 def _interval(ratios: list[float]) -> str:
-    """Mean and 95 % interval of ratios, over runs; the mean alone for fewer than three runs."""
+    """Mean and 95 % interval of ratios, over runs; only the mean for fewer than three runs."""
     from scipy.stats import t
 
     mean = statistics.fmean(ratios)

@@ -88,8 +88,8 @@ def _draw(best_first: Sequence[Line], value: str, title: str, path: Path, *, axi
     numbers = {len(line.seeds) for line in lines}
     names = _short_names(lines, seeds=len(numbers) > 1)
     height = max(LEAST_HEIGHT, LINE_HEIGHT * len(names))
-    beside = LETTER * max(map(len, names)) + MARGIN["right"]
-    width, tall = MARGIN["left"] + PLOT_WIDTH + beside, MARGIN["bottom"] + height + MARGIN["top"]
+    right = LETTER * max(map(len, names)) + MARGIN["right"]
+    width, tall = MARGIN["left"] + PLOT_WIDTH + right, MARGIN["bottom"] + height + MARGIN["top"]
     drawn = Figure(figsize=(width, tall))
     plane: Any = drawn.add_axes((MARGIN["left"] / width, MARGIN["bottom"] / tall, PLOT_WIDTH / width, height / tall))
     for curve, colour in zip(lines, COLOURS, strict=False):

@@ -187,7 +187,7 @@ def test_the_page_in_a_browser_from_disk_without_a_network(folder: Path, width: 
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", dark)[:3])) < 200) is (scheme == "dark")
         page.locator("main a", has_text=re.compile(r"^0\.")).first.click()
-        page.wait_for_selector("#list [aria-current]")  # the examples are unpacked beside the page
+        page.wait_for_selector("#list [aria-current]")  # the page unpacks the examples after a click
         assert page.locator("#list li").count() == 12
         assert wrong == []
         browser.close()

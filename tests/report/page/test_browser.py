@@ -67,7 +67,7 @@ def texts(locator: Any) -> list[str]:
 
 
 def follow(page: Any, link: Any) -> None:
-    """Click, and wait for the examples: they are unpacked beside the page."""
+    """Click, and wait for the examples: the page unpacks them after a click."""
     link.click()
     page.wait_for_selector("#list [aria-current]")
 
