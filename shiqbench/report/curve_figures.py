@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from shiqbench.base.digest import short
@@ -103,9 +104,10 @@ def _draw(best_first: Sequence[Line], value: str, title: str, path: Path, *, axi
             plane.plot([p.x for p in points], [p.value for p in points], color=colour, linewidth=0.5, alpha=0.6)
     if log and all(p.value > 0 for line in lines for p in line.mean()):
         plane.set_yscale("log")
-    name_ends(plane, [line.mean()[-1] for line in lines], names, LINE_HEIGHT / height)
+    ends = [next((p for p in reversed(line.mean()) if isfinite(p.value)), None) for line in lines]
+    name_ends(plane, ends, names, LINE_HEIGHT / height)
     left_out = len(best_first) - len(lines)
-    if numbers != {1} and len(numbers) == 1:
+    if len(numbers) == 1 and numbers != {1}:
         title += f"; {numbers.pop()} seeds"
     if left_out:
         title += f"; the best {len(lines)} of {len(best_first)} rows"
@@ -118,30 +120,34 @@ def _draw(best_first: Sequence[Line], value: str, title: str, path: Path, *, axi
     return [said] if left_out else []
 
 
-def name_ends(plane: Any, ends: Sequence[Point], names: Sequence[str], least: float) -> None:
+def name_ends(plane: Any, ends: Sequence[Point | None], names: Sequence[str], least: float) -> None:
     """Write each line's name to the right of its end; names that would overlap move apart by as little as possible.
 
     Args:
         plane: Axes with all lines.
-        ends: Last point of each line.
+        ends: Last point of each line; None if it has none, and then its name is at the top.
         names: Name of each line.
         least: Distance between two names, as a share of the height.
     """
     from scipy.optimize import isotonic_regression
 
     into_axes = plane.transData + plane.transAxes.inverted()
-    heights = [float(into_axes.transform((end.x, end.value))[1]) for end in ends]
+    heights = [1.0 if end is None else float(into_axes.transform((end.x, end.value))[1]) for end in ends]
     order = sorted(range(len(ends)), key=lambda i: (heights[i], i))
     steps = [least * rank for rank in range(len(order))]
     near = isotonic_regression([heights[i] - step for i, step in zip(order, steps, strict=True)]).x
     room = 1 - steps[-1]
-    for i, free, step, colour in zip(order, near, steps, (COLOURS[i] for i in order), strict=True):
+    for i, free, step in zip(order, near, steps, strict=True):
+        end, at = ends[i], (1.03, min(max(float(free), 0.0), room) + step)
+        line = {"arrowstyle": "-", "color": COLOURS[i], "linewidth": 0.8, "shrinkA": 1, "shrinkB": 0}
         plane.annotate(
             names[i],
-            (ends[i].x, ends[i].value),
-            (1.03, min(max(float(free), 0.0), room) + step),
+            at if end is None else (end.x, end.value),
+            at,
+            xycoords="axes fraction" if end is None else "data",
             textcoords="axes fraction",
             va="center",
             fontsize=8,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 0},
+            arrowprops=None if end is None else line,
+            annotation_clip=False,
         )

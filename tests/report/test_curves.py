@@ -153,9 +153,9 @@ def test_names_are_at_the_ends_of_their_lines_and_apart() -> None:
     plane = Figure().add_subplot()
     plane.set(xlim=(0, 10), ylim=(0, 1))
     ends = {"low": 0.0, "one": 0.3, "same": 0.3, "near": 0.31, "free": 0.7, "high": 0.99, "top": 1.0}
-    name_ends(plane, [Point(1, 10, value) for value in ends.values()], list(ends), 0.1)
+    name_ends(plane, [*(Point(1, 10, value) for value in ends.values()), None], [*ends, "no number"], 0.1)
     at = {text.get_text(): text.get_position()[1] for text in plane.texts}
-    assert sorted(at, key=lambda name: at[name]) == list(ends)
+    assert sorted(at, key=lambda name: at[name]) == [*ends, "no number"]
     heights = list(at.values())
     assert all(b - a > 0.1 - 1e-9 for a, b in pairwise(heights))
     assert (heights[0], at["free"], heights[-1]) == pytest.approx((0, 0.7, 1))
