@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from shiqbench.plugin import REFERENCE_RETURNS, Episode, Message
-from shiqbench_tasks.rows.rollout_settings import ROLLOUT
+from shiqbench.plugin import Episode, Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,15 +76,6 @@ def as_episodes(played: Sequence[Played], reward: Reward, centre: Centre, call_p
         )
         for p, value, c in zip(played, returns, centres, strict=True)
     ]
-
-
-def with_reference_returns(episodes: Sequence[Episode]) -> list[Episode]:
-    """The same episodes, each with the returns of its scenario's rollouts, centred as its own return is."""
-    returns: dict[str, list[float]] = defaultdict(list)
-    for episode in episodes:
-        if episode.behaviour == ROLLOUT:
-            returns[episode.group].append(episode.total_reward)
-    return [replace(e, meta={**e.meta, REFERENCE_RETURNS: returns[e.group]}) for e in episodes]
 
 
 def _centres(played: Sequence[Played], returns: Sequence[float], centre: Centre) -> list[float]:

@@ -26,14 +26,9 @@ if TYPE_CHECKING:
 
 
 def offers(config: BfclConfig) -> frozenset[Need]:
-    """Needs of algorithms that rollouts meet; only at temperature 1 do they follow the model's own policy."""
-    found: set[Need] = set()
-    if config.has_rollouts and config.rollout_temperature == 1:
-        if config.behaviours == (ROLLOUT,):
-            found.add("behaviour_logp")
-        if config.rollout_model is None:  # the model that training starts from is the reference
-            found.add("reference_returns")
-    return frozenset(found)
+    """Needs of algorithms that the rollouts meet, if there are any."""
+    others = config.behaviours != (ROLLOUT,)
+    return rollouts.offers(config, others=others) if config.has_rollouts else frozenset()
 
 
 def identity(config: BfclConfig) -> dict[str, str]:

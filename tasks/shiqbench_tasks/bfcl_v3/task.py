@@ -43,9 +43,9 @@ from shiqbench_tasks.bfcl_v3.native import NativePrompt, native_identity
 from shiqbench_tasks.bfcl_v3.official_prompt import OfficialPrompt, official_identity
 from shiqbench_tasks.bfcl_v3.recorded import read_recording, recording_sha256
 from shiqbench_tasks.bfcl_v3.rescoring import rescored
-from shiqbench_tasks.bfcl_v3.rewards import as_episodes, with_reference_returns
+from shiqbench_tasks.bfcl_v3.rewards import as_episodes
 from shiqbench_tasks.bfcl_v3.versions import VERSIONS
-from shiqbench_tasks.rows.rollouts import sampled_model
+from shiqbench_tasks.rows.rollouts import sampled_model, with_reference_returns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

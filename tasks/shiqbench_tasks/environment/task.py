@@ -9,13 +9,11 @@ The model learns offline, from rollouts of the model that training starts from.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from shiqbench.plugin import (
-    REFERENCE_RETURNS,
     ChatGenerator,
     ConfigError,
     EnvironmentEpisode,
@@ -23,7 +21,6 @@ from shiqbench.plugin import (
     EvalConfig,
     Message,
     Metrics,
-    Need,
     Primary,
     Record,
     RecordView,
@@ -71,7 +68,7 @@ class EnvironmentTask(Task):
 
     def __init__(self, config: TaskConfig) -> None:
         super().__init__(config)
-        self.offers = _offers(self.config)
+        self.offers = rollouts.offers(self.config)
         self._model: StartModel | None = None
         self._facts: dict[str, Any] = {}
 
@@ -172,15 +169,6 @@ class EnvironmentTask(Task):
         return [f"{crashed:.0f} episodes crashed twice and have no return; see error in the records"] if crashed else []
 
 
-def _offers(config: EnvironmentConfig) -> frozenset[Need]:
-    """Needs that rollouts meet; only at temperature 1 do they follow the model's own policy."""
-    if config.rollout_temperature != 1:
-        return frozenset()
-    if config.rollout_model is not None:  # another model than the reference
-        return frozenset({"behaviour_logp"})
-    return frozenset({"behaviour_logp", "reference_returns"})
-
-
 def _written(message: Message) -> dict[str, Any]:
     found: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.action:
@@ -210,14 +198,5 @@ def _episode(row: Row) -> Episode:
 def _centred(episodes: Sequence[Episode], config: EnvironmentConfig) -> list[Episode]:
     """Subtract the centre, and tell each episode the returns of its example's rollouts on the same scale."""
     how = transformation([e.total_reward for e in episodes], config.centre, "none")
-    groups: dict[str, list[float]] = {}
-    for e in episodes:
-        groups.setdefault(e.group, []).append(e.total_reward)
-    returned = [with_returns(e, how, fmean(groups[e.group]), config.centre) for e in episodes]
-    found = [replace(after, meta=before.meta | after.meta) for before, after in zip(episodes, returned, strict=True)]
-    if "reference_returns" not in _offers(config):
-        return found
-    returns: dict[str, list[float]] = {}
-    for e in found:
-        returns.setdefault(e.group, []).append(e.total_reward)
-    return [replace(e, meta={**e.meta, REFERENCE_RETURNS: returns[e.group]}) for e in found]
+    found = with_returns(episodes, how, config.centre)
+    return rollouts.with_reference_returns(found) if "reference_returns" in rollouts.offers(config) else found

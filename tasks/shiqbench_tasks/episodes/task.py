@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields
 from functools import cached_property
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from shiqbench.plugin import (
@@ -187,10 +186,7 @@ class EpisodesTask(Task):
         earned = [e.episode.total_reward for e in self._trained]
         how = transformation(earned, self.config.centre, self.config.scale)
         self._facts = {"episodes": len(recorded), "returns": asdict(how)}
-        groups: dict[str, list[float]] = {}
-        for e in recorded:
-            groups.setdefault(e.episode.group, []).append(e.episode.total_reward)
-        return [with_returns(e.episode, how, fmean(groups[e.episode.group]), self.config.centre) for e in recorded]
+        return with_returns([e.episode for e in recorded], how, self.config.centre)
 
     def facts(self) -> dict[str, Any]:
         """Counts of what was read and left out, how returns came about, and who scores."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Literal
@@ -52,9 +53,17 @@ def transformation(earned: Sequence[float], centre: Centre, scale: str, width: f
     return Transformation({"none": 0.0, "dataset": fmean(earned), "group": None}[centre], by)
 
 
-def with_returns(episode: Episode, how: Transformation, group_mean: float, centre: Centre) -> Episode:
-    """The episode with its rewards divided, and the centre subtracted from that of its last action."""
-    subtracted = group_mean if how.centre is None else how.centre
+def with_returns(episodes: Sequence[Episode], how: Transformation, centre: Centre) -> list[Episode]:
+    """The episodes with their rewards divided, and the centre subtracted from that of the last action."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for episode in episodes:
+        groups[episode.group].append(episode.total_reward)
+    return [
+        _with_return(e, how, fmean(groups[e.group]) if how.centre is None else how.centre, centre) for e in episodes
+    ]
+
+
+def _with_return(episode: Episode, how: Transformation, subtracted: float, centre: Centre) -> Episode:
     last = max(i for i, m in enumerate(episode.messages) if m.action)
     messages = list(episode.messages)
     for i, m in enumerate(messages):
@@ -63,4 +72,4 @@ def with_returns(episode: Episode, how: Transformation, group_mean: float, centr
         elif m.reward is not None:
             messages[i] = replace(m, reward=m.reward / how.scale)
     meta = {"centre": centre, "earned": episode.total_reward, **how.meta()}
-    return replace(episode, messages=tuple(messages), meta=meta)
+    return replace(episode, messages=tuple(messages), meta=episode.meta | meta)

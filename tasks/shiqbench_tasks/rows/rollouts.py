@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from shiqbench.plugin import (
+    REFERENCE_RETURNS,
     ChatGenerator,
     ConfigError,
     EngineSpec,
@@ -37,12 +39,13 @@ from shiqbench.plugin import (
     write_json,
     write_text,
 )
-from shiqbench_tasks.rows.rollout_settings import sampling
+from shiqbench_tasks.rows.rollout_settings import ROLLOUT, sampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from shiqbench.plugin import Episode, Need
     from shiqbench_tasks.rows.rollout_settings import RolloutSettings
 
 SCHEMA = 1  # of the cached files; if the number changes, rollouts are sampled again
@@ -64,6 +67,30 @@ class Rolled(LiveEpisode, Protocol):
 
 
 Live = TypeVar("Live", bound=Rolled)
+
+
+def offers(config: RolloutSettings, *, others: bool = False) -> frozenset[Need]:
+    """Needs of algorithms that rollouts meet; only at temperature 1 do they follow the model's own policy.
+
+    Args:
+        config: How they are sampled.
+        others: Whether there are training episodes of another origin too, whose log-probabilities nobody knows.
+    """
+    if config.rollout_temperature != 1:
+        return frozenset()
+    found: set[Need] = set() if others else {"behaviour_logp"}
+    if config.rollout_model is None:  # the model that training starts from is the reference
+        found.add("reference_returns")
+    return frozenset(found)
+
+
+def with_reference_returns(episodes: Sequence[Episode]) -> list[Episode]:
+    """The same episodes, each with the returns of its group's rollouts, centred as its own return is."""
+    returns: dict[str, list[float]] = defaultdict(list)
+    for episode in episodes:
+        if episode.behaviour == ROLLOUT:
+            returns[episode.group].append(episode.total_reward)
+    return [replace(e, meta={**e.meta, REFERENCE_RETURNS: returns[e.group]}) for e in episodes]
 
 
 def identity(config: RolloutSettings) -> dict[str, str]:
